@@ -1,0 +1,213 @@
+"""Typed cards and pipelines: what their keys mean, how a file and `--set` overrides become one, and what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rsam_app.errors import UserError
+from rsam_app.validation import YAML_ERRORS, read_mapping, suggest, validate
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+
+
+class Card(_Strict):
+    """A data set: where it is, how it is laid out, under which licence. One `datasets/NAME.yaml`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    layout: Literal["cub_200_2011", "oxford_iiit_pet", "folder", "manifest"]
+    root: str
+    """Folder (or CSV for `manifest`); a relative one starts from RSAM_DATA."""
+    licence: str
+    splits: dict[Literal["train", "val", "test"], str] = {"train": "train", "val": "val", "test": "test"}
+    """Our split → the release's name for it. Without `val` a stratified tenth of `train` is held out."""
+    max_broken_share: float = Field(0.02, ge=0, le=1)
+    """More unreadable images than this share is an error instead of a warning."""
+
+    @property
+    def root_path(self) -> Path:
+        """The root, absolute or starting from `RSAM_DATA` (default `data/`)."""
+        return Path(os.environ.get("RSAM_DATA") or "data").expanduser() / Path(self.root).expanduser()
+
+    @field_validator("splits")
+    @classmethod
+    def _one_split_each(cls, value: dict[str, str]) -> dict[str, str]:
+        if "train" not in value:
+            raise ValueError("must say which split to train on, e.g. `train: train`")
+        if len(set(value.values())) < len(value):
+            raise ValueError("must not use one split of the release twice: training images would be tested on")
+        return value
+
+
+class ModelConfig(_Strict):
+    """A timm convnet and its attention."""
+
+    backbone: str = "mobilenetv2_100"
+    """Any timm convnet whose features are a map (`timm.list_models()`)."""
+    backbone_args: dict[str, Any] = {}
+    """Passed to the timm model, e.g. `drop_rate: 0.2`."""
+    weights: str = "timm"
+    """`timm` (from its hub), `none`, or a path to a `.safetensors` or `.pth` file."""
+    attention: Literal["rsam", "positionwise", "none"] = "rsam"
+    predictor: Literal["moments", "regression"] = "moments"
+    """How RSAM finds its rectangle: moments of a learned map, or regression from pooled features and coordinates."""
+    image_size: int = Field(224, ge=32, le=2048)
+    """Side of the square network input, in pixels; images are resized to it whole."""
+
+
+class AugmentConfig(_Strict):
+    """Training augmentation; geometry carries boxes and rectangles along."""
+
+    min_scale: float = Field(0.4, gt=0, le=1)
+    """Smallest share of the image's area that a random crop keeps."""
+    flip: bool = True
+    """Mirror left and right half of the time."""
+    rotate: float = Field(0.0, ge=0, le=180)
+    """Largest rotation either way, degrees."""
+    color: float = Field(0.3, ge=0, le=1)
+    """Strength of brightness, contrast and saturation changes."""
+    extra: list[dict[str, dict[str, Any]]] = []
+    """Further albumentations by name, applied in order before the crop: `- GaussianBlur: {p: 0.2}`."""
+
+
+class TrainConfig(_Strict):
+    """How to train."""
+
+    epochs: int = Field(12, ge=1)
+    batch_size: int = Field(32, ge=1)
+    """Over all processes together, so that a run does not depend on their number."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Of the backbone, at its peak."""
+    head_learning_rate: float | None = Field(None, gt=0)
+    """Of classifier and attention; ten times `learning_rate` where not given."""
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_epochs: float = Field(1.0, ge=0)
+    label_smoothing: float = Field(0.1, ge=0, lt=1)
+    clip_norm: float | None = Field(5.0, gt=0)
+    """Largest gradient norm; `null` for no limit."""
+    frozen_backbone: bool = False
+    """Train attention and classifier alone."""
+    freeze_batch_norm: bool | Literal["auto"] = "auto"
+    """Keep batch-norm statistics as loaded; `auto`: with pretrained weights."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: bfloat16 where the processor or accelerator computes in it, else float32."""
+    discover_objects: bool | Literal["auto"] = "auto"
+    """Teach the rectangle where the object is without boxes, from the pretrained backbone's own features; `auto`: with
+    pretrained weights and RSAM."""
+    target_weight: float = Field(1.0, ge=0)
+    """Weight of the loss that draws rectangles to their targets (discovered, or corrected by a person)."""
+    augment: AugmentConfig = AugmentConfig()
+    workers: int | Literal["auto"] = "auto"
+    """Data loading processes per training process."""
+
+    @field_validator("workers")
+    @classmethod
+    def _not_negative(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 0:
+            raise ValueError("must not be negative")
+        return value
+
+
+class EvaluateConfig(_Strict):
+    """How to evaluate and predict."""
+
+    split: Literal["train", "val", "test"] = "test"
+    batch_size: int = Field(64, ge=1)
+
+
+class ReviewConfig(_Strict):
+    """How to write into FiftyOne."""
+
+    key: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    """Prefix of this run's fields; the run's name where not given."""
+
+
+class SelectConfig(_Strict):
+    """Which images to label or relabel next."""
+
+    strategy: str = "auto"
+    budget: int = Field(100, ge=1)
+    split: Literal["train", "val", "test", "all"] = "train"
+    tag: str = "relabel"
+
+
+class Pipeline(_Strict):
+    """A card, a model, and how to train, evaluate, review and select. One `pipelines/NAME.yaml`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    dataset: str
+    """A card's name, or a path to one."""
+    seed: int = Field(0, ge=0)
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    review: ReviewConfig = ReviewConfig()
+    select: SelectConfig = SelectConfig()
+
+
+def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> Pipeline:
+    """The pipeline at a path, or of that name in `pipelines/`, with `key.sub=value` overrides applied.
+
+    Raises `UserError` that names file, key, value and remedy.
+    """
+    path = _find(str(reference), "pipelines")
+    content = read_mapping(path)
+    content.setdefault("name", path.stem)
+    for override in overrides or []:
+        _override(content, override)
+    pipeline = validate(Pipeline, content, path)
+    return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path))})
+
+
+def load_card(reference: str | Path) -> Card:
+    """The card at a path, or of that name in `datasets/`. Raises `UserError` that names file, key, value and remedy."""
+    path = _find(str(reference), "datasets")
+    return validate(Card, read_mapping(path), path)
+
+
+def read_pipeline(path: Path) -> Pipeline:
+    """The pipeline in a file that is complete as it is, such as a run's `config.yaml`. Raises `UserError` as above."""
+    return validate(Pipeline, read_mapping(path), path)
+
+
+def _find(reference: str, folder: str, near: Path | None = None) -> Path:
+    direct = Path(reference).expanduser()
+    if direct.suffix in (".yaml", ".yml"):
+        around = [direct, near.parent / direct] if near else [direct]
+        candidates = [*around, REPOSITORY / direct]
+    else:
+        folders = [Path(folder), REPOSITORY / folder]
+        if near:
+            folders.insert(0, near.resolve().parent.parent / folder)
+        candidates = [f / f"{reference}.yaml" for f in folders]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    known = sorted({p.stem for f in {c.parent for c in candidates} if f.is_dir() for p in f.glob("*.yaml")})
+    where = f"{near}: dataset: " if near else ""
+    remedy = suggest(reference, known)
+    raise UserError(f"{where}{reference}: no such file, and nothing of that name in {folder}/.{remedy}")
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: expected key.sub=value, e.g. --set train.epochs=3")
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = content.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {override}: {parent} is a value and has no keys below it.")
+        content = inner
+    try:
+        content[last] = yaml.safe_load(text)
+    except YAML_ERRORS as error:
+        raise UserError(f"--set {override}: {text!r} is not a YAML value. Put quotes around a text.") from error

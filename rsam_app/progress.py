@@ -1,0 +1,51 @@
+"""What a person sees while a command works: lines and bars on the main process, on standard error."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that prints, writes and talks to FiftyOne; known before torch is imported."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+class Reporter:
+    """Lines and bars on standard error; silent on every process but the main one. Bars only in a terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, quiet=not is_main_process(), highlight=False)
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def bar(self, title: str) -> Iterator[Advance]:
+        """A progress bar; yields what to call with (done, total)."""
+        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        shown = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        with shown:
+            task = shown.add_task(title, total=None)
+            yield lambda done, total: shown.update(task, completed=done, total=total)
+
+    @contextmanager
+    def counter(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """A progress bar; yields what to call with the number of images just finished."""
+        done = 0
+        with self.bar(title) as advance:
+
+            def count(images: int) -> None:
+                nonlocal done
+                done += images
+                advance(done, total or max(done, 1))
+
+            yield count

@@ -1,0 +1,46 @@
+"""Fixtures that more than one room's tests use."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """The folder of real photographs, `RSAM_DATA`; the test is skipped where it is absent, never in CI."""
+    root = Path(os.environ.get("RSAM_DATA", "data"))
+    if not (root / "CUB_200_2011" / "images.txt").exists():
+        reason = f"no photographs below RSAM_DATA ({root})"
+        if os.environ.get("RSAM_REQUIRE_PHOTOGRAPHS"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return root
+
+
+@pytest.fixture(scope="session")
+def fiftyone_module() -> ModuleType:
+    """The real FiftyOne on a database, a database name and a plugins folder of this test session alone."""
+    folder = Path(tempfile.mkdtemp(prefix="rsam-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # registered first, so done last, the server being gone
+    for key in ("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR"):
+        os.environ.pop(key, None)
+    os.environ.update(
+        RSAM_DATABASE_DIR=str(folder / "database"),
+        FIFTYONE_CONFIG_PATH=str(folder / "config.json"),
+        FIFTYONE_DATABASE_NAME=f"rsam-tests-{os.getpid()}",
+        FIFTYONE_PLUGINS_DIR=str(folder / "plugins"),
+        FIFTYONE_DEFAULT_DATASET_DIR=str(folder / "datasets"),
+        FIFTYONE_DO_NOT_TRACK="true",
+        FIFTYONE_SHOW_PROGRESS_BARS="false",
+    )
+    (folder / "plugins").mkdir()
+    from rsam_app.review.database import import_fiftyone
+
+    return import_fiftyone()
