@@ -1,0 +1,33 @@
+"""Position-wise spatial attention: one free value per position, the baseline RSAM is measured against."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rsam_app.attention import geometry
+from rsam_app.attention.gating import gate
+from rsam_app.attention.result import AttentionResult
+
+
+class PositionwiseAttention(nn.Module):
+    """The spatial half of CBAM (Woo et al., ECCV 2018, arXiv 1807.06521, equation 5): a 7 × 7 convolution of the
+    channels' mean and maximum, through a sigmoid, gates each position.
+
+    Its rectangle is the one with the map's moments, so that it can be shown and scored beside RSAM's; nothing learns
+    it.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 7) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, features: Tensor) -> AttentionResult:
+        """Gate features `(B, C, H, W)`; the rectangle is in cells of that map."""
+        with torch.autocast(features.device.type, enabled=False):
+            exact = geometry.at_least_float32(features)
+            summary = torch.stack([exact.mean(dim=1), exact.amax(dim=1)], dim=1)
+            mask = torch.sigmoid(self.conv(summary))[:, 0]
+            low = mask.amin(dim=(1, 2), keepdim=True)
+            rectangle = geometry.canonical(geometry.from_moments(mask - low))
+            return AttentionResult(gate(features, mask), rectangle, mask)

@@ -1,0 +1,87 @@
+"""RSAM and its baseline as modules: they start by changing nothing, can be trained, and keep their precision."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rsam_app.attention import RSAM, PositionwiseAttention
+from rsam_app.attention.gating import gate
+
+MODULES = {
+    "moments": lambda c: RSAM(c, "moments"),
+    "regression": lambda c: RSAM(c, "regression"),
+    "positionwise": PositionwiseAttention,
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("shape", [(2, 16, 7, 7), (1, 8, 5, 9), (3, 4, 14, 10)])
+def test_shapes_ranges_and_gradients(name, shape):
+    torch.manual_seed(0)
+    module, features = MODULES[name](shape[1]), torch.randn(shape, requires_grad=True)
+    result = module(features)
+    assert result.features.shape == shape
+    assert result.rectangle.shape == (shape[0], 5)
+    assert result.mask.shape == (shape[0], *shape[2:])
+    assert result.mask.min() >= 0 and result.mask.max() <= 1
+    (result.features.square().mean() + result.rectangle.square().mean()).backward()
+    assert torch.isfinite(features.grad).all()
+    assert all(torch.isfinite(p.grad).all() for p in module.parameters())
+
+
+@pytest.mark.parametrize("predictor", ["moments", "regression"])
+def test_starts_at_the_whole_map(predictor):
+    torch.manual_seed(0)
+    features = torch.randn(4, 16, 8, 12)
+    result = RSAM(16, predictor)(features)
+    assert torch.allclose(result.rectangle[:, :4], torch.tensor([[6.0, 4.0, 12.0, 8.0]]), rtol=0.06)
+    assert (result.features.mean(dim=(2, 3)) - features.mean(dim=(2, 3))).abs().max() < 0.2
+
+
+def test_gate_at_full_strength_pools_the_weighted_mean():
+    torch.manual_seed(0)
+    features, mask = torch.randn(2, 5, 4, 6), torch.rand(2, 4, 6)
+    weighted = (features * mask[:, None]).sum(dim=(2, 3)) / mask.sum(dim=(1, 2))[:, None]
+    assert torch.allclose(gate(features, mask).mean(dim=(2, 3)), weighted, atol=1e-5)
+    assert torch.equal(gate(features, mask, 0.0), features)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_float32_under_autocast(name):
+    torch.manual_seed(0)
+    module, features = MODULES[name](8), torch.randn(2, 8, 7, 7)
+    plain = module(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = module(features.bfloat16())
+    assert cast.rectangle.dtype == cast.mask.dtype == torch.float32
+    assert cast.features.dtype == torch.bfloat16
+    assert torch.allclose(cast.rectangle, plain.rectangle, atol=0.1)
+
+
+def test_moments_predictor_learns_to_follow_an_object():
+    """A bright patch on noise: trained by the target loss alone, the rectangle finds it."""
+    from rsam_app.training.losses import to_target
+
+    draws = torch.Generator().manual_seed(0)
+    module = RSAM(6, "moments")
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.05)
+
+    def images(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        features = torch.randn(count, 6, 12, 12, generator=draws) * 0.3
+        targets = torch.zeros(count, 5)
+        for i in range(count):
+            x, y = (int(v) for v in torch.randint(1, 6, (2,), generator=draws))
+            features[i, 2, y : y + 4, x : x + 5] += 3
+            targets[i] = torch.tensor([x + 2.5, y + 2, 5, 4, 0])
+        return features, targets
+
+    first = None
+    for _ in range(250):
+        features, targets = images(16)
+        loss = to_target(module(features).rectangle, targets, side=12).mean()
+        first = first or loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.4 * first
