@@ -1,0 +1,10 @@
+"""Card → records → batches."""
+
+from __future__ import annotations
+
+from rsam_app.data.dataset import load_dataset
+from rsam_app.data.describe import describe
+from rsam_app.data.masks import read_mask
+from rsam_app.data.records import SPLITS, Box, DataSet, Record, Skipped, by_id
+
+__all__ = ["SPLITS", "Box", "DataSet", "Record", "Skipped", "by_id", "describe", "load_dataset", "read_mask"]

@@ -1,0 +1,94 @@
+"""From a card to a data set: read the layout, name the splits, open every image, refuse what cannot be trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rsam_app.config import Card
+from rsam_app.data.layouts import read_listing
+from rsam_app.data.records import DataSet, Record, Skipped
+from rsam_app.data.scan import Progress, scan
+from rsam_app.data.scan_cache import ScanCache, cache_path
+from rsam_app.data.splits import complete_splits, name_splits
+from rsam_app.errors import UserError
+
+
+def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> DataSet:
+    """Everything the card describes, read and checked; the first time every image is decoded, later only changed ones.
+
+    `seed` decides which images are held out as `val` where the release has none, and nothing else. `progress` is called
+    with (images done, images in all). Raises `UserError` for whatever the user must mend: a missing root, a malformed
+    list, too many broken images, fewer than two classes, a class or a split without an image to train on.
+    """
+    listing = read_listing(card)
+    listed, naming_notes = name_splits(card.name, listing.records, card.splits)
+    cache = ScanCache(cache_path(card.name, card.root_path))
+    scanned = scan(listed, cache, progress)
+    unsaved = cache.save()
+    _refuse_broken(card, scanned.skipped, len(listed))
+    boxed, box_notes = _without_outside_boxes(scanned.records)
+    unsplit = all(r.split == "" for r in listing.records)
+    records, holding_notes = complete_splits(boxed, seed, hold_out_test=unsplit and "test" in card.splits)
+    used = {r.label for r in listed}
+    classes = tuple(name for name in listing.classes if name in used)
+    _refuse_untrainable(card, records, classes)
+    notes = (*listing.notes, *naming_notes, *holding_notes, *box_notes, *([unsaved] if unsaved else []))
+    return DataSet(
+        name=card.name,
+        records=tuple(records),
+        classes=classes,
+        licence=card.licence,
+        skipped=scanned.skipped,
+        skipped_masks=scanned.skipped_masks,
+        notes=notes,
+    )
+
+
+def _refuse_broken(card: Card, skipped: Sequence[Skipped], listed: int) -> None:
+    if len(skipped) > card.max_broken_share * listed:
+        named = "; ".join(f"{s.path}: {s.reason}" for s in skipped[:3])
+        raise UserError(
+            f"card {card.name}: {len(skipped):,} of {listed:,} images cannot be used, e.g. {named}.\n"
+            f"Mend or remove them, or raise `max_broken_share` (now {card.max_broken_share:g}) in the card."
+        )
+
+
+def _without_outside_boxes(records: Sequence[Record]) -> tuple[tuple[Record, ...], list[str]]:
+    """A box may reach past the image's edge; one that does not even touch the image cannot be about it."""
+    kept, outside = [], []
+    for record in records:
+        inside = tuple(
+            (x, y, w, h)
+            for x, y, w, h in record.boxes
+            if x < record.width and y < record.height and x + w > 0 and y + h > 0
+        )
+        if len(inside) < len(record.boxes):
+            outside.append(record.id)
+        kept.append(replace(record, boxes=inside))
+    named = ", ".join(outside[:3])
+    return tuple(kept), [
+        f"boxes outside of their image are left out, of {len(outside):,} images: {named}"
+    ] if outside else []
+
+
+def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence[str]) -> None:
+    training = Counter(r.label for r in records if r.split == "train")
+    if not training:
+        raise UserError(
+            f"card {card.name}: the split 'train' ({card.splits['train']!r} in the release) is empty.\n"
+            "Add images to it, or map the split to train on under `splits` in the card."
+        )
+    if len(classes) < 2:
+        raise UserError(
+            f"card {card.name}: has one class only, {classes[0]!r}; a classifier needs two.\n"
+            "Add a second class, or correct `root` in the card: it may point one folder too deep or too high."
+        )
+    for name in classes:
+        if not training[name]:
+            elsewhere = sum(r.label == name for r in records)
+            raise UserError(
+                f"card {card.name}: the class {name!r} has no usable training image ({elsewhere:,} in other splits).\n"
+                "Add at least one, correct the class name, or take the class out."
+            )

@@ -1,0 +1,53 @@
+"""A data set in a few lines of text, for a person who is about to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rsam_app.data.records import SPLITS, DataSet, Record, Skipped
+
+NAMED = 10
+"""Left-out files named before the rest is only counted."""
+
+
+def describe(dataset: DataSet) -> str:
+    """Images, classes, boxes and masks of each split, the licence, what was left out and why, and what was assumed."""
+    rows: list[tuple[str, ...]] = [("split", "images", "classes", "boxes", "images with boxes", "masks")]
+    rows += [(name, *_counts(dataset.split(name))) for name in SPLITS]
+    rows.append(("all", *_counts(dataset.records)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    table = [
+        "  "
+        + "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            f"{dataset.name}: {len(dataset.records):,} images, {len(dataset.classes):,} classes",
+            *table,
+            f"licence: {dataset.licence}",
+            *_left_out("images", dataset.skipped),
+            *_left_out("masks", dataset.skipped_masks),
+            *(f"note: {note}" for note in dataset.notes),
+        ]
+    )
+
+
+def _counts(records: Sequence[Record]) -> tuple[str, ...]:
+    counts = (
+        len(records),
+        len({r.label for r in records}),
+        sum(len(r.boxes) for r in records),
+        sum(bool(r.boxes) for r in records),
+        sum(r.mask is not None for r in records),
+    )
+    return tuple(f"{n:,}" for n in counts)
+
+
+def _left_out(what: str, skipped: Sequence[Skipped]) -> list[str]:
+    if not skipped:
+        return []
+    lines = [f"left out: {len(skipped):,} {what}"] + [f"  {s.path}: {s.reason}" for s in skipped[:NAMED]]
+    return lines + ([f"  and {len(skipped) - NAMED:,} more"] if len(skipped) > NAMED else [])

@@ -1,0 +1,99 @@
+"""The layout of class folders: `root/SPLIT/CLASS/image`, or `root/CLASS/image` where there are no splits."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from rsam_app.config import Card
+from rsam_app.data.layouts.listing import Listing
+from rsam_app.data.records import Record
+from rsam_app.errors import UserError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
+"""What counts as an image by its name, in any case."""
+
+
+def read(card: Card) -> Listing:
+    """Every image below a class folder, at any depth, sorted by path; classes are the folders' names, sorted.
+
+    The folders directly below the root are splits where one of them has a name that the card's `splits` give, else they
+    are classes and there are no splits. Hidden files and folders are passed over; other files that are no images by
+    their name, and images outside a class folder, are counted in the notes. Raises `UserError` for a class folder
+    without an image and where there is no class folder.
+    """
+    root = card.root_path
+    if not root.is_dir():
+        raise UserError(
+            f"{root}: is a file; the layout folder needs a folder of class folders. Correct `root` in the card."
+        )
+    below = _folders(root)
+    mapped = [f for f in below if f.name in card.splits.values()]
+    strays: Counter[str] = Counter(_strays(root))
+    records: list[Record] = []
+    filled: dict[str, bool] = {}
+    for split in below if mapped else [root]:
+        strays.update(_strays(split) if mapped else ())
+        for class_folder in _folders(split):
+            found = list(_images(class_folder, strays))
+            records += [_record(root, path, class_folder.name, split.name if mapped else "") for path in found]
+            # What the card does not name is listed only to be mentioned; empty folders in it are no classes.
+            if not mapped or split in mapped:
+                filled[class_folder.name] = filled.get(class_folder.name, False) or bool(found)
+    _refuse_empty(root, filled)
+    notes = tuple(f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items()))
+    return Listing(tuple(records), tuple(sorted(filled)), notes)
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _strays(parent: Path) -> Iterator[str]:
+    for path in parent.iterdir():
+        if not path.name.startswith(".") and not path.is_dir():
+            yield "images outside a class folder" if path.suffix.lower() in SUFFIXES else "files outside a class folder"
+
+
+def _images(folder: Path, strays: Counter[str]) -> Iterator[Path]:
+    seen = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for name in sorted(f for f in files if not f.startswith(".")):
+            if Path(name).suffix.lower() in SUFFIXES:
+                yield Path(parent, name)
+            else:
+                strays["files that are no images by their name"] += 1
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _record(root: Path, path: Path, label: str, split: str) -> Record:
+    relative = path.relative_to(root).as_posix()
+    try:
+        relative.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{root}: the file name {os.fsencode(relative)!r} is not UTF-8. Rename the file.") from error
+    return Record(id=relative, path=path, label=label, split=split)
+
+
+def _refuse_empty(root: Path, filled: dict[str, bool]) -> None:
+    empty = sorted(name for name, has_images in filled.items() if not has_images)
+    if empty:
+        raise UserError(
+            f"{root}: the class folder {empty[0]!r} has no image ({len(empty)} such folders).\n"
+            f"Put images into it ({', '.join(sorted(SUFFIXES))}), or remove the folder."
+        )
+    if not filled:
+        raise UserError(
+            f"{root}: has no class folders. Expected {root}/CLASS/image.jpg or {root}/SPLIT/CLASS/image.jpg."
+        )

@@ -1,0 +1,32 @@
+"""What every layout yields: the release's own list of images, before any file of it was opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rsam_app.data.records import Record
+from rsam_app.errors import UserError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The records as the release lists them.
+
+    Their `split` is the release's own name for it, `""` where the release has no splits; their sizes are still 0.
+    `classes` are in the release's order and may include classes without an image. `notes` say what was ignored.
+    """
+
+    records: tuple[Record, ...]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def require_file(path: Path, layout: str) -> Path:
+    """`path`, where it is a file. Raises `UserError` that says which layout needs it."""
+    if not path.is_file():
+        raise UserError(
+            f"{path}: missing; the layout {layout} needs it.\n"
+            "Put the whole data set there, or correct `root` in the card."
+        )
+    return path

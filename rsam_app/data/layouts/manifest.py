@@ -1,0 +1,152 @@
+"""The layout of one CSV file: `path,label[,split][,x,y,width,height][,mask]`."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from rsam_app.config import Card
+from rsam_app.data.layouts.listing import Listing, require_file
+from rsam_app.data.records import Box, Record
+from rsam_app.errors import UserError
+
+LAYOUT = "manifest"
+BOX = ("x", "y", "width", "height")
+COLUMNS = ("path", "label", "split", *BOX, "mask")
+NOT_BACKGROUND = tuple(range(1, 256))
+"""A manifest's mask is 0 outside the object and anything else inside, so that 0/1 and 0/255 both work."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    record: Record
+
+
+def read(card: Card) -> Listing:
+    """What the file lists, in its order; classes sorted by name; splits as its `split` column, if any, names them.
+
+    Paths are relative to the file; absolute ones, and ones that lead out of its folder, are fine. Boxes are continuous
+    pixels of the image as displayed; blank cells mean none, and several rows of one path with the same label are
+    several boxes. Raises `UserError` that names the row for anything malformed, contradictory or repeated.
+    """
+    path = require_file(card.root_path, LAYOUT)
+    rows, notes = _read_rows(path)
+    lines: dict[str, _Line] = {}
+    for number, cells in rows:
+        record = _record(path, number, cells)
+        first = lines.get(record.id)
+        lines[record.id] = _join(path, first, _Line(number, record)) if first else _Line(number, record)
+    records = tuple(line.record for line in lines.values())
+    if not records:
+        raise UserError(f"{path}: has no rows below its header. Add one row per image.")
+    _refuse_relative_boxes(path, records)
+    return Listing(records, tuple(sorted({r.label for r in records})), notes)
+
+
+def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark. strict: an unclosed quote must not swallow rows.
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = [name.strip().lower() for name in next(reader, [])]
+            notes = _check_header(path, header)
+            rows = []
+            for cells in reader:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) != len(header):
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}."
+                        " Put quotes around a cell that holds a comma."
+                    )
+                rows.append((reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+            return rows, notes
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: is not UTF-8 ({error.reason} at byte {error.start}). Save it as `CSV UTF-8`."
+        ) from error
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: is not CSV ({error}). Look for an unclosed quote.") from error
+
+
+def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    missing = [name for name in ("path", "label") if name not in header]
+    if set(BOX) & set(header):
+        missing += [name for name in BOX if name not in header]
+    if repeated or missing:
+        problem = f"repeats {', '.join(repeated)}" if repeated else f"lacks {', '.join(missing)}"
+        raise UserError(
+            f"{path}: the header {','.join(header)!r} {problem}.\n"
+            "Expected path,label[,split][,x,y,width,height][,mask], separated by commas."
+        )
+    notes = []
+    for name in (n for n in header if n not in COLUMNS):
+        close = difflib.get_close_matches(name, [c for c in COLUMNS if c not in header], n=1, cutoff=0.75)
+        if close:
+            raise UserError(f"{path}: unknown column {name!r}. Did you mean {close[0]!r}? Else rename it.")
+        notes.append(f"{path.name}: the column {name!r} is ignored")
+    return tuple(notes)
+
+
+def _record(path: Path, number: int, cells: dict[str, str]) -> Record:
+    for column in ("path", "label", "split"):
+        if not cells.get(column, "?"):
+            raise UserError(f"{path}, line {number}: {column} is blank. Fill it in, or delete the row.")
+    folder = path.parent
+    image = folder / cells["path"]
+    return Record(
+        id=_identity(folder, cells["path"]),
+        path=image,
+        label=cells["label"],
+        split=cells.get("split", ""),
+        boxes=_box(path, number, cells),
+        mask=folder / cells["mask"] if cells.get("mask") else None,
+        mask_values=NOT_BACKGROUND,
+    )
+
+
+def _identity(folder: Path, written: str) -> str:
+    """The path relative to the manifest wherever it lies below it, however it was written: moving both keeps the id."""
+    absolute = os.path.abspath(folder / written)
+    inside = os.path.abspath(folder)
+    if os.path.commonpath([absolute, inside]) == inside or not os.path.isabs(written):
+        return PurePosixPath(os.path.relpath(absolute, inside)).as_posix()
+    return PurePosixPath(absolute).as_posix()
+
+
+def _box(path: Path, number: int, cells: dict[str, str]) -> tuple[Box, ...]:
+    written = [cells.get(column, "") for column in BOX]
+    if not any(written):
+        return ()
+    try:
+        x, y, width, height = (float(cell) for cell in written)
+    except ValueError as error:
+        raise UserError(
+            f"{path}, line {number}: box {','.join(written)!r} is not four numbers. Mend or blank its cells."
+        ) from error
+    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
+        raise UserError(f"{path}, line {number}: box {','.join(written)!r} has no area. Mend or blank its cells.")
+    return ((x, y, width, height),)
+
+
+def _join(path: Path, first: _Line, second: _Line) -> _Line:
+    where = f"{path}, lines {first.number} and {second.number}: {first.record.id!r}"
+    for column in ("label", "split", "mask"):
+        before, after = getattr(first.record, column), getattr(second.record, column)
+        if before != after:
+            raise UserError(f"{where} has {column} {str(before)!r} and {str(after)!r}. Keep one of them.")
+    if not first.record.boxes or not second.record.boxes or second.record.boxes[0] in first.record.boxes:
+        raise UserError(f"{where} stands twice, and not for two boxes. Delete one of the rows.")
+    return _Line(first.number, replace(first.record, boxes=first.record.boxes + second.record.boxes))
+
+
+def _refuse_relative_boxes(path: Path, records: tuple[Record, ...]) -> None:
+    boxes = [box for record in records for box in record.boxes]
+    if boxes and all(0 <= value <= 1 for box in boxes for value in box):
+        raise UserError(f"{path}: every box lies between 0 and 1, as if relative to the image. Write boxes in pixels.")

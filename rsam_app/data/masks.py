@@ -1,0 +1,33 @@
+"""Masks: which pixels of an image are the object, as an annotator drew them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from rsam_app.data.records import Record
+
+
+def read_mask(record: Record) -> npt.NDArray[np.bool_]:
+    """The object's pixels `(height, width)`, True inside, oriented as the image is displayed.
+
+    Raises `ValueError` where the record has no mask.
+    """
+    if record.mask is None:
+        raise ValueError(f"record {record.id} has no mask")
+    return np.isin(mask_indices(record.mask), record.mask_values)
+
+
+def mask_indices(path: Path) -> npt.NDArray[np.uint8]:
+    """A mask file's values `(height, width)`: palette indices where it has a palette, else grey levels, 255 at most.
+
+    Palette indices because masks drawn with a palette mean them, whatever colours show them. Raises what PIL raises for
+    a file that is no image.
+    """
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        single = upright if upright.mode in ("1", "L", "P", "I", "I;16", "I;16B") else upright.convert("L")
+        return np.clip(np.asarray(single), 0, 255).astype(np.uint8)

@@ -1,0 +1,67 @@
+"""Which samples make which batch: a function of seed and epoch alone, cut into equal shares for the processes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+Draw = tuple[int, int]
+"""Epoch and sample index. The epoch travels with the index, so that workers that outlive an epoch know it."""
+
+
+class EpochBatches(Sampler[list[Draw]]):
+    """Shuffled batches of an epoch. Every process draws the same permutation and takes its share of each batch.
+
+    `batch_size` counts all processes together: what is seen, and in which order, does not depend on their number.
+    `start` batches are skipped without touching the samples, which makes a resume in mid-epoch exact and free.
+    """
+
+    def __init__(self, samples: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.rank, self.processes = rank, processes
+        self.epoch, self.start = 0, 0
+
+    def set_position(self, epoch: int, start: int = 0) -> None:
+        """Continue with batch `start` of `epoch`, both from 0."""
+        self.epoch, self.start = epoch, start
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The permutation `(samples,)` of an epoch."""
+        return np.random.default_rng((self.seed, epoch)).permutation(self.samples)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples per batch, over all processes. A last batch smaller than the number of processes is left out."""
+        full = [self.batch_size] * (self.samples // self.batch_size)
+        rest = self.samples % self.batch_size
+        return [*full, rest] if rest >= max(1, self.processes) else full
+
+    def __len__(self) -> int:
+        return len(self.sizes) - self.start
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        order, epoch = self.order(self.epoch), self.epoch
+        for batch, size in enumerate(self.sizes):
+            if batch >= self.start:
+                whole = order[batch * self.batch_size : batch * self.batch_size + size]
+                yield [(epoch, int(i)) for i in np.array_split(whole, self.processes)[self.rank]]
+
+
+class ShardedBatches(Sampler[list[Draw]]):
+    """Every sample once, in order; whole batches go to the processes in turn, so that a batch, and with it every last
+    bit of its result, is the same whatever the number of processes."""
+
+    def __init__(self, samples: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
+        self.samples, self.batch_size, self.rank, self.processes = samples, batch_size, rank, processes
+
+    def __len__(self) -> int:
+        batches = math.ceil(self.samples / self.batch_size)
+        return len(range(self.rank, batches, self.processes))
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        step = self.batch_size * self.processes
+        for first in range(self.rank * self.batch_size, self.samples, step):
+            yield [(0, i) for i in range(first, min(first + self.batch_size, self.samples))]

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rsam_app.data.layouts import read_listing
+from rsam_app.errors import UserError
+
+
+def test_class_folders_without_splits(class_folders, card_for) -> None:
+    listing = read_listing(card_for("folder", class_folders))
+    assert listing.classes == ("finch", "wren")
+    assert len(listing.records) == 20
+    assert {r.split for r in listing.records} == {""}
+    assert listing.records[0].id == "finch/0.jpg"
+
+
+def test_split_folders_as_the_card_names_them(tmp_path, paint, card_for) -> None:
+    for split in ("train", "valid", "holdout"):
+        paint(tmp_path / split / "wren" / "a.jpg")
+        paint(tmp_path / split / "auk" / "a.jpg")
+    listing = read_listing(card_for("folder", tmp_path, splits={"train": "train", "val": "valid", "test": "holdout"}))
+    assert {r.id: r.split for r in listing.records}["valid/wren/a.jpg"] == "valid"
+    assert listing.classes == ("auk", "wren")
+
+
+def test_names_with_spaces_letters_of_any_script_and_any_case_of_suffix(tmp_path, paint, card_for) -> None:
+    for path in ("Grünfink/ein Bild, groß.JPG", "王鶲/画像 1.PnG", "wren/nest/eggs/b.jpeg", "wren/#1 'x'.webp"):
+        paint(tmp_path / path)
+    listing = read_listing(card_for("folder", tmp_path))
+    assert {(r.id, r.label) for r in listing.records} == {
+        ("Grünfink/ein Bild, groß.JPG", "Grünfink"),
+        ("王鶲/画像 1.PnG", "王鶲"),
+        ("wren/nest/eggs/b.jpeg", "wren"),
+        ("wren/#1 'x'.webp", "wren"),
+    }
+
+
+def test_what_is_ignored_is_counted_and_hidden_files_are_not_looked_at(class_folders, paint, card_for) -> None:
+    (class_folders / "wren" / "notes.txt").write_text("x")
+    (class_folders / "wren" / ".DS_Store").write_text("x")
+    paint(class_folders / ".cache" / "a.jpg")
+    paint(class_folders / "stray.jpg")
+    listing = read_listing(card_for("folder", class_folders))
+    assert len(listing.records) == 20
+    assert sorted(note.partition(": ")[2] for note in listing.notes) == [
+        "1 files that are no images by their name ignored",
+        "1 images outside a class folder ignored",
+    ]
+
+
+def test_links_to_images_are_images_and_a_link_in_a_circle_ends(class_folders, card_for) -> None:
+    os.symlink(class_folders / "wren" / "1.jpg", class_folders / "wren" / "again.jpg")
+    os.symlink(class_folders / "wren", class_folders / "wren" / "loop")
+    ids = [r.id for r in read_listing(card_for("folder", class_folders)).records]
+    assert "wren/again.jpg" in ids
+    assert len(ids) == 21
+
+
+def test_an_empty_class_is_an_error_with_its_name(class_folders, card_for) -> None:
+    (class_folders / "robin").mkdir()
+    (class_folders / "robin" / "readme.md").write_text("soon")
+    with pytest.raises(UserError, match="'robin' has no image"):
+        read_listing(card_for("folder", class_folders))
+
+
+def test_a_class_that_one_split_lacks_is_no_empty_class(tmp_path, paint, card_for) -> None:
+    paint(tmp_path / "train" / "wren" / "a.jpg")
+    (tmp_path / "test" / "wren").mkdir(parents=True)
+    assert len(read_listing(card_for("folder", tmp_path)).records) == 1
+
+
+def test_a_file_name_that_is_no_text_is_named(class_folders, card_for) -> None:
+    (Path(os.fsdecode(os.fsencode(class_folders) + b"/wren/\xff.jpg"))).write_bytes(b"x")
+    with pytest.raises(UserError, match="is not UTF-8"):
+        read_listing(card_for("folder", class_folders))
+
+
+def test_a_folder_without_folders(tmp_path, paint, card_for) -> None:
+    paint(tmp_path / "only" / "a.jpg")
+    with pytest.raises(UserError, match="has no class folders"):
+        read_listing(card_for("folder", tmp_path / "only"))
+
+
+def test_a_root_that_is_a_file(tmp_path, paint, card_for) -> None:
+    with pytest.raises(UserError, match="is a file"):
+        read_listing(card_for("folder", paint(tmp_path / "a.jpg")))
+
+
+def test_a_missing_root_says_how_to_set_the_data_folder(tmp_path, card_for, monkeypatch) -> None:
+    monkeypatch.setenv("RSAM_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError) as caught:
+        read_listing(card_for("folder", Path("birds")))
+    message = str(caught.value)
+    assert str(tmp_path / "nowhere" / "birds") in message
+    assert "export RSAM_DATA=" in message
+    assert message.count("\n") == 1

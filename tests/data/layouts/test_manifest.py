@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rsam_app.data.layouts import read_listing
+from rsam_app.errors import UserError
+
+
+@pytest.fixture
+def read(tmp_path: Path, card_for):
+    def write_and_read(text: str | bytes):
+        path = tmp_path / "birds" / "manifest.csv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return read_listing(card_for("manifest", path))
+
+    return write_and_read
+
+
+def test_paths_and_labels_are_enough(read, tmp_path) -> None:
+    listing = read("path,label\nb.jpg,wren\na.jpg,auk\n")
+    assert [(r.id, r.label, r.split) for r in listing.records] == [("b.jpg", "wren", ""), ("a.jpg", "auk", "")]
+    assert listing.records[0].path == tmp_path / "birds" / "b.jpg"
+    assert listing.classes == ("auk", "wren")
+
+
+def test_every_column_in_any_order_with_marks_quotes_and_windows_line_ends(read, tmp_path) -> None:
+    text = (
+        "\ufeffLabel, path ,split,x,y,width,height,mask\r\n"
+        '"Grünfink, jung","Bilder 1/a ""b"", c.jpg",train,1,2.5,3e1,4,m/a.png\r\n'
+        "\r\n"
+        "auk,b.jpg,test,,,,,\r\n"
+    )
+    first, second = read(text).records
+    assert (first.id, first.label, first.split) == ('Bilder 1/a "b", c.jpg', "Grünfink, jung", "train")
+    assert first.boxes == ((1.0, 2.5, 30.0, 4.0),)
+    assert first.mask == tmp_path / "birds" / "m" / "a.png"
+    assert (second.boxes, second.mask) == ((), None)
+
+
+def test_several_rows_of_one_path_are_several_boxes(read) -> None:
+    listing = read("path,label,x,y,width,height\na.jpg,auk,1,2,3,4\nb.jpg,wren,,,,\n./a.jpg,auk,5,6,7,8\n")
+    assert [r.boxes for r in listing.records] == [((1, 2, 3, 4), (5, 6, 7, 8)), ()]
+
+
+def test_ids_do_not_depend_on_how_a_path_is_written_or_where_the_folder_lies(read, tmp_path) -> None:
+    inside = tmp_path / "birds" / "c.jpg"
+    ids = [
+        r.id for r in read(f"path,label\nx/../a.jpg,auk\n../other/b.jpg,auk\n{inside},auk\n/far/d.jpg,auk\n").records
+    ]
+    assert ids == ["a.jpg", "../other/b.jpg", "c.jpg", "/far/d.jpg"]
+
+
+def test_further_columns_are_ignored_and_named(read) -> None:
+    assert "photographer" in read("path,label,photographer\na.jpg,auk,Ann\n").notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path,label\na.jpg,auk\nb.jpg,auk\na.jpg,wren\n", ["lines 2 and 4", "'a.jpg'", "'auk'", "'wren'"]),
+        ("path,label\na.jpg,auk\n./a.jpg,auk\n", ["lines 2 and 3", "'a.jpg'", "twice"]),
+        ("path,label,x,y,width,height\na.jpg,auk,1,2,3,4\na.jpg,auk,1,2,3,4\n", ["lines 2 and 3", "twice"]),
+        ("path,label,x,y,width,height\na.jpg,auk,1,2,3,4\na.jpg,auk,,,,\n", ["lines 2 and 3", "twice"]),
+        ("path,label,split\na.jpg,auk,train\na.jpg,auk,test\n", ["lines 2 and 3", "split 'train' and 'test'"]),
+        ("path,label,x,y,width,height\na.jpg,auk,1,2,3,\n", ["line 2", "1,2,3,"]),
+        ("path,label,x,y,width,height\na.jpg,auk,1,2,-3,4\n", ["line 2", "no area"]),
+        ("path,label,x,y,width,height\na.jpg,auk,1,2,nan,4\n", ["line 2", "no area"]),
+        ("path,label,x,y,width,height\na.jpg,auk,0.1,0.2,0.5,0.5\n", ["between 0 and 1", "pixels"]),
+        ("path,label\na.jpg,\n", ["line 2", "label is blank"]),
+        ("path,label\n ,auk\n", ["line 2", "path is blank"]),
+        ("path,label,split\na.jpg,auk,\n", ["line 2", "split is blank"]),
+        ("path,label\na.jpg,auk,train\n", ["line 2", "3 cells"]),
+        ("path,label\na, b.jpg,auk\n", ["line 2", "quotes"]),
+        ('path,label\n"a.jpg,auk\nb.jpg,auk\n', ["unclosed quote"]),
+        ("path;label\na.jpg;auk\n", ["lacks path, label", "commas"]),
+        ("path\na.jpg\n", ["lacks label"]),
+        ("path,label,x,y\na.jpg,auk,1,2\n", ["lacks width, height"]),
+        ("path,label,label\na.jpg,auk,b\n", ["repeats label"]),
+        ("path,label,spilt\na.jpg,auk,train\n", ["'spilt'", "'split'"]),
+        ("", ["lacks path, label"]),
+        ("path,label\n", ["no rows"]),
+        ("path,label\nü.jpg,auk\n".encode("latin-1"), ["not UTF-8"]),
+    ],
+)
+def test_a_bad_row_is_named(read, text, expected) -> None:
+    with pytest.raises(UserError) as caught:
+        read(text)
+    message = str(caught.value)
+    assert "manifest.csv" in message
+    assert all(part in message for part in expected)
+    assert message.count("\n") <= 1
+
+
+def test_a_root_that_is_a_folder(tmp_path, card_for) -> None:
+    with pytest.raises(UserError, match="missing; the layout manifest needs it"):
+        read_listing(card_for("manifest", tmp_path))
