@@ -1,0 +1,100 @@
+"""From a pipeline's `model:` section to a model with its weights."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import safe_open
+
+from rsam_app.config import ModelConfig
+from rsam_app.errors import UserError
+from rsam_app.model.classifier import AttentiveClassifier
+from rsam_app.model.registry import rsam_classifier
+
+TIMM_MEAN, TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier:
+    """The model that `config` describes, for these classes, its backbone's weights loaded.
+
+    The model's `pretrained_cfg` holds input size, mean and std, its `label_names` the classes. Raises `UserError` for
+    an unknown or unsuited backbone and for weights that are missing or do not fit.
+    """
+    if config.backbone.split(".")[0] not in timm.list_models():
+        close = difflib.get_close_matches(config.backbone, timm.list_models(), n=3)
+        raise UserError(
+            f"model.backbone: timm has no {config.backbone!r}. "
+            + (f"Nearest: {', '.join(close)}." if close else "See timm.list_models().")
+        )
+    weights, args, mean, std = _weights(config)
+    try:
+        model = rsam_classifier(
+            backbone=config.backbone,
+            attention=config.attention,
+            predictor=config.predictor,
+            num_classes=len(classes),
+            backbone_args=args,
+            backbone_weights=weights,
+            pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
+        )
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"model: {config.backbone} with weights {config.weights!r} cannot be built:"
+            f" {str(error).strip().splitlines()[0]}.\n{_remedy(config)}"
+        ) from error
+    model._model_args = {  # what timm writes into config.json, and gives back to rsam_classifier
+        "backbone": config.backbone,
+        "attention": config.attention,
+        "predictor": config.predictor,
+        "backbone_args": args,
+    }
+    source = model.backbone.pretrained_cfg
+    model.pretrained_cfg.update(
+        input_size=(3, config.image_size, config.image_size),
+        mean=mean or tuple(source.get("mean") or TIMM_MEAN),
+        std=std or tuple(source.get("std") or TIMM_STD),
+        interpolation="area",
+        crop_pct=1.0,
+        crop_mode="squash",
+        classifier=f"backbone.{source['classifier']}" if isinstance(source.get("classifier"), str) else None,
+    )
+    model.label_names = classes
+    return model
+
+
+def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
+    """What makes timm load the backbone's weights, the backbone's arguments, and mean and std where the file says."""
+    args = dict(config.backbone_args)
+    if config.weights == "none":
+        return {}, args, None, None
+    if config.weights == "timm":
+        return {"pretrained": True}, args, None, None
+    path = Path(config.weights).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"model.weights: {path}: no such file (from {Path.cwd()}). Give a path to a .safetensors or .pth file,"
+            " `timm` to load from timm's hub, or `none`."
+        )
+    overlay: dict[str, Any] = {"file": str(path)}
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+        trained = metadata.get("architecture")
+        if trained and trained != config.backbone.split(".")[0]:
+            raise UserError(f"model.weights: {path} holds weights of {trained}, not of {config.backbone}.")
+        if "pad_type" in metadata:
+            args.setdefault("pad_type", metadata["pad_type"])
+        for key in ("mean", "std"):
+            if key in metadata:
+                overlay[key] = tuple(float(v) for v in metadata[key].split(","))
+    weights = {"pretrained": True, "pretrained_cfg_overlay": overlay}
+    return weights, args, overlay.get("mean"), overlay.get("std")
+
+
+def _remedy(config: ModelConfig) -> str:
+    if config.weights == "timm":
+        return "Where timm's hub is out of reach, give model.weights a local file, or `none` to start from scratch."
+    return "Check model.weights and model.backbone_args against the backbone."

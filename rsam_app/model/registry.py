@@ -1,0 +1,33 @@
+"""Our model in timm's registry, so that `timm.create_model('local-dir:RUN/model')` loads a run's model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import build_model_with_cfg, register_model
+
+from rsam_app.model.classifier import AttentiveClassifier
+
+
+@register_model
+def rsam_classifier(
+    pretrained: bool = False,
+    pretrained_cfg: Any = None,
+    pretrained_cfg_overlay: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> AttentiveClassifier:
+    """A timm convnet with attention; keyword arguments are those of `AttentiveClassifier`.
+
+    A model that comes from a run's folder is loaded with its weights, with or without `pretrained=True`: nobody wants
+    the empty shell of a model she trained.
+    """
+    source = pretrained_cfg.get("source") if isinstance(pretrained_cfg, dict) else None
+    model: AttentiveClassifier = build_model_with_cfg(
+        AttentiveClassifier,
+        "rsam_classifier",
+        pretrained or source == "local-dir",
+        pretrained_cfg=pretrained_cfg,
+        pretrained_cfg_overlay=pretrained_cfg_overlay,
+        **kwargs,
+    )
+    return model
