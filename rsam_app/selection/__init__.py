@@ -1,0 +1,21 @@
+"""Which images to label or relabel next, and which labels look wrong. Works from the predictions, never the model."""
+
+from rsam_app.selection.label_errors import label_quality, suggested_labels
+from rsam_app.selection.pool import Pool, load_pool
+from rsam_app.selection.select import Selection, replay, select
+from rsam_app.selection.strategies import STRATEGIES, find_strategy
+from rsam_app.selection.strategy import Choice, Strategy
+
+__all__ = [
+    "STRATEGIES",
+    "Choice",
+    "Pool",
+    "Selection",
+    "Strategy",
+    "find_strategy",
+    "label_quality",
+    "load_pool",
+    "replay",
+    "select",
+    "suggested_labels",
+]

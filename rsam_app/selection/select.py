@@ -1,0 +1,150 @@
+"""One selection: choose by a strategy, write the queue a person works through, and keep how it came about."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsam_app.errors import UserError
+from rsam_app.run_folder import RunFolder, write_atomically
+from rsam_app.selection.pool import Pool, load_pool
+from rsam_app.selection.strategies import find_strategy
+from rsam_app.selection.strategy import Choice, Strategy
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen, best first, and all that is needed to choose it again."""
+
+    ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    """Score of each id as the strategy defines it; NaN where it has none, infinite for k-center's first."""
+    strategy: str
+    budget: int
+    split: str
+    seed: int
+    fingerprint: str
+    """SHA-256 of the pool it was chosen from."""
+    notes: tuple[str, ...]
+    """What the person should know: records without a score, a budget larger than the pool, records left out."""
+    csv: Path
+    manifest: Path
+
+
+def select(
+    run: RunFolder, strategy: str, budget: int, split: str, seed: int, *, exclude: Collection[str] = frozenset()
+) -> Selection:
+    """Choose `budget` records of a split by a strategy's name and write them below `RUN/selection/`.
+
+    A CSV (best first: rank, id, path, split, label, predicted, score, further numbers, reason in plain words) and a
+    JSON manifest of the same name. The name holds the pool's fingerprint, so a later round never overwrites an earlier
+    one, and the same selection twice writes the same bytes. Records in `exclude` (a person saw them already) are left
+    out; k_center counts them as covered.
+
+    Raises `UserError` for an unknown strategy, a budget below 1, missing predictions or an empty pool.
+    """
+    chosen_by = find_strategy(strategy)
+    whole = load_pool(run, split, embeddings=chosen_by.needs_embeddings)
+    excluded = sorted(set(exclude) & set(whole.ids))
+    pool = whole.without(set(excluded)) if excluded else whole
+    choice = chosen_by(pool, budget, np.random.default_rng(seed))
+    notes = choice.notes
+    if excluded:
+        notes = (f"{len(excluded)} records were left out because a person decided about them already", *notes)
+    stem = f"{chosen_by.name}-{budget}-{split}-seed{seed}-{pool.fingerprint[:8]}"
+    selection = Selection(
+        ids=tuple(pool.ids[i] for i in choice.indices),
+        scores=tuple(float(s) for s in choice.scores),
+        strategy=chosen_by.name,
+        budget=budget,
+        split=split,
+        seed=seed,
+        fingerprint=pool.fingerprint,
+        notes=notes,
+        csv=run.selection / f"{stem}.csv",
+        manifest=run.selection / f"{stem}.json",
+    )
+    write_atomically(selection.csv, _queue(pool, choice, chosen_by))
+    write_atomically(selection.manifest, _manifest(run, selection, chosen_by, pool, excluded))
+    return selection
+
+
+def replay(run: RunFolder, manifest: Path) -> Selection:
+    """The selection of a manifest, chosen again from the same pool: the same ids.
+
+    Raises `UserError` where the manifest cannot be read or the run's predictions are no longer those it was made from.
+    """
+    try:
+        kept: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        arguments = {key: kept[key] for key in ("strategy", "budget", "split", "seed")}
+        excluded, fingerprint = set(kept["excluded"]), kept["pool"]["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{manifest}: not a selection's manifest ({error!r}). Give a JSON file of RUN/selection."
+        ) from error
+    chosen_by = find_strategy(arguments["strategy"])
+    pool = load_pool(run, arguments["split"], embeddings=chosen_by.needs_embeddings)
+    if pool.without(excluded).fingerprint != fingerprint:
+        raise UserError(
+            f"{manifest}: {run.path} has other predictions now than this selection was made from.\n"
+            "Select anew, or bring back the predictions of that time."
+        )
+    return select(run, **arguments, exclude=excluded)
+
+
+def _queue(pool: Pool, choice: Choice, strategy: Strategy) -> str:
+    score_columns = sorted(pool.scores)
+    header = ["rank", "id", "path", "split", "label", "predicted", "score", "confidence", "margin", "entropy"]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*header, *score_columns, "reason"])
+    reasons = strategy.reasons(pool, choice)
+    for number, (i, score, reason) in enumerate(zip(choice.indices, choice.scores, reasons, strict=True), start=1):
+        names = [pool.ids[i], pool.paths[i], pool.splits[i], pool.labels[i], pool.predicted[i]]
+        columns = [
+            score,
+            pool.confidence[i],
+            pool.margin[i],
+            pool.entropy[i],
+            *(pool.scores[s][i] for s in score_columns),
+        ]
+        writer.writerow([number, *names, *(_number(c) for c in columns), reason])
+    return text.getvalue()
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _manifest(run: RunFolder, made: Selection, strategy: Strategy, pool: Pool, excluded: list[str]) -> str:
+    content = {
+        "strategy": made.strategy,
+        "source": strategy.source,
+        "budget": made.budget,
+        "split": made.split,
+        "seed": made.seed,
+        "pool": {"records": len(pool), "fingerprint": made.fingerprint},
+        "model_sha256": _model_hash(run),
+        "excluded": excluded,
+        "notes": made.notes,
+        "ids": made.ids,
+        "scores": [score if math.isfinite(score) else None for score in made.scores],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _model_hash(run: RunFolder) -> str | None:
+    weights = run.model / "model.safetensors"
+    if not weights.is_file():
+        return None
+    with weights.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

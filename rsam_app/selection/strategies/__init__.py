@@ -1,0 +1,33 @@
+"""Every selection strategy by name, one file each."""
+
+from __future__ import annotations
+
+import difflib
+
+from rsam_app.errors import UserError
+from rsam_app.selection.strategies.auto import AUTO
+from rsam_app.selection.strategies.entropy import ENTROPY
+from rsam_app.selection.strategies.k_center import K_CENTER
+from rsam_app.selection.strategies.margin import MARGIN
+from rsam_app.selection.strategies.misattention import MISATTENTION
+from rsam_app.selection.strategies.random import RANDOM
+from rsam_app.selection.strategies.suspect_label import SUSPECT_LABEL
+from rsam_app.selection.strategy import Strategy
+
+STRATEGIES: dict[str, Strategy] = {
+    s.name: s for s in (AUTO, SUSPECT_LABEL, MISATTENTION, MARGIN, ENTROPY, K_CENTER, RANDOM)
+}
+"""Strategies by name, the default first."""
+
+
+def find_strategy(name: str) -> Strategy:
+    """The strategy of that name; `-` and `_` are the same. Raises `UserError` with the nearest name."""
+    key = name.strip().lower().replace("-", "_")
+    if key in STRATEGIES:
+        return STRATEGIES[key]
+    close = difflib.get_close_matches(key, STRATEGIES, n=1, cutoff=0.4)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise UserError(f"strategy {name!r}: no such strategy.{hint} Known: {', '.join(STRATEGIES)}.")
+
+
+__all__ = ["STRATEGIES", "find_strategy"]

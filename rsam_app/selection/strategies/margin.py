@@ -1,0 +1,35 @@
+"""Records between two classes: the smallest lead of the first class over the second."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rsam_app.selection.pool import Pool
+from rsam_app.selection.strategy import Strategy, by_score
+
+
+def narrowness(pool: Pool) -> np.ndarray:
+    """1 - (p₁ - p₂) of each record, `(N,)` in [0, 1]: 0 decided, 1 torn between two classes."""
+    return 1.0 - pool.margin.astype(np.float64)
+
+
+def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
+    reasons = []
+    for i in indices:
+        row = pool.probabilities[i]
+        if len(row) < 2 or not np.isfinite(row).all():
+            reasons.append(f"lead of the first class over the second is {pool.margin[i]:.2f}")
+            continue
+        first, second = np.argsort(-row, kind="stable")[:2]
+        names = [pool.classes[c] or f"class {c}" for c in (first, second)]
+        reasons.append(f"torn between {names[0]} ({row[first]:.0%}) and {names[1]} ({row[second]:.0%})")
+    return reasons
+
+
+MARGIN = Strategy(
+    name="margin",
+    summary="records torn between two classes; the usual choice for labelling look-alikes once a model exists",
+    source="Scheffer, Decomain & Wrobel, Active Hidden Markov Models for Information Extraction, IDA 2001",
+    pick=by_score(narrowness),
+    explain=_explain,
+)

@@ -1,0 +1,57 @@
+"""Records whose given label the model does not believe."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rsam_app.errors import UserError
+from rsam_app.selection.label_errors import label_quality
+from rsam_app.selection.pool import Pool
+from rsam_app.selection.strategy import Strategy, by_score
+
+
+def has_label_quality(pool: Pool) -> bool:
+    """Whether any record has a label that the model knows."""
+    return _from_predictions(pool) or bool((pool.label_indices >= 0).any())
+
+
+def suspicion(pool: Pool) -> np.ndarray:
+    """1 - label quality of each record, `(N,)`: 0 the label is surely right, 1 it is surely wrong.
+
+    Label quality is the predictions' column, or computed from the probabilities where they lack it. Raises `UserError`
+    where no record has a label of the model's classes.
+    """
+    if not has_label_quality(pool):
+        raise UserError(
+            "select suspect_label: no record of the pool has a label that the model knows, so none can be wrong.\n"
+            "Choose a labelled split, or a strategy for unlabelled images, e.g. margin or k_center."
+        )
+    if _from_predictions(pool):
+        return 1.0 - pool.scores["label_quality"].astype(np.float64)
+    return 1.0 - label_quality(pool.probabilities, pool.label_indices).astype(np.float64)
+
+
+def _from_predictions(pool: Pool) -> bool:
+    return "label_quality" in pool.scores and bool(np.isfinite(pool.scores["label_quality"]).any())
+
+
+def explain_suspicion(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
+    """Why each record's label (rows `indices`) is suspect."""
+    return [_reason(pool, int(i)) for i in indices]
+
+
+def _reason(pool: Pool, i: int) -> str:
+    label, predicted, column = pool.labels[i], pool.predicted[i], pool.label_indices[i]
+    if column < 0:
+        return f"labelled {label or 'nothing'}, which is no class of the model; the model says {predicted}"
+    given = f"labelled {label}, which the model gives {pool.probabilities[i, column]:.0%}"
+    return given if label == predicted else f"{given}; it says {predicted} at {pool.confidence[i]:.0%}"
+
+
+SUSPECT_LABEL = Strategy(
+    name="suspect_label",
+    summary="records whose given label the model does not believe; for finding label errors",
+    source="Northcutt, Jiang & Chuang, Confident Learning, JAIR 2021 (arXiv 1911.00068), self-confidence",
+    pick=by_score(suspicion),
+    explain=explain_suspicion,
+)

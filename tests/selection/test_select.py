@@ -1,0 +1,147 @@
+"""A selection on disk: the queue, the manifest, replaying it, rounds that do not overwrite each other."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from rsam_app.errors import UserError
+from rsam_app.predictions import read_predictions, write_predictions
+from rsam_app.run_folder import RunFolder
+from rsam_app.selection import STRATEGIES, load_pool, replay, select
+
+MakeRun = Callable[..., RunFolder]
+IDS = [f"vögel/{'été ' * (i % 3)}{i:03}, a.jpg" for i in range(40)]
+
+
+@pytest.fixture
+def run(make_run: MakeRun, random_logits: np.ndarray) -> RunFolder:
+    """A run with a labelled training split of 40 records under awkward names."""
+    rng = np.random.default_rng(1)
+    labels = [("wren", "wryneck", "zilpzalp", "Grünfink")[c] for c in rng.integers(0, 4, 40)]
+    return make_run(random_logits, labels, ids=IDS, misattention=rng.random(40), embeddings=rng.normal(size=(40, 6)))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_queue_lists_the_ids_best_first_with_reasons(run: RunFolder, strategy: str) -> None:
+    made = select(run, strategy, 8, "train", seed=0)
+    rows = rows_of(made.csv)
+    assert made.csv.parent == run.selection
+    assert list(rows[0])[:7] == ["rank", "id", "path", "split", "label", "predicted", "score"]
+    assert list(rows[0])[-2:] == ["misattention", "reason"]
+    assert [r["id"] for r in rows] == list(made.ids)
+    assert [int(r["rank"]) for r in rows] == list(range(1, 9))
+    assert all(r["reason"] and r["path"] == f"photographs/{r['id']}" for r in rows)
+    written = [float(r["score"]) for r in rows]
+    assert written == pytest.approx(list(made.scores), rel=1e-5)
+    assert written == sorted(written, reverse=True)
+
+
+def test_the_manifest_says_how_it_came_about(run: RunFolder) -> None:
+    run.model.mkdir()
+    (run.model / "model.safetensors").write_bytes(b"weights")
+    made = select(run, "k_center", 5, "train", seed=7, exclude={IDS[0], "not in the pool"})
+    kept = json.loads(made.manifest.read_text(encoding="utf-8"))
+    assert made.manifest.stem == made.csv.stem
+    assert (kept["strategy"], kept["budget"], kept["split"], kept["seed"]) == ("k_center", 5, "train", 7)
+    assert kept["ids"] == list(made.ids)
+    assert kept["pool"] == {"records": 39, "fingerprint": made.fingerprint}
+    assert kept["model_sha256"] == hashlib.sha256(b"weights").hexdigest()
+    assert kept["excluded"] == [IDS[0]]
+    assert IDS[0] not in made.ids
+    assert all(math.isfinite(s) for s in kept["scores"]), "the excluded record is covered, so no start is drawn"
+    assert "1 records were left out" in made.notes[0]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_replaying_gives_the_same_ids_and_the_same_bytes(run: RunFolder, strategy: str) -> None:
+    made = select(run, strategy, 9, "train", seed=3, exclude=set(IDS[:4]))
+    before = made.csv.read_bytes(), made.manifest.read_bytes()
+    assert replay(run, made.manifest) == made
+    assert (made.csv.read_bytes(), made.manifest.read_bytes()) == before
+    assert {p.suffix for p in run.selection.iterdir()} == {".csv", ".json"}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_the_order_of_the_table_does_not_matter(run: RunFolder, strategy: str) -> None:
+    made = select(run, strategy, 9, "train", seed=3)
+    order = np.random.default_rng(0).permutation(40)
+    path = run.predictions / "train.parquet"
+    vectors = np.load(run.predictions / "train.embeddings.npy")
+    write_predictions(path, read_predictions(run.predictions).take(pa.array(order)), vectors[order])
+    assert select(run, strategy, 9, "train", seed=3) == made
+
+
+def test_a_later_round_keeps_the_earlier_one_and_refuses_its_replay(run: RunFolder, make_run: MakeRun) -> None:
+    first = select(run, "margin", 5, "train", seed=0)
+    make_run(np.random.default_rng(9).normal(size=(40, 4)), ["wren"] * 40, ids=IDS)
+    second = select(run, "margin", 5, "train", seed=0)
+    assert first.csv != second.csv and first.csv.exists() and second.csv.exists()
+    with pytest.raises(UserError, match="other predictions now"):
+        replay(run, first.manifest)
+
+
+def test_all_splits_together(run: RunFolder, make_run: MakeRun) -> None:
+    test_ids = ["t/1.jpg", "t/0.jpg"]
+    vectors = np.zeros((2, 6))
+    make_run(np.eye(2, 4), ["wren", None], ids=test_ids, split="test", misattention=[0.1, 0.2], embeddings=vectors)
+    pool = load_pool(run, "all", embeddings=True)
+    assert set(pool.ids) == {*IDS, *test_ids} and list(pool.ids) == sorted(pool.ids)
+    assert pool.splits[pool.ids.index("t/0.jpg")] == "test"
+    assert (pool.embeddings[pool.ids.index("t/0.jpg")] == 0).all()
+    assert len(select(run, "auto", 100, "all", seed=0).ids) == 42
+
+
+def test_class_names_come_from_the_model(run: RunFolder) -> None:
+    assert set(load_pool(run, "train").classes) == {"wren", "wryneck", "zilpzalp", "Grünfink"}
+    run.model.mkdir()
+    names = ["a", "b", "c", "d"]
+    (run.model / "config.json").write_text(json.dumps({"label_names": names}))
+    assert load_pool(run, "train").classes == tuple(names)
+
+
+def test_contradicting_predictions_are_refused(run: RunFolder, make_run: MakeRun) -> None:
+    make_run(np.eye(1, 4), ["wren"], ids=[IDS[0]], split="val")
+    with pytest.raises(UserError, match="predictions of more than one split"):
+        load_pool(run, "all")
+    make_run(np.eye(1, 3), ["wren"], ids=["other.jpg"], split="val")
+    with pytest.raises(UserError, match="different numbers of classes"):
+        load_pool(run, "all")
+    np.save(run.predictions / "train.embeddings.npy", np.zeros((3, 6)))
+    with pytest.raises(UserError, match="another number of rows"):
+        load_pool(run, "train", embeddings=True)
+
+
+def test_what_is_missing_is_said(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no predictions for val"):
+        select(run, "margin", 5, "val", seed=0)
+    with pytest.raises(UserError, match="the pool is empty"):
+        select(run, "margin", 5, "train", seed=0, exclude=set(IDS))
+    (run.predictions / "train.embeddings.npy").unlink()
+    with pytest.raises(UserError, match="no embeddings"):
+        select(run, "k_center", 5, "train", seed=0)
+    for text in ("{", "[]", "{}"):
+        (tmp_path / "m.json").write_text(text)
+        with pytest.raises(UserError, match="not a selection's manifest"):
+            replay(run, tmp_path / "m.json")
+    assert not run.selection.exists()
+
+
+def test_an_empty_predictions_table_is_an_empty_pool(make_run: MakeRun) -> None:
+    run = make_run(np.zeros((0, 4)), [])
+    for strategy in set(STRATEGIES) - {"k_center"}:
+        with pytest.raises(UserError, match="the pool is empty"):
+            select(run, strategy, 5, "train", seed=0)
