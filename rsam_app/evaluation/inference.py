@@ -1,0 +1,93 @@
+"""A model's outputs for records, each exactly once, the same to the last bit whatever the number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from rsam_app.attention import geometry
+from rsam_app.data.loader import Views, loading_processes, make_loader
+from rsam_app.data.records import Record
+from rsam_app.data.sampling import ShardedBatches
+from rsam_app.errors import UserError
+from rsam_app.model import AttentiveClassifier
+from rsam_app.model.precision import autocast
+from rsam_app.model.preprocess import normalise
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Arrays in the order of the records: `logits` `(N, C)` and, with attention, `inside` and `outside` logits `(N, C)`
+    and `rectangles` `(N, 5)` in image pixels; `embeddings` `(N, D)`. float32; NaN where there is no attention."""
+
+    logits: np.ndarray
+    inside: np.ndarray
+    outside: np.ndarray
+    rectangles: np.ndarray
+    embeddings: np.ndarray
+
+
+def run_model(
+    model: AttentiveClassifier,
+    records: Sequence[Record],
+    class_index: Mapping[str, int],
+    batch_size: int,
+    accelerator: Accelerator,
+    precision: str,
+    workers: int | str = "auto",
+    advance: Callable[[int], object] = lambda images: None,
+) -> Outputs:
+    """Outputs of `model` for whole images. `advance` is told how many images all processes finished.
+
+    Every process must call it; every process gets the whole result. Raises `UserError` without records.
+    """
+    if not records:
+        raise UserError("nothing to predict: the split has no images. Check the card's splits.")
+    size = int(model.pretrained_cfg["input_size"][-1])
+    batches = ShardedBatches(len(records), batch_size, accelerator.process_index, accelerator.num_processes)
+    count = loading_processes(workers, accelerator.num_processes)
+    loader = make_loader(Views(records, class_index, size), batches, count, accelerator.device.type == "cuda")
+    training = model.training
+    model.eval()
+    parts: list[dict[str, np.ndarray]] = []
+    with torch.inference_mode():
+        for batch in loader:
+            parts.append(_inspect(model, batch["image"], batch["to_image"], accelerator.device, precision))
+            parts[-1]["index"] = batch["index"].numpy()
+            advance(len(batch["index"]) * accelerator.num_processes)
+    model.train(training)
+    everything = gather_object(parts) if accelerator.num_processes > 1 else parts
+    return _in_order(everything, len(records))
+
+
+def _inspect(
+    model: AttentiveClassifier, images: torch.Tensor, to_image: torch.Tensor, device: torch.device, precision: str
+) -> dict[str, np.ndarray]:
+    with autocast(precision, device):
+        seen = model.inspect(normalise(images, model, device))
+    nothing = torch.full_like(seen.look.logits, torch.nan)
+    rectangle = torch.full((len(images), 5), torch.nan)
+    if seen.look.rectangle is not None:
+        rectangle = geometry.transform(seen.look.rectangle.cpu(), to_image)
+    arrays = {
+        "logits": seen.look.logits,
+        "inside": nothing if seen.inside_logits is None else seen.inside_logits,
+        "outside": nothing if seen.outside_logits is None else seen.outside_logits,
+        "rectangles": rectangle,
+        "embeddings": seen.embedding,
+    }
+    return {name: values.float().cpu().numpy() for name, values in arrays.items()}
+
+
+def _in_order(parts: list[dict[str, np.ndarray]], expected: int) -> Outputs:
+    index = np.concatenate([p["index"] for p in parts])
+    order = np.argsort(index, kind="stable")
+    if not np.array_equal(index[order], np.arange(expected)):
+        raise RuntimeError(f"{len(index)} outputs for {expected} records: some were lost or repeated")
+    joined = {name: np.concatenate([p[name] for p in parts])[order] for name in parts[0] if name != "index"}
+    return Outputs(**joined)

@@ -1,0 +1,105 @@
+"""From a model's outputs to the predictions table, scores included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.special import softmax
+
+from rsam_app.attention import geometry
+from rsam_app.data.records import DataSet, Record
+from rsam_app.evaluation.inference import Outputs
+from rsam_app.predictions import SCHEMA
+
+
+def predictions_table(
+    outputs: Outputs, records: Sequence[Record], dataset: DataSet, learned: np.ndarray | None = None
+) -> pa.Table:
+    """The predictions table of `records`, which `outputs` are of, with its score columns:
+
+    - `misattention` (with attention): see `outside_share`;
+    - `label_quality`: see `rsam_app.selection.label_errors`; from `learned` probabilities `(N, C)` where a row has them
+      (averaged over training), else from the model's own.
+    """
+    probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
+    columns = {
+        "id": [r.id for r in records],
+        "path": [str(r.path) for r in records],
+        "split": [r.split for r in records],
+        "label": [r.label for r in records],
+        "predicted": [dataset.classes[i] for i in probabilities.argmax(axis=1)],
+        **_certainty(probabilities),
+        "logits": list(outputs.logits),
+        **_rectangle_columns(outputs.rectangles, records),
+    }
+    arrays = [pa.array(columns[f.name], type=f.type, from_pandas=True) for f in SCHEMA]
+    scores = _scores(outputs, probabilities, records, dataset, learned)
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+    for name, values in scores.items():
+        table = table.append_column(name, pa.array(values, type=pa.float32(), from_pandas=True))
+    return table
+
+
+def outside_share(outputs: Outputs) -> np.ndarray:
+    """How much of the predicted class's evidence lies outside the rectangle: `(N,)` in [0, 1].
+
+    p_out / (p_in + p_out), with p_in and p_out the predicted class's probability when the classifier pools features
+    inside the soft mask only, or outside only. 0: what was seen inside is all that speaks for the class; 0.5: outside
+    speaks as much; 1: the rectangle misses what the model decided on. Needs no box. Use it to find images where the
+    model looked in the wrong place; use 1 - confidence to find those it is unsure of. (ours)
+    """
+    inside = softmax(outputs.inside.astype(np.float64), axis=1)
+    outside = softmax(outputs.outside.astype(np.float64), axis=1)
+    rows, predicted = np.arange(len(inside)), outputs.logits.argmax(axis=1)
+    p_in, p_out = inside[rows, predicted], outside[rows, predicted]
+    share: np.ndarray = p_out / (p_in + p_out)
+    return share
+
+
+def _scores(
+    outputs: Outputs,
+    probabilities: np.ndarray,
+    records: Sequence[Record],
+    dataset: DataSet,
+    learned: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    from rsam_app.selection.label_errors import label_quality
+
+    scores: dict[str, np.ndarray] = {}
+    if not np.isnan(outputs.rectangles).all():
+        scores["misattention"] = outside_share(outputs)
+    if learned is not None:
+        known = ~np.isnan(learned).any(axis=1)
+        probabilities = np.where(known[:, None], learned, probabilities)
+    scores["label_quality"] = label_quality(probabilities, np.array([dataset.class_index[r.label] for r in records]))
+    return scores
+
+
+def _certainty(probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    ranked = np.sort(probabilities, axis=1)[:, ::-1]
+    second = ranked[:, 1] if ranked.shape[1] > 1 else np.zeros(len(ranked))
+    safe = np.where(probabilities > 0, probabilities, 1.0)
+    return {
+        "confidence": ranked[:, 0],
+        "margin": ranked[:, 0] - second,
+        "entropy": -(probabilities * np.log(safe)).sum(axis=1),
+    }
+
+
+def _rectangle_columns(rectangles: np.ndarray, records: Sequence[Record]) -> dict[str, object]:
+    names = ("cx", "cy", "width", "height", "angle")
+    columns: dict[str, object] = {name: rectangles[:, i] for i, name in enumerate(names)}
+    if np.isnan(rectangles).all():
+        return columns | {"corners": [None] * len(records), "box": [None] * len(records)}
+    extent = np.array([(r.width, r.height) for r in records], dtype=np.float32)
+    as_tensor = torch.from_numpy(rectangles)
+    points = geometry.corners(as_tensor).numpy() / extent[:, None]
+    upright = geometry.bounding_boxes(as_tensor).numpy()
+    low = np.clip(upright[:, :2] / extent, 0, 1)
+    high = np.clip((upright[:, :2] + upright[:, 2:]) / extent, 0, 1)
+    columns["corners"] = list(points.reshape(len(records), 8))
+    columns["box"] = list(np.concatenate([low, high - low], axis=1))
+    return columns
