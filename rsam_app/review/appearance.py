@@ -1,0 +1,154 @@
+"""How the App shows the review data set when it opens: sidebar, colours, what is switched on, what can be edited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsam_app.review.dataset import DECISIONS, memory, remember, run_keys
+
+OPACITY = 0.45
+"""Of what FiftyOne fills: enough to see a rectangle on a cluttered photograph, not enough to hide what is in it."""
+RUN_COLORS = ("#FF6D04", "#00B8D4", "#AA00FF", "#FFD600", "#F50057")
+"""Colour of a run's rectangle and prediction, by the order in which the runs were written."""
+FIXED_COLORS = {
+    "ground_truth": "#43A047",
+    "ground_truth_boxes": "#43A047",
+    "attention_target": "#2979FF",
+    "review": "#FBC02D",
+}
+
+
+def arrange(review_set: Any, key: str) -> None:
+    """Add the run `key` to the App's sidebar, colours and annotation, and show it when the App opens.
+
+    Only what is missing is added; what a person arranged herself stays. The run is switched on unless she saved another
+    selection of fields as the data set's default.
+    """
+    _sidebar(review_set, key)
+    _colors(review_set, key)
+    made = {**_active(review_set, key), **_workspace(review_set, key), **_annotation(review_set)}
+    review_set.save()
+    if made:
+        remember(review_set, **made)
+
+
+def _sidebar(review_set: Any, key: str) -> None:
+    import fiftyone as fo
+
+    groups = list(review_set.app_config.sidebar_groups or [])
+    everything = [p for group in fo.DatasetAppConfig.default_sidebar_groups(review_set) for p in group.paths]
+    placed = {p for group in groups for p in group.paths}
+    first = ["review", "ground_truth", "attention_target", "ground_truth_boxes", "split"]
+    run = [f"{key}_{name}" for name in ("prediction", "rectangle", "attention", "misattention", "label_quality")]
+    run += [
+        p
+        for p in everything
+        if p.startswith(f"{key}_") and p not in run and not _belongs_to_longer_key(review_set, p, key)
+    ]
+    mine = [
+        "tags",
+        "_label_tags",
+        *first,
+        *(p for k in run_keys(review_set) for p in everything if p.startswith(f"{k}_")),
+    ]
+    wanted = {
+        "tags": (["tags", "_label_tags"], True),
+        "decisions": (first, True),
+        key: (run, True),
+        "metadata": ([p for p in everything if p not in mine and p not in run], False),
+    }
+    place = 0
+    for name, (paths, expanded) in wanted.items():
+        missing = [p for p in paths if p not in placed and (p in everything or p == "_label_tags")]
+        placed.update(missing)
+        held = next((group for group in groups if group.name == name), None)
+        if held:
+            held.paths = [*held.paths, *missing]
+            place = groups.index(held) + 1
+        elif missing:
+            groups.insert(place, fo.SidebarGroupDocument(name=name, paths=missing, expanded=expanded))
+            place += 1
+    review_set.app_config.sidebar_groups = groups
+
+
+def _belongs_to_longer_key(review_set: Any, path: str, key: str) -> bool:
+    """Whether the field is another run's whose key starts with this one: `birds` and `birds_large`."""
+    return any(len(k) > len(key) and path.startswith(f"{k}_") for k in run_keys(review_set))
+
+
+def _colors(review_set: Any, key: str) -> None:
+    import fiftyone as fo
+
+    scheme = review_set.app_config.color_scheme or fo.ColorScheme(color_by="field", opacity=OPACITY, fields=[])
+    held = {entry["path"] for entry in scheme.fields or []}
+    order = list(reversed(run_keys(review_set)))
+    color = RUN_COLORS[order.index(key) % len(RUN_COLORS)]
+    colors = {
+        **FIXED_COLORS,
+        **{f"{key}_{name}": color for name in ("prediction", "rectangle", "attention", "misattention")},
+    }
+    new = [{"path": path, "fieldColor": value} for path, value in colors.items() if path not in held]
+    scheme.fields = [*(scheme.fields or []), *new]
+    review_set.app_config.color_scheme = scheme
+
+
+def _active(review_set: Any, key: str) -> dict[str, Any]:
+    import fiftyone as fo
+
+    names = (
+        "ground_truth",
+        f"{key}_prediction",
+        f"{key}_rectangle",
+        f"{key}_misattention",
+        "attention_target",
+        "review",
+    )
+    paths = [name for name in names if review_set.has_sample_field(name)]
+    held, ours = review_set.app_config.active_fields, memory(review_set).get("active")
+    if held is not None and list(held.paths) != ours:
+        return {}
+    review_set.app_config.active_fields = fo.ActiveFields(paths=paths)
+    return {"active": paths} if paths != ours else {}
+
+
+def workspace_name(key: str) -> str:
+    """Name of the workspace in which a run is reviewed: its images beside the histogram of their misattention."""
+    return f"{key} review"
+
+
+def _workspace(review_set: Any, key: str) -> dict[str, Any]:
+    import fiftyone as fo
+
+    name, made = workspace_name(key), memory(review_set).get("workspaces", [])
+    if name in made:
+        return {}
+    score = "misattention" if review_set.has_sample_field(f"{key}_misattention") else "confidence"
+    panels = [fo.Panel(type="Samples", pinned=True), fo.Panel(type="Histograms", state={"path": f"{key}_{score}"})]
+    # Without its active child a space opens as an empty pane.
+    halves = [fo.Space(children=[panel], active_child=panel.component_id) for panel in panels]
+    space = fo.Space(children=halves, orientation="horizontal", sizes=[0.7, 0.3])
+    if not review_set.has_workspace(name):
+        review_set.save_workspace(name, space, description=f"the images beside the histogram of their {score}")
+    return {"workspaces": [*made, name]}
+
+
+def _annotation(review_set: Any) -> dict[str, Any]:
+    """Which fields the App's Annotate tab edits, with the values it offers. FiftyOne before 1.13 has no such tab."""
+    if not hasattr(review_set, "update_label_schema"):
+        return {}
+    schemas = {
+        "review": {"type": "str", "component": "radio", "values": list(DECISIONS)},
+        "ground_truth": {"type": "classification", "component": "dropdown", "classes": memory(review_set)["classes"]},
+        "attention_target": {"type": "detections", "component": "dropdown", "classes": ["target"], "default": "target"},
+    }
+    held, ours = review_set.label_schemas, memory(review_set).get("annotation", {})
+    new = {f: s for f, s in schemas.items() if ours.get(f) != s and (f not in held or _same(held[f], ours.get(f)))}
+    for field, schema in new.items():
+        review_set.update_label_schema(field, schema)
+    if first := [field for field in new if field not in ours]:
+        review_set.activate_label_schemas(first)
+    return {"annotation": {**ours, **new}} if new else {}
+
+
+def _same(held: dict[str, Any], ours: dict[str, Any] | None) -> bool:
+    return ours is not None and all(held.get(k) == v for k, v in ours.items())

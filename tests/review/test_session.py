@@ -1,0 +1,151 @@
+"""The App: opened for real, looked at in a real browser, closed without a trace."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rsam_app.errors import UserError
+from rsam_app.review.appearance import OPACITY, RUN_COLORS
+from rsam_app.review.session import check_port, free_port, open_app
+
+QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The system's Chromium; the test is skipped where there is none, never in CI."""
+    found = shutil.which("chromium")
+    if found is None:
+        if os.environ.get("RSAM_REQUIRE_PHOTOGRAPHS"):
+            pytest.fail("no chromium on PATH")
+        pytest.skip("no chromium on PATH")
+    return found
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield int(server.getsockname()[1])
+
+
+def test_a_browser_shows_the_images_with_their_rectangles(review_set: Any, chromium: str) -> None:
+    port, said, shots = free_port(), [], []
+
+    def look(line: str) -> None:
+        said.append(line)
+        if line.startswith("FiftyOne App: "):
+            shots.append(_screenshot(chromium, line.removeprefix("FiftyOne App: ")))
+
+    open_app(review_set.name, port, view="run_one misattended", report=look)  # no terminal here: it returns by itself
+    assert said[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
+    assert not listening(port), "the App's server outlived its session"
+    pixels = np.asarray(Image.open(io.BytesIO(shots[0])).convert("RGB")).astype(float)
+    grid = pixels[150:850, 320:1050]
+    assert grid.std() > 20, "the grid is blank"
+    # A rectangle's fill lies over black birds as nothing else in the drawing does: dark, and of the rectangle's hue.
+    color = np.array([int(RUN_COLORS[0][i : i + 2], 16) for i in (1, 3, 5)])
+    over_black = OPACITY * color + (1 - OPACITY) * 30
+    share = (np.abs(grid - over_black).max(-1) < 25).mean()
+    assert share > 0.005, f"no rectangle over the black birds: {share:.4%} of the grid"
+
+
+def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:
+    said: list[str] = []
+    open_app(review_set.name, no_app=True, report=said.append)
+    assert said == [f"FiftyOne data set: {review_set.name}"]
+
+
+def test_in_a_terminal_the_app_stays_until_ctrl_c(review_set: Any) -> None:
+    port = free_port()
+    code = f"from rsam_app.review import open_app; open_app({review_set.name!r}, {port}, remote=True)"
+    parent, child = pty.openpty()
+    # Its own process group and terminal, as a shell would give it.
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=child, stderr=child, start_new_session=True)
+    os.close(child)
+    try:
+        said = _until(parent, "Ctrl-C ends it")
+        assert f"ssh -N -L {port}:127.0.0.1:{port}" in said
+        assert listening(port)
+        assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)  # a terminal interrupts the whole group, the App's server included
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        os.close(parent)
+    assert not listening(port)
+
+
+def test_a_taken_or_impossible_port_is_said(taken: int, review_set: Any) -> None:
+    with pytest.raises(UserError, match=rf"(?s)--port {taken}: .*another port: --port \d+"):
+        open_app(review_set.name, taken)
+    with pytest.raises(UserError, match=r"1 to 65535"):
+        check_port("127.0.0.1", 70000)
+    with pytest.raises(UserError, match=r"cannot listen there"):
+        check_port("192.0.2.1", 5151)
+    assert free_port() != taken
+
+
+def test_an_unknown_data_set_or_view_is_said(review_set: Any) -> None:
+    with pytest.raises(UserError, match=r"no data set 'nowhere'"):
+        open_app("nowhere", no_app=True)
+    with pytest.raises(UserError, match=r"no saved view 'worst' \(has: .*run_one misattended"):
+        open_app(review_set.name, view="worst")
+
+
+def _screenshot(chromium: str, url: str) -> bytes:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+        try:
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            # FiftyOne asks for fonts from the network; without one the page would wait for them.
+            page.route(lambda address: not address.startswith(url.split("/datasets")[0]), lambda route: route.abort())
+            page.goto(url, wait_until="domcontentloaded", timeout=120_000)
+            page.get_by_text("24 samples").wait_for(timeout=120_000)
+            before, deadline = b"", time.monotonic() + 120
+            while time.monotonic() < deadline:  # images and labels are painted one after the other: wait until all are
+                page.wait_for_timeout(2_000)
+                shot = page.screenshot()
+                if shot == before and _painted(shot):
+                    return shot
+                before = shot
+            return before
+        finally:
+            browser.close()
+
+
+def _painted(shot: bytes) -> bool:
+    pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("L")).astype(float)
+    return bool(pixels[150:850, 320:1050].std() > 20)
+
+
+def _until(terminal: int, text: str) -> str:
+    said, deadline = "", time.monotonic() + 240
+    while text not in said and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 1)[0]:
+            said += os.read(terminal, 4096).decode(errors="replace")
+    assert text in said, said
+    return said
