@@ -1,0 +1,55 @@
+"""`rsam demo`: generate, train, evaluate, review, select, and say what was found of what was planted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from rsam_app import stages
+from rsam_app.demo.findings import report_planted
+from rsam_app.demo.generate import generate
+from rsam_app.demo.planting import read_planted
+from rsam_app.job import Job
+from rsam_app.predictions import read_predictions
+from rsam_app.progress import Reporter
+
+PIPELINE = Path(__file__).with_name("pipeline.yaml")
+
+
+def run_demo(run: Path, reporter: Reporter, tell: Callable[[str], None]) -> str:
+    """Do the whole loop in `run`, the data set beside it; what is done already is not done again.
+
+    Returns the name of the FiftyOne data set. Raises `UserError`.
+    """
+    card = make_data(run.with_name(f"{run.name}-data"), reporter)
+    job = Job.of_pipeline(str(PIPELINE), ["name=demo", f"dataset={card}"], run, reporter)
+    begun = time.perf_counter()
+    with job.run.writing():
+        stages.run_all(job)
+    tell(f"\nThe loop took {(time.perf_counter() - begun) / 60:.1f} minutes. What it found of what was planted:")
+    for sentence in report_planted(read_planted(card.parent / "planted.json"), read_predictions(job.run.predictions)):
+        tell(f"  {sentence}")
+    tell(
+        f"\nNow correct it: in the App, relabel what carries the tag `relabel`, then\n"
+        f"  rsam apply {run}    and    rsam demo    learns from what you did."
+    )
+    return job.card.name
+
+
+def make_data(folder: Path, reporter: Reporter) -> Path:
+    """The generated data set's card in `folder`, drawn where it is not there yet."""
+    card = folder / "rsam_demo.yaml"
+    if not (folder / "manifest.csv").exists():
+        with reporter.bar("drawing beetles") as advance:
+            generate(folder, on_image=advance)
+    content = {
+        "name": "rsam_demo",
+        "layout": "manifest",
+        "root": str((folder / "manifest.csv").resolve()),
+        "licence": "CC0: drawn by rsam demo",
+    }
+    card.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return card
