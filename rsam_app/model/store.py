@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 from pathlib import Path
 from typing import cast
 
 import timm
+import torch
 from timm.models import save_for_hf
 
 from rsam_app.errors import UserError
@@ -21,8 +23,10 @@ def save_model(model: AttentiveClassifier, folder: Path) -> None:
     """
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
+    plain = copy.deepcopy(model).cpu()
+    plain.to(memory_format=torch.contiguous_format)  # safetensors takes no other
     save_for_hf(
-        model,
+        plain,
         str(partial),
         model_config={"label_names": list(model.label_names)},
         model_args=model._model_args,

@@ -1,0 +1,20 @@
+"""The Accelerator of a command, the same on one process, many, or none but the CPU."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+
+
+def make_accelerator(precision: str = "auto") -> Accelerator:
+    """An Accelerator on whatever the command was launched with.
+
+    We cast ourselves, so that one model can run in training and in evaluation; only float16 needs its scaler. The other
+    processes may wait for the main one while it looks for objects, hence the long patience.
+    """
+    torch.set_float32_matmul_precision("high")
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=3))
+    return Accelerator(mixed_precision="fp16" if precision == "float16" else "no", kwargs_handlers=[patience])

@@ -1,0 +1,288 @@
+"""The `rsam` command: parses, calls, prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rsam_app.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Fine-grained image classification that shows where it looked, and learns from what a person corrects.",
+)
+
+PipelineArgument = Annotated[str, typer.Argument(help="A pipeline's file, or its name in pipelines/.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder, as `rsam train` makes it.")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="Run folder; runs/<pipeline name> where not given.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="key.sub=value, any config key; repeatable.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes to run on, through Accelerate's launcher.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+PortOption = Annotated[int | None, typer.Option(help="Port of the App; 5151 or a free one where not given.")]
+RemoteOption = Annotated[bool, typer.Option(help="Open no browser here: the App is looked at from another machine.")]
+AddressOption = Annotated[
+    str, typer.Option(help="Address the App listens on; anything but loopback is open to others.")
+]
+NoAppOption = Annotated[bool, typer.Option("--no-app", help="Print the data set's name and exit.")]
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 done; 2 the user must change something; 130 stopped by Ctrl-C; 1 a bug."""
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except Exception as error:
+        if type(error).__name__ != "Interrupted":
+            raise
+        _fail("stopped, with a checkpoint; continue with `rsam train PIPELINE --resume` or `rsam run PIPELINE`", 130)
+
+
+@app.command()
+def run(
+    pipeline: PipelineArgument,
+    run: RunOption = None,
+    set_: SetOption = None,
+    processes: ProcessesOption = 1,
+) -> None:
+    """Train, evaluate, predict, review and select; what did not change is not done again, what stopped goes on."""
+    if _relaunched(processes):
+        return
+    from rsam_app import stages
+
+    job = _job(pipeline, set_, run)
+    with job.run.writing_on_main():
+        stages.run_all(job)
+
+
+@app.command()
+def train(
+    pipeline: PipelineArgument,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where a stopped run left its checkpoint.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget a stopped run and begin again.")] = False,
+    run: RunOption = None,
+    set_: SetOption = None,
+    processes: ProcessesOption = 1,
+) -> None:
+    """Train a pipeline into a run folder."""
+    if _relaunched(processes):
+        return
+    from rsam_app import stages
+
+    job = _job(pipeline, set_, run)
+    with job.run.writing_on_main():
+        stages.train(job, resume, restart)
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    split: Annotated[str | None, typer.Option(help="train, val or test; the pipeline's where not given.")] = None,
+    processes: ProcessesOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a run on a split: accuracy, calibration, where it looked; writes evaluation/ with a report."""
+    if _relaunched(processes):
+        return
+    from rsam_app import stages
+
+    job = _job_of(run)
+    with job.run.writing_on_main():
+        metrics = stages.evaluate(job, split or job.pipeline.evaluate.split)
+    if metrics:
+        _print(metrics if as_json else _headline(metrics), as_json)
+
+
+@app.command()
+def predict(
+    run: RunArgument,
+    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    processes: ProcessesOption = 1,
+) -> None:
+    """Write what the model says about every image, and where it looked, into predictions/SPLIT.parquet."""
+    if _relaunched(processes):
+        return
+    from rsam_app import stages
+
+    job = _job_of(run)
+    present = [s for s in ("train", "val", "test") if job.corrected[0].split(s)]
+    if split not in (*present, "all"):
+        raise UserError(f"--split {split}: the data set has {', '.join(present)}; or take `all`.")
+    with job.run.writing_on_main():
+        stages.predict(job, present if split == "all" else [split])
+
+
+@app.command()
+def review(
+    run: RunArgument,
+    no_app: NoAppOption = False,
+    port: PortOption = None,
+    remote: RemoteOption = False,
+    address: AddressOption = "127.0.0.1",
+) -> None:
+    """Write a run into FiftyOne, then open the App; in a terminal it stays until Ctrl-C."""
+    from rsam_app import stages
+    from rsam_app.review import open_app
+
+    job = _job_of(run)
+    with job.run.writing():
+        name = stages.review(job)
+    open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
+
+
+@app.command()
+def select(
+    run: RunArgument,
+    strategy: Annotated[str | None, typer.Option(help="See README; the pipeline's where not given.")] = None,
+    budget: Annotated[int | None, typer.Option(help="How many images; the pipeline's where not given.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val, test or all; the pipeline's where not given.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag for them in FiftyOne; the pipeline's where not given.")] = None,
+    no_tag: Annotated[bool, typer.Option("--no-tag", help="Write the list only; leave FiftyOne alone.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose the images to label or relabel next; writes selection/ and tags them in FiftyOne."""
+    from rsam_app import stages
+    from rsam_app.config import SelectConfig
+    from rsam_app.validation import validate
+
+    job = _job_of(run)
+    given = {"strategy": strategy, "budget": budget, "split": split, "tag": tag}
+    settings = job.pipeline.select.model_dump() | {k: v for k, v in given.items() if v is not None}
+    with job.run.writing():
+        chosen = stages.select(job, validate(SelectConfig, settings, Path("rsam select")), tag=not no_tag)
+    if as_json:
+        _print({"strategy": chosen.strategy, "ids": list(chosen.ids), "scores": list(chosen.scores)}, True)
+    else:
+        for note in chosen.notes:
+            typer.echo(note)
+        typer.echo(f"{len(chosen.ids)} images by {chosen.strategy}: {chosen.csv}")
+
+
+@app.command()
+def apply(
+    run: RunArgument,
+    who: Annotated[
+        str | None, typer.Option(help="Name to keep with the decisions; your login where not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a person's decisions from FiftyOne into the corrections table, which the next `rsam train` uses."""
+    from rsam_app import decide
+
+    job = _job_of(run)
+    report = decide.apply_decisions(job, who)
+    _print(report.as_dict() if as_json else report.text(), as_json)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist or be empty.")],
+    tag: Annotated[str, typer.Option(help="Tag of the images in FiftyOne.")],
+    format: Annotated[str, typer.Option(help="folder, manifest, coco or fiftyone.")] = "folder",
+    mode: Annotated[str, typer.Option(help="copy, hardlink or symlink.")] = "copy",
+    as_json: JsonOption = False,
+) -> None:
+    """Export the images that carry a tag, with their corrected labels and rectangles."""
+    from rsam_app import curate
+
+    report = curate.export_tagged(_job_of(run), tag, format, out, mode)
+    _print(report.as_dict() if as_json else report.text(), as_json)
+
+
+@app.command()
+def demo(
+    run: RunOption = None,
+    no_app: NoAppOption = False,
+    port: PortOption = None,
+    remote: RemoteOption = False,
+    address: AddressOption = "127.0.0.1",
+) -> None:
+    """The whole loop on a generated data set, no download, then the App."""
+    from rsam_app.demo.run import run_demo
+    from rsam_app.review import open_app
+
+    name = run_demo(run or Path("runs/demo"), _reporter(), typer.echo)
+    open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this machine, and say for everything wrong how to mend it."""
+    from rsam_app.doctor import examine
+
+    checks = examine()
+    if as_json:
+        _print([vars(c) for c in checks], True)
+    else:
+        for check in checks:
+            typer.echo(f"{'ok   ' if check.ok else 'WRONG'} {check.name}: {check.detail}")
+            if check.remedy:
+                typer.echo(f"      → {check.remedy}")
+    if not all(c.ok for c in checks):
+        raise typer.Exit(2)
+
+
+def _relaunched(processes: int) -> bool:
+    """Whether the command was run on several processes and is done; raises `typer.Exit` where that failed."""
+    from rsam_app.launch import arguments_without_processes, is_launched, relaunch
+
+    if processes == 1 or is_launched():
+        return False
+    code = relaunch(processes, arguments_without_processes())
+    if code:
+        raise typer.Exit(code)
+    return True
+
+
+def _reporter() -> Any:
+    from rsam_app.progress import Reporter
+
+    return Reporter()
+
+
+def _job(pipeline: str, overrides: list[str] | None, run: Path | None) -> Any:
+    from rsam_app.job import Job
+
+    return Job.of_pipeline(pipeline, overrides or [], run, _reporter())
+
+
+def _job_of(run: Path) -> Any:
+    from rsam_app.job import Job
+
+    return Job.of_run(run, _reporter())
+
+
+def _headline(metrics: dict[str, Any]) -> str:
+    lines = [
+        f"{metrics['split']}: {metrics['n']} images, top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f},"
+        f" macro {metrics['macro_top1']:.4f}, NLL {metrics['nll']:.3f}, ECE {metrics['ece']:.3f}"
+    ]
+    where = metrics.get("localization")
+    if where:
+        lines.append(
+            f"rectangles: mean IoU {where['mean_iou']:.3f} ({100 * where['share_iou_50']:.0f} % above .5);"
+            f" centre box {where['centre_box_mean_iou']:.3f}, full image {where['full_image_mean_iou']:.3f}"
+        )
+    return "\n".join(lines)
+
+
+def _print(result: Any, as_json: bool) -> None:
+    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str) if as_json else result)
+
+
+def _fail(message: str, code: int) -> None:
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"rsam: {message}", file=sys.stderr)
+    sys.stderr.flush()
+    sys.exit(code)

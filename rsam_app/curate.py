@@ -1,0 +1,40 @@
+"""`rsam export`: the images that carry a tag in FiftyOne, as a curated subset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rsam_app.corrections import corrections_path, read_corrections
+from rsam_app.export import ExportReport, Source, collect, export
+from rsam_app.job import Job
+
+
+@dataclass(frozen=True)
+class CurateReport:
+    """What was exported."""
+
+    export: ExportReport
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return vars(self.export)
+
+    def text(self) -> str:
+        """For a person."""
+        made = self.export
+        splits = ", ".join(f"{n} {split}" for split, n in made.splits.items())
+        return "\n".join([f"{made.out}: {made.images} images of {made.classes} classes ({splits})", *made.notes])
+
+
+def export_tagged(job: Job, tag: str, format: str, out: Path, mode: str) -> CurateReport:
+    """Export the records tagged `tag`, with the labels and rectangles that hold now. Raises `UserError`."""
+    from rsam_app.review import tagged_ids
+
+    dataset = job.original
+    ids = tagged_ids(dataset.name, tag)
+    corrections = read_corrections(corrections_path(job.run.path, dataset.name))
+    items = collect(job.run, dataset, ids, corrections, {i: (tag,) for i in ids})
+    source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag)
+    return CurateReport(export(items, format, out, mode, source=source))  # type: ignore[arg-type]

@@ -1,0 +1,71 @@
+"""One command's work on one run: its pipeline, folder, data and processes, opened once and shared by its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rsam_app.config import Card, Pipeline, load_card, load_pipeline
+from rsam_app.corrections import apply_corrections, corrections_path, read_corrections
+from rsam_app.data import DataSet, load_dataset
+from rsam_app.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from rsam_app.progress import Reporter
+
+
+@dataclass
+class Job:
+    """A pipeline at work in a run folder."""
+
+    pipeline: Pipeline
+    run: RunFolder
+    reporter: Reporter
+
+    @classmethod
+    def of_pipeline(cls, reference: str, overrides: list[str], run: Path | None, reporter: Reporter) -> Job:
+        """The job of a pipeline's name or path; its run is `runs/<pipeline name>` where not given."""
+        pipeline = load_pipeline(reference, overrides)
+        return cls(pipeline, RunFolder(run or Path("runs") / pipeline.name), reporter)
+
+    @classmethod
+    def of_run(cls, run: Path, reporter: Reporter) -> Job:
+        """The job that made a run."""
+        folder = RunFolder(run)
+        return cls(folder.load_pipeline(), folder, reporter)
+
+    @cached_property
+    def card(self) -> Card:
+        """The card of the data set."""
+        return load_card(self.pipeline.dataset)
+
+    @cached_property
+    def original(self) -> DataSet:
+        """The data set as its files have it."""
+        with self.reporter.bar("reading images") as advance:
+            return load_dataset(self.card, self.pipeline.seed, _as_callback(advance))
+
+    @cached_property
+    def corrected(self) -> tuple[DataSet, dict[str, tuple[float, float, float, float, float]]]:
+        """The data set with a person's decisions applied, and the rectangles she gave, by record id."""
+        path = corrections_path(self.run.path, self.original.name)
+        corrections = read_corrections(path)
+        if corrections:
+            self.reporter.say(f"{len(corrections)} corrections from {path}")
+        return apply_corrections(self.original, corrections)
+
+    @cached_property
+    def accelerator(self) -> Accelerator:
+        """The processes this command was launched with."""
+        from rsam_app.accelerator import make_accelerator
+
+        return make_accelerator(self.pipeline.train.precision)
+
+
+def _as_callback(advance: Callable[..., None]) -> Callable[[int, int], None]:
+    return lambda done, total: advance(done, total)

@@ -1,0 +1,222 @@
+"""The stages of a run: train → evaluate → predict → review → select. Each knows what it was made from; a stage whose
+inputs did not change is not done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsam_app.config import SelectConfig
+from rsam_app.errors import UserError
+from rsam_app.job import Job
+from rsam_app.progress import is_main_process
+from rsam_app.run_folder import environment, fingerprint, write_atomically
+
+
+def train(job: Job, resume: bool = False, restart: bool = False) -> None:
+    """Train the job's pipeline into its run. Raises `UserError` where a stopped run waits for `resume` or `restart`."""
+    from rsam_app.training.checkpoint import find_checkpoint
+    from rsam_app.training.loop import train as train_model
+
+    inputs = _train_inputs(job)
+    waiting = find_checkpoint(job.run.checkpoints / "last") and not job.run.read_json().get("stages", {}).get("train")
+    if waiting and not (resume or restart):
+        raise UserError(
+            f"{job.run.path}: a training run stopped here before its end.\n"
+            f"Continue it with `rsam train {job.pipeline.name} --resume`, or begin again with --restart."
+        )
+    dataset, rectangles = job.corrected
+    dataset.require("train")
+    begun = time.perf_counter()
+    if is_main_process():
+        job.run.save_pipeline(job.pipeline)
+        if not (resume and waiting):
+            _forget(job)
+        job.run.update_json(
+            **environment(),
+            seed=job.pipeline.seed,
+            data={"name": dataset.name, "fingerprint": dataset.fingerprint, "records": len(dataset.records)},
+        )
+    job.accelerator.wait_for_everyone()
+    images = len(dataset.split("train")) * job.pipeline.train.epochs
+    with job.reporter.counter("training", images) as advance:
+        args = (job.pipeline, job.run, dataset, rectangles, inputs, job.accelerator, bool(resume and waiting))
+        train_model(*args, job.reporter.say, advance)
+    _finish(job, "train", inputs, begun)
+
+
+def predict(job: Job, splits: list[str]) -> None:
+    """Write the predictions table and embeddings of each split."""
+    from rsam_app.evaluation.inference import run_model
+    from rsam_app.evaluation.prediction import predictions_table
+    from rsam_app.model import load_model
+    from rsam_app.model.precision import choose_precision
+    from rsam_app.predictions import write_predictions
+
+    begun = time.perf_counter()
+    model = load_model(job.run.model).to(job.accelerator.device)
+    dataset, _ = job.corrected
+    _same_classes(job, model.label_names)
+    precision = choose_precision(job.pipeline.train.precision, job.accelerator.device)
+    for split in splits:
+        records = dataset.split(split)
+        with job.reporter.counter(f"predicting {split}", len(records)) as advance:
+            size, workers = job.pipeline.evaluate.batch_size, job.pipeline.train.workers
+            args = (model, records, dataset.class_index, size, job.accelerator, precision, workers)
+            outputs = run_model(*args, advance)
+        if is_main_process():
+            learned = _learned(job, len(records)) if split == "train" else None
+            table = predictions_table(outputs, records, dataset, learned)
+            write_predictions(job.run.predictions / f"{split}.parquet", table, outputs.embeddings)
+        _finish(job, f"predict {split}", _predict_inputs(job, split), begun)
+        begun = time.perf_counter()
+
+
+def evaluate(job: Job, split: str) -> dict[str, Any]:
+    """Metrics and report of a split, from predictions made where they are missing or stale."""
+    from rsam_app.evaluation.metrics import evaluate_predictions
+    from rsam_app.evaluation.report import write_report
+    from rsam_app.predictions import read_predictions
+
+    dataset, _ = job.corrected
+    present = [s for s in ("train", "val", "test") if dataset.split(s)]
+    if split not in present:
+        raise UserError(
+            f"{job.run.path}: the data set {dataset.name} has no {split} split (has: {', '.join(present)})."
+        )
+    predict(job, [s for s in present if not _done(job, f"predict {s}", _predict_inputs(job, s))])
+    if not is_main_process():
+        return {}
+    begun = time.perf_counter()
+    table = read_predictions(job.run.predictions, present)
+    metrics = evaluate_predictions(table, dataset, split)
+    write_atomically(job.run.evaluation / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
+    report = write_report(job.run.evaluation, metrics, table, dataset, job.run.metrics_log)
+    job.reporter.say(f"report: {report}")
+    job.run.finish_stage("evaluate", _evaluate_inputs(job, split), time.perf_counter() - begun)
+    return metrics
+
+
+def review(job: Job) -> str:
+    """Write the run into FiftyOne; returns the data set's name."""
+    from rsam_app.review import write_run
+
+    begun = time.perf_counter()
+    with job.reporter.bar("writing into FiftyOne") as advance:
+        report = write_run(job.run, job.original, job.pipeline.review.key, advance)
+    job.reporter.say(
+        f"FiftyOne data set {report.dataset!r}: {report.added} added, {report.updated} updated,"
+        f" {report.unchanged} unchanged, {report.kept} kept as a person moved them"
+    )
+    job.run.finish_stage("review", _review_inputs(job), time.perf_counter() - begun)
+    return job.original.name
+
+
+def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
+    """Choose the images to look at next, write them into the run and tag them in FiftyOne; returns the selection."""
+    from rsam_app.corrections import corrections_path, read_corrections
+    from rsam_app.selection import select as choose
+
+    begun = time.perf_counter()
+    decided = {c.id for c in read_corrections(corrections_path(job.run.path, job.card.name))}
+    seed = job.pipeline.seed
+    chosen = choose(job.run, settings.strategy, settings.budget, settings.split, seed, exclude=decided)
+    if tag:
+        from rsam_app.review import tag_records
+
+        added = tag_records(job.card.name, chosen.ids, settings.tag)
+        job.reporter.say(f"{len(chosen.ids)} images chosen; {added} newly tagged {settings.tag!r} in FiftyOne")
+    job.run.finish_stage("select", _select_inputs(job, settings), time.perf_counter() - begun)
+    return chosen
+
+
+def run_all(job: Job) -> None:
+    """Every stage whose inputs changed since it was last done, in order, resuming a stopped training."""
+    if not _done(job, "train", _train_inputs(job)):
+        train(job, resume=True, restart=True)
+    split = job.pipeline.evaluate.split
+    stages: list[tuple[str, str, Callable[[], object]]] = [
+        ("evaluate", _evaluate_inputs(job, split), lambda: evaluate(job, split)),
+        ("review", _review_inputs(job), lambda: review(job)),
+        ("select", _select_inputs(job, job.pipeline.select), lambda: select(job, job.pipeline.select)),
+    ]
+    for name, inputs, work in stages:
+        if name != "evaluate" and not is_main_process():
+            continue
+        if _done(job, name, inputs):
+            job.reporter.say(f"{name}: nothing changed")
+        else:
+            work()
+
+
+# ---- what each stage is made from
+
+
+def _train_inputs(job: Job) -> str:
+    dataset, rectangles = job.corrected
+    settings = job.pipeline.train.model_dump(mode="json", exclude={"workers"})
+    return fingerprint(job.pipeline.model, settings, job.pipeline.seed, dataset.fingerprint, sorted(rectangles.items()))
+
+
+def _predict_inputs(job: Job, split: str) -> str:
+    dataset, _ = job.corrected
+    return fingerprint(_file_hash(job.run.model / "model.safetensors"), dataset.fingerprint, split)
+
+
+def _evaluate_inputs(job: Job, split: str) -> str:
+    return fingerprint(_predict_inputs(job, split), "evaluate")
+
+
+def _review_inputs(job: Job) -> str:
+    tables = {p.name: _file_hash(p) for p in sorted(job.run.predictions.glob("*.parquet"))}
+    return fingerprint(tables, job.original.fingerprint, job.pipeline.review)
+
+
+def _select_inputs(job: Job, settings: SelectConfig) -> str:
+    return fingerprint(_review_inputs(job), settings, job.pipeline.seed)
+
+
+def _done(job: Job, stage: str, inputs: str) -> bool:
+    return job.run.stage_done(stage, inputs)
+
+
+def _finish(job: Job, stage: str, inputs: str, begun: float) -> None:
+    if is_main_process():
+        job.run.finish_stage(stage, inputs, time.perf_counter() - begun)
+    job.accelerator.wait_for_everyone()
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def _forget(job: Job) -> None:
+    """A run that begins again has no stages, log or checkpoints of the run before."""
+    import shutil
+
+    content = job.run.read_json()
+    content.pop("stages", None)
+    write_atomically(job.run.path / "run.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    shutil.rmtree(job.run.checkpoints, ignore_errors=True)
+    job.run.metrics_log.unlink(missing_ok=True)
+
+
+def _learned(job: Job, rows: int) -> np.ndarray | None:
+    path = job.run.path / "training_probabilities.npy"
+    learned = np.load(path).astype(np.float32) if path.exists() else None
+    return learned if learned is not None and len(learned) == rows else None
+
+
+def _same_classes(job: Job, names: Any) -> None:
+    dataset, _ = job.corrected
+    if tuple(names) != dataset.classes:
+        raise UserError(
+            f"{job.run.path}: the model knows {len(names)} classes, the data set {dataset.name} has"
+            f" {len(dataset.classes)}, and they differ. Train again, or restore the data set."
+        )

@@ -1,0 +1,1 @@
+"""The Accelerate loop: losses, schedules, checkpoints, resume."""

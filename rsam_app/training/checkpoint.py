@@ -1,0 +1,71 @@
+"""Checkpoints: whole or not at all, and everything an exact resume needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from rsam_app.errors import UserError
+
+
+@dataclass
+class Progress:
+    """Where a run stands: the next batch to train on, what the epoch has added up so far, and the best epoch."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss_sum: float = 0.0
+    target_loss_sum: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+    inputs: str = ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
+    """Write model, optimizer, schedule, random states and everything registered. The old checkpoint is replaced only
+    when the new one is whole. Every process must call it. Raises `UserError` where the disk is full."""
+    partial = folder.with_name(folder.name + ".partial")
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    try:
+        accelerator.save_state(str(partial))
+    except (OSError, RuntimeError) as error:
+        free = shutil.disk_usage(folder.parent).free
+        raise UserError(
+            f"{folder}: the checkpoint could not be written ({str(error).splitlines()[0]}; {free >> 20} MiB free).\n"
+            "Make room and continue with `rsam train --resume`; the checkpoint before is untouched."
+        ) from error
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        old = folder.with_name(folder.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(partial, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The whole checkpoint at `folder`, or the one it was just replacing when the power went; None without any."""
+    old = folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        return old
+    return folder if folder.exists() else None

@@ -1,0 +1,248 @@
+"""The training loop, read from top to bottom: prepare, resume, epochs of steps, validate, keep the best."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from scipy.special import log_softmax
+
+from rsam_app.config import Pipeline
+from rsam_app.data.loader import Batch
+from rsam_app.data.records import DataSet
+from rsam_app.errors import UserError
+from rsam_app.evaluation.inference import run_model
+from rsam_app.model import AttentiveClassifier, Look, build_model, save_model
+from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.model.preprocess import normalise
+from rsam_app.run_folder import RunFolder, write_atomically
+from rsam_app.training import losses
+from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpoint
+from rsam_app.training.dynamics import TrainingDynamics
+from rsam_app.training.interrupt import Interrupted, StopRequest
+from rsam_app.training.optimizer import set_training_mode
+from rsam_app.training.setup import (
+    Say,
+    Workbench,
+    build_workbench,
+    discovered_targets,
+    join_targets,
+    start_classifier,
+)
+
+Rectangles = dict[str, tuple[float, float, float, float, float]]
+
+
+def train(
+    pipeline: Pipeline,
+    run: RunFolder,
+    dataset: DataSet,
+    corrected: Rectangles,
+    inputs: str,
+    accelerator: Accelerator,
+    resume: bool,
+    say: Say,
+    advance: Callable[[int], object] = lambda images: None,
+) -> None:
+    """Train `pipeline` on `dataset` (corrections applied; `corrected` rectangles by record id) into `run`.
+
+    `inputs` is a fingerprint of all that; a checkpoint of other inputs is refused. Raises `UserError`, and
+    `Interrupted`, a checkpoint written, when the run was asked to stop.
+    """
+    _Training(pipeline, run, dataset, corrected, inputs, accelerator, say, advance).run_to_end(resume)
+
+
+class _Training:
+    """State of one training run between its steps."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        run: RunFolder,
+        dataset: DataSet,
+        corrected: Rectangles,
+        inputs: str,
+        accelerator: Accelerator,
+        say: Say,
+        advance: Callable[[int], object],
+    ) -> None:
+        self.pipeline, self.run, self.dataset, self.corrected = pipeline, run, dataset, corrected
+        self.config, self.accelerator, self.say, self.advance = pipeline.train, accelerator, say, advance
+        self.precision = choose_precision(pipeline.train.precision, accelerator.device)
+        self.pretrained = pipeline.model.weights != "none"
+        self.progress = Progress(inputs=inputs)
+        self.dynamics = TrainingDynamics(len(dataset.split("train")), len(dataset.classes))
+
+    # ---- from start to end
+
+    def run_to_end(self, resume: bool) -> None:
+        last = find_checkpoint(self.run.checkpoints / "last") if resume else None
+        self.bench = self._prepare(fresh=last is None)
+        self.accelerator.register_for_checkpointing(self.bench.schedule, self.progress, self.dynamics)
+        if last is not None:
+            self._resume(last)
+        with StopRequest() as stop:
+            while self.progress.epoch < self.config.epochs:
+                self._train_epoch(stop)
+                self._close_epoch()
+        if self.accelerator.is_main_process and self.dynamics.kept:
+            np.save(self.run.path / "training_probabilities.npy", self.dynamics.mean().astype(np.float16))
+
+    def _prepare(self, fresh: bool) -> Workbench:
+        set_seed(self.pipeline.seed)
+        bare = build_model(self.pipeline.model, self.dataset.classes)
+        device = self.accelerator.device
+        self.say(f"training on {device.type} in {self.precision}, {self.accelerator.num_processes} process(es)")
+        discover = self.config.discover_objects
+        if discover == "auto":
+            discover = self.pretrained and self.pipeline.model.attention == "rsam" and self.config.target_weight > 0
+        found: Rectangles = {}
+        if discover:
+            if fresh and self.accelerator.is_main_process:
+                (self.run.path / "discovered.json").unlink(missing_ok=True)
+            self.accelerator.wait_for_everyone()
+            args = (self.pipeline, self.run, self.dataset, bare, self.accelerator, self.precision, self.say)
+            found = discovered_targets(*args)
+        if self.pretrained and fresh:
+            bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            outputs = self._outputs(bare, "train")
+            start_classifier(bare, outputs.embeddings, self.dataset, self.say)
+        targets = join_targets(found, self.corrected)
+        return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator)
+
+    def _resume(self, last: Path) -> None:
+        inputs = self.progress.inputs
+        self.accelerator.load_state(str(last))
+        if self.progress.inputs != inputs:
+            raise UserError(
+                f"{self.run.path}: the checkpoint was made with other settings, data or corrections.\n"
+                "Continue with those, or start again with `rsam train --restart`."
+            )
+        self.say(f"resuming in epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}")
+        if self.accelerator.is_main_process and self.run.metrics_log.exists():
+            lines = self.run.metrics_log.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["epoch"] <= self.progress.epoch]
+            write_atomically(self.run.metrics_log, "".join(line + "\n" for line in kept))
+
+    # ---- one epoch
+
+    def _train_epoch(self, stop: StopRequest) -> None:
+        bench, progress = self.bench, self.progress
+        bench.batches.set_position(progress.epoch, progress.batch)
+        set_training_mode(bench.bare, self.config, self.pretrained)
+        sizes = bench.batches.sizes
+        begun, waited, asked = time.perf_counter(), 0.0, time.perf_counter()
+        for batch in bench.loader:
+            waited += time.perf_counter() - asked
+            self._step(batch, sizes[progress.batch])
+            progress.batch += 1
+            if stop.agreed(self.accelerator):
+                self._stop_here()
+            asked = time.perf_counter()
+        self.seconds = time.perf_counter() - begun
+        self.waited = waited / max(self.seconds, 1e-9)
+
+    def _step(self, batch: Batch, batch_size: int) -> None:
+        """One update. `batch_size` counts all processes: each adds its share of one mean over the whole batch."""
+        bench, device = self.bench, self.accelerator.device
+        with autocast(self.precision, device):
+            look: Look = bench.model(normalise(batch["image"], bench.bare, device), return_look=True)
+        labels = batch["label"].to(device)
+        per_image = losses.classification(look.logits, labels, self.config.label_smoothing)
+        classification = per_image.sum()
+        loss = classification
+        if look.rectangle is not None and self.pipeline.model.attention == "rsam":
+            distance = losses.to_target(look.rectangle, batch["target"].to(device), self.pipeline.model.image_size)
+            to_target = (distance * batch["target_weight"].to(device)).sum()
+            loss = loss + self.config.target_weight * to_target
+            self.progress.target_loss_sum += float(to_target.detach())
+        # DDP averages gradients over the processes; their shares of the batch need not be equal.
+        self.accelerator.backward(loss * (self.accelerator.num_processes / batch_size))
+        if not math.isfinite(loss.item()):
+            where = f"epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}"
+            raise UserError(
+                f"{self.run.path}: the loss is {loss.item()} in {where}.\n"
+                "Lower train.learning_rate, or set train.precision=float32, and --restart."
+            )
+        if self.config.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(bench.model.parameters(), self.config.clip_norm)
+        bench.optimizer.step()
+        bench.schedule.step()
+        bench.optimizer.zero_grad()
+        self.progress.loss_sum += float(classification.detach())
+        self.progress.seen += len(labels)
+        self.dynamics.add(batch["index"], look.logits)
+        self.advance(len(labels) * self.accelerator.num_processes)
+
+    def _stop_here(self) -> None:
+        self.dynamics.merge(self.accelerator)
+        save_checkpoint(self.accelerator, self.run.checkpoints / "last")
+        raise Interrupted
+
+    # ---- after an epoch
+
+    def _close_epoch(self) -> None:
+        progress, accelerator = self.progress, self.accelerator
+        self.dynamics.merge(accelerator)
+        sums = torch.tensor(
+            [progress.loss_sum, progress.target_loss_sum, progress.seen], dtype=torch.float64, device=accelerator.device
+        )
+        loss_sum, target_sum, seen = accelerator.reduce(sums, reduction="sum").tolist()
+        metrics: dict[str, Any] = {
+            "epoch": progress.epoch + 1,
+            "train_loss": loss_sum / seen,
+            "target_loss": target_sum / seen,
+            "learning_rate": self.bench.schedule.get_last_lr()[0],
+            **self._validate(),
+            "seconds": round(self.seconds, 2),
+            "data_wait": round(self.waited, 4),
+        }
+        improved = not progress.best or metrics["val_nll"] < progress.best["val_nll"]
+        if improved:
+            progress.best = {
+                "epoch": progress.epoch + 1,
+                "val_nll": metrics["val_nll"],
+                "val_top1": metrics["val_top1"],
+            }
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.loss_sum = progress.target_loss_sum = 0.0
+        progress.seen = 0
+        if improved:
+            save_checkpoint(accelerator, self.run.checkpoints / "best")
+            if accelerator.is_main_process:
+                save_model(self.bench.bare, self.run.model)
+        if accelerator.is_main_process:
+            with self.run.metrics_log.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(metrics) + "\n")
+        save_checkpoint(accelerator, self.run.checkpoints / "last")
+        validated = f"  val top-1 {metrics['val_top1']:.3f}" if "val_top1" in metrics else ""
+        self.say(
+            f"epoch {metrics['epoch']}/{self.config.epochs}  loss {metrics['train_loss']:.3f}{validated}"
+            f"  {self.seconds:.0f} s, {100 * self.waited:.0f} % waiting for data" + ("  (best)" if improved else "")
+        )
+
+    def _validate(self) -> dict[str, float]:
+        """Top-1 and NLL on `val`; without one (every class has a single image) there is nothing to choose by."""
+        if not self.dataset.split("val"):
+            return {}
+        labels = np.array([self.dataset.class_index[r.label] for r in self.dataset.split("val")])
+        outputs = self._outputs(self.bench.bare, "val")
+        log_probability = log_softmax(outputs.logits.astype(np.float64), axis=1)
+        return {
+            "val_top1": float((outputs.logits.argmax(axis=1) == labels).mean()),
+            "val_nll": float(-log_probability[np.arange(len(labels)), labels].mean()),
+        }
+
+    def _outputs(self, model: AttentiveClassifier, split: str) -> Any:
+        size = self.pipeline.evaluate.batch_size
+        records = self.dataset.split(split)
+        args = (model, records, self.dataset.class_index, size, self.accelerator, self.precision)
+        return run_model(*args, workers=self.config.workers)

@@ -1,0 +1,91 @@
+"""Where the object is, from a pretrained backbone's features alone: no box, no label.
+
+Over many images, the direction in which a convnet's last feature map varies most separates what it was trained to
+recognise from the rest (its first principal component; Wei et al. 2019, arXiv 1707.06397). A linear classifier of
+single positions, trained on those masks and then on its own, cleans them: what all images share wins over what one
+image got wrong. (self-training; ours)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ROUNDS, STEPS, IMAGES_PER_STEP = 2, 300, 48
+UPSAMPLE = 4
+
+
+@dataclass(frozen=True)
+class Objectness:
+    """A linear score of standardised features: `mean`, `scale` and `weight` `(C,)`, and a bias."""
+
+    mean: Tensor
+    scale: Tensor
+    weight: Tensor
+    bias: float
+
+    def probability(self, features: Tensor) -> Tensor:
+        """The probability `(B, H, W)` of each position of features `(B, C, H, W)` to be on the object."""
+        standard = (features.float() - self.mean[:, None, None]) / self.scale[:, None, None]
+        return torch.sigmoid(torch.einsum("bchw,c->bhw", standard, self.weight) + self.bias)
+
+
+def learn_objectness(features: Tensor, seed: int) -> Objectness:
+    """Objectness from the feature maps `(N, C, H, W)` of many images of one kind of object."""
+    score = first_component(features)
+    mean = features.float().mean(dim=(0, 2, 3))
+    scale = features.float().std(dim=(0, 2, 3)).clamp_min(1e-6)
+    masks = torch.stack([torch.from_numpy(largest_part(s > 0)) for s in score.numpy()])
+    learned = Objectness(mean, scale, torch.zeros(features.shape[1]), 0.0)
+    for step in range(ROUNDS):
+        learned = _fit(features, masks, mean, scale, seed + step)
+        probability = torch.cat([learned.probability(part) for part in features.split(256)]).numpy()
+        masks = torch.stack([torch.from_numpy(largest_part(p > 0.5)) for p in probability])
+    return learned
+
+
+def first_component(features: Tensor) -> Tensor:
+    """The first principal component's score `(N, H, W)`, positive where the images' centres lie."""
+    channels, height, width = features.shape[1:]
+    mean = features.float().mean(dim=(0, 2, 3))
+    covariance = torch.zeros(channels, channels)
+    for part in features.split(256):
+        flat = part.float().permute(0, 2, 3, 1).reshape(-1, channels) - mean
+        covariance += flat.T @ flat
+    direction = torch.linalg.eigh(covariance).eigenvectors[:, -1]
+    score = torch.cat([torch.einsum("bchw,c->bhw", p.float(), direction) for p in features.split(256)])
+    score = score - mean @ direction
+    y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None]
+    prior = torch.exp(-2 * (x**2 + y**2))
+    return score * torch.sign((score * (prior - prior.mean())).sum())
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The largest connected part of a mask `(H, W)`, as bool; all False stays so."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    if count < 2:
+        return np.zeros_like(mask, dtype=bool)
+    kept: np.ndarray = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+    return kept
+
+
+def _fit(features: Tensor, masks: Tensor, mean: Tensor, scale: Tensor, seed: int) -> Objectness:
+    draws = torch.Generator().manual_seed(seed)
+    weight = nn.Parameter(torch.zeros(features.shape[1]))
+    bias = nn.Parameter(torch.zeros(()))
+    optimizer = torch.optim.AdamW([weight, bias], lr=2e-2, weight_decay=1e-2)
+    for step in range(STEPS):
+        optimizer.param_groups[0]["lr"] = 2e-2 * (1 - step / STEPS)
+        chosen = torch.randint(len(features), (IMAGES_PER_STEP,), generator=draws)
+        standard = (features[chosen].float() - mean[:, None, None]) / scale[:, None, None]
+        logits = torch.einsum("bchw,c->bhw", standard, weight) + bias
+        loss = F.binary_cross_entropy_with_logits(logits, masks[chosen].float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return Objectness(mean, scale, weight.detach(), bias.item())

@@ -1,0 +1,65 @@
+"""Parameter groups and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from rsam_app.config import TrainConfig
+from rsam_app.model import AttentiveClassifier
+
+
+def parameter_groups(model: AttentiveClassifier, config: TrainConfig) -> list[dict[str, object]]:
+    """Backbone at `learning_rate`, classifier and attention at `head_learning_rate`; no decay for biases and norms.
+
+    A frozen backbone's parameters stop requiring gradients and are in no group.
+    """
+    fast = set(model.get_classifier().parameters())
+    if model.attention is not None:
+        fast |= set(model.attention.parameters())
+    if config.frozen_backbone:
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter in fast)
+    head_rate = config.head_learning_rate or 10 * config.learning_rate
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((parameter in fast, parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": head_rate if is_fast else config.learning_rate,
+            "weight_decay": config.weight_decay if decays else 0.0,
+        }
+        for (is_fast, decays), parameters in groups.items()
+    ]
+
+
+def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, total: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up over `warmup` updates, then a cosine to zero at `total`; stepped once per update."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def set_training_mode(model: AttentiveClassifier, config: TrainConfig, pretrained: bool) -> None:
+    """`model.train()`, with a frozen backbone in evaluation mode and batch-norm statistics kept where asked.
+
+    A frozen backbone left in training mode would let its batch-norm statistics drift.
+    """
+    model.train()
+    if config.frozen_backbone:
+        model.backbone.eval()
+        model.get_classifier().train()
+        return
+    freeze = pretrained if config.freeze_batch_norm == "auto" else config.freeze_batch_norm
+    if freeze:
+        for module in model.backbone.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()

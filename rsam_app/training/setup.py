@@ -1,0 +1,112 @@
+"""What a run trains on: data, model, optimizer and schedule, made the same way on every process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from rsam_app.config import Pipeline
+from rsam_app.data.augment import TrainAugment
+from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
+from rsam_app.data.records import DataSet
+from rsam_app.data.sampling import EpochBatches
+from rsam_app.model import AttentiveClassifier
+from rsam_app.run_folder import RunFolder, write_atomically
+from rsam_app.training.discovery import RectangleTuple, discover_rectangles
+from rsam_app.training.optimizer import parameter_groups, warmup_cosine
+from rsam_app.training.warm_start import fit_classifier
+
+CORRECTED_WEIGHT = 5.0
+"""A rectangle that a person gave counts as much as this many discovered ones."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Workbench:
+    """Everything the loop turns on. `loader` draws from `batches`."""
+
+    model: torch.nn.Module
+    bare: AttentiveClassifier
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LambdaLR
+    batches: EpochBatches
+    loader: torch.utils.data.DataLoader[Batch]
+
+
+def build_workbench(
+    pipeline: Pipeline,
+    dataset: DataSet,
+    targets: dict[str, Target],
+    bare: AttentiveClassifier,
+    accelerator: Accelerator,
+) -> Workbench:
+    """Model, optimizer, schedule and loader, prepared for the accelerator.
+
+    The schedule is not prepared: prepared schedules step once per process.
+    """
+    config = pipeline.train
+    records = dataset.split("train")
+    augment = TrainAugment(config.augment, pipeline.model.image_size)
+    views = Views(records, dataset.class_index, pipeline.model.image_size, augment, targets, pipeline.seed)
+    batches = EpochBatches(
+        len(records), config.batch_size, pipeline.seed, accelerator.process_index, accelerator.num_processes
+    )
+    workers = loading_processes(config.workers, accelerator.num_processes)
+    loader = make_loader(views, batches, workers, accelerator.device.type == "cuda")
+    bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(parameter_groups(bare, config))
+    updates = len(batches.sizes)
+    schedule = warmup_cosine(optimizer, round(config.warmup_epochs * updates), config.epochs * updates)
+    model, optimizer = accelerator.prepare(bare, optimizer)
+    return Workbench(model, bare, optimizer, schedule, batches, loader)
+
+
+def discovered_targets(
+    pipeline: Pipeline,
+    run: RunFolder,
+    dataset: DataSet,
+    bare: AttentiveClassifier,
+    accelerator: Accelerator,
+    precision: str,
+    say: Say,
+) -> dict[str, RectangleTuple]:
+    """Rectangles by record id, found by the main process and kept in the run as `discovered.json`; read by the others
+    and on resume."""
+    path = run.path / "discovered.json"
+    if accelerator.is_main_process and not path.exists():
+        records = dataset.split("train")
+        say(f"looking for objects in {len(records)} training images, without boxes")
+        workers = loading_processes(pipeline.train.workers, 1)
+        bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        size = 2 * pipeline.model.image_size
+        device = accelerator.device
+        found = discover_rectangles(bare, records, dataset.class_index, size, device, precision, workers, pipeline.seed)
+        say(f"found one in {len(found)} of {len(records)}")
+        write_atomically(path, json.dumps(found))
+    accelerator.wait_for_everyone()
+    loaded: dict[str, RectangleTuple] = {k: tuple(v) for k, v in json.loads(path.read_text()).items()}
+    return loaded
+
+
+def start_classifier(bare: AttentiveClassifier, embeddings: np.ndarray, dataset: DataSet, say: Say) -> None:
+    """Fit the last layer, where it is linear, to the pretrained features of the training images."""
+    classifier = bare.get_classifier()
+    if not isinstance(classifier, torch.nn.Linear) or classifier.in_features != embeddings.shape[1]:
+        say("the classifier is not one linear layer: it starts from its own initialisation")
+        return
+    labels = torch.tensor([dataset.class_index[r.label] for r in dataset.split("train")])
+    loss = fit_classifier(classifier.cpu(), torch.from_numpy(embeddings), labels)
+    say(f"classifier fitted to the pretrained features: training loss {loss:.3f}")
+
+
+def join_targets(discovered: dict[str, RectangleTuple], corrected: dict[str, RectangleTuple]) -> dict[str, Target]:
+    """Targets with their weights; what a person decided replaces what was discovered."""
+    targets: dict[str, Target] = {key: (value, 1.0) for key, value in discovered.items()}
+    targets.update({key: (value, CORRECTED_WEIGHT) for key, value in corrected.items()})
+    return targets

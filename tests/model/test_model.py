@@ -1,0 +1,130 @@
+"""Convnets with attention: every kind builds, learns, saves and loads; what is no map is refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from rsam_app.config import ModelConfig
+from rsam_app.errors import UserError
+from rsam_app.model import build_model, load_model, save_model
+
+CLASSES = ("Açaí", "b & c", "d/e")
+FAMILIES = ["test_resnet", "test_convnext", "test_efficientnet", "test_byobnet", "resnet10t", "mobilenetv3_small_050"]
+CHANNELS_LAST = ["swin_tiny_patch4_window7_224", "mambaout_femto"]
+
+
+def config(backbone: str, **values: object) -> ModelConfig:
+    return ModelConfig(backbone=backbone, weights="none", image_size=96, **values)
+
+
+@pytest.mark.parametrize("attention", ["rsam", "positionwise", "none"])
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_forward_backward_save_and_load_bit_for_bit(backbone, attention, tmp_path):
+    torch.manual_seed(0)
+    model = build_model(config(backbone, attention=attention), CLASSES)
+    images = torch.randn(2, 3, 96, 128)
+    look = model(images, return_look=True)
+    assert look.logits.shape == (2, 3)
+    assert (look.rectangle is None) == (attention == "none")
+    look.logits.square().sum().backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+
+    model.eval()
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    assert loaded.label_names == CLASSES
+    with torch.no_grad():
+        assert torch.equal(model(images), loaded(images))
+
+
+def test_maps_with_channels_last():
+    for backbone in CHANNELS_LAST:
+        size = 224 if "swin" in backbone else 96
+        model = build_model(config(backbone), CLASSES).eval()
+        assert not model.channels_first
+        with torch.no_grad():
+            images = torch.randn(1, 3, size, size)
+            seen = model.inspect(images)
+            plain = model.backbone(images)
+            assert torch.allclose(model.forward_head(model.forward_features(images)), plain, atol=1e-5)
+        assert seen.look.mask.shape[1] == seen.look.mask.shape[2] == size // 32
+        assert seen.embedding.shape == (1, model.head_hidden_size)
+
+
+@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "deit_tiny_patch16_224", "crossvit_tiny_240"])
+def test_tokens_and_lists_are_refused_by_name(backbone):
+    with pytest.raises(UserError, match=f"(?s){backbone}.*Take a convnet"):
+        build_model(ModelConfig(backbone=backbone, weights="none"), CLASSES)
+
+
+def test_an_unknown_backbone_gets_the_nearest_names():
+    with pytest.raises(UserError, match="mobilenetv2_100"):
+        build_model(config("mobilnetv2_100"), CLASSES)
+
+
+def test_missing_and_foreign_weights_are_named(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        build_model(ModelConfig(backbone="resnet10t", weights=str(tmp_path / "x.safetensors")), CLASSES)
+    (tmp_path / "y.safetensors").write_bytes(b"junk")
+    with pytest.raises(UserError, match=r"y\.safetensors"):
+        build_model(ModelConfig(backbone="resnet10t", weights=str(tmp_path / "y.safetensors")), CLASSES)
+
+
+def test_another_process_needs_nothing_but_import_rsam_app(tmp_path):
+    torch.manual_seed(0)
+    model = build_model(config("test_resnet"), CLASSES).eval()
+    save_model(model, tmp_path / "model")
+    images = torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+    program = (
+        "import json, rsam_app, timm, torch\n"
+        f"model = timm.create_model('local-dir:{tmp_path / 'model'}').eval()\n"
+        "logits = model(torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64))\n"
+        "print(json.dumps([logits.tolist(), model.pretrained_cfg['label_names']]))"
+    )
+    for first in ("", "import timm\n"):
+        done = subprocess.run([sys.executable, "-c", first + program], capture_output=True, text=True, check=True)
+        logits, names = json.loads(done.stdout.strip().splitlines()[-1])
+        assert torch.equal(torch.tensor(logits), model(images).detach())
+        assert tuple(names) == CLASSES
+
+
+def test_a_saved_model_can_be_taken_to_other_classes(tmp_path):
+    model = build_model(config("test_resnet"), CLASSES)
+    save_model(model, tmp_path / "model")
+    other = timm.create_model(f"local-dir:{tmp_path / 'model'}", num_classes=7)
+    assert other(torch.randn(2, 3, 64, 64)).shape == (2, 7)
+    for name, value in model.backbone.conv1.state_dict().items():
+        assert torch.equal(value, other.backbone.conv1.state_dict()[name])
+
+
+def test_rectangles_are_in_input_pixels_also_where_the_map_is_not_square():
+    model = build_model(config("test_resnet"), CLASSES).eval()
+    with torch.no_grad():
+        look = model(torch.randn(1, 3, 64, 160), return_look=True)
+    assert look.rectangle[0, :2].tolist() == pytest.approx([80, 32], abs=1)
+    assert look.rectangle[0, 2:4].tolist() == pytest.approx([160, 64], rel=0.05)
+
+
+def test_real_imagenet_weights_bring_their_own_preprocessing():
+    folder = os.environ.get("RSAM_WEIGHTS")
+    if not folder:
+        pytest.skip("RSAM_WEIGHTS is not set to a folder of weights")
+    weights = str(Path(folder) / "mobilenetv2_100.safetensors")
+    model = build_model(ModelConfig(backbone="mobilenetv2_100", weights=weights), CLASSES).eval()
+    assert model.pretrained_cfg["mean"] == (0.5, 0.5, 0.5)
+    reference = timm.create_model(
+        "mobilenetv2_100", pretrained=True, pad_type="same", pretrained_cfg_overlay={"file": weights}
+    ).eval()
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(model.forward_features(images), reference.forward_features(images))
+    with pytest.raises(UserError, match="mobilenetv2_100, not of resnet10t"):
+        build_model(ModelConfig(backbone="resnet10t", weights=weights), CLASSES)
