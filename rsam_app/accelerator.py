@@ -8,13 +8,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
+from rsam_app.model.precision import choose_precision
+
 
 def make_accelerator(precision: str = "auto") -> Accelerator:
     """An Accelerator on whatever the command was launched with.
 
     We cast ourselves, so that one model can run in training and in evaluation; only float16 needs its scaler. The other
-    processes may wait for the main one while it looks for objects, hence the long patience.
+    processes may wait for the main one while it looks for objects, hence the long patience. Raises `UserError` for a
+    precision that the hardware lacks.
     """
     torch.set_float32_matmul_precision("high")
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=3))
-    return Accelerator(mixed_precision="fp16" if precision == "float16" else "no", kwargs_handlers=[patience])
+    # Without this, processes that share a CPU would each believe to be alone.
+    cpu = not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    if cpu:
+        choose_precision(precision, torch.device("cpu"))
+    return Accelerator(cpu=cpu, mixed_precision="fp16" if precision == "float16" else "no", kwargs_handlers=[patience])

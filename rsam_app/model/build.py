@@ -43,7 +43,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     except (OSError, RuntimeError, ValueError, TypeError) as error:
         raise UserError(
             f"model: {config.backbone} with weights {config.weights!r} cannot be built:"
-            f" {str(error).strip().splitlines()[0]}.\n{_remedy(config)}"
+            f" {str(error).strip().splitlines()[0].rstrip('.')}.\n{_remedy(config)}"
         ) from error
     model._model_args = {  # what timm writes into config.json, and gives back to rsam_classifier
         "backbone": config.backbone,

@@ -18,7 +18,7 @@ def to_target(rectangles: Tensor, targets: Tensor, side: float) -> Tensor:
     """How far rectangles `(B, 5)` are from their targets `(B, 5)`: `(B,)` in [0, 1), 0 where they are the same.
 
     Both are seen as Gaussians with the rectangle's centre and covariance; their squared 2-Wasserstein distance,
-    relative to the target's size, goes through 1 - 1/(1 + √d) (Yang et al. 2021, arXiv 2101.11952, equations 2 and 3). It has a
+    relative to the target's size, goes through 1 - 1/(1 + √d) (after Yang et al. 2021, arXiv 2101.11952). It has a
     gradient where the rectangles do not overlap, and does not see a turn by π, nor by π/2 of a square. `side` is the
     input's side in pixels; it bounds how small a target may count.
     """

@@ -121,7 +121,9 @@ def test_mask_is_float32_under_autocast():
 def test_moments_of_a_rendered_rectangle_give_it_back(cx, cy, aspect, height, angle):
     width = aspect * height  # the angle of a near square is up to the grid
     rectangle = torch.tensor([[cx, cy, width, height, angle]], dtype=torch.float64)
-    mask = geometry.soft_mask(rectangle + torch.tensor([20.0, 20, 0, 0, 0]), 120, 120, softness=0.4)  # smooth, or the grid would decide
+    mask = geometry.soft_mask(
+        rectangle + torch.tensor([20.0, 20, 0, 0, 0]), 120, 120, softness=0.4
+    )  # smooth, or the grid would decide
     found = geometry.from_moments(mask)
     expected = rectangle + torch.tensor([20.0, 20, 0, 0, 0])
     assert same(found, expected, 1.0)

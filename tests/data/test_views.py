@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -97,7 +99,7 @@ def test_the_same_views_whatever_the_number_of_workers(tiny_records, workers):
 def test_processes_share_each_batch_and_together_see_what_one_sees():
     for processes in (1, 2, 3):
         parts = [EpochBatches(23, 8, seed=1, rank=r, processes=processes) for r in range(processes)]
-        joined = [sum((draws for draws in step), []) for step in zip(*parts, strict=True)]
+        joined = [list(itertools.chain(*step)) for step in zip(*parts, strict=True)]
         assert [[i for _, i in batch] for batch in joined] == [[i for _, i in b] for b in EpochBatches(23, 8, seed=1)]
     assert sorted(i for b in EpochBatches(23, 8, seed=1) for _, i in b) == list(range(23))
 

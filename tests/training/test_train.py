@@ -13,15 +13,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command import rsam
 from safetensors.torch import load_file
-
-
-def rsam(*arguments: object, check: int | None = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "rsam_app", *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
-    )
-    assert check is None or done.returncode == check, done.stderr
-    return done
 
 
 def weights(run: Path) -> dict[str, np.ndarray]:
@@ -80,7 +73,7 @@ def test_a_stopped_run_resumes_to_the_very_same_weights(tiny_pipeline, whole_run
     command = [sys.executable, "-m", "rsam_app", "train", str(tiny_pipeline), "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240
-    while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (run / "checkpoints" / "last").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(how)
     process.communicate(timeout=60)
