@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ def train(job: Job, resume: bool = False, restart: bool = False) -> None:
     dataset, rectangles = job.corrected
     dataset.require("train")
     begun = time.perf_counter()
+    job.accelerator.wait_for_everyone()  # all have seen what is there before the main process changes it
     if is_main_process():
         job.run.save_pipeline(job.pipeline)
         if not (resume and waiting):
@@ -197,13 +199,12 @@ def _file_hash(path: Path) -> str:
 
 
 def _forget(job: Job) -> None:
-    """A run that begins again has no stages, log or checkpoints of the run before."""
-    import shutil
-
+    """A run that begins again has no stages, log, checkpoints or predictions of the run before."""
     content = job.run.read_json()
     content.pop("stages", None)
     write_atomically(job.run.path / "run.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    shutil.rmtree(job.run.checkpoints, ignore_errors=True)
+    for folder in (job.run.checkpoints, job.run.predictions):
+        shutil.rmtree(folder, ignore_errors=True)
     job.run.metrics_log.unlink(missing_ok=True)
 
 

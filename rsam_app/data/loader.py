@@ -98,8 +98,12 @@ def loading_processes(asked: int | str, processes: int) -> int:
     """The number of loading processes per training process; `auto` leaves one core to each training process."""
     if isinstance(asked, int):
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return max(0, min(8, cores // max(1, processes) - 1))
+    return max(0, min(8, available_cores() // max(1, processes) - 1))
+
+
+def available_cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _one_thread(worker: int) -> None:

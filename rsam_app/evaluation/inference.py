@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from rsam_app.attention import geometry
-from rsam_app.data.loader import Views, loading_processes, make_loader
+from rsam_app.data.loader import Views, available_cores, loading_processes, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.errors import UserError
@@ -55,7 +56,7 @@ def run_model(
     training = model.training
     model.eval()
     parts: list[dict[str, np.ndarray]] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), all_cores():
         for batch in loader:
             parts.append(_inspect(model, batch["image"], batch["to_image"], accelerator.device, precision))
             parts[-1]["index"] = batch["index"].numpy()
@@ -63,6 +64,18 @@ def run_model(
     model.train(training)
     everything = gather_object(parts) if accelerator.num_processes > 1 else parts
     return _in_order(everything, len(records))
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Inference on the CPU runs on every core that this process may use: with another number of threads a convolution
+    sums in another order, and two processes would not agree with one in the last bit."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(available_cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _inspect(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from rsam_app.config import ModelConfig
 from rsam_app.errors import UserError
@@ -80,8 +80,11 @@ def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, 
         )
     overlay: dict[str, Any] = {"file": str(path)}
     if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
+        try:
+            with safe_open(path, framework="pt") as stream:
+                metadata = stream.metadata() or {}
+        except SafetensorError as error:
+            raise UserError(f"model.weights: {path} is no whole safetensors file ({error}). Fetch it again.") from error
         trained = metadata.get("architecture")
         if trained and trained != config.backbone.split(".")[0]:
             raise UserError(f"model.weights: {path} holds weights of {trained}, not of {config.backbone}.")

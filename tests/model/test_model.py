@@ -99,7 +99,7 @@ def test_another_process_needs_nothing_but_import_rsam_app(tmp_path):
 def test_a_saved_model_can_be_taken_to_other_classes(tmp_path):
     model = build_model(config("test_resnet"), CLASSES)
     save_model(model, tmp_path / "model")
-    other = timm.create_model(f"local-dir:{tmp_path / 'model'}", num_classes=7)
+    other = timm.create_model(f"local-dir:{tmp_path / 'model'}", num_classes=7).eval()
     assert other(torch.randn(2, 3, 64, 64)).shape == (2, 7)
     for name, value in model.backbone.conv1.state_dict().items():
         assert torch.equal(value, other.backbone.conv1.state_dict()[name])

@@ -87,17 +87,17 @@ def test_a_stopped_run_resumes_to_the_very_same_weights(tiny_pipeline, whole_run
 
 
 def test_two_processes_train_as_one(tiny_pipeline, whole_run, tmp_path):
-    """Same samples, same mean gradient: equal up to the order of summation. Batch norm sees half batches, so only
-    without it; here the loss of the first epoch is compared, and that both ended with one model."""
+    """Same samples, same mean gradient: equal up to the order of summation, which a few Adam steps amplify a little.
+    Batch-norm statistics are frozen, because each process would take them from its half of the batch."""
     run = tmp_path / "two"
     rsam("train", tiny_pipeline, "--run", run, "--processes", 2, "--set", "train.freeze_batch_norm=true")
     alone = tmp_path / "one"
     rsam("train", tiny_pipeline, "--run", alone, "--set", "train.freeze_batch_norm=true")
     logs = [[json.loads(x) for x in (r / "metrics.jsonl").read_text().splitlines()] for r in (run, alone)]
     for two, one in zip(*logs, strict=True):
-        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3)
-    expected, found = weights(alone), weights(run)
-    assert all(np.allclose(expected[name], found[name], atol=1e-3) for name in expected)
+        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
+    expected, found = (np.concatenate([w.ravel() for w in weights(r).values()]) for r in (alone, run))
+    assert np.linalg.norm(expected - found) < 1e-3 * np.linalg.norm(expected)
 
 
 def test_settings_of_a_stopped_run_cannot_change_under_it(tiny_pipeline, whole_run, tmp_path):
