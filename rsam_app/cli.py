@@ -90,13 +90,14 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="train, val or test; the pipeline's where not given.")] = None,
     processes: ProcessesOption = 1,
     as_json: JsonOption = False,
+    set_: SetOption = None,
 ) -> None:
     """Measure a run on a split: accuracy, calibration, where it looked; writes evaluation/ with a report."""
     if _relaunched(processes):
         return
     from rsam_app import stages
 
-    job = _job_of(run)
+    job = _job_of(run, set_)
     with job.run.writing_on_main():
         metrics = stages.evaluate(job, split or job.pipeline.evaluate.split)
     if metrics:
@@ -108,13 +109,14 @@ def predict(
     run: RunArgument,
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
     processes: ProcessesOption = 1,
+    set_: SetOption = None,
 ) -> None:
     """Write what the model says about every image, and where it looked, into predictions/SPLIT.parquet."""
     if _relaunched(processes):
         return
     from rsam_app import stages
 
-    job = _job_of(run)
+    job = _job_of(run, set_)
     present = [s for s in ("train", "val", "test") if job.corrected[0].split(s)]
     if split not in (*present, "all"):
         raise UserError(f"--split {split}: the data set has {', '.join(present)}; or take `all`.")
@@ -129,14 +131,16 @@ def review(
     port: PortOption = None,
     remote: RemoteOption = False,
     address: AddressOption = "127.0.0.1",
+    set_: SetOption = None,
 ) -> None:
     """Write a run into FiftyOne, then open the App; in a terminal it stays until Ctrl-C."""
     from rsam_app import stages
     from rsam_app.review import open_app
 
-    job = _job_of(run)
+    job = _job_of(run, set_)
     with job.run.writing():
         name = stages.review(job)
+        job.run.save_pipeline(job.pipeline)  # `apply` must know the key that the fields now carry
     open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
 
 
@@ -149,13 +153,14 @@ def select(
     tag: Annotated[str | None, typer.Option(help="Tag for them in FiftyOne; the pipeline's where not given.")] = None,
     no_tag: Annotated[bool, typer.Option("--no-tag", help="Write the list only; leave FiftyOne alone.")] = False,
     as_json: JsonOption = False,
+    set_: SetOption = None,
 ) -> None:
     """Choose the images to label or relabel next; writes selection/ and tags them in FiftyOne."""
     from rsam_app import stages
     from rsam_app.config import SelectConfig
     from rsam_app.validation import validate
 
-    job = _job_of(run)
+    job = _job_of(run, set_)
     given = {"strategy": strategy, "budget": budget, "split": split, "tag": tag}
     settings = job.pipeline.select.model_dump() | {k: v for k, v in given.items() if v is not None}
     with job.run.writing():
@@ -175,11 +180,12 @@ def apply(
         str | None, typer.Option(help="Name to keep with the decisions; your login where not given.")
     ] = None,
     as_json: JsonOption = False,
+    set_: SetOption = None,
 ) -> None:
     """Read a person's decisions from FiftyOne into the corrections table, which the next `rsam train` uses."""
     from rsam_app import decide
 
-    job = _job_of(run)
+    job = _job_of(run, set_)
     report = decide.apply_decisions(job, who)
     _print(report.as_dict() if as_json else report.text(), as_json)
 
@@ -192,11 +198,12 @@ def export(
     format: Annotated[str, typer.Option(help="folder, manifest, coco or fiftyone.")] = "folder",
     mode: Annotated[str, typer.Option(help="copy, hardlink or symlink.")] = "copy",
     as_json: JsonOption = False,
+    set_: SetOption = None,
 ) -> None:
     """Export the images that carry a tag, with their corrected labels and rectangles."""
     from rsam_app import curate
 
-    report = curate.export_tagged(_job_of(run), tag, format, out, mode)
+    report = curate.export_tagged(_job_of(run, set_), tag, format, out, mode)
     _print(report.as_dict() if as_json else report.text(), as_json)
 
 
@@ -257,10 +264,10 @@ def _job(pipeline: str, overrides: list[str] | None, run: Path | None) -> Any:
     return Job.of_pipeline(pipeline, overrides or [], run, _reporter())
 
 
-def _job_of(run: Path) -> Any:
+def _job_of(run: Path, overrides: list[str] | None) -> Any:
     from rsam_app.job import Job
 
-    return Job.of_run(run, _reporter())
+    return Job.of_run(run, overrides or [], _reporter())
 
 
 def _headline(metrics: dict[str, Any]) -> str:

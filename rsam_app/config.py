@@ -167,6 +167,14 @@ def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> 
     return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path))})
 
 
+def overridden(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline:
+    """`pipeline`, which stands in `path`, with `key.sub=value` overrides applied. Raises `UserError`."""
+    content = pipeline.model_dump(mode="json")
+    for override in overrides:
+        _override(content, override)
+    return validate(Pipeline, content, path)
+
+
 def load_card(reference: str | Path) -> Card:
     """The card at a path, or of that name in `datasets/`. Raises `UserError` that names file, key, value and remedy."""
     path = _find(str(reference), "datasets")

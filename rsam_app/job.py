@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsam_app.config import Card, Pipeline, load_card, load_pipeline
+from rsam_app.config import Card, Pipeline, load_card, load_pipeline, overridden
 from rsam_app.corrections import apply_corrections, corrections_path, read_corrections
 from rsam_app.data import DataSet, load_dataset
 from rsam_app.run_folder import RunFolder
@@ -34,10 +34,10 @@ class Job:
         return cls(pipeline, RunFolder(run or Path("runs") / pipeline.name), reporter)
 
     @classmethod
-    def of_run(cls, run: Path, reporter: Reporter) -> Job:
-        """The job that made a run."""
+    def of_run(cls, run: Path, overrides: list[str], reporter: Reporter) -> Job:
+        """The job that made a run, with overrides that hold for this command."""
         folder = RunFolder(run)
-        return cls(folder.load_pipeline(), folder, reporter)
+        return cls(overridden(folder.load_pipeline(), overrides, folder.config_path), folder, reporter)
 
     @cached_property
     def card(self) -> Card:

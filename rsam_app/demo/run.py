@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -45,8 +46,9 @@ def make_data(folder: Path, reporter: Reporter) -> Path:
     if not (folder / "manifest.csv").exists():
         with reporter.bar("drawing beetles") as advance:
             generate(folder, on_image=advance)
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]  # two demos, two FiftyOne data sets
     content = {
-        "name": "rsam_demo",
+        "name": f"rsam_demo_{place}",
         "layout": "manifest",
         "root": str((folder / "manifest.csv").resolve()),
         "licence": "CC0: drawn by rsam demo",

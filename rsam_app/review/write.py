@@ -144,7 +144,7 @@ def _check_owner(review_set: Any, run: RunFolder, key: str) -> None:
     if owner and owner != str(run.path.resolve()) and (Path(owner) / "config.yaml").exists():
         raise UserError(
             f"{run.path}: the fields {key}_* of FiftyOne data set {review_set.name!r} belong to the run {owner}.\n"
-            "Give this run another key: --set review.key=NAME."
+            f"Give this run another key: rsam review {run.path} --set review.key=NAME"
         )
 
 
