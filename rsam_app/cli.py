@@ -43,9 +43,15 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except Exception as error:
-        if type(error).__name__ != "Interrupted":
-            raise
-        _fail("stopped, with a checkpoint; continue with `rsam train PIPELINE --resume` or `rsam run PIPELINE`", 130)
+        if type(error).__name__ == "Interrupted":
+            _fail(
+                "stopped, with a checkpoint; continue with `rsam train PIPELINE --resume` or `rsam run PIPELINE`", 130
+            )
+        if "No space left on device" in str(error):  # each library wraps it in an exception of its own
+            _fail(
+                f"the disk is full ({error}).\nMake room and give the command again: what was whole before still is.", 2
+            )
+        raise
 
 
 @app.command()
@@ -134,6 +140,7 @@ def review(
     set_: SetOption = None,
 ) -> None:
     """Write a run into FiftyOne, then open the App; in a terminal it stays until Ctrl-C."""
+    _main_process_only()
     from rsam_app import stages
     from rsam_app.review import open_app
 
@@ -156,6 +163,7 @@ def select(
     set_: SetOption = None,
 ) -> None:
     """Choose the images to label or relabel next; writes selection/ and tags them in FiftyOne."""
+    _main_process_only()
     from rsam_app import stages
     from rsam_app.config import SelectConfig
     from rsam_app.validation import validate
@@ -183,6 +191,7 @@ def apply(
     set_: SetOption = None,
 ) -> None:
     """Read a person's decisions from FiftyOne into the corrections table, which the next `rsam train` uses."""
+    _main_process_only()
     from rsam_app import decide
 
     job = _job_of(run, set_)
@@ -201,6 +210,7 @@ def export(
     set_: SetOption = None,
 ) -> None:
     """Export the images that carry a tag, with their corrected labels and rectangles."""
+    _main_process_only()
     from rsam_app import curate
 
     report = curate.export_tagged(_job_of(run, set_), tag, format, out, mode)
@@ -216,6 +226,8 @@ def demo(
     address: AddressOption = "127.0.0.1",
 ) -> None:
     """The whole loop on a generated data set, no download, then the App."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("rsam demo runs on one process: give it without a launcher.")
     from rsam_app.demo.run import run_demo
     from rsam_app.review import open_app
 
@@ -226,6 +238,7 @@ def demo(
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Check this machine, and say for everything wrong how to mend it."""
+    _main_process_only()
     from rsam_app.doctor import examine
 
     checks = examine()
@@ -250,6 +263,14 @@ def _relaunched(processes: int) -> bool:
     if code:
         raise typer.Exit(code)
     return True
+
+
+def _main_process_only() -> None:
+    """End the other processes of a launch in peace: FiftyOne is talked to by one."""
+    from rsam_app.progress import is_main_process
+
+    if not is_main_process():
+        raise typer.Exit(0)
 
 
 def _reporter() -> Any:

@@ -45,6 +45,7 @@ def app(
         known = ", ".join(review_set.list_saved_views())
         raise UserError(f"data set {dataset_name!r} has no saved view {view!r} (has: {known}).")
     port = free_port(address) if port is None else check_port(address, port)
+    logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of options of its own that are gone
     logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting names the wrong address for a remote server
     _start_server(address, port)
     session = fo.launch_app(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 from rsam_app.errors import UserError
 
@@ -46,7 +47,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
     accelerator.wait_for_everyone()
     try:
         accelerator.save_state(str(partial))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         free = shutil.disk_usage(folder.parent).free
         raise UserError(
             f"{folder}: the checkpoint could not be written ({str(error).splitlines()[0]}; {free >> 20} MiB free).\n"
