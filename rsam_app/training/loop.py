@@ -205,13 +205,12 @@ class _Training:
             "seconds": round(self.seconds, 2),
             "data_wait": round(self.waited, 4),
         }
-        improved = not progress.best or metrics["val_nll"] < progress.best["val_nll"]
+        # On a small val split many epochs tie, and the schedule has settled further in a later one: ties go to it.
+        # Without a val split every epoch ties.
+        top1 = metrics.get("val_top1", 0.0)
+        improved = not progress.best or top1 >= progress.best["val_top1"]
         if improved:
-            progress.best = {
-                "epoch": progress.epoch + 1,
-                "val_nll": metrics["val_nll"],
-                "val_top1": metrics["val_top1"],
-            }
+            progress.best = {"epoch": progress.epoch + 1, "val_top1": top1}
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.loss_sum = progress.target_loss_sum = 0.0
         progress.seen = 0

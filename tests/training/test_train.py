@@ -167,3 +167,19 @@ def test_a_run_of_another_pipeline_is_not_overwritten(tiny_pipeline, whole_run):
     refused = rsam("train", other, "--run", whole_run, check=2)
     assert "belongs to the pipeline 'tiny'" in refused.stderr
     assert os.path.exists(whole_run / "model" / "model.safetensors")
+
+
+def test_one_image_a_class_trains_without_a_val_split(tiny_pipeline, tmp_path):
+    """Nothing can be held out of single images: the last epoch is kept."""
+    folder = tiny_pipeline.parent
+    rows = (folder / "manifest.csv").read_text(encoding="utf-8").splitlines()
+    kept = [rows[0], *rows[1:4], *(row for row in rows if ",test," in row)]
+    (folder / "few.csv").write_text("\n".join(kept), encoding="utf-8")
+    card = folder.joinpath("blocks.yaml").read_text().replace("manifest.csv", "few.csv").replace("blocks", "few")
+    (folder / "few.yaml").write_text(card)
+    (tmp_path / "few.yaml").write_text(
+        tiny_pipeline.read_text().replace(str(folder / "blocks.yaml"), str(folder / "few.yaml"))
+    )
+    rsam("train", tmp_path / "few.yaml", "--run", tmp_path / "few", "--set", "train.batch_size=3")
+    assert (tmp_path / "few" / "model" / "model.safetensors").exists()
+    rsam("evaluate", tmp_path / "few")
