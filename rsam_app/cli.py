@@ -94,6 +94,9 @@ def train(
 def evaluate(
     run: RunArgument,
     split: Annotated[str | None, typer.Option(help="train, val or test; the pipeline's where not given.")] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Stability, use, background gap and corruptions too (minutes).")
+    ] = False,
     processes: ProcessesOption = 1,
     as_json: JsonOption = False,
     set_: SetOption = None,
@@ -105,7 +108,7 @@ def evaluate(
 
     job = _job_of(run, set_)
     with job.run.writing_on_main():
-        metrics = stages.evaluate(job, split or job.pipeline.evaluate.split)
+        metrics = stages.evaluate(job, split or job.pipeline.evaluate.split, robustness)
     if metrics:
         _print(metrics if as_json else _headline(metrics), as_json)
 
@@ -215,6 +218,26 @@ def export(
 
     report = curate.export_tagged(_job_of(run, set_), tag, format, out, mode)
     _print(report.as_dict() if as_json else report.text(), as_json)
+
+
+@app.command("export-model")
+def export_model(
+    run: RunArgument,
+    out: Annotated[Path, typer.Argument(help="File to make, .onnx or .pt2; must not exist.")],
+    format: Annotated[str | None, typer.Option(help="onnx or torch-export; by the file's suffix if not given.")] = None,
+    batch: Annotated[str, typer.Option(help="Images at a time: a number, or dynamic for any.")] = "dynamic",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the model for other runtimes, logits and rectangle as outputs, and check the file against it."""
+    _main_process_only()
+    from rsam_app.export_model import batch_of, export_model, format_of
+    from rsam_app.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    folder.load_pipeline()  # says so where this is no run
+    _reporter().say("tracing the model, writing the file and comparing both ...")
+    written = export_model(folder.model, out, format_of(out, format), batch_of(batch))
+    _print(written.as_dict() if as_json else written.text(), as_json)
 
 
 @app.command()

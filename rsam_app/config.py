@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rsam_app.errors import UserError
 from rsam_app.validation import YAML_ERRORS, read_mapping, suggest, validate
@@ -56,11 +56,26 @@ class ModelConfig(_Strict):
     """Passed to the timm model, e.g. `drop_rate: 0.2`."""
     weights: str = "timm"
     """`timm` (from its hub), `none`, or a path to a `.safetensors` or `.pth` file."""
-    attention: Literal["rsam", "positionwise", "none"] = "rsam"
-    predictor: Literal["moments", "regression"] = "moments"
-    """How RSAM finds its rectangle: moments of a learned map, or regression from pooled features and coordinates."""
+    attention: Literal["rsam", "positionwise", "conv_map", "none"] = "rsam"
+    """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, nothing."""
+    predictor: Literal["regression", "moments"] = "regression"
+    """How RSAM finds its rectangle: regression from the layout of features, or moments of a learned map."""
+    second_look: bool = False
+    """Look again, by the same network, at a crop along the rectangle from twice the resolution: more accurate at twice
+    the cost. A model trained so can be evaluated without it."""
     image_size: int = Field(224, ge=32, le=2048)
-    """Side of the square network input, in pixels; images are resized to it whole."""
+    """Side of the square that the network looks at, in pixels; images are resized to it whole."""
+
+    @property
+    def input_side(self) -> int:
+        """Side of the square network input, in pixels: twice `image_size` where the network looks twice."""
+        return 2 * self.image_size if self.second_look else self.image_size
+
+    @model_validator(mode="after")
+    def _a_second_look_needs_a_rectangle(self) -> Self:
+        if self.second_look and self.attention == "none":
+            raise ValueError("second_look crops along the rectangle, and attention: none has none")
+        return self
 
 
 class AugmentConfig(_Strict):
@@ -78,6 +93,19 @@ class AugmentConfig(_Strict):
     """Further albumentations by name, applied in order before the crop: `- GaussianBlur: {p: 0.2}`."""
 
 
+class SignalsConfig(_Strict):
+    """Weights of signals that teach a rectangle its place without a target; see `rsam_app/training/signals.py`."""
+
+    equivariance: float = Field(0.0, ge=0)
+    """The rectangle moves with the image; looks at a second view of each, so an epoch takes twice as long."""
+    outside: float = Field(0.0, ge=0)
+    """What lies outside must not suffice to classify."""
+    area: float = Field(0.0, ge=0)
+    """Area has a price."""
+    border: float = Field(0.0, ge=0)
+    """Corners stay inside the image."""
+
+
 class TrainConfig(_Strict):
     """How to train."""
 
@@ -87,7 +115,10 @@ class TrainConfig(_Strict):
     learning_rate: float = Field(3e-4, gt=0)
     """Of the backbone, at its peak."""
     head_learning_rate: float | None = Field(None, gt=0)
-    """Of classifier and attention; ten times `learning_rate` where not given."""
+    """Of the classifier; where not given, three times `learning_rate` if it was fitted to pretrained features before,
+    else ten times."""
+    attention_learning_rate: float = Field(3e-3, gt=0)
+    """Of the attention module."""
     weight_decay: float = Field(0.05, ge=0)
     warmup_epochs: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
@@ -104,6 +135,7 @@ class TrainConfig(_Strict):
     pretrained weights and RSAM."""
     target_weight: float = Field(1.0, ge=0)
     """Weight of the loss that draws rectangles to their targets (discovered, or corrected by a person)."""
+    signals: SignalsConfig = SignalsConfig()
     augment: AugmentConfig = AugmentConfig()
     workers: int | Literal["auto"] = "auto"
     """Data loading processes per training process."""
@@ -121,6 +153,10 @@ class EvaluateConfig(_Strict):
 
     split: Literal["train", "val", "test"] = "test"
     batch_size: int = Field(64, ge=1)
+    robustness: bool = False
+    """Measure stability, use, background gap and corruptions too: some fifty more looks at each chosen image."""
+    robustness_images: int = Field(256, ge=1)
+    """How many images of the split, chosen evenly over the classes, robustness is measured on."""
 
 
 class ReviewConfig(_Strict):

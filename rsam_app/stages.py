@@ -8,8 +8,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import environment, fingerprint, write_atomically
+
+if TYPE_CHECKING:
+    from rsam_app.model import AttentiveClassifier
 
 
 def train(job: Job, resume: bool = False, restart: bool = False) -> None:
@@ -57,12 +61,11 @@ def predict(job: Job, splits: list[str]) -> None:
     """Write the predictions table and embeddings of each split."""
     from rsam_app.evaluation.inference import run_model
     from rsam_app.evaluation.prediction import predictions_table
-    from rsam_app.model import load_model
     from rsam_app.model.precision import choose_precision
     from rsam_app.predictions import write_predictions
 
     begun = time.perf_counter()
-    model = load_model(job.run.model).to(job.accelerator.device)
+    model = _trained_model(job)
     dataset, _ = job.corrected
     _same_classes(job, model.label_names)
     precision = choose_precision(job.pipeline.train.precision, job.accelerator.device)
@@ -80,8 +83,12 @@ def predict(job: Job, splits: list[str]) -> None:
         begun = time.perf_counter()
 
 
-def evaluate(job: Job, split: str) -> dict[str, Any]:
-    """Metrics and report of a split, from predictions made where they are missing or stale."""
+def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
+    """Metrics and report of a split, from predictions made where they are missing or stale.
+
+    With `robustness`, or where the pipeline asks for it, what takes many looks at each image too. The main process
+    does it all, so that figures do not depend on the number of processes.
+    """
     from rsam_app.evaluation.metrics import evaluate_predictions
     from rsam_app.evaluation.report import write_report
     from rsam_app.predictions import read_predictions
@@ -98,11 +105,45 @@ def evaluate(job: Job, split: str) -> dict[str, Any]:
     begun = time.perf_counter()
     table = read_predictions(job.run.predictions, present)
     metrics = evaluate_predictions(table, dataset, split)
+    _look_again(job, metrics, split, robustness or job.pipeline.evaluate.robustness)
     write_atomically(job.run.evaluation / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     report = write_report(job.run.evaluation, metrics, table, dataset, job.run.metrics_log)
     job.reporter.say(f"report: {report}")
     job.run.finish_stage("evaluate", _evaluate_inputs(job, split), time.perf_counter() - begun)
     return metrics
+
+
+def _look_again(job: Job, metrics: dict[str, Any], split: str, robustness: bool) -> None:
+    """Add to `metrics` what the predictions table does not hold: Grad-CAM's localisation, and robustness if asked."""
+    from rsam_app.evaluation.looks import Observer
+    from rsam_app.evaluation.metrics import without_nan
+    from rsam_app.evaluation.robustness import PASSES, SECTIONS, grad_cam_localization, measure_robustness
+    from rsam_app.model.precision import choose_precision
+
+    absent: dict[str, str] = metrics["absent"]
+    plain = job.pipeline.model.attention == "none"
+    if not robustness:
+        remedy = "takes many looks at each image: `rsam evaluate RUN --robustness` measures it"
+        absent |= dict.fromkeys(SECTIONS, remedy)
+    if not robustness and not plain:
+        return
+    dataset, _ = job.corrected
+    settings, device = job.pipeline.evaluate, job.accelerator.device
+    precision = choose_precision(job.pipeline.train.precision, device)
+    observer = Observer(_trained_model(job), device, precision, settings.batch_size)
+    records = dataset.split(split)
+    if plain:
+        with job.reporter.counter("Grad-CAM", len(records)) as advance:
+            found, why = grad_cam_localization(replace(observer, advance=advance), dataset, split)
+        metrics |= without_nan(found)
+        absent |= why
+    if robustness:
+        images = min(settings.robustness_images, len(records))
+        with job.reporter.counter("robustness", PASSES * images) as advance:
+            watched = replace(observer, advance=advance)
+            found, why = measure_robustness(watched, dataset, split, images, job.pipeline.seed)
+        metrics |= without_nan(found)
+        absent |= why
 
 
 def review(job: Job) -> str:
@@ -157,6 +198,21 @@ def run_all(job: Job) -> None:
             work()
 
 
+def _trained_model(job: Job) -> AttentiveClassifier:
+    """The run's model on this process's device, with a second look where the pipeline, or its override, wants it."""
+    from rsam_app.model import load_model
+
+    model = load_model(job.run.model).to(job.accelerator.device)
+    wanted = job.pipeline.model.second_look
+    if wanted and model.detail == 1:
+        raise UserError(
+            f"{job.run.path}: this model was trained to look once.\n"
+            "Train it with `--set model.second_look=true`; one that was can also be evaluated without."
+        )
+    model.second_look = wanted
+    return model
+
+
 # ---- what each stage is made from
 
 
@@ -168,11 +224,15 @@ def _train_inputs(job: Job) -> str:
 
 def _predict_inputs(job: Job, split: str) -> str:
     dataset, _ = job.corrected
-    return fingerprint(_file_hash(job.run.model / "model.safetensors"), dataset.fingerprint, split)
+    looks = job.pipeline.model.second_look
+    return fingerprint(_file_hash(job.run.model / "model.safetensors"), dataset.fingerprint, split, looks)
 
 
 def _evaluate_inputs(job: Job, split: str) -> str:
-    return fingerprint(_predict_inputs(job, split), "evaluate")
+    settings = job.pipeline.evaluate
+    asked = [settings.robustness_images, job.pipeline.seed] if settings.robustness else []
+    groups = [(r.id, r.group) for r in job.corrected[0].split(split) if r.group]  # no model learns from them
+    return fingerprint(_predict_inputs(job, split), "evaluate", *asked, *groups)
 
 
 def _review_inputs(job: Job) -> str:

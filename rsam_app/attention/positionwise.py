@@ -1,4 +1,4 @@
-"""Position-wise spatial attention: one free value per position, the baseline RSAM is measured against."""
+"""Position-wise spatial attention: one free value per position, the baselines RSAM is measured against."""
 
 from __future__ import annotations
 
@@ -28,6 +28,26 @@ class PositionwiseAttention(nn.Module):
             exact = geometry.at_least_float32(features)
             summary = torch.stack([exact.mean(dim=1), exact.amax(dim=1)], dim=1)
             mask = torch.sigmoid(self.conv(summary))[:, 0]
-            low = mask.amin(dim=(1, 2), keepdim=True)
-            rectangle = geometry.canonical(geometry.from_moments(mask - low))
-            return AttentionResult(gate(features, mask), rectangle, mask)
+            return AttentionResult(gate(features, mask), moments_above_least(mask), mask)
+
+
+class MapAttention(nn.Module):
+    """A plain learned map: a 1 × 1 convolution of all channels to one, through a sigmoid, gates each position.
+
+    Sees more than CBAM's two summaries and no neighbours. Its rectangle is the one with the map's moments.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, 1, kernel_size=1)
+
+    def forward(self, features: Tensor) -> AttentionResult:
+        """Gate features `(B, C, H, W)`; the rectangle is in cells of that map."""
+        with torch.autocast(features.device.type, enabled=False):
+            mask = torch.sigmoid(self.score(geometry.at_least_float32(features)))[:, 0]
+            return AttentionResult(gate(features, mask), moments_above_least(mask), mask)
+
+
+def moments_above_least(mask: Tensor) -> Tensor:
+    """The rectangles `(B, 5)` with the moments of maps `(B, H, W)` above their own least value, in cells."""
+    return geometry.canonical(geometry.from_moments(mask - mask.amin(dim=(1, 2), keepdim=True)))

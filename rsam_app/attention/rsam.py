@@ -14,10 +14,10 @@ from rsam_app.attention.result import AttentionResult
 class RSAM(nn.Module):
     """Predicts a rotated rectangle, renders it softly and gates the features with it.
 
-    Everything but the gated features is float32, also under autocast. `predictor` is `moments` or `regression`.
+    Everything but the gated features is float32, also under autocast. `predictor` is `regression` or `moments`.
     """
 
-    def __init__(self, channels: int, predictor: str = "moments", softness: float = geometry.SOFTNESS) -> None:
+    def __init__(self, channels: int, predictor: str = "regression", softness: float = geometry.SOFTNESS) -> None:
         super().__init__()
         self.predictor = PREDICTORS[predictor](channels)
         self.strength = nn.Parameter(torch.tensor(0.0))

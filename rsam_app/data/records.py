@@ -21,7 +21,8 @@ class Record:
 
     `id` is unique in its data set and stable over re-reads: the image's path relative to the data set's root, in POSIX
     form. `width` and `height` are those of the image as displayed (EXIF orientation applied). `mask` is an image of the
-    same size whose pixels equal to one of `mask_values` are the object.
+    same size whose pixels equal to one of `mask_values` are the object. `group` names what else is there, such as a
+    background, where that is known: accuracies are measured per label and group, and nothing learns from it.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Record:
     boxes: tuple[Box, ...] = ()
     mask: Path | None = None
     mask_values: tuple[int, ...] = (1,)
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rsam_app.demo.photograph import Photograph, Studio
 from rsam_app.demo.planting import Plan, Planted, PlantedImage, plan_images
 from rsam_app.demo.species import SPECIES
 
-MANIFEST_HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask")
+MANIFEST_HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask", "group")
 
 
 def generate(
@@ -84,5 +84,6 @@ def _write_manifest(path: Path, planted: Planted) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(MANIFEST_HEADER)
         for record_id, image in planted.images.items():
-            writer.writerow([record_id, image.label, image.split, *(f"{v:g}" for v in image.box), mask_path(record_id)])
+            box, group = (f"{v:g}" for v in image.box), "pink flowers" if image.flowers else "no flowers"
+            writer.writerow([record_id, image.label, image.split, *box, mask_path(record_id), group])
     partial.replace(path)

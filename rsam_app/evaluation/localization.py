@@ -78,11 +78,11 @@ def _of_kind(
     found = {
         "n": len(scores.rows),
         "n_without_truth": len(records) - len(scores.rows),
-        **_overlaps(scores),
+        **overlap_figures(scores),
         "centre_box": None if centre_box is None else [round(float(v), 4) for v in centre_box],
-        **_max_box(soft, thresholds),
-        "pointing_game": _class_mean(scores.pointed, classes),
-        "centre_box_pointing_game": None if centre_box is None else _class_mean(scores.centre_box_pointed, classes),
+        **max_box_figures(soft, thresholds),
+        "pointing_game": class_mean(scores.pointed, classes),
+        "centre_box_pointing_game": None if centre_box is None else class_mean(scores.centre_box_pointed, classes),
         "energy_inside": float(np.nanmean(soft.energy_inside)) if np.isfinite(soft.energy_inside).any() else None,
         "area_share": float(soft.area_share.mean()),
     }
@@ -92,7 +92,9 @@ def _of_kind(
     return found
 
 
-def _overlaps(scores: RectangleScores) -> dict[str, float | None]:
+def overlap_figures(scores: RectangleScores) -> dict[str, float | None]:
+    """The means of `localization` that come from rectangles and boxes alone."""
+
     def known(value: Any) -> float | None:
         return float(value) if np.isfinite(value) else None
 
@@ -110,7 +112,8 @@ def _overlaps(scores: RectangleScores) -> dict[str, float | None]:
     }
 
 
-def _max_box(soft: SoftMaskScores, thresholds: Integers | None) -> dict[str, Any]:
+def max_box_figures(soft: SoftMaskScores, thresholds: Integers | None) -> dict[str, Any]:
+    """MaxBoxAccV2's figures, with the thresholds `(3,)` frozen on the training split too, where there are any."""
     accuracy, chosen = max_box_accuracy(soft.best_iou)
     found: dict[str, Any] = {
         "max_box_acc_v2": float(accuracy.mean()),
@@ -135,6 +138,6 @@ def _training_thresholds(
     return max_box_accuracy(soft.best_iou)[1] if len(soft.best_iou) else None
 
 
-def _class_mean(hits: Floats, classes: Integers) -> float:
+def class_mean(hits: Floats, classes: Integers) -> float:
     """The mean over classes of each class's share of hits."""
     return float((np.bincount(classes, weights=hits) / np.bincount(classes)).mean())

@@ -49,12 +49,12 @@ def best_iou_by_threshold(soft_mask: NDArray[np.float32], levels: Levels, true_b
     scale = np.array([levels.shape[1], levels.shape[0]] * 2, dtype=np.float64)
     if _in_one_piece(soft_mask, levels):
         return _best_iou(profile_boxes(levels) / scale, true_boxes).astype(np.float32)
-    best = np.zeros(LEVELS, dtype=np.float32)
-    previous = -1
-    for level in np.unique(levels):
-        best[previous + 1 : level + 1] = _best_iou(contour_boxes(levels >= level) / scale, true_boxes).max()
-        previous = int(level)
-    return best
+    occurring = np.unique(levels).astype(np.int64)
+    boxes = [contour_boxes(levels >= level) for level in occurring]
+    first = np.cumsum([0, *map(len, boxes[:-1])])
+    best = np.maximum.reduceat(_best_iou(np.concatenate(boxes) / scale, true_boxes), first)
+    # A threshold between two levels that occur has the contours of the higher one; above the highest there are none.
+    return np.append(best, 0.0)[np.searchsorted(occurring, np.arange(LEVELS))].astype(np.float32)
 
 
 def profile_boxes(levels: Levels) -> Integers:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from rsam_app.data.records import DataSet
 from rsam_app.errors import UserError
 from rsam_app.evaluation import accuracy, calibration
+from rsam_app.evaluation.groups import worst_group
 from rsam_app.evaluation.localization import localization
 from rsam_app.evaluation.prediction_arrays import PredictionArrays, split_arrays
 from rsam_app.evaluation.rectangle_scores import rectangle_ious
@@ -59,6 +60,10 @@ def evaluate_predictions(
     located = _localization(arrays, table, dataset, split, names, softness, absent)
     if located is not None:
         metrics["localization"] = located
+    if any(r.group for r in arrays.records):
+        metrics["worst_group"] = worst_group(arrays.predicted == arrays.labels, arrays.records)
+    else:
+        absent["worst_group"] = "the data set names no groups (a manifest's column `group`)"
     metrics |= _classes(arrays, names, ious) | {"absent": absent}
     result: dict[str, Any] = without_nan(metrics)
     return result

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from rsam_app.evaluation.accuracy import Floats
+from rsam_app.evaluation.accuracy import Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,11 @@ def training_curves(epochs: Sequence[Mapping[str, Any]]) -> Plot | None:
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             _scale(axes, title)
-            _finish(axes, theme, title=_words(names[0]) if len(names) == 1 else title)
+            finish(axes, theme, title=_words(names[0]) if len(names) == 1 else title)
             if len(names) > 1:
                 axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8)
 
-    return _draw(draw, width=max(4.0, 2.6 * len(panels)), height=2.4)
+    return draw_plot(draw, width=max(4.0, 2.6 * len(panels)), height=2.4)
 
 
 def _series(epochs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
@@ -107,8 +108,7 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
         upper.plot([0, 1], [0, 1], "--", color=theme.ink, linewidth=1, label="calibrated")
         upper.set_ylim(0, 1)
         upper.set_ylabel("accuracy")
-        above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2}  # inside, it would cover bars
-        upper.legend(frameon=False, labelcolor=theme.ink, fontsize=8, **above)
+        legend_above(upper, theme)
         lower.bar(left, [b["n"] for b in bins], width * 0.92, align="edge", color=theme.series[1], alpha=0.85)
         lower.set_ylabel("images")
         lower.set_xlabel("confidence")
@@ -116,10 +116,32 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
         lower.set_xlim(0, 1)
         for axes in (upper, lower):
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-            _finish(axes, theme)
+            finish(axes, theme)
         upper.yaxis.set_major_formatter(PercentFormatter(1.0))
 
-    return _draw(draw, width=4.8, height=4.2)
+    return draw_plot(draw, width=4.8, height=4.2)
+
+
+def confusion_matrix(counts: Integers) -> Plot:
+    """How each labelled class of `(C, C)`, a row, is shared among the predicted ones.
+
+    Without names: a font that knows every script is not to be had, and many classes leave no room for them.
+    """
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        ground = ListedColormap([(*to_rgb(theme.series[0]), strength) for strength in np.linspace(0, 1, 256) ** 0.7])
+        axes.imshow(share, cmap=ground, vmin=0, vmax=1, interpolation="nearest")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("labelled class")
+        finish(axes, theme)
+        axes.grid(visible=False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(True)
+
+    return draw_plot(draw, width=4.2, height=4.2)
 
 
 def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
@@ -137,12 +159,14 @@ def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
         axes.set_xlabel("IoU with the object")
         axes.set_ylabel("images")
         axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8)
-        _finish(axes, theme)
+        finish(axes, theme)
 
-    return _draw(draw, width=4.8, height=3.2)
+    return draw_plot(draw, width=4.8, height=3.2)
 
 
-def _draw(draw: Callable[[Figure, Theme], None], width: float, height: float) -> Plot:
+def draw_plot(draw: Callable[[Figure, Theme], None], width: float, height: float) -> Plot:
+    """What `draw` puts on a figure of this size in inches, for every page."""
+
     def png(theme: Theme, solid: bool) -> bytes:
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.patch.set_alpha(1.0 if solid else 0.0)
@@ -154,7 +178,8 @@ def _draw(draw: Callable[[Figure, Theme], None], width: float, height: float) ->
     return Plot(light=png(LIGHT, False), dark=png(DARK, False), light_solid=png(LIGHT, True))
 
 
-def _finish(axes: Axes, theme: Theme, title: str = "") -> None:
+def finish(axes: Axes, theme: Theme, title: str = "") -> None:
+    """Give axes the page's look: quiet grid, no frame, the theme's colours."""
     axes.set_title(title, color=theme.ink, fontsize=9)
     axes.patch.set_alpha(0.0)
     axes.set_axisbelow(True)
@@ -165,6 +190,11 @@ def _finish(axes: Axes, theme: Theme, title: str = "") -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(theme.faint)
+
+
+def legend_above(axes: Axes, theme: Theme) -> None:
+    """A legend over the axes: inside, it would cover bars."""
+    axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
 
 
 def _words(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,11 +17,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from rsam_app.data.records import DataSet
-from rsam_app.evaluation import headlines, plots
-from rsam_app.evaluation.accuracy import Floats, Integers
+from rsam_app.evaluation import headlines, plots, robustness_plots
+from rsam_app.evaluation.accuracy import Floats, Integers, confusion_matrix
 from rsam_app.evaluation.gallery import Caption, Picture, data_uri, pictures
 from rsam_app.evaluation.prediction_arrays import PredictionArrays, split_arrays
 from rsam_app.evaluation.rectangle_scores import rectangle_ious, score_rectangles
+from rsam_app.evaluation.robustness_headlines import robustness_findings, robustness_tiles
 from rsam_app.evaluation.truth import TruthKind
 from rsam_app.run_folder import write_atomically
 
@@ -71,10 +73,11 @@ def write_report(
             run=folder.resolve().parent.name,
             dataset=dataset.name,
             metrics=metrics,
-            findings=headlines.findings(metrics),
+            findings=[*headlines.findings(metrics), *robustness_findings(metrics)],
             classification=headlines.classification_tiles(metrics),
             localization=headlines.localization_tiles(located) if located else [],
             located=located,
+            **robustness_tiles(metrics),
             plots={name: (data_uri(p.light, "png"), data_uri(p.dark, "png")) for name, p in drawn.items()},
             broken_lines=broken_lines,
             galleries=_galleries(rows, arrays, metrics),
@@ -107,6 +110,8 @@ def _environment() -> Environment:
         loader=PackageLoader("rsam_app.evaluation"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["percent"] = headlines.percent
+    environment.filters["degrees"] = lambda radians: f"{math.degrees(radians):.1f}°"
+    environment.filters["words"] = lambda name: name.replace("_", " ")
     environment.filters["breakable"] = _breakable
     return environment
 
@@ -123,6 +128,12 @@ def _plots(
     curves = plots.training_curves(epochs)
     if curves is not None:
         drawn["training_curves"] = curves
+    if "stability" in metrics and "rotated_iou" in metrics["stability"]:
+        drawn["stability"] = robustness_plots.stability_bars(metrics["stability"]["by_transform"])
+    if "corruptions" in metrics:
+        drawn["corruptions"] = robustness_plots.corruption_curves(metrics["corruptions"])
+    confusion = confusion_matrix(arrays.predicted, arrays.labels, metrics["n_classes"])
+    drawn["confusion"] = plots.confusion_matrix(confusion)
     located = metrics.get("localization")
     if located:
         rows = arrays.with_rectangle

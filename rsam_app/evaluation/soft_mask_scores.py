@@ -1,11 +1,12 @@
 """What is measured on soft masks: MaxBoxAccV2's overlaps, the energy inside the object, and PxAP.
 
-Soft masks are rendered from the rectangles, a few images at a time, on a grid over the whole image.
+Soft masks are rendered from the rectangles, a few images at a time, on a grid over the whole image; any other map on
+such a grid, e.g. Grad-CAM's, is measured alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,10 +49,18 @@ def score_soft_masks(
 
     `softness` is a share of the image's side. Raises `UserError` where a mask cannot be read.
     """
+    return score_maps(render(rectangles, image_sizes(records), softness, grid), records, kind)
+
+
+def score_maps(maps: Iterable[NDArray[np.float32]], records: Sequence[Record], kind: TruthKind) -> SoftMaskScores:
+    """Scores of any soft maps `(G, G)`, ≥ 0, that lie over the whole of their images, one a record.
+
+    Raises `UserError` where a mask cannot be read.
+    """
     best, energy, share = [], [], []
     true_pixels, all_pixels = np.zeros(LEVELS), np.zeros(LEVELS)
-    for soft_mask, record in zip(render(rectangles, image_sizes(records), softness, grid), records, strict=True):
-        truth = grid_truth(record, kind, grid)
+    for soft_mask, record in zip(maps, records, strict=True):
+        truth = grid_truth(record, kind, len(soft_mask))
         if truth is None:
             continue
         boxes, coverage = truth
@@ -63,6 +72,21 @@ def score_soft_masks(
         all_pixels += np.bincount(levels.ravel(), minlength=LEVELS)
     stacked = np.array(best, dtype=np.float32).reshape(-1, LEVELS)
     return SoftMaskScores(stacked, np.array(energy), np.array(share), true_pixels, all_pixels)
+
+
+def mask_pixels(maps: Iterable[NDArray[np.float32]], records: Sequence[Record]) -> tuple[Floats, Floats]:
+    """The `true_pixels` and `all_pixels` of `SoftMaskScores` alone, against the records' masks: what PxAP needs.
+
+    Zeros where no record has a mask. Raises `UserError` where a mask cannot be read.
+    """
+    true_pixels, all_pixels = np.zeros(LEVELS), np.zeros(LEVELS)
+    for soft_mask, record in zip(maps, records, strict=True):
+        truth = grid_truth(record, "masks", len(soft_mask))
+        if truth is not None:
+            levels = threshold_levels(soft_mask).ravel()
+            true_pixels += np.bincount(levels, weights=truth[1].ravel(), minlength=LEVELS)
+            all_pixels += np.bincount(levels, minlength=LEVELS)
+    return true_pixels, all_pixels
 
 
 def render(

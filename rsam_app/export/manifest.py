@@ -14,7 +14,7 @@ from rsam_app.export.item import ExportItem, Mode, Source, Written
 from rsam_app.export.media import place
 from rsam_app.export.names import UniqueNames, file_name
 
-HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask")
+HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask", "group")
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
@@ -32,7 +32,7 @@ def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source)
             place(item.record.path, folder / file, mode)
             mask = _write_mask(item.record, folder, file)
             for box in item.record.boxes or [("", "", "", "")]:
-                writer.writerow([file, item.label, item.record.split, *box, mask])
+                writer.writerow([file, item.label, item.record.split, *box, mask, item.record.group])
     return Written(files, "layout: manifest\nroot: '{out}/manifest.csv'")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from safetensors import SafetensorError, safe_open
 
 from rsam_app.config import ModelConfig
@@ -21,7 +22,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     """The model that `config` describes, for these classes, its backbone's weights loaded.
 
     The model's `pretrained_cfg` holds input size, mean and std, its `label_names` the classes. Raises `UserError` for
-    an unknown or unsuited backbone and for weights that are missing or do not fit.
+    an unknown or unsuited backbone, for an image size it does not take, and for weights that are missing or do not fit.
     """
     if config.backbone.split(".")[0] not in timm.list_models():
         close = difflib.get_close_matches(config.backbone, timm.list_models(), n=3)
@@ -38,9 +39,10 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
             num_classes=len(classes),
             backbone_args=args,
             backbone_weights=weights,
+            second_look=config.second_look,
             pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
         )
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise UserError(
             f"model: {config.backbone} with weights {config.weights!r} cannot be built:"
             f" {str(error).strip().splitlines()[0].rstrip('.')}.\n{_remedy(config)}"
@@ -50,19 +52,46 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
         "attention": config.attention,
         "predictor": config.predictor,
         "backbone_args": args,
+        "second_look": config.second_look,
     }
     source = model.backbone.pretrained_cfg
     model.pretrained_cfg.update(
-        input_size=(3, config.image_size, config.image_size),
+        input_size=(3, config.input_side, config.input_side),
         mean=mean or tuple(source.get("mean") or TIMM_MEAN),
         std=std or tuple(source.get("std") or TIMM_STD),
         interpolation="area",
         crop_pct=1.0,
         crop_mode="squash",
-        classifier=f"backbone.{source['classifier']}" if isinstance(source.get("classifier"), str) else None,
+        classifier=_in_backbone(source.get("classifier")),
     )
     model.label_names = classes
+    _refuse_size(model, config)
     return model
+
+
+def _in_backbone(classifier: Any) -> Any:
+    """timm's name or names (a distilled backbone has two) of the last layer, as they are from our model."""
+    if isinstance(classifier, list | tuple):
+        return tuple(f"backbone.{name}" for name in classifier)
+    return f"backbone.{classifier}" if classifier else None
+
+
+def _refuse_size(model: AttentiveClassifier, config: ModelConfig) -> None:
+    """Raise `UserError` where the backbone takes no images of the pipeline's size: some are made for one alone."""
+    training, side = model.training, config.image_size
+    try:
+        with torch.no_grad():
+            model.eval().forward_features(torch.zeros(1, model.in_chans, side, side))
+    except (AssertionError, RuntimeError, ValueError) as error:  # timm has no exception of its own for it
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        own = model.backbone.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
+        raise UserError(
+            f"model.image_size: {config.backbone} does not take images of {side} pixels ({reason}).\n"
+            f"Set model.image_size: {own}; where the backbone can be built for another size,"
+            f" model.backbone_args: {{img_size: {side}}} does it."
+        ) from error
+    finally:
+        model.train(training)
 
 
 def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:

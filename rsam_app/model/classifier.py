@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from rsam_app.attention import RSAM, AttentionResult, PositionwiseAttention, geometry
+from rsam_app.attention import RSAM, AttentionResult, MapAttention, PositionwiseAttention, geometry
 from rsam_app.attention.gating import gate
+from rsam_app.attention.second_look import upright_crop
 from rsam_app.errors import UserError
 
 
@@ -17,12 +19,16 @@ class Look(NamedTuple):
     """What a model says about images and where it looked.
 
     `logits` `(B, classes)`; `rectangle` `(B, 5)` in network-input pixels and `mask` `(B, H, W)` on the feature map,
-    both None without attention.
+    both None without attention. `each` `(looks, B, classes)` holds the logits of the first look and, where there is
+    one, of the second; `logits` is their mean. `outside` `(B, classes)` are the logits of what the mask leaves out,
+    where asked for.
     """
 
     logits: Tensor
     rectangle: Tensor | None
     mask: Tensor | None
+    each: Tensor
+    outside: Tensor | None = None
 
 
 class Inspection(NamedTuple):
@@ -35,11 +41,18 @@ class Inspection(NamedTuple):
     outside_logits: Tensor | None
 
 
+DETAIL = 2
+"""Pixels of the input to one pixel of the first look, along a side, where a model looks twice."""
+
+
 class AttentiveClassifier(nn.Module):
     """features → attention → head, on a timm convnet.
 
-    `attention` is `rsam`, `positionwise` or `none`; `predictor` is RSAM's. Raises `UserError` for a backbone whose
-    features are no map.
+    `attention` is `rsam`, `positionwise`, `conv_map` or `none`; `predictor` is RSAM's. With `second_look` the input has
+    `DETAIL` times the pixels along each side that the backbone looks at: the first look sees all of it, shrunk; the
+    second, by the same backbone and head, an upright crop around the rectangle at full resolution. Setting the
+    attribute `second_look` to False leaves the first look alone, for half the time. Raises `UserError` for a backbone
+    whose features are no map.
     """
 
     backbone: Any  # timm's models have no common type
@@ -51,47 +64,77 @@ class AttentiveClassifier(nn.Module):
         self,
         backbone: str,
         attention: str = "rsam",
-        predictor: str = "moments",
+        predictor: str = "regression",
         num_classes: int = 1000,
         in_chans: int = 3,
         backbone_args: dict[str, Any] | None = None,
         backbone_weights: dict[str, Any] | None = None,
+        second_look: bool = False,
     ) -> None:
         super().__init__()
+        self.detail = DETAIL if second_look else 1
+        self.second_look = second_look
         self.backbone = timm.create_model(
             backbone, num_classes=num_classes, in_chans=in_chans, **(backbone_args or {}), **(backbone_weights or {})
         )
         self.num_classes, self.in_chans = num_classes, in_chans
         self.num_features: int = self.backbone.num_features
         self.head_hidden_size: int = self.backbone.head_hidden_size
-        self.channels_first = refuse_unless_map(self.backbone, backbone, in_chans)
+        self.channels_first = refuse_unless_map(
+            self.backbone, backbone, in_chans, (backbone_args or {}).get("img_size")
+        )
         self.attention: nn.Module | None = None
         if attention == "rsam":
             self.attention = RSAM(self.num_features, predictor)
         elif attention == "positionwise":
             self.attention = PositionwiseAttention(self.num_features)
+        elif attention == "conv_map":
+            self.attention = MapAttention(self.num_features)
 
-    def forward(self, images: Tensor, return_look: bool = False) -> Tensor | Look:
-        """Logits `(B, classes)` of normalised images `(B, 3, H, W)`, or a `Look`."""
-        features = self.forward_features(images)
+    def forward(self, images: Tensor, return_look: bool = False, outside: bool = False) -> Tensor | Look:
+        """Logits `(B, classes)` of normalised images `(B, 3, H, W)`, or a `Look`, with what the outside says or not."""
+        features = self.forward_features(self.shrink(images))
         result = self.attend(features)
-        logits = self.forward_head(result.features if result else features)
+        first = self.forward_head(result.features if result else features)
+        rectangle = self.to_input(result, images)
+        each = first[None]
+        if self.second_look and rectangle is not None:
+            each = torch.stack([first, self.forward_head(self.forward_features(self.crop(images, rectangle)))])
+        logits = each.mean(dim=0)
         if not return_look:
             return logits
-        return self._look(logits, result, images)
+        if result is None:
+            return Look(logits, None, None, each)
+        rest = self.forward_head(gate(features, 1 - result.mask)) if outside else None
+        return Look(logits, rectangle, result.mask, each, rest)
 
     def inspect(self, images: Tensor) -> Inspection:
-        """A `Look` with its embedding and the inside/outside counterfactual."""
-        features = self.forward_features(images)
+        """A `Look` with its embedding, the mean over the looks, and the first look's inside/outside counterfactual."""
+        features = self.forward_features(self.shrink(images))
         result = self.attend(features)
-        seen = result.features if result else features
-        look = self._look(self.forward_head(seen), result, images)
-        embedding = self.forward_head(seen, pre_logits=True)
         if result is None:
-            return Inspection(look, embedding, None, None)
+            first = self.forward_head(features)
+            return Inspection(Look(first, None, None, first[None]), self._embed(features), None, None)
+        rectangle = self.to_input(result, images)
+        each, embedding = self.forward_head(result.features)[None], self._embed(result.features)
+        if self.second_look and rectangle is not None:
+            closer = self.forward_features(self.crop(images, rectangle))
+            each = torch.cat([each, self.forward_head(closer)[None]])
+            embedding = (embedding + self._embed(closer)) / 2
         inside = self.forward_head(gate(features, result.mask))
         outside = self.forward_head(gate(features, 1 - result.mask))
-        return Inspection(look, embedding, inside, outside)
+        return Inspection(Look(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside)
+
+    def shrink(self, images: Tensor) -> Tensor:
+        """What the first look sees of images `(B, 3, H, W)`: each pixel the mean of `detail`² of the input's."""
+        return F.avg_pool2d(images, self.detail) if self.detail > 1 else images
+
+    def crop(self, images: Tensor, rectangle: Tensor) -> Tensor:
+        """What the second look sees `(B, 3, H / detail, W / detail)` of images around rectangles in their pixels.
+
+        No gradient goes through the place of the crop: what makes a crop easier to classify need not be the object.
+        """
+        return upright_crop(images, rectangle.detach(), images.shape[2] // self.detail, images.shape[3] // self.detail)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The backbone's feature map, always channels first: `(B, C, H, W)`."""
@@ -110,28 +153,33 @@ class AttentiveClassifier(nn.Module):
         return out
 
     def get_classifier(self) -> nn.Module:
-        """The last layer."""
-        classifier: nn.Module = self.backbone.get_classifier()
-        return classifier
+        """The last layer; a list of both where the backbone has two, as distilled ones have."""
+        layers: nn.Module | tuple[nn.Module, ...] = self.backbone.get_classifier()
+        return nn.ModuleList(layers) if isinstance(layers, tuple) else layers
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """A fresh last layer for `num_classes`, as timm's models offer it."""
         self.num_classes = num_classes
         self.backbone.reset_classifier(num_classes, global_pool)
 
+    def _embed(self, features: Tensor) -> Tensor:
+        return self.forward_head(features, pre_logits=True)
+
     @staticmethod
-    def _look(logits: Tensor, result: AttentionResult | None, images: Tensor) -> Look:
+    def to_input(result: AttentionResult | None, images: Tensor) -> Tensor | None:
+        """The rectangle `(B, 5)` of an attention's result in pixels of the images it is about; None without one."""
         if result is None:
-            return Look(logits, None, None)
+            return None
         height, width = result.mask.shape[1:]
-        to_input = geometry.scaling(images.shape[3] / width, images.shape[2] / height, result.rectangle)
-        rectangle = geometry.transform(result.rectangle, to_input.expand(len(images), 2, 3))
-        return Look(logits, rectangle, result.mask)
+        scale = geometry.scaling(images.shape[3] / width, images.shape[2] / height, result.rectangle)
+        return geometry.transform(result.rectangle, scale.expand(images.shape[0], 2, 3))
 
 
-def refuse_unless_map(backbone: Any, name: str, in_chans: int = 3) -> bool:
-    """Whether the backbone's features are channels first. Raises `UserError` where they are tokens or lists."""
-    size = (getattr(backbone, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))[-1]
+def refuse_unless_map(backbone: Any, name: str, in_chans: int = 3, side: int | None = None) -> bool:
+    """Whether the backbone's features are channels first. Raises `UserError` where they are tokens or lists.
+
+    `side` is that of the images, where the backbone was built for another than its own."""
+    size = side or (getattr(backbone, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))[-1]
     with torch.no_grad():
         training = backbone.training
         features = backbone.eval().forward_features(torch.zeros(1, in_chans, size, size))

@@ -16,7 +16,7 @@ from accelerate.utils import set_seed
 from scipy.special import log_softmax
 
 from rsam_app.config import Pipeline
-from rsam_app.data.loader import Batch
+from rsam_app.data.loader import Batch, loading_processes
 from rsam_app.data.records import DataSet
 from rsam_app.errors import UserError
 from rsam_app.evaluation.inference import run_model
@@ -24,9 +24,10 @@ from rsam_app.model import AttentiveClassifier, Look, build_model, save_model
 from rsam_app.model.precision import autocast, choose_precision
 from rsam_app.model.preprocess import normalise
 from rsam_app.run_folder import RunFolder, write_atomically
-from rsam_app.training import losses
+from rsam_app.training import losses, signals
 from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpoint
 from rsam_app.training.dynamics import TrainingDynamics
+from rsam_app.training.feature_source import FeatureSource
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.optimizer import set_training_mode
 from rsam_app.training.setup import (
@@ -35,6 +36,7 @@ from rsam_app.training.setup import (
     build_workbench,
     discovered_targets,
     join_targets,
+    start_attention,
     start_classifier,
 )
 
@@ -105,17 +107,18 @@ class _Training:
         if discover == "auto":
             discover = self.pretrained and self.pipeline.model.attention == "rsam" and self.config.target_weight > 0
         found: Rectangles = {}
+        workers = loading_processes(self.config.workers, self.accelerator.num_processes)
+        source = FeatureSource(bare, self.dataset.class_index, device, self.precision, workers)
+        bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if discover:
             if fresh and self.accelerator.is_main_process:
                 (self.run.path / "discovered.json").unlink(missing_ok=True)
             self.accelerator.wait_for_everyone()
-            args = (self.pipeline, self.run, self.dataset, bare, self.accelerator, self.precision, self.say)
-            found = discovered_targets(*args)
-        if self.pretrained and fresh:
-            bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            outputs = self._outputs(bare, "train")
-            start_classifier(bare, outputs.embeddings, self.dataset, self.say)
+            found = discovered_targets(self.pipeline, self.run, self.dataset, source, self.accelerator, self.say)
         targets = join_targets(found, self.corrected)
+        if self.pretrained and fresh:
+            start_attention(bare, source, self.pipeline, self.dataset, targets, self.say)
+            start_classifier(bare, self._outputs(bare, "train").embeddings, self.dataset, self.say)
         return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator)
 
     def _resume(self, last: Path) -> None:
@@ -153,16 +156,17 @@ class _Training:
     def _step(self, batch: Batch, batch_size: int) -> None:
         """One update. `batch_size` counts all processes: each adds its share of one mean over the whole batch."""
         bench, device = self.bench, self.accelerator.device
-        with autocast(self.precision, device):
-            look: Look = bench.model(normalise(batch["image"], bench.bare, device), return_look=True)
-        labels = batch["label"].to(device)
-        per_image = losses.classification(look.logits, labels, self.config.label_smoothing)
-        classification = per_image.sum()
+        images, labels = normalise(batch["image"], bench.bare, device), batch["label"].to(device)
+        look, of_views, to_view = self._look(images)
+        smoothing = self.config.label_smoothing
+        per_look = [losses.classification(logits, labels, smoothing) for logits in look.each]
+        classification = torch.stack(per_look).mean(dim=0).sum()
         loss = classification
         if look.rectangle is not None and self.pipeline.model.attention == "rsam":
-            distance = losses.to_target(look.rectangle, batch["target"].to(device), self.pipeline.model.image_size)
+            distance = losses.to_target(look.rectangle, batch["target"].to(device), self.pipeline.model.input_side)
             to_target = (distance * batch["target_weight"].to(device)).sum()
             loss = loss + self.config.target_weight * to_target
+            loss = loss + self._signals(look, of_views, to_view)
             self.progress.target_loss_sum += float(to_target.detach())
         # DDP averages gradients over the processes; their shares of the batch need not be equal.
         self.accelerator.backward(loss * (self.accelerator.num_processes / batch_size))
@@ -181,6 +185,40 @@ class _Training:
         self.progress.seen += len(labels)
         self.dynamics.add(batch["index"], look.logits)
         self.advance(len(labels) * self.accelerator.num_processes)
+
+    def _look(self, images: torch.Tensor) -> tuple[Look, torch.Tensor | None, torch.Tensor | None]:
+        """The look at a batch; where equivariance is trained, the rectangles of other views of it, and the way there.
+
+        Both views go through the model as one batch: with several processes it may run once per step.
+        """
+        weights, count = self.config.signals, len(images)
+        to_view = None
+        if weights.equivariance:
+            views, to_view = signals.other_view(images)
+            images = torch.cat([images, views])
+        with autocast(self.precision, self.accelerator.device):
+            look: Look = self.bench.model(images, return_look=True, outside=weights.outside > 0)
+        if to_view is None or look.rectangle is None or look.mask is None:
+            return look, None, None
+        outside = None if look.outside is None else look.outside[:count]
+        mine = Look(look.logits[:count], look.rectangle[:count], look.mask[:count], look.each[:, :count], outside)
+        return mine, look.rectangle[count:], to_view
+
+    def _signals(self, look: Look, of_views: torch.Tensor | None, to_view: torch.Tensor | None) -> torch.Tensor:
+        weights, side = self.config.signals, self.pipeline.model.input_side
+        rectangle = look.rectangle
+        total = torch.zeros((), device=look.logits.device)
+        if rectangle is None:
+            return total
+        if weights.area:
+            total = total + weights.area * signals.area(rectangle, side).sum()
+        if weights.border:
+            total = total + weights.border * signals.border(rectangle, side).sum()
+        if look.outside is not None:
+            total = total + weights.outside * signals.outside_suffices(look.outside).sum()
+        if of_views is not None and to_view is not None:
+            total = total + weights.equivariance * signals.equivariance(rectangle, of_views, to_view, side).sum()
+        return total
 
     def _stop_here(self) -> None:
         self.dynamics.merge(self.accelerator)

@@ -8,7 +8,7 @@ image got wrong. (self-training; ours)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -29,21 +29,29 @@ class Objectness:
     weight: Tensor
     bias: float
 
+    def score(self, features: Tensor) -> Tensor:
+        """The log-odds `(B, H, W)` of each position of features `(B, C, H, W)` to be on the object."""
+        standard = (features.float() - self.mean[:, None, None]) / self.scale[:, None, None]
+        return torch.einsum("bchw,c->bhw", standard, self.weight) + self.bias
+
     def probability(self, features: Tensor) -> Tensor:
         """The probability `(B, H, W)` of each position of features `(B, C, H, W)` to be on the object."""
-        standard = (features.float() - self.mean[:, None, None]) / self.scale[:, None, None]
-        return torch.sigmoid(torch.einsum("bchw,c->bhw", standard, self.weight) + self.bias)
+        return torch.sigmoid(self.score(features))
+
+    def with_share(self, features: Tensor, share: float) -> Objectness:
+        """The same score, its bias moved so that this share of the positions of `features` is above one half."""
+        scores = torch.cat([self.score(part).flatten() for part in features.split(256)]).numpy()
+        return replace(self, bias=self.bias - float(np.quantile(scores, 1 - share)))
 
 
-def learn_objectness(features: Tensor, seed: int) -> Objectness:
-    """Objectness from the feature maps `(N, C, H, W)` of many images of one kind of object."""
-    score = first_component(features)
-    mean = features.float().mean(dim=(0, 2, 3))
-    scale = features.float().std(dim=(0, 2, 3)).clamp_min(1e-6)
-    masks = torch.stack([torch.from_numpy(largest_part(s > 0)) for s in score.numpy()])
-    learned = Objectness(mean, scale, torch.zeros(features.shape[1]), 0.0)
+def learn_objectness(features: Tensor, channels: int, seed: int) -> Objectness:
+    """Objectness from the feature maps `(N, C, H, W)` of many images of one kind of object; it begins with the
+    principal component of the first `channels`."""
+    masks = torch.stack(
+        [torch.from_numpy(largest_part(s > 0)) for s in first_component(features[:, :channels]).numpy()]
+    )
     for step in range(ROUNDS):
-        learned = _fit(features, masks, mean, scale, seed + step)
+        learned = fit_objectness(features, masks.float(), seed + step)
         probability = torch.cat([learned.probability(part) for part in features.split(256)]).numpy()
         masks = torch.stack([torch.from_numpy(largest_part(p > 0.5)) for p in probability])
     return learned
@@ -74,7 +82,10 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _fit(features: Tensor, masks: Tensor, mean: Tensor, scale: Tensor, seed: int) -> Objectness:
+def fit_objectness(features: Tensor, masks: Tensor, seed: int) -> Objectness:
+    """A linear classifier of the positions of features `(N, C, H, W)` into on and off masks `(N, H, W)` in [0, 1]."""
+    mean = features.float().mean(dim=(0, 2, 3))
+    scale = features.float().std(dim=(0, 2, 3)).clamp_min(1e-6)
     draws = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.zeros(features.shape[1]))
     bias = nn.Parameter(torch.zeros(()))
@@ -84,7 +95,7 @@ def _fit(features: Tensor, masks: Tensor, mean: Tensor, scale: Tensor, seed: int
         chosen = torch.randint(len(features), (IMAGES_PER_STEP,), generator=draws)
         standard = (features[chosen].float() - mean[:, None, None]) / scale[:, None, None]
         logits = torch.einsum("bchw,c->bhw", standard, weight) + bias
-        loss = F.binary_cross_entropy_with_logits(logits, masks[chosen].float())
+        loss = F.binary_cross_entropy_with_logits(logits, masks[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -11,29 +11,27 @@ from rsam_app.config import TrainConfig
 from rsam_app.model import AttentiveClassifier
 
 
-def parameter_groups(model: AttentiveClassifier, config: TrainConfig) -> list[dict[str, object]]:
-    """Backbone at `learning_rate`, classifier and attention at `head_learning_rate`; no decay for biases and norms.
+def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bool) -> list[dict[str, object]]:
+    """Backbone, classifier and attention, each at its own rate; no decay for biases and norms.
 
-    A frozen backbone's parameters stop requiring gradients and are in no group.
+    `fitted` says that the classifier starts from a fit to pretrained features. A frozen backbone's parameters stop
+    requiring gradients and are in no group.
     """
-    fast = set(model.get_classifier().parameters())
+    rates = dict.fromkeys(model.parameters(), config.learning_rate)
+    head_rate = config.head_learning_rate or (3 if fitted else 10) * config.learning_rate
+    rates.update(dict.fromkeys(model.get_classifier().parameters(), head_rate))
     if model.attention is not None:
-        fast |= set(model.attention.parameters())
-    if config.frozen_backbone:
-        for parameter in model.parameters():
-            parameter.requires_grad_(parameter in fast)
-    head_rate = config.head_learning_rate or 10 * config.learning_rate
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in model.parameters():
+        rates.update(dict.fromkeys(model.attention.parameters(), config.attention_learning_rate))
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    backbone = set(model.backbone.parameters()) - set(model.get_classifier().parameters())
+    for parameter, rate in rates.items():
+        if config.frozen_backbone and parameter in backbone:
+            parameter.requires_grad_(False)
         if parameter.requires_grad:
-            groups.setdefault((parameter in fast, parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "lr": head_rate if is_fast else config.learning_rate,
-            "weight_decay": config.weight_decay if decays else 0.0,
-        }
-        for (is_fast, decays), parameters in groups.items()
+        {"params": parameters, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0}
+        for (rate, decays), parameters in groups.items()
     ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from rsam_app.attention import RSAM, geometry
 from rsam_app.config import Pipeline
 from rsam_app.data.augment import TrainAugment
 from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
@@ -17,9 +18,10 @@ from rsam_app.data.records import DataSet
 from rsam_app.data.sampling import EpochBatches
 from rsam_app.model import AttentiveClassifier
 from rsam_app.run_folder import RunFolder, write_atomically
-from rsam_app.training.discovery import RectangleTuple, discover_rectangles
+from rsam_app.training.discovery import MOST_TO_LEARN_FROM, RectangleTuple, discover_rectangles
+from rsam_app.training.feature_source import FeatureSource
 from rsam_app.training.optimizer import parameter_groups, warmup_cosine
-from rsam_app.training.warm_start import fit_classifier
+from rsam_app.training.warm_start import fit_attention, fit_classifier
 
 CORRECTED_WEIGHT = 5.0
 """A rectangle that a person gave counts as much as this many discovered ones."""
@@ -52,15 +54,16 @@ def build_workbench(
     """
     config = pipeline.train
     records = dataset.split("train")
-    augment = TrainAugment(config.augment, pipeline.model.image_size)
-    views = Views(records, dataset.class_index, pipeline.model.image_size, augment, targets, pipeline.seed)
+    side = pipeline.model.input_side
+    augment = TrainAugment(config.augment, side)
+    views = Views(records, dataset.class_index, side, augment, targets, pipeline.seed)
     batches = EpochBatches(
         len(records), config.batch_size, pipeline.seed, accelerator.process_index, accelerator.num_processes
     )
     workers = loading_processes(config.workers, accelerator.num_processes)
     loader = make_loader(views, batches, workers, accelerator.device.type == "cuda")
     bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(parameter_groups(bare, config))
+    optimizer = torch.optim.AdamW(parameter_groups(bare, config, fitted=pipeline.model.weights != "none"))
     updates = len(batches.sizes)
     schedule = warmup_cosine(optimizer, round(config.warmup_epochs * updates), config.epochs * updates)
     model, optimizer = accelerator.prepare(bare, optimizer)
@@ -68,13 +71,7 @@ def build_workbench(
 
 
 def discovered_targets(
-    pipeline: Pipeline,
-    run: RunFolder,
-    dataset: DataSet,
-    bare: AttentiveClassifier,
-    accelerator: Accelerator,
-    precision: str,
-    say: Say,
+    pipeline: Pipeline, run: RunFolder, dataset: DataSet, source: FeatureSource, accelerator: Accelerator, say: Say
 ) -> dict[str, RectangleTuple]:
     """Rectangles by record id, found by the main process and kept in the run as `discovered.json`; read by the others
     and on resume."""
@@ -82,16 +79,37 @@ def discovered_targets(
     if accelerator.is_main_process and not path.exists():
         records = dataset.split("train")
         say(f"looking for objects in {len(records)} training images, without boxes")
-        workers = loading_processes(pipeline.train.workers, 1)
-        bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        size = 2 * pipeline.model.image_size
-        device = accelerator.device
-        found = discover_rectangles(bare, records, dataset.class_index, size, device, precision, workers, pipeline.seed)
+        found = discover_rectangles(source, records, 2 * pipeline.model.image_size, pipeline.seed)
         say(f"found one in {len(found)} of {len(records)}")
         write_atomically(path, json.dumps(found))
     accelerator.wait_for_everyone()
     loaded: dict[str, RectangleTuple] = {k: tuple(v) for k, v in json.loads(path.read_text()).items()}
     return loaded
+
+
+def start_attention(
+    bare: AttentiveClassifier,
+    source: FeatureSource,
+    pipeline: Pipeline,
+    dataset: DataSet,
+    targets: dict[str, Target],
+    say: Say,
+) -> None:
+    """Fit RSAM's rectangle to the targets on the pretrained features of at most 2,000 training images, those with the
+    weightiest targets first. The same on every process."""
+    records = sorted((r for r in dataset.split("train") if r.id in targets), key=lambda r: -targets[r.id][1])
+    records = records[:MOST_TO_LEARN_FROM]
+    if not isinstance(bare.attention, RSAM) or not records:
+        return
+    maps = source.last_maps(records, pipeline.model.input_side)
+    rectangles = torch.tensor([targets[r.id][0] for r in records])
+    extent = [(maps.shape[3] / r.width, maps.shape[2] / r.height) for r in records]
+    to_map = torch.cat([geometry.scaling(x, y, rectangles) for x, y in extent])
+    weights = torch.tensor([targets[r.id][1] for r in records])
+    attention = bare.attention.to("cpu")
+    loss = fit_attention(attention, maps, geometry.transform(rectangles, to_map), weights, pipeline.seed)
+    attention.to(source.device)
+    say(f"rectangle fitted to {len(records)} targets on the pretrained features: loss {loss:.3f}")
 
 
 def start_classifier(bare: AttentiveClassifier, embeddings: np.ndarray, dataset: DataSet, say: Say) -> None:

@@ -1,7 +1,7 @@
-"""A classifier fitted on the pretrained features before anything else is trained.
+"""Attention and classifier fitted on the pretrained features before anything else is trained.
 
 Fine-tuning then starts from the best linear head instead of noise, and does not first tear the features apart (LP-FT,
-Kumar et al. 2022, arXiv 2202.10054).
+Kumar et al. 2022, arXiv 2202.10054). A rectangle with a random start does the same harm.
 """
 
 from __future__ import annotations
@@ -9,6 +9,38 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from rsam_app.attention import RSAM
+from rsam_app.training import losses
+
+EPOCHS, BATCH, RATE = 15, 32, 3e-3
+
+
+def fit_attention(attention: RSAM, maps: Tensor, targets: Tensor, weights: Tensor, seed: int) -> float:
+    """Fit the predictor of `attention` in place to target rectangles `(N, 5)`, in cells of maps `(N, C, H, W)`, each
+    with a weight `(N,)`; half of the maps are mirrored. Returns the last epoch's mean loss."""
+    draws = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(attention.predictor.parameters(), lr=RATE, weight_decay=0.05)
+    known = torch.nonzero(weights)[:, 0]
+    updates = EPOCHS * max(1, len(known) // BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+    width, total = maps.shape[3], 0.0
+    for _ in range(EPOCHS):
+        total = 0.0
+        for chosen in known[torch.randperm(len(known), generator=draws)].split(BATCH):
+            mirror = (torch.rand(len(chosen), generator=draws) < 0.5)[:, None]
+            seen, wanted = maps[chosen].float(), targets[chosen]
+            seen = torch.where(mirror[:, :, None, None], seen.flip(3), seen)
+            mirrored = torch.cat([width - wanted[:, :1], wanted[:, 1:4], -wanted[:, 4:]], dim=1)
+            distance = losses.to_target(attention.predictor(seen), torch.where(mirror, mirrored, wanted), width)
+            loss = (distance * weights[chosen]).sum() / weights[chosen].sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if schedule.last_epoch < updates:
+                schedule.step()
+            total += loss.item() * len(chosen)
+    return total / max(1, len(known))
 
 
 def fit_classifier(classifier: nn.Linear, features: Tensor, labels: Tensor, decay: float = 1e-3) -> float:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rsam_app.attention import RSAM, PositionwiseAttention
+from rsam_app.attention import RSAM, MapAttention, PositionwiseAttention
 from rsam_app.attention.gating import gate
 
 MODULES = {
     "moments": lambda c: RSAM(c, "moments"),
     "regression": lambda c: RSAM(c, "regression"),
     "positionwise": PositionwiseAttention,
+    "conv_map": MapAttention,
 }
 
 
@@ -61,7 +62,7 @@ def test_float32_under_autocast(name):
 
 def test_moments_predictor_learns_to_follow_an_object():
     """A bright patch on noise: trained by the target loss alone, the rectangle finds it."""
-    from rsam_app.training.losses import to_target
+    from rsam_app.training.losses import gaussian_distance
 
     draws = torch.Generator().manual_seed(0)
     module = RSAM(6, "moments")
@@ -79,7 +80,7 @@ def test_moments_predictor_learns_to_follow_an_object():
     first = None
     for _ in range(250):
         features, targets = images(16)
-        loss = to_target(module(features).rectangle, targets, side=12).mean()
+        loss = gaussian_distance(module(features).rectangle, targets, side=12).mean()
         first = first or loss.item()
         optimizer.zero_grad()
         loss.backward()

@@ -124,6 +124,7 @@ def test_manifest_says_what_planted_json_says(generated: tuple[Path, Planted]) -
         truth = planted.images[row["path"]]
         assert (row["label"], row["split"], row["mask"]) == (truth.label, truth.split, mask_path(row["path"]))
         assert tuple(float(row[k]) for k in ("x", "y", "width", "height")) == truth.box
+        assert row["group"] == ("pink flowers" if truth.flowers else "no flowers")
 
 
 def test_the_manifest_loads_as_a_data_set(generated: tuple[Path, Planted]) -> None:

@@ -35,7 +35,7 @@ def test_the_contract_holds_and_is_plain_json(dataset: DataSet, make_table: Any)
     } <= set(metrics["localization"])
     assert metrics["n"] == 10
     assert metrics["top5"] == 1  # four classes
-    assert metrics["absent"] == {}
+    assert set(metrics["absent"]) == {"worst_group"}  # the data set names no groups
     assert metrics["localization"]["max_box_acc_v2_frozen"] is not None
 
 
@@ -65,7 +65,15 @@ def test_an_absent_class_has_null_recall(dataset: DataSet, make_table: Any) -> N
 def test_what_is_absent_is_explained(dataset: DataSet, make_table: Any) -> None:
     alone = evaluate_predictions(make_table(dataset.split("test")), dataset, "test")
     assert alone["calibration"]["temperature"] is None
-    assert set(alone["absent"]) == {"calibration.temperature", "localization.max_box_acc_v2_frozen"}
+    assert set(alone["absent"]) == {
+        "calibration.temperature",
+        "localization.max_box_acc_v2_frozen",
+        "worst_group",
+    }
+    grouped = replace(dataset, records=tuple(replace(r, group="sea") for r in dataset.records))
+    metrics = evaluate_predictions(make_table(grouped.records), grouped, "test")
+    assert metrics["worst_group"]["n"] == metrics["n"]
+    assert metrics["absent"] == {}
     without = evaluate_predictions(make_table(dataset.records, rectangles=False), dataset, "test")
     assert "localization" not in without
     assert "no attention" in without["absent"]["localization"]

@@ -60,6 +60,14 @@ def test_a_manifest_loads_as_the_same_records(aviary: Any, load: Any, tmp_path: 
     assert again.classes == aviary.dataset.classes
 
 
+def test_a_manifest_keeps_groups(aviary: Any, load: Any, tmp_path: Path) -> None:
+    item = replace(aviary.items[0], record=replace(aviary.items[0].record, group="on water"))
+    export([item, *aviary.items[1:]], "manifest", tmp_path / "out", source=aviary.source)
+    groups = [r.group for r in load("manifest", tmp_path / "out" / "manifest.csv").records]
+    assert groups.count("on water") == 1
+    assert set(groups) == {"on water", ""}
+
+
 def test_class_folders_load_as_the_same_records(aviary: Any, load: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = export(aviary.items, "folder", out, source=aviary.source)

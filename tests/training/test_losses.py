@@ -18,7 +18,7 @@ def random_rectangles(count: int, seed: int) -> torch.Tensor:
     return (low + (high - low) * torch.rand(count, 5, generator=draws)).double()
 
 
-def test_to_target_is_the_wasserstein_distance_of_gaussians():
+def test_gaussian_distance_is_the_wasserstein_distance_of_gaussians():
     """Against scipy's matrix square root, on random pairs."""
     a, b = random_rectangles(20, 0), random_rectangles(20, 1)
     for one, other in zip(a.numpy(), b.numpy(), strict=True):
@@ -30,7 +30,7 @@ def test_to_target_is_the_wasserstein_distance_of_gaussians():
         cross = scipy.linalg.sqrtm(root @ covariances[1] @ root).real
         squared = ((one[:2] - other[:2]) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * cross)
         expected = 1 - 1 / (1 + math.sqrt(squared / math.sqrt(np.linalg.det(covariances[1]))))
-        found = losses.to_target(torch.tensor(one)[None], torch.tensor(other)[None], side=224)
+        found = losses.gaussian_distance(torch.tensor(one)[None], torch.tensor(other)[None], side=224)
         assert float(found) == pytest.approx(expected, abs=2e-3)
 
 

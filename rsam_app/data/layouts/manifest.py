@@ -1,4 +1,4 @@
-"""The layout of one CSV file: `path,label[,split][,x,y,width,height][,mask]`."""
+"""The layout of one CSV file: `path,label[,split][,x,y,width,height][,mask][,group]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rsam_app.errors import UserError
 
 LAYOUT = "manifest"
 BOX = ("x", "y", "width", "height")
-COLUMNS = ("path", "label", "split", *BOX, "mask")
+COLUMNS = ("path", "label", "split", *BOX, "mask", "group")
 NOT_BACKGROUND = tuple(range(1, 256))
 """A manifest's mask is 0 outside the object and anything else inside, so that 0/1 and 0/255 both work."""
 
@@ -83,7 +83,7 @@ def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
         problem = f"repeats {', '.join(repeated)}" if repeated else f"lacks {', '.join(missing)}"
         raise UserError(
             f"{path}: the header {','.join(header)!r} {problem}.\n"
-            "Expected path,label[,split][,x,y,width,height][,mask], separated by commas."
+            "Expected path,label[,split][,x,y,width,height][,mask][,group], separated by commas."
         )
     notes = []
     for name in (n for n in header if n not in COLUMNS):
@@ -108,6 +108,7 @@ def _record(path: Path, number: int, cells: dict[str, str]) -> Record:
         boxes=_box(path, number, cells),
         mask=folder / cells["mask"] if cells.get("mask") else None,
         mask_values=NOT_BACKGROUND,
+        group=cells.get("group", ""),
     )
 
 
@@ -137,7 +138,7 @@ def _box(path: Path, number: int, cells: dict[str, str]) -> tuple[Box, ...]:
 
 def _join(path: Path, first: _Line, second: _Line) -> _Line:
     where = f"{path}, lines {first.number} and {second.number}: {first.record.id!r}"
-    for column in ("label", "split", "mask"):
+    for column in ("label", "split", "mask", "group"):
         before, after = getattr(first.record, column), getattr(second.record, column)
         if before != after:
             raise UserError(f"{where} has {column} {str(before)!r} and {str(after)!r}. Keep one of them.")

@@ -53,6 +53,13 @@ def test_ids_do_not_depend_on_how_a_path_is_written_or_where_the_folder_lies(rea
     assert ids == ["a.jpg", "../other/b.jpg", "c.jpg", "/far/d.jpg"]
 
 
+def test_a_group_is_kept_and_may_be_blank(read) -> None:
+    first, second = read("path,label,group\na.jpg,auk,on water\nb.jpg,auk,\n").records
+    assert (first.group, second.group) == ("on water", "")
+    with pytest.raises(UserError, match=r"lines 2 and 3.*group 'sea' and 'land'"):
+        read("path,label,x,y,width,height,group\na.jpg,auk,1,2,3,4,sea\na.jpg,auk,5,6,7,8,land\n")
+
+
 def test_further_columns_are_ignored_and_named(read) -> None:
     assert "photographer" in read("path,label,photographer\na.jpg,auk,Ann\n").notes[0]
 

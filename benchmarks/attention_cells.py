@@ -1,0 +1,228 @@
+"""The variants of `benchmarks/attention.py`, and how one of them is trained and measured with one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from frozen_features import CORRUPTED, SIDE, FrozenData, make_backbone
+from torch import Tensor
+
+from rsam_app.attention import RSAM, geometry
+from rsam_app.attention.gating import gate
+from rsam_app.config import SignalsConfig, TrainConfig
+from rsam_app.data.splits import complete_splits
+from rsam_app.evaluation.grad_cam import cam_from_gradients
+from rsam_app.evaluation.localization import localization
+from rsam_app.evaluation.map_localization import map_localization
+from rsam_app.evaluation.overlap import rotated_iou
+from rsam_app.evaluation.truth import true_edges, truth_kinds
+from rsam_app.model import AttentiveClassifier
+from rsam_app.training import losses, signals
+from rsam_app.training.optimizer import parameter_groups, warmup_cosine
+from rsam_app.training.setup import CORRECTED_WEIGHT
+from rsam_app.training.warm_start import fit_attention, fit_classifier
+
+EPOCHS, BATCH = 8, 32
+CONFIG = TrainConfig(frozen_backbone=True, epochs=EPOCHS, batch_size=BATCH)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs between cells: the attention, its predictor, whether discovered targets teach it, what share of the
+    training images has a corrected rectangle, and signals."""
+
+    name: str
+    attention: str
+    predictor: str = "regression"
+    discovered: bool = False
+    corrected: float = 0.0
+    signals: SignalsConfig = field(default_factory=SignalsConfig)
+
+
+VARIANTS = (
+    Variant("none", "none"),
+    Variant("position-wise (CBAM)", "positionwise"),
+    Variant("position-wise (1 × 1 map)", "conv_map"),
+    Variant("RSAM", "rsam", discovered=True),
+    Variant("RSAM, moments", "rsam", "moments", discovered=True),
+    Variant("RSAM, 1 % corrected", "rsam", discovered=True, corrected=0.01),
+    Variant("RSAM, 10 % corrected", "rsam", discovered=True, corrected=0.1),
+    Variant("RSAM, all corrected", "rsam", corrected=1.0),
+    Variant("RSAM, no signal", "rsam"),
+    Variant("RSAM moments, no signal", "rsam", "moments"),
+    Variant("RSAM moments, equivariance", "rsam", "moments", signals=SignalsConfig(equivariance=1.0)),
+    Variant("RSAM moments, outside", "rsam", "moments", signals=SignalsConfig(outside=1.0)),
+    Variant("RSAM moments, outside + area", "rsam", "moments", signals=SignalsConfig(outside=1.0, area=0.5)),
+    Variant("RSAM moments, border", "rsam", "moments", signals=SignalsConfig(border=1.0)),
+    Variant("RSAM, targets + equivariance", "rsam", discovered=True, signals=SignalsConfig(equivariance=1.0)),
+)
+
+
+def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> tuple[dict[str, Any], np.ndarray | None]:
+    """Train one variant on the training images that `seed` does not hold out and measure it on the test images; the
+    figures, and the test images' rectangles `(N, 5)` in image pixels (None without attention)."""
+    torch.manual_seed(seed)
+    model = make_backbone(weights, data.dataset.classes, variant.attention, variant.predictor)
+    records, _ = complete_splits([replace(r, split="train") for r in data.training], seed, hold_out_test=False)
+    used = np.array([i for i, r in enumerate(records) if r.split == "train"])
+    _train(model, variant, data, used, seed)
+    return _measure(model, data)
+
+
+def _targets(variant: Variant, data: FrozenData, used: np.ndarray, seed: int) -> dict[str, tuple[Any, float]]:
+    """Rectangles by record id with their weights, as the product joins them."""
+    found: dict[str, tuple[Any, float]] = {}
+    if variant.discovered:
+        found = {key: (value, 1.0) for key, value in data.discovered.items()}
+    if variant.corrected:
+        kind = truth_kinds(data.training)[0]
+        draws = np.random.default_rng(seed)
+        for row in draws.permutation(used)[: max(1, round(variant.corrected * len(used)))]:
+            edges = true_edges(data.training[row], kind)
+            if len(edges):
+                left, top, right, bottom = (float(v) for v in edges[0])
+                place = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, 0.0)
+                found[data.training[row].id] = (place, CORRECTED_WEIGHT)
+    return found
+
+
+def _train(model: AttentiveClassifier, variant: Variant, data: FrozenData, used: np.ndarray, seed: int) -> None:
+    targets = _targets(variant, data, used, seed)
+    weight = torch.tensor([targets[r.id][1] if r.id in targets else 0.0 for r in data.training])
+    placed = [data.targets({k: v for k, (v, _) in targets.items()}, v) for v in range(len(data.training_views))]
+    labels = torch.from_numpy(data.labels)
+    whole = data.training_views[0]
+    if isinstance(model.attention, RSAM) and targets:
+        fit_attention(model.attention, torch.from_numpy(whole.maps[used]), placed[0][0][used], weight[used], seed)
+    embeddings = torch.cat([_look(model, whole.features(part))[1] for part in np.array_split(used, 12)])
+    fit_classifier(model.get_classifier(), embeddings, labels[used])  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(parameter_groups(model, CONFIG, fitted=True))
+    updates = -(-len(used) // BATCH)
+    schedule = warmup_cosine(optimizer, updates, EPOCHS * updates)
+    draws = np.random.default_rng(seed)
+    for _ in range(EPOCHS):
+        order = draws.permutation(used)
+        for rows in np.array_split(order, updates):
+            views = draws.integers(len(data.training_views), size=(2, len(rows)))
+            loss = _loss(model, variant, data, rows, views, labels, placed, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+
+
+def _loss(
+    model: AttentiveClassifier,
+    variant: Variant,
+    data: FrozenData,
+    rows: np.ndarray,
+    views: np.ndarray,
+    labels: Tensor,
+    placed: list[tuple[Tensor, Tensor]],
+    weight: Tensor,
+) -> Tensor:
+    features = _gather(data, rows, views[0])
+    result = model.attend(features)
+    logits = model.forward_head(result.features if result else features)
+    loss = losses.classification(logits, labels[rows], CONFIG.label_smoothing).mean()
+    if result is None or variant.attention != "rsam":
+        return loss
+    cells, share = features.shape[3], variant.signals
+    target = torch.stack([placed[v][0][r] for v, r in zip(views[0], rows, strict=True)])
+    shown = torch.stack([placed[v][1][r] for v, r in zip(views[0], rows, strict=True)])
+    loss = loss + (losses.to_target(result.rectangle, target, cells) * weight[rows] * shown).mean()
+    if share.area:
+        loss = loss + share.area * signals.area(result.rectangle, cells).mean()
+    if share.border:
+        loss = loss + share.border * signals.border(result.rectangle, cells).mean()
+    if share.outside:
+        outside = model.forward_head(gate(features, 1 - result.mask))
+        loss = loss + share.outside * signals.outside_suffices(outside).mean()
+    if share.equivariance:
+        other = model.attend(_gather(data, rows, views[1]))
+        to_view = geometry.compose(geometry.invert(_affine(data, rows, views[1])), _affine(data, rows, views[0]))
+        to_view = to_view * torch.tensor(
+            [1.0, 1.0, cells / SIDE]
+        )  # from pixels to cells: shifts shrink, the rest stays
+        loss = (
+            loss
+            + share.equivariance
+            * signals.equivariance(
+                result.rectangle, other.rectangle if other else result.rectangle, to_view, cells
+            ).mean()
+        )
+    return loss
+
+
+def _gather(data: FrozenData, rows: np.ndarray, views: np.ndarray) -> Tensor:
+    maps = [data.training_views[v].maps[r] for v, r in zip(views, rows, strict=True)]
+    return torch.from_numpy(np.stack(maps)).float()
+
+
+def _affine(data: FrozenData, rows: np.ndarray, views: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.stack([data.training_views[v].to_image[r] for v, r in zip(views, rows, strict=True)]))
+
+
+@torch.no_grad()
+def _look(model: AttentiveClassifier, features: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits, embeddings and rectangles in cells."""
+    result = model.attend(features)
+    seen = result.features if result else features
+    return model.forward_head(seen), model.forward_head(seen, pre_logits=True), result.rectangle if result else None
+
+
+def look_at(model: AttentiveClassifier, data: FrozenData, view: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Logits `(N, C)` and rectangles `(N, 5)` in image pixels of one view of the test images."""
+    chosen = data.test_views[view]
+    logits, rectangles = [], []
+    for rows in np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 128)):
+        said, _, place = _look(model, chosen.features(rows))
+        logits.append(said.numpy())
+        if place is not None:
+            scale = geometry.scaling(SIDE / chosen.maps.shape[3], SIDE / chosen.maps.shape[2], place)
+            on_input = geometry.transform(place, scale.expand(len(place), 2, 3))
+            rectangles.append(geometry.transform(on_input, torch.from_numpy(chosen.to_image[rows])).numpy())
+    return np.concatenate(logits), np.concatenate(rectangles) if rectangles else None
+
+
+def _measure(model: AttentiveClassifier, data: FrozenData) -> tuple[dict[str, Any], np.ndarray | None]:
+    model.eval()
+    logits, rectangles = look_at(model, data, "clean")
+    row: dict[str, Any] = {"top1": _top1(logits, data)}
+    corrupted = {name: look_at(model, data, name) for name in CORRUPTED}
+    row["corruption_relative"] = float(np.mean([_top1(said, data) for said, _ in corrupted.values()])) / row["top1"]
+    if rectangles is None:
+        row |= _located(map_localization(_class_activation(model, data), data.test, data.training))
+        return row, None
+    row |= _located(localization(rectangles, data.test, data.training))
+    moved = [look_at(model, data, view)[1] for view in ("mirrored", "cropped")]
+    row["stability"] = float(np.mean([rotated_iou(rectangles, other).mean() for other in moved if other is not None]))
+    row["corruption_stability"] = float(
+        np.mean([rotated_iou(rectangles, other).mean() for _, other in corrupted.values() if other is not None])
+    )
+    return row, rectangles
+
+
+def _class_activation(model: AttentiveClassifier, data: FrozenData) -> np.ndarray:
+    """Grad-CAM of the predicted class on the feature map."""
+    maps = []
+    for rows in np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 128)):
+        features = data.test_views["clean"].features(rows).requires_grad_()
+        model.forward_head(features).amax(dim=1).sum().backward()
+        assert features.grad is not None
+        maps.append(cam_from_gradients(features.detach(), features.grad).numpy())
+    return np.concatenate(maps)
+
+
+def _located(found: dict[str, Any]) -> dict[str, Any]:
+    wanted = ("truth", "mean_iou", "share_iou_50", "centre_box_mean_iou", "centre_box_share_iou_50", "max_box_acc_v2")
+    return {key: found[key] for key in wanted if key in found}
+
+
+def _top1(logits: np.ndarray, data: FrozenData) -> float:
+    return float((logits.argmax(axis=1) == data.test_labels).mean())

@@ -1,0 +1,194 @@
+"""Feature maps of a frozen backbone over several views of every image of a data set, computed once and kept on disk.
+
+The views are the product's own: its loader, its augmentation, its corruptions. What trains on them is the product's
+own attention and classifier; only the backbone's arithmetic is not repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rsam_app.attention import geometry
+from rsam_app.config import AugmentConfig, ModelConfig, load_card
+from rsam_app.data import DataSet, load_dataset
+from rsam_app.data.augment import TrainAugment
+from rsam_app.data.loader import Views, make_loader
+from rsam_app.data.records import Record
+from rsam_app.data.sampling import ShardedBatches
+from rsam_app.data.visible import visible_part
+from rsam_app.evaluation.corruptions import corrupt
+from rsam_app.model import AttentiveClassifier, build_model
+from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.model.preprocess import normalise
+from rsam_app.training.discovery import discover_rectangles
+from rsam_app.training.feature_source import FeatureSource
+
+SIDE = 224
+AUGMENTED = 4
+CORRUPTED = ("gaussian_noise", "defocus_blur", "contrast", "jpeg", "haze")
+SEVERITY = 3
+CPU = torch.device("cpu")
+
+
+class Mirrored:
+    """The whole image, mirrored."""
+
+    def __call__(
+        self, image: np.ndarray, displayed: tuple[int, int], seed: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from rsam_app.data.images import resize
+
+        width, height = displayed
+        to_image = np.array([[-width / SIDE, 0, width], [0, height / SIDE, 0]], dtype=np.float32)
+        return np.ascontiguousarray(resize(image, SIDE, SIDE)[:, ::-1]), to_image
+
+
+class Corrupted:
+    """The whole image with one corruption; the draws follow the image's place in its split."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(
+        self, image: np.ndarray, displayed: tuple[int, int], seed: tuple[int, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        from rsam_app.data.augment import whole_image
+
+        view, to_image = whole_image(image, SIDE, displayed)
+        return corrupt(view, self.name, SEVERITY, 0, str(seed[-1])), to_image
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """One view of each record: `maps` `(N, C, H, W)` half precision, and `to_image` `(N, 2, 3)` from its pixels."""
+
+    maps: np.ndarray
+    to_image: np.ndarray
+
+    def features(self, rows: Sequence[int] | np.ndarray) -> Tensor:
+        """The maps of some records, float32."""
+        return torch.from_numpy(np.asarray(self.maps[rows])).float()
+
+
+@dataclass(frozen=True)
+class FrozenData:
+    """A data set under a frozen backbone. `training` are all records that are not test ones; `discovered` rectangles
+    are by record id, found without labels or boxes."""
+
+    name: str
+    dataset: DataSet
+    training: list[Record]
+    test: list[Record]
+    training_views: list[ViewSet]
+    test_views: dict[str, ViewSet]
+    discovered: dict[str, tuple[float, float, float, float, float]]
+    labels: np.ndarray
+    test_labels: np.ndarray
+
+    def targets(self, rectangles: dict[str, tuple[float, ...]], view: int) -> tuple[Tensor, Tensor]:
+        """Rectangles `(N, 5)` in cells of a training view and the share of each `(N,)` that it shows; 0 without one."""
+        cells = self.training_views[view].maps.shape[2]
+        places, shares = torch.zeros(len(self.training), 5), torch.zeros(len(self.training))
+        for row, record in enumerate(self.training):
+            if record.id in rectangles:
+                to_view = geometry.invert(torch.from_numpy(self.training_views[view].to_image[row])[None])
+                carried = geometry.transform(torch.tensor([rectangles[record.id]]), to_view)[0]
+                places[row], shares[row] = visible_part(carried, SIDE, SIDE)
+        scale = geometry.scaling(cells / SIDE, cells / SIDE, places)
+        return geometry.transform(places, scale.expand(len(places), 2, 3)), shares
+
+
+def make_backbone(weights: Path, classes: tuple[str, ...], attention: str, predictor: str) -> AttentiveClassifier:
+    """The benchmark's model: MobileNetV2 at 224 px."""
+    settings = {"backbone": "mobilenetv2_100", "weights": str(weights), "image_size": SIDE}
+    return build_model(ModelConfig(attention=attention, predictor=predictor, **settings), classes)  # type: ignore[arg-type]
+
+
+def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
+    """The data set of a card, its views computed or read from `cache`."""
+    dataset = load_dataset(load_card(card), 0)
+    training = [*dataset.split("train"), *dataset.split("val")]
+    training.sort(key=lambda record: record.id)
+    test = dataset.split("test")
+    model = make_backbone(weights, dataset.classes, "none", "regression")
+    key = hashlib.sha256(json.dumps([dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE]).encode())
+    maker = _Maker(model, dataset, cache / f"{dataset.name}-{key.hexdigest()[:12]}")
+    augment = TrainAugment(AugmentConfig(), SIDE)
+    training_views = [maker.views("whole", training), maker.views("mirrored", training, Mirrored())]
+    training_views += [maker.views(f"augmented{i}", training, augment, i) for i in range(AUGMENTED)]
+    test_views = {"clean": maker.views("test", test), "mirrored": maker.views("test-mirrored", test, Mirrored())}
+    test_views["cropped"] = maker.views("test-cropped", test, TrainAugment(AugmentConfig(min_scale=0.6, color=0), SIDE))
+    test_views |= {name: maker.views(f"test-{name}", test, Corrupted(name)) for name in CORRUPTED}
+    index = dataset.class_index
+    return FrozenData(
+        dataset.name,
+        dataset,
+        training,
+        test,
+        training_views,
+        test_views,
+        maker.discovered(training),
+        np.array([index[r.label] for r in training]),
+        np.array([index[r.label] for r in test]),
+    )
+
+
+@dataclass(frozen=True)
+class _Maker:
+    model: AttentiveClassifier
+    dataset: DataSet
+    folder: Path
+
+    def views(
+        self,
+        name: str,
+        records: Sequence[Record],
+        augment: TrainAugment | Mirrored | Corrupted | None = None,
+        epoch: int = 0,
+        side: int = SIDE,
+    ) -> ViewSet:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        maps_path, affine_path = self.folder / f"{name}.npy", self.folder / f"{name}.affine.npy"
+        if not affine_path.exists():
+            print(f"{self.dataset.name}: {name}, {len(records)} images", flush=True)
+            maps, affine = [], []
+            precision = choose_precision("auto", CPU)
+            views = Views(records, self.dataset.class_index, side, augment)  # type: ignore[arg-type]
+            batches = ShardedBatches(len(records), 32)
+            self.model.eval()
+            for batch in make_loader(_AtEpoch(views, epoch), batches, 1, False):  # type: ignore[arg-type]
+                with torch.no_grad(), autocast(precision, CPU):
+                    maps.append(self.model.forward_features(normalise(batch["image"], self.model, CPU)).half().numpy())
+                affine.append(batch["to_image"].numpy())
+            np.save(maps_path, np.concatenate(maps))
+            np.save(affine_path, np.concatenate(affine))
+        return ViewSet(np.load(maps_path, mmap_mode="r"), np.load(affine_path))
+
+    def discovered(self, records: Sequence[Record]) -> dict[str, tuple[float, float, float, float, float]]:
+        path = self.folder / "discovered.json"
+        if not path.exists():
+            print(f"{self.dataset.name}: looking for objects in {len(records)} images", flush=True)
+            source = FeatureSource(self.model, self.dataset.class_index, CPU, choose_precision("auto", CPU), 1)
+            path.write_text(json.dumps(discover_rectangles(source, records, 2 * SIDE, 0)))
+        return {key: tuple(value) for key, value in json.loads(path.read_text()).items()}
+
+
+class _AtEpoch(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Views as a later epoch would draw them."""
+
+    def __init__(self, views: Views, epoch: int) -> None:
+        self.views, self.epoch = views, epoch
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, draw: tuple[int, int]) -> object:
+        return self.views[(self.epoch, draw[1])]

@@ -1,0 +1,146 @@
+"""Does the rectangle stay on what it is on when the image is mirrored, turned, scaled, cropped or recoloured?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import functional as colour_functional
+
+from rsam_app.attention import geometry
+from rsam_app.evaluation.accuracy import Floats
+from rsam_app.evaluation.degeneracy import mean_rectangles
+from rsam_app.evaluation.looks import Looks, Observer
+from rsam_app.evaluation.overlap import rotated_iou, visible_areas
+from rsam_app.evaluation.subset import Subset
+
+TURN = math.radians(15)
+SCALE = 0.8
+"""The image is shrunk to this share of each side; around it is the mean colour."""
+CROP = 0.8
+CROP_CENTRE = (0.45, 0.55)
+"""The crop keeps this share of each side, about a centre off the middle, and fills the input with it."""
+BRIGHTNESS, CONTRAST, SATURATION = 1.2, 0.8, 0.7
+ALIKE = 0.8
+"""Where the shorter side of a rectangle is more than this of the longer, width and height may change places."""
+
+
+def flip(size: float) -> Tensor:
+    """Left and right changed, `(1, 2, 3)`, from pixels of a square image of this side to those of the view."""
+    return torch.tensor([[[-1.0, 0.0, size], [0.0, 1.0, 0.0]]])
+
+
+def turn(size: float, angle: float) -> Tensor:
+    """Turned by `angle` (radians, clockwise as displayed) about the middle, `(1, 2, 3)`; corners leave the frame."""
+    cos, sin, middle = math.cos(angle), math.sin(angle), size / 2
+    shift_x, shift_y = middle - cos * middle + sin * middle, middle - sin * middle - cos * middle
+    return torch.tensor([[[cos, -sin, shift_x], [sin, cos, shift_y]]])
+
+
+def zoom(size: float, factor: float, centre: tuple[float, float] = (0.5, 0.5)) -> Tensor:
+    """Enlarged by `factor` so that the relative point `centre` comes to the middle, `(1, 2, 3)`."""
+    shift = [size / 2 - factor * c * size for c in centre]
+    return torch.tensor([[[factor, 0.0, shift[0]], [0.0, factor, shift[1]]]])
+
+
+GEOMETRIC: dict[str, Callable[[float], Tensor]] = {
+    "flip": flip,
+    "rotate_right": lambda size: turn(size, TURN),
+    "rotate_left": lambda size: turn(size, -TURN),
+    "scale": lambda size: zoom(size, SCALE),
+    "crop": lambda size: zoom(size, 1 / CROP, CROP_CENTRE),
+}
+"""Each an exact similarity of the network input, so that a rectangle stays a rectangle."""
+TRANSFORMS = (*GEOMETRIC, "colour")
+
+
+def warp(images: Tensor, to_view: Tensor) -> Tensor:
+    """Views `(B, C, H, W)` of normalised images through one map `(1, 2, 3)` of continuous pixel coordinates: the view's
+    pixel with its centre at p shows the image at T⁻¹p, bilinear. What lies outside the image is 0, the mean colour.
+    """
+    height, width = images.shape[2:]
+    inverse = geometry.invert(to_view.to(images.device))[0]
+    points = geometry.cell_centres(height, width, images)
+    source = points @ inverse[:, :2].T + inverse[:, 2]
+    # grid_sample without align_corners calls the frame's edges -1 and 1, so continuous coordinates only scale.
+    grid = source * 2 / source.new_tensor([width, height]) - 1
+    return F.grid_sample(images.float(), grid.expand(len(images), *grid.shape), align_corners=False)
+
+
+def recolour(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Normalised images `(B, 3, H, W)` with 1.2 × brightness, .8 × contrast and .7 × saturation, in [0, 1] RGB."""
+    shown = (images * std + mean).clamp(0, 1)
+    brighter = colour_functional.adjust_brightness(shown, BRIGHTNESS)
+    flatter = colour_functional.adjust_contrast(brighter, CONTRAST)
+    return (colour_functional.adjust_saturation(flatter, SATURATION) - mean) / std
+
+
+def angle_errors(first: Floats, second: Floats) -> Floats:
+    """How far apart the angles of rectangles `(N, 5)` are, `(N,)` radians in [0, π/2]: modulo π, and modulo π/2 where
+    `first`'s sides are alike, because then width and height may be named either way."""
+    sides = np.sort(first[:, 2:4], axis=1)
+    period = np.where(sides[:, 0] > ALIKE * sides[:, 1], np.pi / 2, np.pi)
+    apart = np.abs(first[:, 4] - second[:, 4]) % period
+    return np.asarray(np.minimum(apart, period - apart))
+
+
+def stability(observer: Observer, subset: Subset, clean: Looks) -> dict[str, Any]:
+    """How the looks at transformed images agree with the `clean` ones; means over the images.
+
+    Per transform T of `TRANSFORMS`, and as means over them: `same_class`, the share of images that keep their predicted
+    class, and `top1`; with attention `rotated_iou` of T⁻¹R(Tx) with R(x), its `angle_error` (radians, see
+    `angle_errors`), `fixed_rotated_iou`, what a model would get that gives every image the mean rectangle, and
+    `in_frame`, the share of R(x) that T leaves in the frame (what has left cannot be found again).
+    """
+    by_transform = {name: _agreement(observer, subset, clean, name) for name in TRANSFORMS}
+    keys = next(iter(by_transform.values()))
+    return {
+        "n": len(subset),
+        **{key: float(np.mean([entry[key] for entry in by_transform.values()])) for key in keys},
+        "by_transform": by_transform,
+    }
+
+
+def _agreement(observer: Observer, subset: Subset, clean: Looks, name: str) -> dict[str, float]:
+    to_view = GEOMETRIC[name](subset.size) if name in GEOMETRIC else torch.eye(2, 3)[None]
+
+    def view(rows: slice) -> Tensor:
+        images = observer.normalised(subset.images[rows])
+        if name in GEOMETRIC:
+            return warp(images, to_view)
+        cfg = observer.model.pretrained_cfg
+        mean, std = (torch.tensor(cfg[key], device=images.device).view(3, 1, 1) for key in ("mean", "std"))
+        return recolour(images, mean, std)
+
+    seen = observer.look(len(subset), view)
+    found = {"same_class": float((seen.predicted == clean.predicted).mean()), "top1": seen.accuracy(subset.labels)}
+    if np.isnan(clean.rectangles).any():
+        return found
+    return found | _rectangle_agreement(seen.rectangles, clean.rectangles, to_view.double(), subset.size)
+
+
+def _rectangle_agreement(seen: Floats, clean: Floats, to_view: Tensor, size: int) -> dict[str, float]:
+    frame = np.full((len(clean), 2), float(size))
+    back, forth = geometry.invert(to_view), to_view
+    returned, fixed = carried(seen, back), mean_rectangles(clean, frame)
+    moved = carried(clean, forth)
+    # An area inside the frame, over the whole rectangle's: 1 where nothing of it has left.
+    inside = visible_areas(moved, frame) * size**2 / np.maximum(moved[:, 2] * moved[:, 3], 1e-9)
+    before = visible_areas(clean, frame) * size**2 / np.maximum(clean[:, 2] * clean[:, 3], 1e-9)
+    return {
+        "rotated_iou": float(rotated_iou(clean, returned).mean()),
+        "angle_error": float(angle_errors(clean, returned).mean()),
+        "fixed_rotated_iou": float(rotated_iou(fixed, carried(fixed, back)).mean()),
+        "in_frame": float(np.clip(inside / np.maximum(before, 1e-9), 0, 1).mean()),
+    }
+
+
+def carried(rectangles: Floats, affine: Tensor) -> Floats:
+    """Rectangles `(N, 5)` through one map `(1, 2, 3)`."""
+    moved = geometry.transform(torch.from_numpy(rectangles), affine.expand(len(rectangles), 2, 3))
+    return np.asarray(moved.numpy())

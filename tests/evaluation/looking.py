@@ -1,0 +1,77 @@
+"""Models whose looks are known: they stand in for a trained one where its answer must be exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rsam_app.attention import geometry
+from rsam_app.data.records import Record
+from rsam_app.evaluation.looks import Looks, Observer
+from rsam_app.evaluation.subset import Subset
+from rsam_app.model.classifier import Look
+
+SIZE = 96
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Known(nn.Module):
+    """A model that is a function from normalised images `(B, 3, S, S)` to logits and rectangles."""
+
+    def __init__(self, look: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> None:
+        super().__init__()
+        self.pretrained_cfg = {"mean": MEAN, "std": STD, "input_size": (3, SIZE, SIZE)}
+        self.function = look
+
+    def forward(self, images: Tensor, return_look: bool = False) -> Look:
+        logits, rectangle = self.function(images)
+        return Look(logits, rectangle, None, logits[None])
+
+
+def observer(look: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> Observer:
+    return Observer(Known(look), torch.device("cpu"), batch_size=4)  # type: ignore[arg-type]
+
+
+def redness(images: Tensor) -> Tensor:
+    """How much more red than blue, never negative, `(B, S, S)`."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    shown = images * std + mean
+    return (shown[:, 0] - shown[:, 2] - 0.3).clamp_min(0)
+
+
+def finds_red(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Looks at the red block, wherever it is; class 1 where there is much red, else 0."""
+    red = redness(images)
+    amount = red.sum(dim=(1, 2))
+    return torch.stack([torch.zeros_like(amount), amount - 40], dim=1), geometry.from_moments(red)
+
+
+def always_the_same(images: Tensor) -> tuple[Tensor, Tensor]:
+    """One rectangle off the middle in every image, always class 0."""
+    rectangle = torch.tensor([[30.0, 40.0, 30.0, 14.0, 0.4]]).expand(len(images), 5)
+    return torch.tensor([[1.0, 0.0]]).expand(len(images), 2), rectangle
+
+
+def red_blocks(count: int = 6) -> Subset:
+    """Images with a red rotated block on blue ground, somewhere in the middle half."""
+    rng = np.random.default_rng(0)
+    rectangles = np.column_stack(
+        [
+            rng.uniform(40, 56, (count, 2)),
+            rng.uniform(24, 30, count),
+            rng.uniform(10, 14, count),
+            rng.uniform(-1, 1, count),
+        ]
+    )
+    masks = geometry.soft_mask(torch.from_numpy(rectangles), SIZE, SIZE, 0.5).numpy()[..., None]
+    images = masks * np.array([230, 30, 20]) + (1 - masks) * np.array([20, 40, 200])
+    records = tuple(Record(f"{i}", Path(f"{i}"), "red", "test", SIZE, SIZE) for i in range(count))
+    return Subset(records, np.ones(count, dtype=np.int64), np.rint(images).astype(np.uint8))
+
+
+def clean_look(looker: Observer, subset: Subset) -> Looks:
+    return looker.look(len(subset), lambda rows: looker.normalised(subset.images[rows]))
