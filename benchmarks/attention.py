@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -52,19 +51,20 @@ def main() -> None:
 
 def _run(variant: Variant, data: FrozenData, weights: Path, seed: int, log: Path) -> dict[str, Any]:
     begun = time.perf_counter()
-    figures, _ = run_cell(variant, data, weights, seed)
+    figures = run_cell(variant, data, weights, seed)
     seconds = round(time.perf_counter() - begun, 1)
     row = {"data_set": data.name, "variant": variant.name, "seed": seed, **figures, "seconds": seconds}
-    row["environment"] = _where()
+    row["environment"] = where()
     with log.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(row) + "\n")
     print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
     return row
 
 
-def _where() -> dict[str, Any]:
+def where() -> dict[str, Any]:
+    """The commit, the versions and the hardware that figures were measured with."""
     found = environment()
-    return {key: found[key] for key in ("commit", "hardware", "versions") if key in found} | {"cores": os.cpu_count()}
+    return {key: found[key] for key in ("commit", "hardware", "versions") if key in found}
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:

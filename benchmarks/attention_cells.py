@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from frozen_features import CORRUPTED, SIDE, FrozenData, make_backbone
+from frozen_features import CORRUPTED, CPU, SIDE, FrozenData, make_backbone
 from torch import Tensor
 
 from rsam_app.attention import RSAM, geometry
 from rsam_app.attention.gating import gate
+from rsam_app.attention.second_look import upright_crop
 from rsam_app.config import SignalsConfig, TrainConfig
 from rsam_app.data.splits import complete_splits
 from rsam_app.evaluation.grad_cam import cam_from_gradients
@@ -21,6 +22,8 @@ from rsam_app.evaluation.map_localization import map_localization
 from rsam_app.evaluation.overlap import rotated_iou
 from rsam_app.evaluation.truth import true_edges, truth_kinds
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.model.preprocess import normalise
 from rsam_app.training import losses, signals
 from rsam_app.training.optimizer import parameter_groups, warmup_cosine
 from rsam_app.training.setup import CORRECTED_WEIGHT
@@ -41,6 +44,8 @@ class Variant:
     discovered: bool = False
     corrected: float = 0.0
     signals: SignalsConfig = field(default_factory=SignalsConfig)
+    second_look: bool = False
+    larger_input: bool = False
 
 
 VARIANTS = (
@@ -48,6 +53,8 @@ VARIANTS = (
     Variant("position-wise (CBAM)", "positionwise"),
     Variant("position-wise (1 × 1 map)", "conv_map"),
     Variant("RSAM", "rsam", discovered=True),
+    Variant("RSAM, second look", "rsam", discovered=True, second_look=True),
+    Variant("none, 320 px", "none", larger_input=True),
     Variant("RSAM, moments", "rsam", "moments", discovered=True),
     Variant("RSAM, 1 % corrected", "rsam", discovered=True, corrected=0.01),
     Variant("RSAM, 10 % corrected", "rsam", discovered=True, corrected=0.1),
@@ -62,15 +69,17 @@ VARIANTS = (
 )
 
 
-def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> tuple[dict[str, Any], np.ndarray | None]:
-    """Train one variant on the training images that `seed` does not hold out and measure it on the test images; the
-    figures, and the test images' rectangles `(N, 5)` in image pixels (None without attention)."""
+def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> dict[str, Any]:
+    """Train one variant on the training images that `seed` does not hold out; its figures on the test images."""
     torch.manual_seed(seed)
     model = make_backbone(weights, data.dataset.classes, variant.attention, variant.predictor)
     records, _ = complete_splits([replace(r, split="train") for r in data.training], seed, hold_out_test=False)
     used = np.array([i for i, r in enumerate(records) if r.split == "train"])
+    if variant.larger_input:
+        return _larger(model, data, used)
     _train(model, variant, data, used, seed)
-    return _measure(model, data)
+    row = _measure(model, data)
+    return (row | _look_again(model, data, used)) if variant.second_look else row
 
 
 def _targets(variant: Variant, data: FrozenData, used: np.ndarray, seed: int) -> dict[str, tuple[Any, float]]:
@@ -190,7 +199,7 @@ def look_at(model: AttentiveClassifier, data: FrozenData, view: str) -> tuple[np
     return np.concatenate(logits), np.concatenate(rectangles) if rectangles else None
 
 
-def _measure(model: AttentiveClassifier, data: FrozenData) -> tuple[dict[str, Any], np.ndarray | None]:
+def _measure(model: AttentiveClassifier, data: FrozenData) -> dict[str, Any]:
     model.eval()
     logits, rectangles = look_at(model, data, "clean")
     row: dict[str, Any] = {"top1": _top1(logits, data)}
@@ -198,14 +207,59 @@ def _measure(model: AttentiveClassifier, data: FrozenData) -> tuple[dict[str, An
     row["corruption_relative"] = float(np.mean([_top1(said, data) for said, _ in corrupted.values()])) / row["top1"]
     if rectangles is None:
         row |= _located(map_localization(_class_activation(model, data), data.test, data.training))
-        return row, None
+        return row
     row |= _located(localization(rectangles, data.test, data.training))
     moved = [look_at(model, data, view)[1] for view in ("mirrored", "cropped")]
     row["stability"] = float(np.mean([rotated_iou(rectangles, other).mean() for other in moved if other is not None]))
     row["corruption_stability"] = float(
         np.mean([rotated_iou(rectangles, other).mean() for _, other in corrupted.values() if other is not None])
     )
-    return row, rectangles
+    return row
+
+
+def _larger(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> dict[str, Any]:
+    """Top-1 of the plain model on larger inputs, its head fitted in the same way."""
+    fit_classifier(
+        model.get_classifier(),  # type: ignore[arg-type]
+        torch.from_numpy(data.larger["training"][used]),
+        torch.from_numpy(data.labels[used]),
+    )
+    with torch.no_grad():
+        logits = model.get_classifier()(torch.from_numpy(data.larger["test"]))
+    return {"top1": _top1(logits.numpy(), data)}
+
+
+def _look_again(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> dict[str, Any]:
+    """Top-1 of a head fitted to both looks of the training images: of the first look alone, the second, and both."""
+    whole = data.training_views[0]
+    parts = np.array_split(used, max(1, len(used) // 64))
+    first = torch.cat([_look(model, whole.features(rows))[1] for rows in parts])
+    second = torch.cat([_embed_crops(model, whole.features(rows), data.pixels["training"][rows]) for rows in parts])
+    labels = torch.from_numpy(data.labels[used])
+    head = model.get_classifier()
+    fit_classifier(head, torch.cat([first, second]), torch.cat([labels, labels]))  # type: ignore[arg-type]
+    clean = data.test_views["clean"]
+    parts = np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 64))
+    with torch.no_grad():
+        looks = [head(torch.cat([_look(model, clean.features(rows))[1] for rows in parts]))]
+        crops = [_embed_crops(model, clean.features(rows), data.pixels["test"][rows]) for rows in parts]
+        looks.append(head(torch.cat(crops)))
+    names = ("first_look_top1", "second_look_top1")
+    row = {name: _top1(logits.numpy(), data) for name, logits in zip(names, looks, strict=True)}
+    return row | {"top1": _top1((looks[0] + looks[1]).numpy(), data)}
+
+
+@torch.no_grad()
+def _embed_crops(model: AttentiveClassifier, features: Tensor, pixels: np.ndarray) -> Tensor:
+    """Embeddings `(B, D)` of the crops along the rectangles that the features `(B, C, H, W)` give."""
+    place = _look(model, features)[2]
+    assert place is not None
+    images = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), model, CPU)
+    scale = geometry.scaling(images.shape[3] / features.shape[3], images.shape[2] / features.shape[2], place)
+    crops = upright_crop(images, geometry.transform(place, scale.expand(len(place), 2, 3)), SIDE, SIDE)
+    with autocast(choose_precision("auto", CPU), CPU):
+        maps = model.forward_features(crops.contiguous(memory_format=torch.channels_last))
+    return model.forward_head(maps.float(), pre_logits=True)
 
 
 def _class_activation(model: AttentiveClassifier, data: FrozenData) -> np.ndarray:

@@ -35,6 +35,8 @@ SIDE = 224
 AUGMENTED = 4
 CORRUPTED = ("gaussian_noise", "defocus_blur", "contrast", "jpeg", "haze")
 SEVERITY = 3
+LARGER = 320
+"""Side, in pixels, of the larger input that costs about as much as two looks: (320 / 224)² = 2.04."""
 CPU = torch.device("cpu")
 
 
@@ -92,6 +94,10 @@ class FrozenData:
     discovered: dict[str, tuple[float, float, float, float, float]]
     labels: np.ndarray
     test_labels: np.ndarray
+    pixels: dict[str, np.ndarray]
+    """Whole images `(N, 3, 448, 448)` uint8 of `training` and `test`, for the second look."""
+    larger: dict[str, np.ndarray]
+    """Pooled features `(N, D)` of `training` and `test` at `LARGER` pixels."""
 
     def targets(self, rectangles: dict[str, tuple[float, ...]], view: int) -> tuple[Tensor, Tensor]:
         """Rectangles `(N, 5)` in cells of a training view and the share of each `(N,)` that it shows; 0 without one."""
@@ -138,6 +144,8 @@ def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
         maker.discovered(training),
         np.array([index[r.label] for r in training]),
         np.array([index[r.label] for r in test]),
+        {"training": maker.pixels("pixels", training), "test": maker.pixels("test-pixels", test)},
+        {"training": maker.pooled("larger", training), "test": maker.pooled("test-larger", test)},
     )
 
 
@@ -171,6 +179,20 @@ class _Maker:
             np.save(maps_path, np.concatenate(maps))
             np.save(affine_path, np.concatenate(affine))
         return ViewSet(np.load(maps_path, mmap_mode="r"), np.load(affine_path))
+
+    def pixels(self, name: str, records: Sequence[Record]) -> np.ndarray:
+        """Whole images at twice the side, as the second look's crops are cut from."""
+        path = self.folder / f"{name}.npy"
+        if not path.exists():
+            views = Views(records, self.dataset.class_index, 2 * SIDE)
+            loader = make_loader(views, ShardedBatches(len(records), 32), 1, False)
+            np.save(path, np.concatenate([batch["image"].numpy() for batch in loader]))
+        return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
+
+    def pooled(self, name: str, records: Sequence[Record]) -> np.ndarray:
+        """Pooled features of whole images at `LARGER` pixels."""
+        maps = self.views(name, records, side=LARGER).maps
+        return np.stack([np.asarray(one, dtype=np.float32).mean(axis=(1, 2)) for one in maps])
 
     def discovered(self, records: Sequence[Record]) -> dict[str, tuple[float, float, float, float, float]]:
         path = self.folder / "discovered.json"

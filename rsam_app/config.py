@@ -60,6 +60,8 @@ class ModelConfig(_Strict):
     """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, nothing."""
     predictor: Literal["regression", "moments"] = "regression"
     """How RSAM finds its rectangle: regression from the layout of features, or moments of a learned map."""
+    stage: int = Field(-1, ge=-1)
+    """What attention gates: the last feature map (-1), or what that stage, counted from 0, gives to the next one."""
     second_look: bool = False
     """Look again, by the same network, at a crop along the rectangle from twice the resolution: more accurate at twice
     the cost. A model trained so can be evaluated without it."""
@@ -131,8 +133,8 @@ class TrainConfig(_Strict):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: bfloat16 where the processor or accelerator computes in it, else float32."""
     discover_objects: bool | Literal["auto"] = "auto"
-    """Teach the rectangle where the object is without boxes, from the pretrained backbone's own features; `auto`: with
-    pretrained weights and RSAM."""
+    """Teach RSAM where the object is without boxes, from the backbone's own features: before training where they are
+    pretrained, else when a third of the epochs is over. `auto`: wherever something can learn from it."""
     target_weight: float = Field(1.0, ge=0)
     """Weight of the loss that draws rectangles to their targets (discovered, or corrected by a person)."""
     signals: SignalsConfig = SignalsConfig()

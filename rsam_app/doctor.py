@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rsam_app.errors import UserError
+from rsam_app.hardware import available_cores
 from rsam_app.run_folder import PACKAGES
 
 OLDEST_PYTHON = (3, 11)
@@ -110,7 +111,7 @@ def _accelerator() -> Check:
 
 
 def _machine() -> Check:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     memory = _memory() / 2**30
     detail = f"{cores} cores, {memory:.0f} GB memory"
     if memory < MEMORY:

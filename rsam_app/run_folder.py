@@ -19,6 +19,7 @@ import yaml
 
 from rsam_app.config import REPOSITORY, Pipeline, read_pipeline
 from rsam_app.errors import UserError
+from rsam_app.hardware import describe_hardware
 from rsam_app.progress import is_main_process
 from rsam_app.validation import read_mapping
 
@@ -171,7 +172,7 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "commit": _commit(),
-        "hardware": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "hardware": describe_hardware(),
     }
 
 

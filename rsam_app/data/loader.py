@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -19,6 +18,7 @@ from rsam_app.data.images import read_image
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import Draw
 from rsam_app.data.visible import visible_part
+from rsam_app.hardware import available_cores
 
 Target = tuple[tuple[float, float, float, float, float], float]
 """A rectangle in image pixels and the weight of its loss."""
@@ -99,11 +99,6 @@ def loading_processes(asked: int | str, processes: int) -> int:
     if isinstance(asked, int):
         return asked
     return max(0, min(8, available_cores() // max(1, processes) - 1))
-
-
-def available_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _one_thread(worker: int) -> None:

@@ -20,6 +20,7 @@ from rsam_app.data.images import displayed_size
 from rsam_app.data.masks import mask_indices
 from rsam_app.data.records import Record, Skipped
 from rsam_app.data.scan_cache import ScanCache
+from rsam_app.hardware import available_cores
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
@@ -27,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, KeyError, IndexError)
 """What PIL's decoders raise on damaged files, by format."""
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, available_cores())
 
 
 class _BrokenError(Exception):

@@ -12,10 +12,11 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from rsam_app.attention import geometry
-from rsam_app.data.loader import Views, available_cores, loading_processes, make_loader
+from rsam_app.data.loader import Views, loading_processes, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.errors import UserError
+from rsam_app.hardware import available_cores
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.precision import autocast
 from rsam_app.model.preprocess import normalise

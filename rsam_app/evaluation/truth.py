@@ -19,12 +19,15 @@ Mask = NDArray[np.bool_]
 
 
 def truth_kinds(records: Sequence[Record]) -> list[TruthKind]:
-    """Which kinds of truth the records have; first the one headline figures use: boxes where any record has one."""
+    """Which kinds of truth the records have; first the one headline figures use: masks where any record has one.
+
+    A mask is the whole object; a box beside it may be of a part (Oxford's pets have boxes of heads).
+    """
     kinds: list[TruthKind] = []
-    if any(r.boxes for r in records):
-        kinds.append("boxes")
     if any(r.mask for r in records):
         kinds.append("masks")
+    if any(r.boxes for r in records):
+        kinds.append("boxes")
     return kinds
 
 

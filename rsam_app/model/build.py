@@ -40,6 +40,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
             backbone_args=args,
             backbone_weights=weights,
             second_look=config.second_look,
+            stage=config.stage,
             pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
         )
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
@@ -53,6 +54,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
         "predictor": config.predictor,
         "backbone_args": args,
         "second_look": config.second_look,
+        "stage": config.stage,
     }
     source = model.backbone.pretrained_cfg
     model.pretrained_cfg.update(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -13,6 +13,7 @@ from rsam_app.attention import RSAM, AttentionResult, MapAttention, Positionwise
 from rsam_app.attention.gating import gate
 from rsam_app.attention.second_look import upright_crop
 from rsam_app.errors import UserError
+from rsam_app.model.attended_stage import AttendedStage, stage_of
 
 
 class Look(NamedTuple):
@@ -48,7 +49,8 @@ DETAIL = 2
 class AttentiveClassifier(nn.Module):
     """features → attention → head, on a timm convnet.
 
-    `attention` is `rsam`, `positionwise`, `conv_map` or `none`; `predictor` is RSAM's. With `second_look` the input has
+    `attention` is `rsam`, `positionwise`, `conv_map` or `none`; `predictor` is RSAM's. It gates the last map, or,
+    with a `stage` counted from 0, what that stage gives to the next one. With `second_look` the input has
     `DETAIL` times the pixels along each side that the backbone looks at: the first look sees all of it, shrunk; the
     second, by the same backbone and head, an upright crop around the rectangle at full resolution. Setting the
     attribute `second_look` to False leaves the first look alone, for half the time. Raises `UserError` for a backbone
@@ -59,6 +61,8 @@ class AttentiveClassifier(nn.Module):
     pretrained_cfg: dict[str, Any]
     label_names: tuple[str, ...]
     _model_args: dict[str, Any]
+    attention: nn.Module | None
+    _attended: AttendedStage | None
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class AttentiveClassifier(nn.Module):
         backbone_args: dict[str, Any] | None = None,
         backbone_weights: dict[str, Any] | None = None,
         second_look: bool = False,
+        stage: int = -1,
     ) -> None:
         super().__init__()
         self.detail = DETAIL if second_look else 1
@@ -83,47 +88,59 @@ class AttentiveClassifier(nn.Module):
         self.channels_first = refuse_unless_map(
             self.backbone, backbone, in_chans, (backbone_args or {}).get("img_size")
         )
-        self.attention: nn.Module | None = None
-        if attention == "rsam":
-            self.attention = RSAM(self.num_features, predictor)
-        elif attention == "positionwise":
-            self.attention = PositionwiseAttention(self.num_features)
-        elif attention == "conv_map":
-            self.attention = MapAttention(self.num_features)
+        # Neither is registered twice: a staged attention belongs to the backbone's tree.
+        self.__dict__["_attended"] = None
+        if stage == -1 or attention == "none":
+            self.attention = make_attention(attention, predictor, self.num_features)
+        else:
+            place, channels = stage_of(self.backbone, stage, backbone)
+            module = cast(nn.Module, make_attention(attention, predictor, channels))
+            wrapped = AttendedStage(self.backbone.get_submodule(place), module, self.channels_first)
+            self.backbone.set_submodule(place, wrapped)
+            self.__dict__["_attended"], self.__dict__["attention"] = wrapped, module
 
     def forward(self, images: Tensor, return_look: bool = False, outside: bool = False) -> Tensor | Look:
         """Logits `(B, classes)` of normalised images `(B, 3, H, W)`, or a `Look`, with what the outside says or not."""
-        features = self.forward_features(self.shrink(images))
-        result = self.attend(features)
-        first = self.forward_head(result.features if result else features)
+        features, result = self.see(self.shrink(images))
+        first = self.forward_head(self._gated(features, result))
         rectangle = self.to_input(result, images)
         each = first[None]
         if self.second_look and rectangle is not None:
-            each = torch.stack([first, self.forward_head(self.forward_features(self.crop(images, rectangle)))])
+            each = torch.stack([first, self.forward_head(self._look_plainly(self.crop(images, rectangle)))])
         logits = each.mean(dim=0)
         if not return_look:
             return logits
         if result is None:
             return Look(logits, None, None, each)
-        rest = self.forward_head(gate(features, 1 - result.mask)) if outside else None
+        rest = self.forward_head(gate(features, 1 - _at_size_of(features, result.mask))) if outside else None
         return Look(logits, rectangle, result.mask, each, rest)
 
     def inspect(self, images: Tensor) -> Inspection:
         """A `Look` with its embedding, the mean over the looks, and the first look's inside/outside counterfactual."""
-        features = self.forward_features(self.shrink(images))
-        result = self.attend(features)
+        features, result = self.see(self.shrink(images))
         if result is None:
             first = self.forward_head(features)
             return Inspection(Look(first, None, None, first[None]), self._embed(features), None, None)
         rectangle = self.to_input(result, images)
-        each, embedding = self.forward_head(result.features)[None], self._embed(result.features)
+        seen = self._gated(features, result)
+        each, embedding = self.forward_head(seen)[None], self._embed(seen)
         if self.second_look and rectangle is not None:
-            closer = self.forward_features(self.crop(images, rectangle))
+            closer = self._look_plainly(self.crop(images, rectangle))
             each = torch.cat([each, self.forward_head(closer)[None]])
             embedding = (embedding + self._embed(closer)) / 2
-        inside = self.forward_head(gate(features, result.mask))
-        outside = self.forward_head(gate(features, 1 - result.mask))
+        mask = _at_size_of(features, result.mask)
+        inside, outside = self.forward_head(gate(features, mask)), self.forward_head(gate(features, 1 - mask))
         return Inspection(Look(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside)
+
+    def see(self, images: Tensor) -> tuple[Tensor, AttentionResult | None]:
+        """The last feature map `(B, C, H, W)` of one look at images, and what attention found there or at its stage."""
+        features = self.forward_features(images)
+        return features, self.attend(features) if self._attended is None else self._attended.take()[1]
+
+    def attention_input(self, images: Tensor) -> Tensor:
+        """The map `(B, C, H, W)` that the attention module sees in one look at images."""
+        features = self.forward_features(images)
+        return features if self._attended is None else self._attended.take()[0]
 
     def shrink(self, images: Tensor) -> Tensor:
         """What the first look sees of images `(B, 3, H, W)`: each pixel the mean of `detail`² of the input's."""
@@ -142,8 +159,12 @@ class AttentiveClassifier(nn.Module):
         return features if self.channels_first else features.permute(0, 3, 1, 2)
 
     def attend(self, features: Tensor) -> AttentionResult | None:
-        """The attention's result on a feature map `(B, C, H, W)`; None without attention."""
-        return self.attention(features) if self.attention is not None else None
+        """The attention's result on the last feature map `(B, C, H, W)`; None without one, or where it gated an earlier
+        stage already."""
+        if self.attention is None or self._attended is not None:
+            return None
+        result: AttentionResult = self.attention(features)
+        return result
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits, or what the classifier's last layer sees, from a feature map `(B, C, H, W)`."""
@@ -162,6 +183,18 @@ class AttentiveClassifier(nn.Module):
         self.num_classes = num_classes
         self.backbone.reset_classifier(num_classes, global_pool)
 
+    def _gated(self, features: Tensor, result: AttentionResult | None) -> Tensor:
+        return features if result is None or self._attended is not None else result.features
+
+    def _look_plainly(self, images: Tensor) -> Tensor:
+        if self._attended is None:
+            return self.forward_features(images)
+        self._attended.attends = False
+        try:
+            return self.forward_features(images)
+        finally:
+            self._attended.attends = True
+
     def _embed(self, features: Tensor) -> Tensor:
         return self.forward_head(features, pre_logits=True)
 
@@ -173,6 +206,20 @@ class AttentiveClassifier(nn.Module):
         height, width = result.mask.shape[1:]
         scale = geometry.scaling(images.shape[3] / width, images.shape[2] / height, result.rectangle)
         return geometry.transform(result.rectangle, scale.expand(images.shape[0], 2, 3))
+
+
+def make_attention(name: str, predictor: str, channels: int) -> nn.Module | None:
+    """The attention module of that name for maps of so many channels; None for `none`."""
+    if name == "rsam":
+        return RSAM(channels, predictor)
+    return {"positionwise": PositionwiseAttention, "conv_map": MapAttention}[name](channels) if name != "none" else None
+
+
+def _at_size_of(features: Tensor, mask: Tensor) -> Tensor:
+    """A mask `(B, h, w)` on the grid of features `(B, C, H, W)`."""
+    if mask.shape[1:] == features.shape[2:]:
+        return mask
+    return F.interpolate(mask[:, None], size=features.shape[2:], mode="area")[:, 0]
 
 
 def refuse_unless_map(backbone: Any, name: str, in_chans: int = 3, side: int | None = None) -> bool:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from rsam_app.data.loader import available_cores
+from rsam_app.hardware import available_cores
 from rsam_app.training.objectness import largest_part
 
 SIDE = 128

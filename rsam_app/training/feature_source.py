@@ -61,7 +61,7 @@ class FeatureSource:
             yield maps.half().cpu(), np.stack(small)
 
     def _first_look(self, images: Tensor) -> Tensor:
-        return self.model.forward_features(self.model.shrink(images))
+        return self.model.attention_input(self.model.shrink(images))
 
     def _late_stages(self, images: Tensor) -> Tensor:
         backbone = self.model.backbone

@@ -62,6 +62,15 @@ def train(
     _Training(pipeline, run, dataset, corrected, inputs, accelerator, say, advance).run_to_end(resume)
 
 
+def epoch_of_discovery(pipeline: Pipeline) -> int | None:
+    """The epoch before which objects are looked for: the first (0) with pretrained weights; from scratch when a third
+    is over, for features must first mean something. None where that is not wanted, or nothing learns from it."""
+    config = pipeline.train
+    if config.discover_objects is False or pipeline.model.attention != "rsam" or config.target_weight == 0:
+        return None
+    return 0 if pipeline.model.weights != "none" else max(1, config.epochs // 3)
+
+
 class _Training:
     """State of one training run between its steps."""
 
@@ -82,6 +91,7 @@ class _Training:
         self.pretrained = pipeline.model.weights != "none"
         self.progress = Progress(inputs=inputs)
         self.dynamics = TrainingDynamics(len(dataset.split("train")), len(dataset.classes))
+        self.discover_at = epoch_of_discovery(pipeline)
 
     # ---- from start to end
 
@@ -103,23 +113,21 @@ class _Training:
         bare = build_model(self.pipeline.model, self.dataset.classes)
         device = self.accelerator.device
         self.say(f"training on {device.type} in {self.precision}, {self.accelerator.num_processes} process(es)")
-        discover = self.config.discover_objects
-        if discover == "auto":
-            discover = self.pretrained and self.pipeline.model.attention == "rsam" and self.config.target_weight > 0
-        found: Rectangles = {}
         workers = loading_processes(self.config.workers, self.accelerator.num_processes)
-        source = FeatureSource(bare, self.dataset.class_index, device, self.precision, workers)
+        source = self.source = FeatureSource(bare, self.dataset.class_index, device, self.precision, workers)
         bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if discover:
-            if fresh and self.accelerator.is_main_process:
-                (self.run.path / "discovered.json").unlink(missing_ok=True)
-            self.accelerator.wait_for_everyone()
-            found = discovered_targets(self.pipeline, self.run, self.dataset, source, self.accelerator, self.say)
+        if fresh and self.accelerator.is_main_process:
+            (self.run.path / "discovered.json").unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+        found = self._discover() if self.discover_at == 0 else {}
         targets = join_targets(found, self.corrected)
         if self.pretrained and fresh:
             start_attention(bare, source, self.pipeline, self.dataset, targets, self.say)
             start_classifier(bare, self._outputs(bare, "train").embeddings, self.dataset, self.say)
         return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator)
+
+    def _discover(self) -> Rectangles:
+        return discovered_targets(self.pipeline, self.run, self.dataset, self.source, self.accelerator, self.say)
 
     def _resume(self, last: Path) -> None:
         inputs = self.progress.inputs
@@ -139,6 +147,9 @@ class _Training:
 
     def _train_epoch(self, stop: StopRequest) -> None:
         bench, progress = self.bench, self.progress
+        if self.discover_at and progress.epoch >= self.discover_at:
+            bench.load_targets(join_targets(self._discover(), self.corrected))
+            self.discover_at = None
         bench.batches.set_position(progress.epoch, progress.batch)
         set_training_mode(bench.bare, self.config, self.pretrained)
         sizes = bench.batches.sizes

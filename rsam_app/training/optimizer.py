@@ -23,7 +23,8 @@ def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bo
     if model.attention is not None:
         rates.update(dict.fromkeys(model.attention.parameters(), config.attention_learning_rate))
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    backbone = set(model.backbone.parameters()) - set(model.get_classifier().parameters())
+    attention = set(model.attention.parameters()) if model.attention is not None else set()
+    backbone = set(model.backbone.parameters()) - set(model.get_classifier().parameters()) - attention
     for parameter, rate in rates.items():
         if config.frozen_backbone and parameter in backbone:
             parameter.requires_grad_(False)

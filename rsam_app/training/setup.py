@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from rsam_app.attention import RSAM, geometry
 from rsam_app.config import Pipeline
 from rsam_app.data.augment import TrainAugment
-from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
+from rsam_app.data.loader import Target, Views, loading_processes, make_loader
 from rsam_app.data.records import DataSet
 from rsam_app.data.sampling import EpochBatches
 from rsam_app.model import AttentiveClassifier
@@ -38,7 +38,17 @@ class Workbench:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
     batches: EpochBatches
-    loader: torch.utils.data.DataLoader[Batch]
+    views: Views
+    workers: int
+    pin_memory: bool
+
+    def __post_init__(self) -> None:
+        self.loader = make_loader(self.views, self.batches, self.workers, self.pin_memory)
+
+    def load_targets(self, targets: dict[str, Target]) -> None:
+        """Draw batches with these targets from now on, in new loading processes: the old ones keep what they had."""
+        self.views.targets = targets
+        self.loader = make_loader(self.views, self.batches, self.workers, self.pin_memory)
 
 
 def build_workbench(
@@ -61,13 +71,12 @@ def build_workbench(
         len(records), config.batch_size, pipeline.seed, accelerator.process_index, accelerator.num_processes
     )
     workers = loading_processes(config.workers, accelerator.num_processes)
-    loader = make_loader(views, batches, workers, accelerator.device.type == "cuda")
     bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(parameter_groups(bare, config, fitted=pipeline.model.weights != "none"))
     updates = len(batches.sizes)
     schedule = warmup_cosine(optimizer, round(config.warmup_epochs * updates), config.epochs * updates)
     model, optimizer = accelerator.prepare(bare, optimizer)
-    return Workbench(model, bare, optimizer, schedule, batches, loader)
+    return Workbench(model, bare, optimizer, schedule, batches, views, workers, accelerator.device.type == "cuda")
 
 
 def discovered_targets(

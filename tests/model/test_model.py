@@ -159,3 +159,31 @@ def test_a_second_look_sees_the_crop_and_can_be_left_out(tmp_path):
 def test_a_second_look_without_a_rectangle_is_refused():
     with pytest.raises(ValueError, match="has none"):
         config("test_resnet", attention="none", second_look=True)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "mambaout_femto", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("attention", ["rsam", "positionwise"])
+def test_attention_at_an_earlier_stage_gates_what_the_next_one_sees(backbone, attention, tmp_path):
+    torch.manual_seed(0)
+    model = build_model(config(backbone, attention=attention, stage=1), CLASSES).eval()
+    images = torch.randn(2, 3, 96, 128)
+    look = model(images, return_look=True)
+    last = model.forward_features(images)
+    assert look.mask.shape[1] > last.shape[2] and look.mask.shape[2] > look.mask.shape[1]
+    look.logits.square().sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.attention.parameters())
+    seen = model.inspect(images)
+    assert torch.allclose(seen.look.logits, look.logits, atol=1e-5)
+    assert model.attention_input(images).shape[2:] == look.mask.shape[1:]
+
+    model._attended.attends = False
+    assert not torch.allclose(model(images), look.logits, atol=1e-6)
+    model._attended.attends = True
+    save_model(model, tmp_path / "model")
+    with torch.no_grad():
+        assert torch.equal(load_model(tmp_path / "model")(images), model(images))
+
+
+def test_a_stage_that_is_not_there_is_named():
+    with pytest.raises(UserError, match=r"no stage 9 \(has: 0, 1"):
+        build_model(config("test_resnet", stage=9), CLASSES)

@@ -1,0 +1,124 @@
+"""What attention costs: parameters, and inference and training steps as ratios to the plain model's, in one run.
+
+    python benchmarks/attention_cost.py [--backbone mobilenetv2_100] [--device cuda]
+
+Variants take turns, round by round, so that a noisy machine disturbs all of them alike; a ratio is the median over
+rounds of one variant's time by the plain model's in the same round. Kept in `benchmarks/results/attention_cost.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attention import where
+
+from rsam_app.config import ModelConfig
+from rsam_app.model import AttentiveClassifier, build_model
+from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.training import losses
+
+RESULTS = Path(__file__).resolve().parent / "results" / "attention_cost.json"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "none": {"attention": "none"},
+    "position-wise (CBAM)": {"attention": "positionwise"},
+    "RSAM": {"attention": "rsam"},
+    "RSAM, moments": {"attention": "rsam", "predictor": "moments"},
+    "RSAM, second look": {"attention": "rsam", "second_look": True},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="mobilenetv2_100")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=15)
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    precision = choose_precision("auto", device)
+    models = {name: _model(arguments.backbone, settings, device) for name, settings in VARIANTS.items()}
+    plain = sum(p.numel() for p in models["none"].backbone.parameters())
+    report: dict[str, Any] = {"backbone": arguments.backbone, "batch": arguments.batch, "precision": precision}
+    report["environment"] = where()
+    for name, measure in {"inference": _infer, "training": _train_step}.items():
+        seconds = _take_turns(models, measure, arguments.batch, arguments.rounds, device, precision)
+        report[name] = {key: _ratio(taken, seconds["none"]) for key, taken in seconds.items()}
+        report[name]["none"]["seconds"] = float(np.median(seconds["none"]))
+    report["parameters"] = {
+        key: {"attention": count, "share_of_backbone": count / plain}
+        for key, model in models.items()
+        if (count := sum(p.numel() for p in model.attention.parameters()) if model.attention else 0)
+    }
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def _model(backbone: str, settings: dict[str, Any], device: torch.device) -> AttentiveClassifier:
+    torch.manual_seed(0)
+    config = ModelConfig(backbone=backbone, weights="none", **settings)
+    model = build_model(config, tuple(f"class {i}" for i in range(50)))
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _take_turns(
+    models: dict[str, AttentiveClassifier],
+    measure: Callable[[AttentiveClassifier, torch.Tensor, str], None],
+    batch: int,
+    rounds: int,
+    device: torch.device,
+    precision: str,
+) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(rounds + 2):
+        for name, model in models.items():
+            side = model.pretrained_cfg["input_size"][-1]
+            images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+            _synchronise(device)
+            begun = time.perf_counter()
+            measure(model, images, precision)
+            _synchronise(device)
+            if turn >= 2:  # the first two warm up
+                seconds[name].append(time.perf_counter() - begun)
+    return seconds
+
+
+def _infer(model: AttentiveClassifier, images: torch.Tensor, precision: str) -> None:
+    model.eval()
+    with torch.inference_mode(), autocast(precision, images.device):
+        model(images, return_look=True)
+
+
+def _train_step(model: AttentiveClassifier, images: torch.Tensor, precision: str) -> None:
+    model.train()
+    with autocast(precision, images.device):
+        look = model(images, return_look=True)
+    labels = torch.arange(len(images), device=images.device) % model.num_classes
+    loss = torch.stack([losses.classification(one, labels, 0.1) for one in look.each]).mean()
+    if look.rectangle is not None:
+        side = images.shape[3]
+        target = torch.tensor([[side / 2, side / 2, side / 2, side / 3, 0.1]], device=images.device)
+        loss = loss + losses.to_target(look.rectangle, target.expand(len(images), 5), side).mean()
+    loss.backward()
+    model.zero_grad()
+
+
+def _ratio(taken: list[float], plain: list[float]) -> dict[str, float]:
+    ratios = np.array(taken) / np.array(plain)
+    low, high = np.quantile(ratios, [0.25, 0.75])
+    return {"ratio": float(np.median(ratios)), "quartile_low": float(low), "quartile_high": float(high)}
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()
