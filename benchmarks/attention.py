@@ -2,6 +2,8 @@
 
     RSAM_DATA=../shared/data python benchmarks/attention.py --weights ../shared/weights/mobilenetv2_100.safetensors
 
+`make bench` takes the weights from the folder RSAM_WEIGHTS.
+
 Every cell holds out another tenth of the training images and starts from another seed; the test images are the same.
 Finished cells are kept in `benchmarks/results/attention.jsonl` and not run again, so the command can be stopped at any
 time. The table goes to `benchmarks/results/attention.md`. About 4 GiB of features are cached outside the repository.
@@ -11,14 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from attention_cells import VARIANTS, Variant, run_cell
-from frozen_features import FrozenData, load_frozen
-from paired import mean_interval, paired_difference
+from frozen.cells import VARIANTS, Variant, run_cell
+from frozen.features import FrozenData, load_frozen
+from frozen.paired import mean_interval, paired_difference
 
 from rsam_app.run_folder import environment
 
@@ -28,7 +31,9 @@ DATA_SETS = ("cub_200_2011", "oxford_iiit_pet")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", type=Path, required=True, help="MobileNetV2 weights, .safetensors")
+    folder = os.environ.get("RSAM_WEIGHTS")
+    weights = Path(folder) / "mobilenetv2_100.safetensors" if folder else None
+    parser.add_argument("--weights", type=Path, default=weights, required=not weights, help="MobileNetV2's")
     parser.add_argument("--data-sets", nargs="+", default=list(DATA_SETS), help="cards")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="names of variants")

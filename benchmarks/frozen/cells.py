@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from frozen_features import CORRUPTED, CPU, SIDE, FrozenData, make_backbone
 from torch import Tensor
 
+from frozen.features import CORRUPTED, CPU, SIDE, FrozenData, make_backbone
 from rsam_app.attention import RSAM, geometry
 from rsam_app.attention.gating import gate
 from rsam_app.attention.second_look import upright_crop

@@ -1,0 +1,1 @@
+"""Attention variants on cached features of a frozen backbone."""
