@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 
 
 def truth_kinds(records: Sequence[Record]) -> list[TruthKind]:
-    """Which kinds of truth the records have; first the one headline figures use: masks, unless twice as many have boxes.
+    """Which kinds of truth the records have; first the one headline figures use: masks unless twice as many have boxes.
 
     A mask is the whole object; a box beside it may be of a part (Oxford's pets have boxes of heads).
     """

@@ -148,7 +148,10 @@ class _Training:
     def _train_epoch(self, stop: StopRequest) -> None:
         bench, progress = self.bench, self.progress
         if self.discover_at and progress.epoch >= self.discover_at:
-            bench.load_targets(join_targets(self._discover(), self.corrected))
+            targets = join_targets(self._discover(), self.corrected)
+            if (progress.epoch, progress.batch) == (self.discover_at, 0):  # else this was done before the run stopped
+                start_attention(bench.bare, self.source, self.pipeline, self.dataset, targets, self.say)
+            bench.load_targets(targets)
             self.discover_at = None
         bench.batches.set_position(progress.epoch, progress.batch)
         set_training_mode(bench.bare, self.config, self.pretrained)

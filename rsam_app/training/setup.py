@@ -104,8 +104,8 @@ def start_attention(
     targets: dict[str, Target],
     say: Say,
 ) -> None:
-    """Fit RSAM's rectangle to the targets on the pretrained features of at most 2,000 training images, those with the
-    weightiest targets first. The same on every process."""
+    """Fit RSAM's rectangle to the targets on the features, as they are now, of at most 2,000 training images, those
+    with the weightiest targets first. The same on every process."""
     records = sorted((r for r in dataset.split("train") if r.id in targets), key=lambda r: -targets[r.id][1])
     records = records[:MOST_TO_LEARN_FROM]
     if not isinstance(bare.attention, RSAM) or not records:
@@ -118,7 +118,7 @@ def start_attention(
     attention = bare.attention.to("cpu")
     loss = fit_attention(attention, maps, geometry.transform(rectangles, to_map), weights, pipeline.seed)
     attention.to(source.device)
-    say(f"rectangle fitted to {len(records)} targets on the pretrained features: loss {loss:.3f}")
+    say(f"rectangle fitted to {len(records)} targets on the features as they are: loss {loss:.3f}")
 
 
 def start_classifier(bare: AttentiveClassifier, embeddings: np.ndarray, dataset: DataSet, say: Say) -> None:
