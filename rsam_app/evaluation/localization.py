@@ -31,8 +31,8 @@ def localization(
 ) -> dict[str, Any]:
     """Localisation of rectangles `(N, 5)` in pixels of their records; fractions in [0, 1] unless said otherwise.
 
-    Figures are of the truth named `truth`: masks, unless twice as many records have boxes. Where the records have both,
-    those of the other kind stand under its name. `n` records have that truth and are scored, `n_without_truth` do not.
+    Figures are of the truth named `truth`: masks where any record has one, else boxes. Where the records have both,
+    those of the boxes stand under `boxes`. `n` records have that truth and are scored, `n_without_truth` do not.
     A figure that cannot be computed is null: the centre box's without true boxes in `training_records`,
     `max_box_acc_v2_frozen` without `training_rectangles` `(len(training_records), 5)`, in which rows of NaN are images
     without a prediction.

@@ -19,15 +19,15 @@ Mask = NDArray[np.bool_]
 
 
 def truth_kinds(records: Sequence[Record]) -> list[TruthKind]:
-    """Which kinds of truth the records have; first the one headline figures use: masks unless twice as many have boxes.
+    """Which kinds of truth the records have; first the one headline figures use: masks where any record has one.
 
     A mask is the whole object; a box beside it may be of a part (Oxford's pets have boxes of heads).
     """
-    masks, boxes = sum(r.mask is not None for r in records), sum(bool(r.boxes) for r in records)
-    counts: dict[TruthKind, int] = {"masks": masks, "boxes": boxes}
-    kinds = [kind for kind, count in counts.items() if count]
-    if boxes > 2 * masks:
-        kinds.reverse()
+    kinds: list[TruthKind] = []
+    if any(r.mask for r in records):
+        kinds.append("masks")
+    if any(r.boxes for r in records):
+        kinds.append("boxes")
     return kinds
 
 
