@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     variants = [v for v in VARIANTS if not arguments.only or v.name in arguments.only]
+    arguments.results.mkdir(parents=True, exist_ok=True)
     log = arguments.results / "attention.jsonl"
     rows = read_rows(log)
     done = {(row["data_set"], row["variant"], row["seed"]) for row in rows}

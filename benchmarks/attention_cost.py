@@ -56,6 +56,7 @@ def main() -> None:
         for key, model in models.items()
         if (count := sum(p.numel() for p in model.attention.parameters()) if model.attention else 0)
     }
+    RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
 

@@ -1,7 +1,7 @@
 """Signals that can teach a rectangle its place without a target, one function each; each gives one value per image.
 
-None of them finds the object as well as discovered targets do (`benchmarks/attention.py` keeps the figures), so they
-are off unless `train.signals` gives them a weight. They are what is left where a backbone is trained from scratch.
+They are off unless `train.signals` gives them a weight: prototypes of them placed rectangles worse than targets that
+were discovered. `benchmarks/attention.py` has a row for each.
 """
 
 from __future__ import annotations
