@@ -92,7 +92,9 @@ def open_app(
         if sys.stdout.isatty():
             with suppress(KeyboardInterrupt):
                 report("Ctrl-C ends it; everything you did is saved as you do it.")
-                threading.Event().wait()
+                never = threading.Event()
+                while not never.wait(1.0):  # an endless wait would miss a Ctrl-C that comes just before it begins
+                    pass
 
 
 def _workspace(review_set: Any) -> Any:
