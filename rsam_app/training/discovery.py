@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from rsam_app.attention import geometry
 from rsam_app.data.records import Record
+from rsam_app.evaluation.truth import mask_edges
 from rsam_app.training.cutout import SIDE, cut_out
 from rsam_app.training.feature_source import FeatureSource
 from rsam_app.training.objectness import UPSAMPLE, Objectness, fit_objectness, largest_part, learn_objectness
@@ -113,6 +114,6 @@ def _probabilities(objectness: Objectness, maps: Tensor) -> np.ndarray:
 
 def _extent(mask: np.ndarray) -> np.ndarray:
     """Left, top, right and bottom `(4,)` of a mask that is not empty, as shares of its sides."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-    return np.array(edges, dtype=np.float64) / (mask.shape[1], mask.shape[0], mask.shape[1], mask.shape[0])
+    height, width = mask.shape
+    shares: np.ndarray = mask_edges(mask)[0] / (width, height, width, height)
+    return shares

@@ -31,7 +31,7 @@ class FeatureSource:
 
     def last_maps(self, records: Sequence[Record], size: int) -> Tensor:
         """The maps `(N, C, H, W)`, half precision, that the attention module sees of inputs of `size` pixels."""
-        return torch.cat([maps for maps, _ in self._views(records, size, self._first_look, thumbnail=1)])
+        return torch.cat([maps for maps, _ in self._views(records, size, self._first_look)])
 
     def late_stages(self, records: Sequence[Record], size: int, thumbnail: int) -> Iterator[tuple[Tensor, np.ndarray]]:
         """Batches, in order, of the last two stages' maps `(B, C, H, W)`, half precision, on the last one's grid, its
@@ -39,7 +39,10 @@ class FeatureSource:
 
         These stages lie before a widening head convolution, which mixes object and surroundings.
         """
-        yield from self._views(records, size, self._late_stages, thumbnail)
+        for maps, images in self._views(records, size, self._late_stages):
+            pixels = images.permute(0, 2, 3, 1).numpy()
+            small = [cv2.resize(image, (thumbnail, thumbnail), interpolation=cv2.INTER_AREA) for image in pixels]
+            yield maps, np.stack(small)
 
     def last_stage_channels(self) -> int | None:
         """How many channels of `late_stages` are the last stage's; None where a backbone does not give its stages."""
@@ -49,16 +52,14 @@ class FeatureSource:
         return int(info[-1]["num_chs"])
 
     def _views(
-        self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Tensor], thumbnail: int
-    ) -> Iterator[tuple[Tensor, np.ndarray]]:
+        self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         views = Views(records, self.class_index, size)
         self.model.eval()
         for batch in make_loader(views, ShardedBatches(len(records), 32), self.workers, False):
             with torch.no_grad(), autocast(self.precision, self.device):
                 maps = extract(normalise(batch["image"], self.model, self.device))
-            pixels = batch["image"].permute(0, 2, 3, 1).numpy()
-            small = [cv2.resize(image, (thumbnail, thumbnail), interpolation=cv2.INTER_AREA) for image in pixels]
-            yield maps.half().cpu(), np.stack(small)
+            yield maps.half().cpu(), batch["image"]
 
     def _first_look(self, images: Tensor) -> Tensor:
         return self.model.attention_input(self.model.shrink(images))

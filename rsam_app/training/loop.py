@@ -207,7 +207,7 @@ class _Training:
         """
         weights, count = self.config.signals, len(images)
         to_view = None
-        if weights.equivariance:
+        if weights.equivariance and self.pipeline.model.attention == "rsam":  # else there is nothing to teach
             views, to_view = signals.other_view(images)
             images = torch.cat([images, views])
         with autocast(self.precision, self.accelerator.device):
