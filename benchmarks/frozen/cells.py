@@ -46,6 +46,7 @@ class Variant:
     signals: SignalsConfig = field(default_factory=SignalsConfig)
     second_look: bool = False
     larger_input: bool = False
+    gating: str = "residual"
 
 
 VARIANTS = (
@@ -56,6 +57,8 @@ VARIANTS = (
     Variant("RSAM, second look", "rsam", discovered=True, second_look=True),
     Variant("none, 320 px", "none", larger_input=True),
     Variant("RSAM, moments", "rsam", "moments", discovered=True),
+    Variant("RSAM, normalised gating", "rsam", discovered=True, gating="normalised"),
+    Variant("RSAM, plain gating", "rsam", discovered=True, gating="plain"),
     Variant("RSAM, 1 % corrected", "rsam", discovered=True, corrected=0.01),
     Variant("RSAM, 10 % corrected", "rsam", discovered=True, corrected=0.1),
     Variant("RSAM, all corrected", "rsam", corrected=1.0),
@@ -73,6 +76,8 @@ def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> di
     """Train one variant on the training images that `seed` does not hold out; its figures on the test images."""
     torch.manual_seed(seed)
     model = make_backbone(weights, data.dataset.classes, variant.attention, variant.predictor)
+    if variant.gating != "residual":
+        model.attention = RSAM(model.num_features, variant.predictor, variant.gating)
     records, _ = complete_splits([replace(r, split="train") for r in data.training], seed, hold_out_test=False)
     used = np.array([i for i, r in enumerate(records) if r.split == "train"])
     if variant.larger_input:

@@ -1,8 +1,10 @@
-"""How a soft mask acts on features."""
+"""How a soft mask acts on features, and so on their average pool."""
 
 from __future__ import annotations
 
 from torch import Tensor
+
+GATINGS = ("residual", "normalised", "plain")
 
 
 def gate(features: Tensor, mask: Tensor, strength: Tensor | float = 1.0) -> Tensor:
@@ -17,3 +19,8 @@ def gate(features: Tensor, mask: Tensor, strength: Tensor | float = 1.0) -> Tens
     normalised = mask / mask.mean(dim=(1, 2), keepdim=True).clamp_min(1e-4)
     factor = 1 + strength * (normalised - 1)
     return features * factor[:, None].to(features.dtype)
+
+
+def gate_plainly(features: Tensor, mask: Tensor) -> Tensor:
+    """Features `(B, C, H, W)` times a mask `(B, H, W)`: f' = f · m. Their average pool shrinks with the mask's area."""
+    return features * mask[:, None].to(features.dtype)

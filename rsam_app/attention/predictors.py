@@ -34,10 +34,7 @@ class MomentsPredictor(nn.Module):
 
     def weights(self, features: Tensor) -> Tensor:
         """The map `(B, H, W)` in [0, 1] whose moments are taken."""
-        normalised = F.layer_norm(
-            geometry.at_least_float32(features).permute(0, 2, 3, 1), (features.shape[1],)
-        ).permute(0, 3, 1, 2)
-        return torch.sigmoid(self.score(normalised))[:, 0]
+        return torch.sigmoid(self.score(_standardised(features)))[:, 0]
 
 
 class RegressionPredictor(nn.Module):
@@ -62,10 +59,7 @@ class RegressionPredictor(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Rectangles `(B, 5)` in cells from features `(B, C, H, W)`."""
-        normalised = F.layer_norm(
-            geometry.at_least_float32(features).permute(0, 2, 3, 1), (features.shape[1],)
-        ).permute(0, 3, 1, 2)
-        grid = F.gelu(self.reduce(normalised))
+        grid = F.gelu(self.reduce(_standardised(features)))
         if grid.shape[2:] != (self.grid, self.grid):
             grid = F.adaptive_avg_pool2d(grid, self.grid)
         raw = self.out(F.gelu(self.hidden(grid.flatten(1))))
@@ -73,6 +67,12 @@ class RegressionPredictor(nn.Module):
         placed = torch.sigmoid(raw[:, :4]) * torch.cat([extent, extent])
         angle = 0.5 * torch.atan2(raw[:, 5], raw[:, 4])
         return torch.cat([placed, angle[:, None]], dim=1)
+
+
+def _standardised(features: Tensor) -> Tensor:
+    """Features `(B, C, H, W)` in float32 with mean 0 and variance 1 over the channels at each position."""
+    exact = geometry.at_least_float32(features).permute(0, 2, 3, 1)
+    return F.layer_norm(exact, (features.shape[1],)).permute(0, 3, 1, 2)
 
 
 PREDICTORS: dict[str, type[nn.Module]] = {"moments": MomentsPredictor, "regression": RegressionPredictor}

@@ -101,12 +101,8 @@ class AttentiveClassifier(nn.Module):
 
     def forward(self, images: Tensor, return_look: bool = False, outside: bool = False) -> Tensor | Look:
         """Logits `(B, classes)` of normalised images `(B, 3, H, W)`, or a `Look`, with what the outside says or not."""
-        features, result = self.see(self.shrink(images))
-        first = self.forward_head(self._gated(features, result))
-        rectangle = self.to_input(result, images)
-        each = first[None]
-        if self.second_look and rectangle is not None:
-            each = torch.stack([first, self.forward_head(self._look_plainly(self.crop(images, rectangle)))])
+        features, result, rectangle, looks = self._look(images)
+        each = torch.stack([self.forward_head(seen) for seen in looks])
         logits = each.mean(dim=0)
         if not return_look:
             return logits
@@ -117,20 +113,24 @@ class AttentiveClassifier(nn.Module):
 
     def inspect(self, images: Tensor) -> Inspection:
         """A `Look` with its embedding, the mean over the looks, and the first look's inside/outside counterfactual."""
-        features, result = self.see(self.shrink(images))
+        features, result, rectangle, looks = self._look(images)
+        each = torch.stack([self.forward_head(seen) for seen in looks])
+        embedding = torch.stack([self.forward_head(seen, pre_logits=True) for seen in looks]).mean(dim=0)
         if result is None:
-            first = self.forward_head(features)
-            return Inspection(Look(first, None, None, first[None]), self._embed(features), None, None)
-        rectangle = self.to_input(result, images)
-        seen = self._gated(features, result)
-        each, embedding = self.forward_head(seen)[None], self._embed(seen)
-        if self.second_look and rectangle is not None:
-            closer = self._look_plainly(self.crop(images, rectangle))
-            each = torch.cat([each, self.forward_head(closer)[None]])
-            embedding = (embedding + self._embed(closer)) / 2
+            return Inspection(Look(each.mean(dim=0), None, None, each), embedding, None, None)
         mask = _at_size_of(features, result.mask)
         inside, outside = self.forward_head(gate(features, mask)), self.forward_head(gate(features, 1 - mask))
         return Inspection(Look(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside)
+
+    def _look(self, images: Tensor) -> tuple[Tensor, AttentionResult | None, Tensor | None, list[Tensor]]:
+        """The first look's map `(B, C, H, W)`, what attention found on it, its rectangle in pixels of the images, and
+        what the head sees of each look."""
+        features, result = self.see(self.shrink(images))
+        rectangle = self.to_input(result, images)
+        looks = [features if result is None or self._attended is not None else result.features]
+        if self.second_look and rectangle is not None:
+            looks.append(self._look_plainly(self.crop(images, rectangle)))
+        return features, result, rectangle, looks
 
     def see(self, images: Tensor) -> tuple[Tensor, AttentionResult | None]:
         """The last feature map `(B, C, H, W)` of one look at images, and what attention found there or at its stage."""
@@ -183,9 +183,6 @@ class AttentiveClassifier(nn.Module):
         self.num_classes = num_classes
         self.backbone.reset_classifier(num_classes, global_pool)
 
-    def _gated(self, features: Tensor, result: AttentionResult | None) -> Tensor:
-        return features if result is None or self._attended is not None else result.features
-
     def _look_plainly(self, images: Tensor) -> Tensor:
         if self._attended is None:
             return self.forward_features(images)
@@ -194,9 +191,6 @@ class AttentiveClassifier(nn.Module):
             return self.forward_features(images)
         finally:
             self._attended.attends = True
-
-    def _embed(self, features: Tensor) -> Tensor:
-        return self.forward_head(features, pre_logits=True)
 
     @staticmethod
     def to_input(result: AttentionResult | None, images: Tensor) -> Tensor | None:

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from rsam_app.attention import RSAM, MapAttention, PositionwiseAttention
-from rsam_app.attention.gating import gate
+from rsam_app.attention.gating import GATINGS, gate
 
 MODULES = {
     "moments": lambda c: RSAM(c, "moments"),
     "regression": lambda c: RSAM(c, "regression"),
+    "normalised gating": lambda c: RSAM(c, gating="normalised"),
+    "plain gating": lambda c: RSAM(c, gating="plain"),
     "positionwise": PositionwiseAttention,
     "conv_map": MapAttention,
 }
@@ -46,6 +48,17 @@ def test_gate_at_full_strength_pools_the_weighted_mean():
     weighted = (features * mask[:, None]).sum(dim=(2, 3)) / mask.sum(dim=(1, 2))[:, None]
     assert torch.allclose(gate(features, mask).mean(dim=(2, 3)), weighted, atol=1e-5)
     assert torch.equal(gate(features, mask, 0.0), features)
+
+
+def test_gatings_differ_as_they_say():
+    torch.manual_seed(0)
+    features, mask = torch.rand(2, 5, 4, 6), torch.rand(2, 4, 6)
+    pooled = {name: RSAM(5, gating=name).gate(features, mask).mean(dim=(2, 3)) for name in GATINGS}
+    halfway = (features.mean(dim=(2, 3)) + pooled["normalised"]) / 2  # the learned strength starts at one half
+    assert torch.allclose(pooled["residual"], halfway, atol=1e-6)
+    assert torch.allclose(pooled["plain"], (features * mask[:, None]).mean(dim=(2, 3)), atol=1e-6)
+    with pytest.raises(ValueError, match="sideways"):
+        RSAM(5, gating="sideways")
 
 
 @pytest.mark.parametrize("name", MODULES)
