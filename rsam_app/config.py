@@ -58,8 +58,9 @@ class ModelConfig(_Strict):
     """`timm` (from its hub), `none`, or a path to a `.safetensors` or `.pth` file."""
     attention: Literal["rsam", "positionwise", "conv_map", "none"] = "rsam"
     """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, nothing."""
-    predictor: Literal["regression", "moments"] = "regression"
-    """How RSAM finds its rectangle: regression from the layout of features, or moments of a learned map."""
+    predictor: Literal["profiles", "regression", "moments"] = "profiles"
+    """How RSAM finds its rectangle: regression from profiles of the last two stages along both axes, or from the layout
+    of the last map, or moments of a learned map."""
     stage: int = Field(-1, ge=-1)
     """What attention gates: the last feature map (-1), or what that stage, counted from 0, gives to the next one."""
     second_look: bool = False
@@ -122,6 +123,8 @@ class TrainConfig(_Strict):
     attention_learning_rate: float = Field(3e-3, gt=0)
     """Of the attention module."""
     weight_decay: float = Field(0.05, ge=0)
+    attention_weight_decay: float = Field(0.5, ge=0)
+    """Of what predicts RSAM's rectangle."""
     warmup_epochs: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     clip_norm: float | None = Field(5.0, gt=0)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frozen.features import CORRUPTED, CPU, SIDE, FrozenData, make_backbone
+from frozen.features import CORRUPTED, CPU, SIDE, FrozenData, Look, gather, make_backbone
 from rsam_app.attention import RSAM, geometry
 from rsam_app.attention.gating import gate
 from rsam_app.attention.second_look import upright_crop
@@ -30,6 +30,9 @@ from rsam_app.training.setup import CORRECTED_WEIGHT
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 
 EPOCHS, BATCH = 8, 32
+STAGES = (96, 320)
+"""Channels of MobileNetV2's last two stages."""
+
 CONFIG = TrainConfig(frozen_backbone=True, epochs=EPOCHS, batch_size=BATCH)
 
 
@@ -40,7 +43,7 @@ class Variant:
 
     name: str
     attention: str
-    predictor: str = "regression"
+    predictor: str = "profiles"
     discovered: bool = False
     corrected: float = 0.0
     signals: SignalsConfig = field(default_factory=SignalsConfig)
@@ -56,6 +59,7 @@ VARIANTS = (
     Variant("RSAM", "rsam", discovered=True),
     Variant("RSAM, second look", "rsam", discovered=True, second_look=True),
     Variant("none, 320 px", "none", larger_input=True),
+    Variant("RSAM, regression", "rsam", "regression", discovered=True),
     Variant("RSAM, moments", "rsam", "moments", discovered=True),
     Variant("RSAM, normalised gating", "rsam", discovered=True, gating="normalised"),
     Variant("RSAM, plain gating", "rsam", discovered=True, gating="plain"),
@@ -77,7 +81,7 @@ def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> di
     torch.manual_seed(seed)
     model = make_backbone(weights, data.dataset.classes, variant.attention, variant.predictor)
     if variant.gating != "residual":
-        model.attention = RSAM(model.num_features, variant.predictor, variant.gating)
+        model.attention = RSAM(model.num_features, variant.predictor, STAGES, variant.gating)
     records, _ = complete_splits([replace(r, split="train") for r in data.training], seed, hold_out_test=False)
     used = np.array([i for i, r in enumerate(records) if r.split == "train"])
     if variant.larger_input:
@@ -111,8 +115,11 @@ def _train(model: AttentiveClassifier, variant: Variant, data: FrozenData, used:
     labels = torch.from_numpy(data.labels)
     whole = data.training_views[0]
     if isinstance(model.attention, RSAM) and targets:
-        fit_attention(model.attention, torch.from_numpy(whole.maps[used]), placed[0][0][used], weight[used], seed)
-    embeddings = torch.cat([_look(model, whole.features(part))[1] for part in np.array_split(used, 12)])
+        half = [torch.from_numpy(np.asarray(one[used])) for one in (whole.maps, *whole.stages)]
+        evidence = model.attention.evidence(half[0], half[1:])
+        decay = CONFIG.attention_weight_decay
+        fit_attention(model.attention, evidence, placed[0][0][used], weight[used], seed, decay)
+    embeddings = torch.cat([_look(model, whole.look(part))[1] for part in np.array_split(used, 12)])
     fit_classifier(model.get_classifier(), embeddings, labels[used])  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(parameter_groups(model, CONFIG, fitted=True))
     updates = -(-len(used) // BATCH)
@@ -140,8 +147,8 @@ def _loss(
     placed: list[tuple[Tensor, Tensor]],
     weight: Tensor,
 ) -> Tensor:
-    features = _gather(data, rows, views[0])
-    result = model.attend(features)
+    features, stages = gather(data.training_views, rows, views[0])
+    result = model.attend(features, stages)
     logits = model.forward_head(result.features if result else features)
     loss = losses.classification(logits, labels[rows], CONFIG.label_smoothing).mean()
     if result is None or variant.attention != "rsam":
@@ -158,24 +165,13 @@ def _loss(
         outside = model.forward_head(gate(features, 1 - result.mask))
         loss = loss + share.outside * signals.outside_suffices(outside).mean()
     if share.equivariance:
-        other = model.attend(_gather(data, rows, views[1]))
+        other = model.attend(*gather(data.training_views, rows, views[1]))
         to_view = geometry.compose(geometry.invert(_affine(data, rows, views[1])), _affine(data, rows, views[0]))
-        to_view = to_view * torch.tensor(
-            [1.0, 1.0, cells / SIDE]
-        )  # from pixels to cells: shifts shrink, the rest stays
-        loss = (
-            loss
-            + share.equivariance
-            * signals.equivariance(
-                result.rectangle, other.rectangle if other else result.rectangle, to_view, cells
-            ).mean()
-        )
+        assert other is not None
+        to_view = to_view * torch.tensor([1.0, 1.0, cells / SIDE])  # from pixels to cells: shifts shrink
+        moved = signals.equivariance(result.rectangle, other.rectangle, to_view, cells)
+        loss = loss + share.equivariance * moved.mean()
     return loss
-
-
-def _gather(data: FrozenData, rows: np.ndarray, views: np.ndarray) -> Tensor:
-    maps = [data.training_views[v].maps[r] for v, r in zip(views, rows, strict=True)]
-    return torch.from_numpy(np.stack(maps)).float()
 
 
 def _affine(data: FrozenData, rows: np.ndarray, views: np.ndarray) -> Tensor:
@@ -183,11 +179,12 @@ def _affine(data: FrozenData, rows: np.ndarray, views: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def _look(model: AttentiveClassifier, features: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Logits, embeddings and rectangles in cells."""
-    result = model.attend(features)
-    seen = result.features if result else features
-    return model.forward_head(seen), model.forward_head(seen, pre_logits=True), result.rectangle if result else None
+def _look(model: AttentiveClassifier, look: Look) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Logits, embeddings and rectangles in pixels of the input."""
+    result = model.attend(look.features, look.stages)
+    seen = result.features if result else look.features
+    place = geometry.rescale(result.rectangle, look.features.shape[2:], (SIDE, SIDE)) if result else None
+    return model.forward_head(seen), model.forward_head(seen, pre_logits=True), place
 
 
 def look_at(model: AttentiveClassifier, data: FrozenData, view: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -195,12 +192,10 @@ def look_at(model: AttentiveClassifier, data: FrozenData, view: str) -> tuple[np
     chosen = data.test_views[view]
     logits, rectangles = [], []
     for rows in np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 128)):
-        said, _, place = _look(model, chosen.features(rows))
+        said, _, place = _look(model, chosen.look(rows))
         logits.append(said.numpy())
         if place is not None:
-            scale = geometry.scaling(SIDE / chosen.maps.shape[3], SIDE / chosen.maps.shape[2], place)
-            on_input = geometry.transform(place, scale.expand(len(place), 2, 3))
-            rectangles.append(geometry.transform(on_input, torch.from_numpy(chosen.to_image[rows])).numpy())
+            rectangles.append(geometry.transform(place, torch.from_numpy(chosen.to_image[rows])).numpy())
     return np.concatenate(logits), np.concatenate(rectangles) if rectangles else None
 
 
@@ -238,16 +233,16 @@ def _look_again(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) 
     """Top-1 of a head fitted to both looks of the training images: of the first look alone, the second, and both."""
     whole = data.training_views[0]
     parts = np.array_split(used, max(1, len(used) // 64))
-    first = torch.cat([_look(model, whole.features(rows))[1] for rows in parts])
-    second = torch.cat([_embed_crops(model, whole.features(rows), data.pixels["training"][rows]) for rows in parts])
+    first = torch.cat([_look(model, whole.look(rows))[1] for rows in parts])
+    second = torch.cat([_embed_crops(model, whole.look(rows), data.pixels["training"][rows]) for rows in parts])
     labels = torch.from_numpy(data.labels[used])
     head = model.get_classifier()
     fit_classifier(head, torch.cat([first, second]), torch.cat([labels, labels]))  # type: ignore[arg-type]
     clean = data.test_views["clean"]
     parts = np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 64))
     with torch.no_grad():
-        looks = [head(torch.cat([_look(model, clean.features(rows))[1] for rows in parts]))]
-        crops = [_embed_crops(model, clean.features(rows), data.pixels["test"][rows]) for rows in parts]
+        looks = [head(torch.cat([_look(model, clean.look(rows))[1] for rows in parts]))]
+        crops = [_embed_crops(model, clean.look(rows), data.pixels["test"][rows]) for rows in parts]
         looks.append(head(torch.cat(crops)))
     names = ("first_look_top1", "second_look_top1")
     row = {name: _top1(logits.numpy(), data) for name, logits in zip(names, looks, strict=True)}
@@ -255,13 +250,12 @@ def _look_again(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) 
 
 
 @torch.no_grad()
-def _embed_crops(model: AttentiveClassifier, features: Tensor, pixels: np.ndarray) -> Tensor:
-    """Embeddings `(B, D)` of the crops along the rectangles that the features `(B, C, H, W)` give."""
-    place = _look(model, features)[2]
+def _embed_crops(model: AttentiveClassifier, look: Look, pixels: np.ndarray) -> Tensor:
+    """Embeddings `(B, D)` of the crops along the rectangles that a first look gives."""
+    place = _look(model, look)[2]
     assert place is not None
     images = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), model, CPU)
-    scale = geometry.scaling(images.shape[3] / features.shape[3], images.shape[2] / features.shape[2], place)
-    crops = upright_crop(images, geometry.transform(place, scale.expand(len(place), 2, 3)), SIDE, SIDE)
+    crops = upright_crop(images, geometry.rescale(place, (SIDE, SIDE), images.shape[2:]), SIDE, SIDE)
     with autocast(choose_precision("auto", CPU), CPU):
         maps = model.forward_features(crops.contiguous(memory_format=torch.channels_last))
     return model.forward_head(maps.float(), pre_logits=True)
@@ -271,7 +265,7 @@ def _class_activation(model: AttentiveClassifier, data: FrozenData) -> np.ndarra
     """Grad-CAM of the predicted class on the feature map."""
     maps = []
     for rows in np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 128)):
-        features = data.test_views["clean"].features(rows).requires_grad_()
+        features = data.test_views["clean"].look(rows).features.requires_grad_()
         model.forward_head(features).amax(dim=1).sum().backward()
         assert features.grad is not None
         maps.append(cam_from_gradients(features.detach(), features.grad).numpy())

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -70,14 +71,34 @@ class Corrupted:
 
 @dataclass(frozen=True)
 class ViewSet:
-    """One view of each record: `maps` `(N, C, H, W)` half precision, and `to_image` `(N, 2, 3)` from its pixels."""
+    """One view of each record: `maps` `(N, C, H, W)` and those of the last `stages`, half precision, and `to_image`
+    `(N, 2, 3)` from its pixels."""
 
     maps: np.ndarray
+    stages: tuple[np.ndarray, ...]
     to_image: np.ndarray
 
-    def features(self, rows: Sequence[int] | np.ndarray) -> Tensor:
-        """The maps of some records, float32."""
-        return torch.from_numpy(np.asarray(self.maps[rows])).float()
+    def look(self, rows: Sequence[int] | np.ndarray) -> Look:
+        """What a backbone makes of some records, float32."""
+        return Look(_tensor(self.maps[rows]), [_tensor(stage[rows]) for stage in self.stages])
+
+
+class Look(NamedTuple):
+    """The last feature map `(B, C, H, W)` of a batch and those of the last stages."""
+
+    features: Tensor
+    stages: list[Tensor]
+
+
+def gather(views: Sequence[ViewSet], rows: Sequence[int] | np.ndarray, chosen: Sequence[int] | np.ndarray) -> Look:
+    """Records `rows`, each in another of `views`."""
+    looks = [views[view].look([row]) for view, row in zip(chosen, rows, strict=True)]
+    stages = zip(*(look.stages for look in looks), strict=True)
+    return Look(torch.cat([look.features for look in looks]), [torch.cat(parts) for parts in stages])
+
+
+def _tensor(half: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(half)).float()
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,7 @@ class FrozenData:
                 to_view = geometry.invert(torch.from_numpy(self.training_views[view].to_image[row])[None])
                 carried = geometry.transform(torch.tensor([rectangles[record.id]]), to_view)[0]
                 places[row], shares[row] = visible_part(carried, SIDE, SIDE)
-        scale = geometry.scaling(cells / SIDE, cells / SIDE, places)
-        return geometry.transform(places, scale.expand(len(places), 2, 3)), shares
+        return geometry.rescale(places, (SIDE, SIDE), (cells, cells)), shares
 
 
 def make_backbone(weights: Path, classes: tuple[str, ...], attention: str, predictor: str) -> AttentiveClassifier:
@@ -124,7 +144,7 @@ def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
     training = [*dataset.split("train"), *dataset.split("val")]
     training.sort(key=lambda record: record.id)
     test = dataset.split("test")
-    model = make_backbone(weights, dataset.classes, "none", "regression")
+    model = make_backbone(weights, dataset.classes, "rsam", "profiles")  # gives the stages' maps too
     key = hashlib.sha256(json.dumps([dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE]).encode())
     maker = _Maker(model, dataset, cache / f"{dataset.name}-{key.hexdigest()[:12]}")
     augment = TrainAugment(AugmentConfig(), SIDE)
@@ -164,21 +184,28 @@ class _Maker:
         side: int = SIDE,
     ) -> ViewSet:
         self.folder.mkdir(parents=True, exist_ok=True)
-        maps_path, affine_path = self.folder / f"{name}.npy", self.folder / f"{name}.affine.npy"
+        kinds = ("", ".stage0", ".stage1")
+        paths = [self.folder / f"{name}{kind}.npy" for kind in kinds]
+        affine_path = self.folder / f"{name}.affine.npy"
         if not affine_path.exists():
             print(f"{self.dataset.name}: {name}, {len(records)} images", flush=True)
-            maps, affine = [], []
+            maps: list[list[np.ndarray]] = [[] for _ in kinds]
+            affine = []
             precision = choose_precision("auto", CPU)
             views = Views(records, self.dataset.class_index, side, augment)  # type: ignore[arg-type]
             batches = ShardedBatches(len(records), 32)
             self.model.eval()
             for batch in make_loader(_AtEpoch(views, epoch), batches, 1, False):  # type: ignore[arg-type]
                 with torch.no_grad(), autocast(precision, CPU):
-                    maps.append(self.model.forward_features(normalise(batch["image"], self.model, CPU)).half().numpy())
+                    features, stages = self.model.maps(normalise(batch["image"], self.model, CPU))
+                for kept, one in zip(maps, (features, *stages), strict=True):
+                    kept.append(one.half().numpy())
                 affine.append(batch["to_image"].numpy())
-            np.save(maps_path, np.concatenate(maps))
+            for path, kept in zip(paths, maps, strict=True):
+                np.save(path, np.concatenate(kept))
             np.save(affine_path, np.concatenate(affine))
-        return ViewSet(np.load(maps_path, mmap_mode="r"), np.load(affine_path))
+        last, *stages = (np.load(path, mmap_mode="r") for path in paths)
+        return ViewSet(last, tuple(stages), np.load(affine_path))
 
     def pixels(self, name: str, records: Sequence[Record]) -> np.ndarray:
         """Whole images at twice the side, as the second look's crops are cut from."""

@@ -12,6 +12,7 @@ pixel. Tensors are batches: rectangles `(B, 5)`, points `(B, N, 2)`, affine maps
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -103,6 +104,14 @@ def compose(second: Tensor, first: Tensor) -> Tensor:
 def scaling(scale_x: float, scale_y: float, like: Tensor) -> Tensor:
     """The map `(1, 2, 3)` that scales x and y, on the device and in the precision of `like`."""
     return at_least_float32(like).new_tensor([[[scale_x, 0.0, 0.0], [0.0, scale_y, 0.0]]])
+
+
+def rescale(rectangles: Tensor, size: Sequence[int], new_size: Sequence[int]) -> Tensor:
+    """Rectangles `(B, 5)` in pixels, or cells, of a grid of `size` (height, width) in those of one of `new_size` that
+    covers the same area."""
+    (height, width), (new_height, new_width) = size, new_size
+    by = scaling(new_width / width, new_height / height, rectangles)
+    return transform(rectangles, by.expand(rectangles.shape[0], 2, 3))
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,8 @@ from rsam_app.attention.result import AttentionResult
 class RSAM(nn.Module):
     """Predicts a rotated rectangle, renders it softly and gates the features with it.
 
-    Everything but the gated features is float32, also under autocast. `predictor` is `regression` or `moments`;
+    Everything but the gated features is float32, also under autocast. `predictor` is `profiles`, `regression` or
+    `moments`; the first looks at the maps of a backbone's stages, of `stage_channels` each, where there are any.
     `gating` is `residual` (a learned strength mixes gated features with plain ones), `normalised` (strength 1) or
     `plain` (the mask itself). Raises `ValueError` for another one.
     """
@@ -22,23 +25,35 @@ class RSAM(nn.Module):
     def __init__(
         self,
         channels: int,
-        predictor: str = "regression",
+        predictor: str = "profiles",
+        stage_channels: Sequence[int] = (),
         gating: str = "residual",
         softness: float = geometry.SOFTNESS,
     ) -> None:
         super().__init__()
         if gating not in GATINGS:
             raise ValueError(f"gating is {gating}, not one of {', '.join(GATINGS)}")
-        self.predictor = PREDICTORS[predictor](channels)
+        made = PREDICTORS[predictor]
+        self.looks_at_stages = bool(made.looks_at_stages and stage_channels)
+        self.predictor = made(stage_channels if self.looks_at_stages else (channels,))
         self.strength: nn.Parameter | None = nn.Parameter(torch.tensor(0.0)) if gating == "residual" else None
         self.gating, self.softness = gating, softness
 
-    def forward(self, features: Tensor) -> AttentionResult:
-        """Gate features `(B, C, H, W)`; the rectangle is in cells of that map."""
+    def forward(self, features: Tensor, stages: Sequence[Tensor] = ()) -> AttentionResult:
+        """Gate features `(B, C, H, W)`; the rectangle is in cells of that map. `stages` are the maps of the backbone's
+        stages, for a predictor that looks at them."""
         with torch.autocast(features.device.type, enabled=False):
-            rectangle = geometry.canonical(self.predictor(features))
+            seen = self.evidence(features, stages)
+            rectangle = self.predictor(seen)
+            if seen[-1].shape[2:] != features.shape[2:]:
+                rectangle = geometry.rescale(rectangle, seen[-1].shape[2:], features.shape[2:])
+            rectangle = geometry.canonical(rectangle)
             mask = geometry.soft_mask(rectangle, features.shape[2], features.shape[3], self.softness)
             return AttentionResult(self.gate(features, mask), rectangle, mask)
+
+    def evidence(self, features: Tensor, stages: Sequence[Tensor] = ()) -> Sequence[Tensor]:
+        """The maps that the predictor looks at: those of the stages, or the gated one."""
+        return stages if self.looks_at_stages else [features]
 
     def gate(self, features: Tensor, mask: Tensor) -> Tensor:
         """Features `(B, C, H, W)` gated by a mask `(B, H, W)` in this module's way."""

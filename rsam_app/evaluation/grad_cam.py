@@ -40,15 +40,15 @@ def cam_from_gradients(features: Tensor, gradients: Tensor) -> Tensor:
 class HeadOfFeatures(nn.Module):
     """A classifier from its feature map on, the map being the output of the layer `map`, where Grad-CAM hooks in."""
 
-    def __init__(self, model: AttentiveClassifier) -> None:
+    def __init__(self, model: AttentiveClassifier, stages: Sequence[Tensor] = ()) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.stages = model, stages
         self.map = nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits `(B, classes)` of feature maps `(B, C, H, W)`, attention included where there is one."""
         seen = self.map(features)
-        result = self.model.attend(seen)
+        result = self.model.attend(seen, self.stages)
         return self.model.forward_head(result.features if result else seen)
 
 
@@ -57,9 +57,9 @@ def grad_cam(model: AttentiveClassifier, images: Tensor) -> Tensor:
     predicted to be. Computed by Captum; the backbone runs once, without gradients."""
     from captum.attr import LayerGradCam
 
-    head = HeadOfFeatures(model)
     with torch.no_grad():
-        features = model.forward_features(model.shrink(images))
+        features, stages = model.maps(model.shrink(images))
+        head = HeadOfFeatures(model, stages)
         predicted = head(features).argmax(dim=1)
     features = features.detach().requires_grad_()
     maps: Tensor = LayerGradCam(head, head.map).attribute(features, target=predicted, relu_attributions=True)

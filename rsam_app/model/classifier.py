@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import timm
@@ -68,7 +69,7 @@ class AttentiveClassifier(nn.Module):
         self,
         backbone: str,
         attention: str = "rsam",
-        predictor: str = "regression",
+        predictor: str = "profiles",
         num_classes: int = 1000,
         in_chans: int = 3,
         backbone_args: dict[str, Any] | None = None,
@@ -85,16 +86,20 @@ class AttentiveClassifier(nn.Module):
         self.num_classes, self.in_chans = num_classes, in_chans
         self.num_features: int = self.backbone.num_features
         self.head_hidden_size: int = self.backbone.head_hidden_size
-        self.channels_first = refuse_unless_map(
-            self.backbone, backbone, in_chans, (backbone_args or {}).get("img_size")
-        )
+        side = (backbone_args or {}).get("img_size")
+        self.channels_first = refuse_unless_map(self.backbone, backbone, in_chans, side)
+        # How many of the backbone's last stages the attention looks at beside the last map.
+        self.stages_seen = 0
         # Neither is registered twice: a staged attention belongs to the backbone's tree.
         self.__dict__["_attended"] = None
         if stage == -1 or attention == "none":
-            self.attention = make_attention(attention, predictor, self.num_features)
+            channels = stage_channels(self.backbone, in_chans, side)
+            self.attention = make_attention(attention, predictor, self.num_features, channels)
+            if isinstance(self.attention, RSAM) and self.attention.looks_at_stages:
+                self.stages_seen = len(channels)
         else:
-            place, channels = stage_of(self.backbone, stage, backbone)
-            module = cast(nn.Module, make_attention(attention, predictor, channels))
+            place, gated = stage_of(self.backbone, stage, backbone)
+            module = cast(nn.Module, make_attention(attention, predictor, gated))
             wrapped = AttendedStage(self.backbone.get_submodule(place), module, self.channels_first)
             self.backbone.set_submodule(place, wrapped)
             self.__dict__["_attended"], self.__dict__["attention"] = wrapped, module
@@ -134,13 +139,23 @@ class AttentiveClassifier(nn.Module):
 
     def see(self, images: Tensor) -> tuple[Tensor, AttentionResult | None]:
         """The last feature map `(B, C, H, W)` of one look at images, and what attention found there or at its stage."""
-        features = self.forward_features(images)
-        return features, self.attend(features) if self._attended is None else self._attended.take()[1]
+        features, stages = self.maps(images)
+        return features, self.attend(features, stages) if self._attended is None else self._attended.take()[1]
 
-    def attention_input(self, images: Tensor) -> Tensor:
-        """The map `(B, C, H, W)` that the attention module sees in one look at images."""
-        features = self.forward_features(images)
-        return features if self._attended is None else self._attended.take()[0]
+    def maps(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The last feature map `(B, C, H, W)` of one look at images, and those of the stages that attention looks at
+        beside it, earlier ones first; the list is empty where it looks at none."""
+        if not self.stages_seen:
+            return self.forward_features(images), []
+        features, stages = self.backbone.forward_intermediates(images, indices=self.stages_seen)
+        return features if self.channels_first else features.permute(0, 3, 1, 2), stages
+
+    def evidence(self, images: Tensor) -> list[Tensor]:
+        """The maps that the rectangle is predicted from in one look at images, the one it is in cells of last."""
+        features, stages = self.maps(images)
+        if self._attended is not None:
+            features = self._attended.take()[0]
+        return stages or [features]
 
     def shrink(self, images: Tensor) -> Tensor:
         """What the first look sees of images `(B, 3, H, W)`: each pixel the mean of `detail`² of the input's."""
@@ -158,12 +173,12 @@ class AttentiveClassifier(nn.Module):
         features: Tensor = self.backbone.forward_features(images)
         return features if self.channels_first else features.permute(0, 3, 1, 2)
 
-    def attend(self, features: Tensor) -> AttentionResult | None:
-        """The attention's result on the last feature map `(B, C, H, W)`; None without one, or where it gated an earlier
-        stage already."""
+    def attend(self, features: Tensor, stages: Sequence[Tensor] = ()) -> AttentionResult | None:
+        """The attention's result on the last feature map `(B, C, H, W)`, with the maps of stages where it looks at
+        them; None without attention, or where it gated an earlier stage already."""
         if self.attention is None or self._attended is not None:
             return None
-        result: AttentionResult = self.attention(features)
+        result: AttentionResult = self.attention(features, stages) if self.stages_seen else self.attention(features)
         return result
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
@@ -197,15 +212,14 @@ class AttentiveClassifier(nn.Module):
         """The rectangle `(B, 5)` of an attention's result in pixels of the images it is about; None without one."""
         if result is None:
             return None
-        height, width = result.mask.shape[1:]
-        scale = geometry.scaling(images.shape[3] / width, images.shape[2] / height, result.rectangle)
-        return geometry.transform(result.rectangle, scale.expand(images.shape[0], 2, 3))
+        return geometry.rescale(result.rectangle, result.mask.shape[1:], images.shape[2:])
 
 
-def make_attention(name: str, predictor: str, channels: int) -> nn.Module | None:
-    """The attention module of that name for maps of so many channels; None for `none`."""
+def make_attention(name: str, predictor: str, channels: int, stage_channels: Sequence[int] = ()) -> nn.Module | None:
+    """The attention module of that name for maps of so many channels; None for `none`. RSAM may look at maps of
+    stages, of `stage_channels` each."""
     if name == "rsam":
-        return RSAM(channels, predictor)
+        return RSAM(channels, predictor, stage_channels)
     return {"positionwise": PositionwiseAttention, "conv_map": MapAttention}[name](channels) if name != "none" else None
 
 
@@ -216,15 +230,30 @@ def _at_size_of(features: Tensor, mask: Tensor) -> Tensor:
     return F.interpolate(mask[:, None], size=features.shape[2:], mode="area")[:, 0]
 
 
+def stage_channels(backbone: Any, in_chans: int = 3, side: int | None = None) -> tuple[int, ...]:
+    """The channels of the backbone's last two stages, earlier first; none where it does not give its stages' maps."""
+    if not hasattr(backbone, "forward_intermediates") or len(getattr(backbone, "feature_info", None) or []) < 2:
+        return ()
+    _, stages = _dry_run(backbone, in_chans, side, lambda images: backbone.forward_intermediates(images, indices=2))
+    return tuple(stage.shape[1] for stage in stages)
+
+
+def _dry_run(backbone: Any, in_chans: int, side: int | None, run: Callable[[Tensor], Any]) -> Any:
+    """What `run` gives for a black image of the backbone's own size, or of `side` pixels."""
+    size = side or (getattr(backbone, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))[-1]
+    training = backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        result = run(torch.zeros(1, in_chans, size, size))
+    backbone.train(training)
+    return result
+
+
 def refuse_unless_map(backbone: Any, name: str, in_chans: int = 3, side: int | None = None) -> bool:
     """Whether the backbone's features are channels first. Raises `UserError` where they are tokens or lists.
 
     `side` is that of the images, where the backbone was built for another than its own."""
-    size = side or (getattr(backbone, "pretrained_cfg", None) or {}).get("input_size", (3, 224, 224))[-1]
-    with torch.no_grad():
-        training = backbone.training
-        features = backbone.eval().forward_features(torch.zeros(1, in_chans, size, size))
-        backbone.train(training)
+    features = _dry_run(backbone, in_chans, side, backbone.forward_features)
     if not isinstance(features, Tensor) or features.ndim != 4:
         shape = "a list" if not isinstance(features, Tensor) else f"tokens of shape {tuple(features.shape[1:])}"
         raise UserError(

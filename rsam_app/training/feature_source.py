@@ -29,9 +29,10 @@ class FeatureSource:
     precision: str
     workers: int
 
-    def last_maps(self, records: Sequence[Record], size: int) -> Tensor:
-        """The maps `(N, C, H, W)`, half precision, that the attention module sees of inputs of `size` pixels."""
-        return torch.cat([maps for maps, _ in self._views(records, size, self._first_look)])
+    def evidence(self, records: Sequence[Record], size: int) -> list[Tensor]:
+        """The maps `(N, C, H, W)`, half precision, that rectangles are predicted from in inputs of `size` pixels."""
+        batches = [maps for maps, _ in self._views(records, size, self._first_look)]
+        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
     def late_stages(self, records: Sequence[Record], size: int, thumbnail: int) -> Iterator[tuple[Tensor, np.ndarray]]:
         """Batches, in order, of the last two stages' maps `(B, C, H, W)`, half precision, on the last one's grid, its
@@ -39,7 +40,7 @@ class FeatureSource:
 
         These stages lie before a widening head convolution, which mixes object and surroundings.
         """
-        for maps, images in self._views(records, size, self._late_stages):
+        for (maps,), images in self._views(records, size, self._late_stages):
             pixels = images.permute(0, 2, 3, 1).numpy()
             small = [cv2.resize(image, (thumbnail, thumbnail), interpolation=cv2.INTER_AREA) for image in pixels]
             yield maps, np.stack(small)
@@ -52,22 +53,22 @@ class FeatureSource:
         return int(info[-1]["num_chs"])
 
     def _views(
-        self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Tensor]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Sequence[Tensor]]
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
         views = Views(records, self.class_index, size)
         self.model.eval()
         for batch in make_loader(views, ShardedBatches(len(records), 32), self.workers, False):
             with torch.no_grad(), autocast(self.precision, self.device):
                 maps = extract(normalise(batch["image"], self.model, self.device))
-            yield maps.half().cpu(), batch["image"]
+            yield [one.half().cpu() for one in maps], batch["image"]
 
-    def _first_look(self, images: Tensor) -> Tensor:
-        return self.model.attention_input(self.model.shrink(images))
+    def _first_look(self, images: Tensor) -> list[Tensor]:
+        return self.model.evidence(self.model.shrink(images))
 
-    def _late_stages(self, images: Tensor) -> Tensor:
+    def _late_stages(self, images: Tensor) -> list[Tensor]:
         backbone = self.model.backbone
         if not hasattr(backbone, "forward_intermediates"):
-            return self.model.forward_features(images)
+            return [self.model.forward_features(images)]
         stages: list[Tensor] = backbone.forward_intermediates(images, indices=2, intermediates_only=True)
         earlier = F.interpolate(stages[-2].float(), size=stages[-1].shape[-2:], mode="area")
-        return torch.cat([stages[-1].float(), earlier], dim=1)
+        return [torch.cat([stages[-1].float(), earlier], dim=1)]

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import nn
 
+from rsam_app.attention import RSAM
 from rsam_app.config import TrainConfig
 from rsam_app.model import AttentiveClassifier
 
@@ -18,22 +19,22 @@ def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bo
     requiring gradients and are in no group.
     """
     rates = dict.fromkeys(model.parameters(), config.learning_rate)
+    decays = {parameter: config.weight_decay if parameter.ndim > 1 else 0.0 for parameter in rates}
     head_rate = config.head_learning_rate or (3 if fitted else 10) * config.learning_rate
     rates.update(dict.fromkeys(model.get_classifier().parameters(), head_rate))
-    if model.attention is not None:
-        rates.update(dict.fromkeys(model.attention.parameters(), config.attention_learning_rate))
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    attention = set(model.attention.parameters()) if model.attention is not None else set()
-    backbone = set(model.backbone.parameters()) - set(model.get_classifier().parameters()) - attention
+    attention = list(model.attention.parameters()) if model.attention is not None else []
+    rates.update(dict.fromkeys(attention, config.attention_learning_rate))
+    if isinstance(model.attention, RSAM):
+        for parameter in model.attention.predictor.parameters():
+            decays[parameter] = config.attention_weight_decay if parameter.ndim > 1 else 0.0
+    backbone = set(model.backbone.parameters()) - set(model.get_classifier().parameters()) - set(attention)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, rate in rates.items():
         if config.frozen_backbone and parameter in backbone:
             parameter.requires_grad_(False)
         if parameter.requires_grad:
-            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
-    return [
-        {"params": parameters, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0}
-        for (rate, decays), parameters in groups.items()
-    ]
+            groups.setdefault((rate, decays[parameter]), []).append(parameter)
+    return [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
 
 
 def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, total: int) -> torch.optim.lr_scheduler.LambdaLR:

@@ -110,13 +110,15 @@ def start_attention(
     records = records[:MOST_TO_LEARN_FROM]
     if not isinstance(bare.attention, RSAM) or not records:
         return
-    maps = source.last_maps(records, pipeline.model.input_side)
+    evidence = source.evidence(records, pipeline.model.input_side)
+    height, width = evidence[-1].shape[2:]
     rectangles = torch.tensor([targets[r.id][0] for r in records])
-    extent = [(maps.shape[3] / r.width, maps.shape[2] / r.height) for r in records]
-    to_map = torch.cat([geometry.scaling(x, y, rectangles) for x, y in extent])
+    to_map = torch.cat([geometry.scaling(width / r.width, height / r.height, rectangles) for r in records])
     weights = torch.tensor([targets[r.id][1] for r in records])
     attention = bare.attention.to("cpu")
-    loss = fit_attention(attention, maps, geometry.transform(rectangles, to_map), weights, pipeline.seed)
+    placed = geometry.transform(rectangles, to_map)
+    decay = pipeline.train.attention_weight_decay
+    loss = fit_attention(attention, evidence, placed, weights, pipeline.seed, decay)
     attention.to(source.device)
     say(f"rectangle fitted to {len(records)} targets on the features as they are: loss {loss:.3f}")
 

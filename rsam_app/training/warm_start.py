@@ -6,6 +6,8 @@ Kumar et al. 2022, arXiv 2202.10054). A rectangle with a random start does the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,21 +18,26 @@ from rsam_app.training import losses
 EPOCHS, BATCH, RATE = 15, 32, 3e-3
 
 
-def fit_attention(attention: RSAM, maps: Tensor, targets: Tensor, weights: Tensor, seed: int) -> float:
-    """Fit the predictor of `attention` in place to target rectangles `(N, 5)`, in cells of maps `(N, C, H, W)`, each
-    with a weight `(N,)`; half of the maps are mirrored. Returns the last epoch's mean loss."""
+def fit_attention(
+    attention: RSAM, evidence: Sequence[Tensor], targets: Tensor, weights: Tensor, seed: int, decay: float
+) -> float:
+    """Fit the predictor of `attention` in place to target rectangles `(N, 5)`, each with a weight `(N,)`.
+
+    `evidence` are the maps `(N, C, H, W)` that it looks at; targets are in cells of the last. Half of them are
+    mirrored. Returns the last epoch's mean loss.
+    """
     draws = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(attention.predictor.parameters(), lr=RATE, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(attention.predictor.parameters(), lr=RATE, weight_decay=decay)
     known = torch.nonzero(weights)[:, 0]
     updates = EPOCHS * max(1, len(known) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
-    width, total = maps.shape[3], 0.0
+    width, total = evidence[-1].shape[3], 0.0
     for _ in range(EPOCHS):
         total = 0.0
         for chosen in known[torch.randperm(len(known), generator=draws)].split(BATCH):
             mirror = (torch.rand(len(chosen), generator=draws) < 0.5)[:, None]
-            seen, wanted = maps[chosen].float(), targets[chosen]
-            seen = torch.where(mirror[:, :, None, None], seen.flip(3), seen)
+            plain, wanted = [maps[chosen].float() for maps in evidence], targets[chosen]
+            seen = [torch.where(mirror[:, :, None, None], maps.flip(3), maps) for maps in plain]
             mirrored = torch.cat([width - wanted[:, :1], wanted[:, 1:4], -wanted[:, 4:]], dim=1)
             distance = losses.to_target(attention.predictor(seen), torch.where(mirror, mirrored, wanted), width)
             loss = (distance * weights[chosen]).sum() / weights[chosen].sum()

@@ -7,9 +7,11 @@ import torch
 
 from rsam_app.attention import RSAM, MapAttention, PositionwiseAttention
 from rsam_app.attention.gating import GATINGS, gate
+from rsam_app.attention.predictors import PREDICTORS, ProfilePredictor, _resampled
 
 MODULES = {
     "moments": lambda c: RSAM(c, "moments"),
+    "profiles": lambda c: RSAM(c, "profiles"),
     "regression": lambda c: RSAM(c, "regression"),
     "normalised gating": lambda c: RSAM(c, gating="normalised"),
     "plain gating": lambda c: RSAM(c, gating="plain"),
@@ -33,7 +35,7 @@ def test_shapes_ranges_and_gradients(name, shape):
     assert all(torch.isfinite(p.grad).all() for p in module.parameters())
 
 
-@pytest.mark.parametrize("predictor", ["moments", "regression"])
+@pytest.mark.parametrize("predictor", PREDICTORS)
 def test_starts_at_the_whole_map(predictor):
     torch.manual_seed(0)
     features = torch.randn(4, 16, 8, 12)
@@ -71,6 +73,40 @@ def test_float32_under_autocast(name):
     assert cast.rectangle.dtype == cast.mask.dtype == torch.float32
     assert cast.features.dtype == torch.bfloat16
     assert torch.allclose(cast.rectangle, plain.rectangle, atol=0.1)
+
+
+def test_profiles_predictor_looks_at_stages_and_says_its_cells():
+    """The rectangle is in cells of the gated map, whatever grid the stages have."""
+    torch.manual_seed(0)
+    module = RSAM(16, "profiles", stage_channels=(4, 6))
+    stages = [torch.randn(2, 4, 12, 20), torch.randn(2, 6, 6, 10)]
+    result = module(torch.randn(2, 16, 3, 5), stages)
+    assert result.mask.shape == (2, 3, 5)
+    assert torch.allclose(result.rectangle[:, :4], torch.tensor([[2.5, 1.5, 4.75, 2.85]]), rtol=1e-4)
+    assert RSAM(16, "moments", stage_channels=(4, 6)).evidence(result.features, stages) == [result.features]
+
+
+def test_profiles_on_other_grids_keep_their_means():
+    """Each cell is the mean of what it covers: 7 cells on 14 repeat, 28 on 14 average, 3 on 7 keep the whole's mean."""
+    torch.manual_seed(0)
+    for length, cells in ((7, 14), (28, 14), (3, 7), (10, 7)):
+        profile = torch.rand(2, 4, length)
+        assert torch.allclose(_resampled(profile, cells).mean(dim=2), profile.mean(dim=2), atol=1e-6)
+    seven = torch.rand(1, 1, 7)
+    assert torch.allclose(_resampled(seven, 14), seven.repeat_interleave(2, dim=2))
+
+
+def test_columns_alone_say_where_across():
+    """What changes rows but not columns moves neither cx nor width."""
+    torch.manual_seed(0)
+    predictor = ProfilePredictor((5,))
+    with torch.no_grad():
+        for parameter in predictor.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    maps = torch.randn(2, 5, 9, 9)
+    before, after = predictor([maps]), predictor([maps.flip(2)])
+    assert torch.allclose(before[:, [0, 2]], after[:, [0, 2]], atol=1e-5)
+    assert not torch.allclose(before[:, [1, 3]], after[:, [1, 3]], atol=1e-3)
 
 
 def test_moments_predictor_learns_to_follow_an_object():

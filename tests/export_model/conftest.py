@@ -16,6 +16,7 @@ CLASSES = ("Açaí", "b & c", "d/e")
 SIDE = 96
 ATTENTIONS = {
     "moments": {"attention": "rsam", "predictor": "moments"},
+    "profiles": {"attention": "rsam", "predictor": "profiles"},
     "regression": {"attention": "rsam", "predictor": "regression"},
     "second_look": {"attention": "rsam", "second_look": True, "image_size": SIDE // 2},
     "positionwise": {"attention": "positionwise"},

@@ -16,6 +16,7 @@ from rsam_app.model import AttentiveClassifier, Look, build_model
 
 ATTENTIONS = {
     "moments": {"attention": "rsam", "predictor": "moments"},
+    "profiles": {"attention": "rsam", "predictor": "profiles"},
     "regression": {"attention": "rsam", "predictor": "regression"},
     "second_look": {"attention": "rsam", "second_look": True},
     "positionwise": {"attention": "positionwise"},

@@ -135,13 +135,14 @@ def test_a_second_look_sees_the_crop_and_can_be_left_out(tmp_path):
     model = build_model(config("test_resnet", second_look=True, image_size=64), CLASSES).eval()
     assert model.pretrained_cfg["input_size"] == (3, 128, 128)
     with torch.no_grad():
-        model.attention.predictor.out.bias.copy_(torch.tensor([-0.5, 0.5, -0.8, -0.8, 1.0, 0.0]))
+        model.attention.predictor.across.bias.copy_(torch.tensor([-0.5, -0.8]))
+        model.attention.predictor.down.bias.copy_(torch.tensor([0.5, -0.8]))
     images = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
         both, seen = model(images, return_look=True), model.inspect(images)
         crop = model.crop(images, both.rectangle)
         alone = model.forward_head(model.forward_features(crop))
-        first = model.forward_head(model.attend(model.forward_features(model.shrink(images))).features)
+        first = model.forward_head(model.attend(*model.maps(model.shrink(images))).features)
     assert crop.shape == (2, 3, 64, 64)
     assert torch.allclose(both.each, torch.stack([first, alone]), atol=1e-5)
     assert torch.allclose(both.logits, (first + alone) / 2, atol=1e-5)
@@ -174,7 +175,7 @@ def test_attention_at_an_earlier_stage_gates_what_the_next_one_sees(backbone, at
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.attention.parameters())
     seen = model.inspect(images)
     assert torch.allclose(seen.look.logits, look.logits, atol=1e-5)
-    assert model.attention_input(images).shape[2:] == look.mask.shape[1:]
+    assert model.evidence(images)[-1].shape[2:] == look.mask.shape[1:]
 
     plain = model.forward_head(model._look_plainly(images))
     assert not torch.allclose(plain, look.logits, atol=1e-6)

@@ -106,9 +106,9 @@ def test_attention_fitted_to_targets_predicts_them():
     weights = torch.ones(800)
     weights[::10] = 0  # these have no target: what stands there must not be learned
     targets[::10] = torch.tensor([0.1, 0.1, 0.1, 0.1, 0])
-    first = attention.predictor(maps).detach()
-    loss = fit_attention(attention, maps.half(), targets, weights, seed=0)
+    first = attention.predictor([maps]).detach()
+    loss = fit_attention(attention, [maps.half()], targets, weights, seed=0, decay=0.05)
     with torch.no_grad():
-        error = (attention.predictor(maps)[:, :2] - targets[:, :2])[weights > 0].abs().mean()
+        error = (attention.predictor([maps])[:, :2] - targets[:, :2])[weights > 0].abs().mean()
     assert error < 0.5 * (first[:, :2] - targets[:, :2])[weights > 0].abs().mean()
     assert loss < 0.3
