@@ -130,7 +130,11 @@ class TrainConfig(_Strict):
     clip_norm: float | None = Field(5.0, gt=0)
     """Largest gradient norm; `null` for no limit."""
     frozen_backbone: bool = False
-    """Train attention and classifier alone."""
+    """Train attention and classifier alone, an epoch in seconds: the backbone looks once at `cached_views` views of
+    each image."""
+    cached_views: int | Literal["auto"] = "auto"
+    """With a frozen backbone, how many augmented views of each training image are kept as feature maps on disk, beside
+    the whole one; 0: new views in every epoch. `auto`: 4, or 0 where what is trained needs the images themselves."""
     freeze_batch_norm: bool | Literal["auto"] = "auto"
     """Keep batch-norm statistics as loaded; `auto`: with pretrained weights."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -145,7 +149,7 @@ class TrainConfig(_Strict):
     workers: int | Literal["auto"] = "auto"
     """Data loading processes per training process."""
 
-    @field_validator("workers")
+    @field_validator("workers", "cached_views")
     @classmethod
     def _not_negative(cls, value: int | str) -> int | str:
         if isinstance(value, int) and value < 0:
@@ -192,6 +196,26 @@ class Pipeline(_Strict):
     evaluate: EvaluateConfig = EvaluateConfig()
     review: ReviewConfig = ReviewConfig()
     select: SelectConfig = SelectConfig()
+
+    @model_validator(mode="after")
+    def _cached_views_are_of_use(self) -> Self:
+        why = why_not_cached(self)
+        if isinstance(self.train.cached_views, int) and self.train.cached_views and why:
+            raise ValueError(f"train.cached_views keeps feature maps, and {why}; set it to 0 or auto")
+        return self
+
+
+def why_not_cached(pipeline: Pipeline) -> str:
+    """Why feature maps of a frozen backbone would not do for this training; empty where they do."""
+    if not pipeline.train.frozen_backbone:
+        return "without train.frozen_backbone they change with every step"
+    if pipeline.model.second_look:
+        return "model.second_look crops from the images themselves"
+    if pipeline.model.stage != -1 and pipeline.model.attention != "none":
+        return "behind model.stage they change with the attention"
+    if pipeline.train.signals.equivariance and pipeline.model.attention == "rsam":
+        return "train.signals.equivariance looks at new views of the images"
+    return ""
 
 
 def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> Pipeline:

@@ -62,7 +62,7 @@ class Views(Dataset[Batch]):
             view, to_image = self.augment(image, displayed, (self.seed, epoch, index))
         else:
             view, to_image = whole_image(image, self.size, displayed)
-        target, weight = self._target(record, to_image)
+        target, weight = self.target_in_view(self.targets.get(record.id), to_image, self.size)
         return Batch(
             image=torch.from_numpy(np.ascontiguousarray(view)).permute(2, 0, 1),
             label=torch.tensor(self.class_index[record.label]),
@@ -72,13 +72,16 @@ class Views(Dataset[Batch]):
             target_weight=torch.tensor(weight),
         )
 
-    def _target(self, record: Record, to_image: np.ndarray) -> tuple[Tensor, float]:
-        if record.id not in self.targets:
+    @staticmethod
+    def target_in_view(target: Target | None, to_image: np.ndarray, size: int) -> tuple[Tensor, float]:
+        """A target as a view of `size` pixels shows it, `(5,)` in the view's pixels, and its weight there; zeros
+        without one. `to_image` `(2, 3)` leads from the view's pixels to the image's."""
+        if target is None:
             return torch.zeros(5), 0.0
-        rectangle, weight = self.targets[record.id]
+        rectangle, weight = target
         to_view = geometry.invert(torch.from_numpy(to_image)[None])
         carried = geometry.transform(torch.tensor([rectangle]), to_view)[0]
-        visible, share = visible_part(carried, self.size, self.size)
+        visible, share = visible_part(carried, size, size)
         return visible, weight * share
 
 

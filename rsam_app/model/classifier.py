@@ -108,13 +108,15 @@ class AttentiveClassifier(nn.Module):
         """Logits `(B, classes)` of normalised images `(B, 3, H, W)`, or a `Look`, with what the outside says or not."""
         features, result, rectangle, looks = self._look(images)
         each = torch.stack([self.forward_head(seen) for seen in looks])
-        logits = each.mean(dim=0)
-        if not return_look:
-            return logits
-        if result is None:
-            return Look(logits, None, None, each)
-        rest = self.forward_head(gate(features, 1 - _at_size_of(features, result.mask))) if outside else None
-        return Look(logits, rectangle, result.mask, each, rest)
+        return self._report(features, result, rectangle, each, outside) if return_look else each.mean(dim=0)
+
+    def look_at_maps(
+        self, features: Tensor, stages: Sequence[Tensor], size: Sequence[int], outside: bool = False
+    ) -> Look:
+        """A first `Look` from maps that `maps` gave of images of `size` (height, width)."""
+        result = self.attend(features, stages)
+        each = self.forward_head(features if result is None else result.features)[None]
+        return self._report(features, result, self.to_input(result, size), each, outside)
 
     def inspect(self, images: Tensor) -> Inspection:
         """A `Look` with its embedding, the mean over the looks, and the first look's inside/outside counterfactual."""
@@ -131,7 +133,7 @@ class AttentiveClassifier(nn.Module):
         """The first look's map `(B, C, H, W)`, what attention found on it, its rectangle in pixels of the images, and
         what the head sees of each look."""
         features, result = self.see(self.shrink(images))
-        rectangle = self.to_input(result, images)
+        rectangle = self.to_input(result, images.shape[2:])
         looks = [features if result is None or self._attended is not None else result.features]
         if self.second_look and rectangle is not None:
             looks.append(self._look_plainly(self.crop(images, rectangle)))
@@ -198,6 +200,15 @@ class AttentiveClassifier(nn.Module):
         self.num_classes = num_classes
         self.backbone.reset_classifier(num_classes, global_pool)
 
+    def _report(
+        self, features: Tensor, result: AttentionResult | None, rectangle: Tensor | None, each: Tensor, outside: bool
+    ) -> Look:
+        logits = each.mean(dim=0)
+        if result is None:
+            return Look(logits, None, None, each)
+        rest = self.forward_head(gate(features, 1 - _at_size_of(features, result.mask))) if outside else None
+        return Look(logits, rectangle, result.mask, each, rest)
+
     def _look_plainly(self, images: Tensor) -> Tensor:
         if self._attended is None:
             return self.forward_features(images)
@@ -208,11 +219,12 @@ class AttentiveClassifier(nn.Module):
             self._attended.attends = True
 
     @staticmethod
-    def to_input(result: AttentionResult | None, images: Tensor) -> Tensor | None:
-        """The rectangle `(B, 5)` of an attention's result in pixels of the images it is about; None without one."""
+    def to_input(result: AttentionResult | None, size: Sequence[int]) -> Tensor | None:
+        """The rectangle `(B, 5)` of an attention's result in pixels of images of `size` (height, width); None without
+        one."""
         if result is None:
             return None
-        return geometry.rescale(result.rectangle, result.mask.shape[1:], images.shape[2:])
+        return geometry.rescale(result.rectangle, result.mask.shape[1:], size)
 
 
 def make_attention(name: str, predictor: str, channels: int, stage_channels: Sequence[int] = ()) -> nn.Module | None:

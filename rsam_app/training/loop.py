@@ -22,12 +22,12 @@ from rsam_app.errors import UserError
 from rsam_app.evaluation.inference import run_model
 from rsam_app.model import AttentiveClassifier, Look, build_model, save_model
 from rsam_app.model.precision import autocast, choose_precision
-from rsam_app.model.preprocess import normalise
 from rsam_app.run_folder import RunFolder, write_atomically
 from rsam_app.training import losses, signals
 from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpoint
 from rsam_app.training.dynamics import TrainingDynamics
 from rsam_app.training.feature_source import FeatureSource
+from rsam_app.training.frozen_features import FeatureBatch
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.optimizer import set_training_mode
 from rsam_app.training.setup import (
@@ -35,6 +35,7 @@ from rsam_app.training.setup import (
     Workbench,
     build_workbench,
     discovered_targets,
+    frozen_features,
     join_targets,
     start_attention,
     start_classifier,
@@ -121,10 +122,13 @@ class _Training:
         self.accelerator.wait_for_everyone()
         found = self._discover() if self.discover_at == 0 else {}
         targets = join_targets(found, self.corrected)
+        self.frozen = frozen_features(source, self.pipeline, self.dataset, self.accelerator, self.say)
         if self.pretrained and fresh:
-            start_attention(bare, source, self.pipeline, self.dataset, targets, self.say)
-            start_classifier(bare, self._outputs(bare, "train").embeddings, self.dataset, self.say)
-        return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator)
+            start_attention(bare, self.frozen or source, self.pipeline, self.dataset, targets, self.say)
+            frozen = self.frozen
+            embeddings = frozen.embeddings(bare) if frozen else self._outputs(bare, "train").embeddings
+            start_classifier(bare, embeddings, self.dataset, self.say)
+        return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator, self.frozen)
 
     def _discover(self) -> Rectangles:
         return discovered_targets(self.pipeline, self.run, self.dataset, self.source, self.accelerator, self.say)
@@ -150,7 +154,7 @@ class _Training:
         if self.discover_at and progress.epoch >= self.discover_at:
             targets = join_targets(self._discover(), self.corrected)
             if (progress.epoch, progress.batch) == (self.discover_at, 0):  # else this was done before the run stopped
-                start_attention(bench.bare, self.source, self.pipeline, self.dataset, targets, self.say)
+                start_attention(bench.bare, self.frozen or self.source, self.pipeline, self.dataset, targets, self.say)
             bench.load_targets(targets)
             self.discover_at = None
         bench.batches.set_position(progress.epoch, progress.batch)
@@ -167,11 +171,11 @@ class _Training:
         self.seconds = time.perf_counter() - begun
         self.waited = waited / max(self.seconds, 1e-9)
 
-    def _step(self, batch: Batch, batch_size: int) -> None:
+    def _step(self, batch: Batch | FeatureBatch, batch_size: int) -> None:
         """One update. `batch_size` counts all processes: each adds its share of one mean over the whole batch."""
         bench, device = self.bench, self.accelerator.device
-        images, labels = normalise(batch["image"], bench.bare, device), batch["label"].to(device)
-        look, of_views, to_view = self._look(images)
+        labels = batch["label"].to(device)
+        look, of_views, to_view = self._look(bench.inputs(batch))
         smoothing = self.config.label_smoothing
         per_look = [losses.classification(logits, labels, smoothing) for logits in look.each]
         classification = torch.stack(per_look).mean(dim=0).sum()
@@ -200,18 +204,19 @@ class _Training:
         self.dynamics.add(batch["index"], look.logits)
         self.advance(len(labels) * self.accelerator.num_processes)
 
-    def _look(self, images: torch.Tensor) -> tuple[Look, torch.Tensor | None, torch.Tensor | None]:
+    def _look(self, inputs: torch.Tensor | list[torch.Tensor]) -> tuple[Look, torch.Tensor | None, torch.Tensor | None]:
         """The look at a batch; where equivariance is trained, the rectangles of other views of it, and the way there.
 
         Both views go through the model as one batch: with several processes it may run once per step.
         """
-        weights, count = self.config.signals, len(images)
+        weights, count = self.config.signals, len(inputs)
         to_view = None
-        if weights.equivariance and self.pipeline.model.attention == "rsam":  # else there is nothing to teach
-            views, to_view = signals.other_view(images)
-            images = torch.cat([images, views])
+        teaches = weights.equivariance > 0 and self.pipeline.model.attention == "rsam"
+        if teaches and isinstance(inputs, torch.Tensor):  # feature maps show no other view: the pipeline refuses it
+            views, to_view = signals.other_view(inputs)
+            inputs = torch.cat([inputs, views])
         with autocast(self.precision, self.accelerator.device):
-            look: Look = self.bench.model(images, return_look=True, outside=weights.outside > 0)
+            look: Look = self.bench.model(inputs, return_look=True, outside=weights.outside > 0)
         if to_view is None or look.rectangle is None or look.mask is None:
             return look, None, None
         outside = None if look.outside is None else look.outside[:count]
@@ -285,10 +290,11 @@ class _Training:
         if not self.dataset.split("val"):
             return {}
         labels = np.array([self.dataset.class_index[r.label] for r in self.dataset.split("val")])
-        outputs = self._outputs(self.bench.bare, "val")
-        log_probability = log_softmax(outputs.logits.astype(np.float64), axis=1)
+        bare = self.bench.bare
+        logits = self.frozen.validation_logits(bare) if self.frozen else self._outputs(bare, "val").logits
+        log_probability = log_softmax(logits.astype(np.float64), axis=1)
         return {
-            "val_top1": float((outputs.logits.argmax(axis=1) == labels).mean()),
+            "val_top1": float((logits.argmax(axis=1) == labels).mean()),
             "val_nll": float(-log_probability[np.arange(len(labels)), labels].mean()),
         }
 

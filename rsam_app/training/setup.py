@@ -5,21 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.utils.data import DataLoader
 
 from rsam_app.attention import RSAM, geometry
 from rsam_app.config import Pipeline
 from rsam_app.data.augment import TrainAugment
-from rsam_app.data.loader import Target, Views, loading_processes, make_loader
+from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
 from rsam_app.data.records import DataSet
+from rsam_app.data.row_cache import NoRoomError
 from rsam_app.data.sampling import EpochBatches
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.preprocess import normalise
 from rsam_app.run_folder import RunFolder, write_atomically
 from rsam_app.training.discovery import MOST_TO_LEARN_FROM, RectangleTuple, discover_rectangles
 from rsam_app.training.feature_source import FeatureSource
+from rsam_app.training.frozen_features import (
+    FeatureBatch,
+    FeatureViews,
+    FrozenFeatures,
+    OnMaps,
+    feature_loader,
+    look_once,
+    wanted_views,
+)
 from rsam_app.training.optimizer import parameter_groups, warmup_cosine
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 
@@ -38,17 +53,28 @@ class Workbench:
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LambdaLR
     batches: EpochBatches
-    views: Views
+    views: Views | FeatureViews
     workers: int
-    pin_memory: bool
+    device: torch.device
 
     def __post_init__(self) -> None:
-        self.loader = make_loader(self.views, self.batches, self.workers, self.pin_memory)
+        self.loader = self._make_loader()
 
     def load_targets(self, targets: dict[str, Target]) -> None:
         """Draw batches with these targets from now on, in new loading processes: the old ones keep what they had."""
         self.views.targets = targets
-        self.loader = make_loader(self.views, self.batches, self.workers, self.pin_memory)
+        self.loader = self._make_loader()
+
+    def inputs(self, batch: Batch | FeatureBatch) -> Tensor | list[Tensor]:
+        """What `model` takes of a batch: normalised images, or a frozen backbone's maps, on the device."""
+        if isinstance(self.views, FeatureViews):
+            return [maps.to(self.device).float() for maps in cast(FeatureBatch, batch)["maps"]]
+        return normalise(cast(Batch, batch)["image"], self.bare, self.device)
+
+    def _make_loader(self) -> DataLoader[Any]:
+        if isinstance(self.views, FeatureViews):
+            return feature_loader(self.views, self.batches)
+        return make_loader(self.views, self.batches, self.workers, self.device.type == "cuda")
 
 
 def build_workbench(
@@ -57,16 +83,21 @@ def build_workbench(
     targets: dict[str, Target],
     bare: AttentiveClassifier,
     accelerator: Accelerator,
+    frozen: FrozenFeatures | None = None,
 ) -> Workbench:
-    """Model, optimizer, schedule and loader, prepared for the accelerator.
+    """Model, optimizer, schedule and loader, prepared for the accelerator; on `frozen` features where given.
 
     The schedule is not prepared: prepared schedules step once per process.
     """
     config = pipeline.train
     records = dataset.split("train")
     side = pipeline.model.input_side
-    augment = TrainAugment(config.augment, side)
-    views = Views(records, dataset.class_index, side, augment, targets, pipeline.seed)
+    views: Views | FeatureViews
+    if frozen:
+        views = FeatureViews(frozen, targets)
+    else:
+        augment = TrainAugment(config.augment, side)
+        views = Views(records, dataset.class_index, side, augment, targets, pipeline.seed)
     batches = EpochBatches(
         len(records), config.batch_size, pipeline.seed, accelerator.process_index, accelerator.num_processes
     )
@@ -75,8 +106,31 @@ def build_workbench(
     optimizer = torch.optim.AdamW(parameter_groups(bare, config, fitted=pipeline.model.weights != "none"))
     updates = len(batches.sizes)
     schedule = warmup_cosine(optimizer, round(config.warmup_epochs * updates), config.epochs * updates)
-    model, optimizer = accelerator.prepare(bare, optimizer)
-    return Workbench(model, bare, optimizer, schedule, batches, views, workers, accelerator.device.type == "cuda")
+    model, optimizer = accelerator.prepare(OnMaps(bare, side) if frozen else bare, optimizer)
+    return Workbench(model, bare, optimizer, schedule, batches, views, workers, accelerator.device)
+
+
+def frozen_features(
+    source: FeatureSource, pipeline: Pipeline, dataset: DataSet, accelerator: Accelerator, say: Say
+) -> FrozenFeatures | None:
+    """The frozen backbone's maps, made by the main process where they are not kept yet; None where none are wanted, or
+    there is no room for them, which is said."""
+    views = wanted_views(pipeline)
+    if not views:
+        return None
+    training, validation = dataset.split("train"), dataset.split("val")
+    say(f"backbone frozen: it looks once at {1 + views} views of each of {len(training)} training images")
+    try:
+        args = (source, pipeline, training, validation, views, accelerator.is_main_process)
+        kept: FrozenFeatures | str = look_once(*args)
+    except NoRoomError as error:
+        kept = str(error)
+    accelerator.wait_for_everyone()
+    reasons = [reason for reason in gather_object([kept if isinstance(kept, str) else ""]) if reason]
+    if reasons or isinstance(kept, str):
+        say(f"feature maps are not kept, so every epoch looks at new views: {reasons[0]}")
+        return None
+    return kept
 
 
 def discovered_targets(
@@ -98,7 +152,7 @@ def discovered_targets(
 
 def start_attention(
     bare: AttentiveClassifier,
-    source: FeatureSource,
+    source: FeatureSource | FrozenFeatures,
     pipeline: Pipeline,
     dataset: DataSet,
     targets: dict[str, Target],
