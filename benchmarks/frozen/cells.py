@@ -39,7 +39,7 @@ CONFIG = TrainConfig(frozen_backbone=True, epochs=EPOCHS, batch_size=BATCH)
 @dataclass(frozen=True)
 class Variant:
     """What differs between cells: the attention, its predictor, whether discovered targets teach it, what share of the
-    training images has a corrected rectangle, and signals."""
+    training images has a corrected rectangle, signals, and RSAM's arguments where its gate is another."""
 
     name: str
     attention: str
@@ -49,7 +49,7 @@ class Variant:
     signals: SignalsConfig = field(default_factory=SignalsConfig)
     second_look: bool = False
     larger_input: bool = False
-    gating: str = "residual"
+    gating: dict[str, Any] = field(default_factory=dict)
 
 
 VARIANTS = (
@@ -61,8 +61,9 @@ VARIANTS = (
     Variant("none, 320 px", "none", larger_input=True),
     Variant("RSAM, regression", "rsam", "regression", discovered=True),
     Variant("RSAM, moments", "rsam", "moments", discovered=True),
-    Variant("RSAM, normalised gating", "rsam", discovered=True, gating="normalised"),
-    Variant("RSAM, plain gating", "rsam", discovered=True, gating="plain"),
+    Variant("RSAM, tight gate", "rsam", discovered=True, gating={"context": 1.0, "gate_softness": 0.5}),
+    Variant("RSAM, normalised gating", "rsam", discovered=True, gating={"gating": "normalised"}),
+    Variant("RSAM, plain gating", "rsam", discovered=True, gating={"gating": "plain"}),
     Variant("RSAM, 1 % corrected", "rsam", discovered=True, corrected=0.01),
     Variant("RSAM, 10 % corrected", "rsam", discovered=True, corrected=0.1),
     Variant("RSAM, all corrected", "rsam", corrected=1.0),
@@ -80,8 +81,8 @@ def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> di
     """Train one variant on the training images that `seed` does not hold out; its figures on the test images."""
     torch.manual_seed(seed)
     model = make_backbone(weights, data.dataset.classes, variant.attention, variant.predictor)
-    if variant.gating != "residual":
-        model.attention = RSAM(model.num_features, variant.predictor, STAGES, variant.gating)
+    if variant.gating:
+        model.attention = RSAM(model.num_features, variant.predictor, STAGES, **variant.gating)
     records, _ = complete_splits([replace(r, split="train") for r in data.training], seed, hold_out_test=False)
     used = np.array([i for i, r in enumerate(records) if r.split == "train"])
     if variant.larger_input:
