@@ -2,7 +2,8 @@
 
     RSAM_DATA=../shared/data python benchmarks/attention.py --weights ../shared/weights/mobilenetv2_100.safetensors
 
-`make bench` takes the weights from the folder RSAM_WEIGHTS.
+`make bench` takes the weights from the folder RSAM_WEIGHTS. `--data-sets` takes names and paths of cards; `rsam demo`
+leaves one of the generated set beside its images.
 
 Every cell holds out another tenth of the training images and starts from another seed; the test images are the same.
 Finished cells are kept in `benchmarks/results/attention.jsonl` and not run again, so the command can be stopped at any
