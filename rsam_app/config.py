@@ -96,6 +96,19 @@ class AugmentConfig(_Strict):
     """Further albumentations by name, applied in order before the crop: `- GaussianBlur: {p: 0.2}`."""
 
 
+class MixConfig(_Strict):
+    """Mixup and CutMix. Mixed images are not used to teach rectangles: they show two objects."""
+
+    mixup: float = Field(0.0, ge=0)
+    """Both parameters of the Beta distribution that the share of an added image is drawn from; 0 for no mixup."""
+    cutmix: float = Field(0.0, ge=0)
+    """The same for the area of a pasted rectangle."""
+    share: float = Field(0.5, ge=0, le=1)
+    """How many of the batches are mixed."""
+    off_epochs: int = Field(1, ge=0)
+    """How many epochs at the end see images as they are."""
+
+
 class SignalsConfig(_Strict):
     """Weights of signals that teach a rectangle its place without a target; see `rsam_app/training/signals.py`."""
 
@@ -115,6 +128,10 @@ class TrainConfig(_Strict):
     epochs: int = Field(12, ge=1)
     batch_size: int = Field(32, ge=1)
     """Over all processes together, so that a run does not depend on their number."""
+    accumulate: int = Field(1, ge=1)
+    """Parts that a batch is cut into to fit the memory; the update is the same but for batch-norm statistics."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """`sgd` is with Nesterov momentum .9, and wants a learning rate some thirty times as high."""
     learning_rate: float = Field(3e-4, gt=0)
     """Of the backbone, at its peak."""
     head_learning_rate: float | None = Field(None, gt=0)
@@ -122,11 +139,26 @@ class TrainConfig(_Strict):
     else ten times."""
     attention_learning_rate: float = Field(3e-3, gt=0)
     """Of the attention module."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Each group of the backbone's layers learns this much slower than the one above it."""
+    head_epochs: float = Field(0.0, ge=0)
+    """For so many epochs attention and classifier learn alone, then the backbone's own warm-up begins."""
     weight_decay: float = Field(0.05, ge=0)
     attention_weight_decay: float = Field(0.5, ge=0)
     """Of what predicts RSAM's rectangle."""
     warmup_epochs: float = Field(1.0, ge=0)
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: an image of a rare class counts more in the loss, so that all classes count alike."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """`balanced`: an epoch draws all classes alike, with repetition; `uniform`: every image once."""
+    mix: MixConfig = MixConfig()
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of a moving average of the weights, warmed up, e.g. .999; the better of both is kept."""
+    patience: int | None = Field(None, ge=1)
+    """Stop after so many epochs without a better one."""
+    best_by: Literal["top1", "macro_top1", "nll"] = "top1"
+    """What says on `val` which epoch is the best."""
     clip_norm: float | None = Field(5.0, gt=0)
     """Largest gradient norm; `null` for no limit."""
     frozen_backbone: bool = False
@@ -139,6 +171,10 @@ class TrainConfig(_Strict):
     """Keep batch-norm statistics as loaded; `auto`: with pretrained weights."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: bfloat16 where the processor or accelerator computes in it, else float32."""
+    compile: bool = False
+    """Let `torch.compile` make kernels for this model: minutes at the start, and a C++ compiler is needed."""
+    gradient_checkpointing: bool = False
+    """Compute the backbone's activations twice instead of keeping them: less memory, a third more time."""
     discover_objects: bool | Literal["auto"] = "auto"
     """Teach RSAM where the object is without boxes, from the backbone's own features: before training where they are
     pretrained, else when a third of the epochs is over. `auto`: wherever something can learn from it."""
@@ -148,6 +184,12 @@ class TrainConfig(_Strict):
     augment: AugmentConfig = AugmentConfig()
     workers: int | Literal["auto"] = "auto"
     """Data loading processes per training process."""
+
+    @model_validator(mode="after")
+    def _phases_fit_in(self) -> Self:
+        if self.head_epochs >= self.epochs:
+            raise ValueError(f"head_epochs ({self.head_epochs:g}) leaves the backbone none of {self.epochs} epochs")
+        return self
 
     @field_validator("workers", "cached_views")
     @classmethod
@@ -213,6 +255,8 @@ def why_not_cached(pipeline: Pipeline) -> str:
         return "model.second_look crops from the images themselves"
     if pipeline.model.stage != -1 and pipeline.model.attention != "none":
         return "behind model.stage they change with the attention"
+    if pipeline.train.mix.mixup or pipeline.train.mix.cutmix:
+        return "train.mix mixes the images themselves"
     if pipeline.train.signals.equivariance and pipeline.model.attention == "rsam":
         return "train.signals.equivariance looks at new views of the images"
     return ""

@@ -16,12 +16,21 @@ class EpochBatches(Sampler[list[Draw]]):
     """Shuffled batches of an epoch. Every process draws the same permutation and takes its share of each batch.
 
     `batch_size` counts all processes together: what is seen, and in which order, does not depend on their number.
-    `start` batches are skipped without touching the samples, which makes a resume in mid-epoch exact and free.
+    `start` batches are skipped without touching the samples, which makes a resume in mid-epoch exact and free. With
+    `chances` `(samples,)`, which add up to 1, an epoch draws as many samples with repetition.
     """
 
-    def __init__(self, samples: int, batch_size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+    def __init__(
+        self,
+        samples: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        chances: np.ndarray | None = None,
+    ) -> None:
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.chances = rank, processes, chances
         self.epoch, self.start = 0, 0
 
     def set_position(self, epoch: int, start: int = 0) -> None:
@@ -29,8 +38,12 @@ class EpochBatches(Sampler[list[Draw]]):
         self.epoch, self.start = epoch, start
 
     def order(self, epoch: int) -> np.ndarray:
-        """The permutation `(samples,)` of an epoch."""
-        return np.random.default_rng((self.seed, epoch)).permutation(self.samples)
+        """The permutation `(samples,)` of an epoch, or what was drawn for it."""
+        draws = np.random.default_rng((self.seed, epoch))
+        if self.chances is None:
+            return draws.permutation(self.samples)
+        drawn: np.ndarray = draws.choice(self.samples, size=self.samples, p=self.chances)
+        return drawn
 
     @property
     def sizes(self) -> list[int]:

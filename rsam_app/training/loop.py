@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,6 +31,7 @@ from rsam_app.training.dynamics import TrainingDynamics
 from rsam_app.training.feature_source import FeatureSource
 from rsam_app.training.frozen_features import FeatureBatch
 from rsam_app.training.interrupt import Interrupted, StopRequest
+from rsam_app.training.mixing import Mixture, mix
 from rsam_app.training.optimizer import set_training_mode
 from rsam_app.training.setup import (
     Say,
@@ -99,11 +102,12 @@ class _Training:
     def run_to_end(self, resume: bool) -> None:
         last = find_checkpoint(self.run.checkpoints / "last") if resume else None
         self.bench = self._prepare(fresh=last is None)
-        self.accelerator.register_for_checkpointing(self.bench.schedule, self.progress, self.dynamics)
+        kept = [self.bench.schedule, self.progress, self.dynamics]
+        self.accelerator.register_for_checkpointing(*kept, *([self.bench.average] if self.bench.average else []))
         if last is not None:
             self._resume(last)
         with StopRequest() as stop:
-            while self.progress.epoch < self.config.epochs:
+            while self.progress.epoch < self.config.epochs and not self._out_of_patience():
                 self._train_epoch(stop)
                 self._close_epoch()
         if self.accelerator.is_main_process and self.dynamics.kept:
@@ -173,36 +177,67 @@ class _Training:
 
     def _step(self, batch: Batch | FeatureBatch, batch_size: int) -> None:
         """One update. `batch_size` counts all processes: each adds its share of one mean over the whole batch."""
-        bench, device = self.bench, self.accelerator.device
-        labels = batch["label"].to(device)
-        look, of_views, to_view = self._look(bench.inputs(batch))
-        smoothing = self.config.label_smoothing
-        per_look = [losses.classification(logits, labels, smoothing) for logits in look.each]
-        classification = torch.stack(per_look).mean(dim=0).sum()
-        loss = classification
-        if look.rectangle is not None and self.pipeline.model.attention == "rsam":
-            distance = losses.to_target(look.rectangle, batch["target"].to(device), self.pipeline.model.input_side)
-            to_target = (distance * batch["target_weight"].to(device)).sum()
-            loss = loss + self.config.target_weight * to_target
-            loss = loss + self._signals(look, of_views, to_view)
-            self.progress.target_loss_sum += float(to_target.detach())
-        # DDP averages gradients over the processes; their shares of the batch need not be equal.
-        self.accelerator.backward(loss * (self.accelerator.num_processes / batch_size))
-        if not math.isfinite(loss.item()):
-            where = f"epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}"
-            raise UserError(
-                f"{self.run.path}: the loss is {loss.item()} in {where}.\n"
-                "Lower train.learning_rate, or set train.precision=float32, and --restart."
-            )
+        bench, count = self.bench, len(batch["label"])
+        parts = np.array_split(np.arange(count), min(self.config.accumulate, count))
+        for number, rows in enumerate(parts):
+            last = number == len(parts) - 1
+            with nullcontext() if last else self.accelerator.no_sync(bench.model):
+                self._add_gradients(_part(batch, rows) if len(parts) > 1 else batch, number, batch_size)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(bench.model.parameters(), self.config.clip_norm)
         bench.optimizer.step()
         bench.schedule.step()
         bench.optimizer.zero_grad()
-        self.progress.loss_sum += float(classification.detach())
-        self.progress.seen += len(labels)
-        self.dynamics.add(batch["index"], look.logits)
-        self.advance(len(labels) * self.accelerator.num_processes)
+        if bench.average is not None:
+            bench.average.update(bench.bare, step=bench.schedule.last_epoch)
+        self.advance(count * self.accelerator.num_processes)
+
+    def _add_gradients(self, batch: Batch | FeatureBatch, part: int, batch_size: int) -> None:
+        bench, device, progress = self.bench, self.accelerator.device, self.progress
+        labels, inputs = batch["label"].to(device), bench.inputs(batch)
+        mixture = None
+        if isinstance(inputs, torch.Tensor) and progress.epoch < self.config.epochs - self.config.mix.off_epochs:
+            place = (self.pipeline.seed, progress.epoch, progress.batch, part, self.accelerator.process_index)
+            mixture = mix(inputs, self.config.mix, place)
+        look, of_views, to_view = self._look(mixture.images if mixture else inputs)
+        per_image = self._classification(look, labels, batch["index"], mixture)
+        classification = per_image.sum()
+        loss = classification
+        if look.rectangle is not None and self.pipeline.model.attention == "rsam":
+            if not mixture:  # a mixed image shows two objects
+                distance = losses.to_target(look.rectangle, batch["target"].to(device), self.pipeline.model.input_side)
+                to_target = (distance * batch["target_weight"].to(device)).sum()
+                loss = loss + self.config.target_weight * to_target
+                progress.target_loss_sum += float(to_target.detach())
+            loss = loss + self._signals(look, of_views, to_view)
+        # DDP averages gradients over the processes; their shares of the batch need not be equal.
+        self.accelerator.backward(loss * (self.accelerator.num_processes / batch_size))
+        if not math.isfinite(loss.item()):
+            where = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}"
+            raise UserError(
+                f"{self.run.path}: the loss is {loss.item()} in {where}.\n"
+                "Lower train.learning_rate, or set train.precision=float32, and --restart."
+            )
+        progress.loss_sum += float(classification.detach())
+        progress.seen += len(labels)
+        if not mixture:
+            self.dynamics.add(batch["index"], look.logits)
+
+    def _classification(
+        self, look: Look, labels: torch.Tensor, index: torch.Tensor, mixture: Mixture | None
+    ) -> torch.Tensor:
+        """The loss `(B,)` of each image, the mean over the looks."""
+
+        def of(wanted: torch.Tensor) -> torch.Tensor:
+            weights = self.bench.sample_weights[index].to(labels.device)
+            if mixture and wanted is not labels:
+                weights = weights[mixture.partner.cpu()].to(labels.device)
+            each = [losses.classification(logits, wanted, self.config.label_smoothing) for logits in look.each]
+            return weights * torch.stack(each).mean(dim=0)
+
+        if mixture is None:
+            return of(labels)
+        return mixture.share * of(labels) + (1 - mixture.share) * of(labels[mixture.partner])
 
     def _look(self, inputs: torch.Tensor | list[torch.Tensor]) -> tuple[Look, torch.Tensor | None, torch.Tensor | None]:
         """The look at a batch; where equivariance is trained, the rectangles of other views of it, and the way there.
@@ -264,38 +299,61 @@ class _Training:
         }
         # On a small val split many epochs tie, and the schedule has settled further in a later one: ties go to it.
         # Without a val split every epoch ties.
-        top1 = metrics.get("val_top1", 0.0)
-        improved = not progress.best or top1 >= progress.best["val_top1"]
+        name = f"val_{self.config.best_by}"
+        score, chosen = metrics.get(name, 0.0), self.bench.bare
+        better = operator.le if self.config.best_by == "nll" else operator.ge
+        if self.bench.average is not None and better(metrics.get(f"ema_{name}", 0.0), score):
+            score, chosen = metrics.get(f"ema_{name}", 0.0), self.bench.average.module
+        improved = not progress.best or better(score, progress.best[name])
         if improved:
-            progress.best = {"epoch": progress.epoch + 1, "val_top1": top1}
+            progress.best = {"epoch": progress.epoch + 1, name: score}
         progress.epoch, progress.batch = progress.epoch + 1, 0
         progress.loss_sum = progress.target_loss_sum = 0.0
         progress.seen = 0
         if improved:
             save_checkpoint(accelerator, self.run.checkpoints / "best")
             if accelerator.is_main_process:
-                save_model(self.bench.bare, self.run.model)
+                save_model(chosen, self.run.model)
         if accelerator.is_main_process:
             with self.run.metrics_log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(metrics) + "\n")
         save_checkpoint(accelerator, self.run.checkpoints / "last")
         validated = f"  val top-1 {metrics['val_top1']:.3f}" if "val_top1" in metrics else ""
+        if "ema_val_top1" in metrics:
+            validated += f" ({metrics['ema_val_top1']:.3f} averaged)"
         self.say(
             f"epoch {metrics['epoch']}/{self.config.epochs}  loss {metrics['train_loss']:.3f}{validated}"
             f"  {self.seconds:.0f} s, {100 * self.waited:.0f} % waiting for data" + ("  (best)" if improved else "")
         )
 
+    def _out_of_patience(self) -> bool:
+        """Whether the last `patience` epochs were no better: the same on every process, as all see the same figures."""
+        best = self.progress.best.get("epoch", 0)
+        waited = self.progress.epoch - int(best)
+        if self.config.patience is None or waited < self.config.patience:
+            return False
+        self.say(f"stopped: no epoch after {int(best)} was better (train.patience={self.config.patience})")
+        return True
+
     def _validate(self) -> dict[str, float]:
-        """Top-1 and NLL on `val`; without one (every class has a single image) there is nothing to choose by."""
+        """Top-1, macro top-1 and NLL on `val`, of the average of the weights too; without a val split (every class has
+        a single image) there is nothing to choose by."""
         if not self.dataset.split("val"):
             return {}
+        found = self._validation_figures(self.bench.bare, "val")
+        if self.bench.average is not None:
+            found |= self._validation_figures(cast(AttentiveClassifier, self.bench.average.module), "ema_val")
+        return found
+
+    def _validation_figures(self, model: AttentiveClassifier, prefix: str) -> dict[str, float]:
         labels = np.array([self.dataset.class_index[r.label] for r in self.dataset.split("val")])
-        bare = self.bench.bare
-        logits = self.frozen.validation_logits(bare) if self.frozen else self._outputs(bare, "val").logits
+        logits = self.frozen.validation_logits(model) if self.frozen else self._outputs(model, "val").logits
         log_probability = log_softmax(logits.astype(np.float64), axis=1)
+        right = logits.argmax(axis=1) == labels
         return {
-            "val_top1": float((logits.argmax(axis=1) == labels).mean()),
-            "val_nll": float(-log_probability[np.arange(len(labels)), labels].mean()),
+            f"{prefix}_top1": float(right.mean()),
+            f"{prefix}_macro_top1": float(np.mean([right[labels == c].mean() for c in np.unique(labels)])),
+            f"{prefix}_nll": float(-log_probability[np.arange(len(labels)), labels].mean()),
         }
 
     def _outputs(self, model: AttentiveClassifier, split: str) -> Any:
@@ -303,3 +361,11 @@ class _Training:
         records = self.dataset.split(split)
         args = (model, records, self.dataset.class_index, size, self.accelerator, self.precision)
         return run_model(*args, workers=self.config.workers)
+
+
+def _part(batch: Batch | FeatureBatch, rows: np.ndarray) -> Batch | FeatureBatch:
+    """Some rows of a batch."""
+    taken = slice(int(rows[0]), int(rows[-1]) + 1)
+    whole = cast(dict[str, Any], batch)
+    cut = {name: [one[taken] for one in v] if isinstance(v, list) else v[taken] for name, v in whole.items()}
+    return cast(Batch, cut)

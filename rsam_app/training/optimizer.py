@@ -3,49 +3,90 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 import torch
+from timm.models import group_parameters
 from torch import nn
 
 from rsam_app.attention import RSAM
 from rsam_app.config import TrainConfig
+from rsam_app.errors import UserError
 from rsam_app.model import AttentiveClassifier
 
 
-def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bool) -> list[dict[str, object]]:
+def make_optimizer(model: AttentiveClassifier, config: TrainConfig, fitted: bool) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) or SGD over `parameter_groups`."""
+    groups = parameter_groups(model, config, fitted)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups)
+
+
+def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bool) -> list[dict[str, Any]]:
     """Backbone, classifier and attention, each at its own rate; no decay for biases and norms.
 
     `fitted` says that the classifier starts from a fit to pretrained features. A frozen backbone's parameters stop
-    requiring gradients and are in no group.
+    requiring gradients and are in no group. Each group says whether it is of the backbone (`of_backbone`).
     """
-    rates = dict.fromkeys(model.parameters(), config.learning_rate)
-    decays = {parameter: config.weight_decay if parameter.ndim > 1 else 0.0 for parameter in rates}
-    head_rate = config.head_learning_rate or (3 if fitted else 10) * config.learning_rate
-    rates.update(dict.fromkeys(model.get_classifier().parameters(), head_rate))
     attention = list(model.attention.parameters()) if model.attention is not None else []
+    head = list(model.get_classifier().parameters())
+    backbone = set(model.backbone.parameters()) - set(head) - set(attention)
+    decays = {parameter: config.weight_decay if parameter.ndim > 1 else 0.0 for parameter in model.parameters()}
+    rates = dict.fromkeys(model.parameters(), config.learning_rate)
+    if config.layer_decay < 1:
+        rates.update(_layer_rates(model, config))
+    head_rate = config.head_learning_rate or (3 if fitted else 10) * config.learning_rate
+    rates.update(dict.fromkeys(head, head_rate))
     rates.update(dict.fromkeys(attention, config.attention_learning_rate))
     if isinstance(model.attention, RSAM):
         for parameter in model.attention.predictor.parameters():
             decays[parameter] = config.attention_weight_decay if parameter.ndim > 1 else 0.0
-    backbone = set(model.backbone.parameters()) - set(model.get_classifier().parameters()) - set(attention)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for parameter, rate in rates.items():
         if config.frozen_backbone and parameter in backbone:
             parameter.requires_grad_(False)
         if parameter.requires_grad:
-            groups.setdefault((rate, decays[parameter]), []).append(parameter)
-    return [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()]
+            groups.setdefault((rate, decays[parameter], parameter in backbone), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": decay, "of_backbone": of_backbone}
+        for (rate, decay, of_backbone), parameters in groups.items()
+    ]
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, warmup: int, total: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up over `warmup` updates, then a cosine to zero at `total`; stepped once per update."""
+def warmup_cosine(
+    optimizer: torch.optim.Optimizer, warmup: int, total: int, held: int = 0
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Linear warm-up over `warmup` updates, then a cosine to zero at `total`; stepped once per update. The backbone
+    waits for `held` updates and then begins its own."""
 
-    def factor(step: int) -> float:
+    def factor(step: int, held: int) -> float:
+        if step < held:
+            return 0.0
+        step, length = step - held, total - held
         if step < warmup:
             return (step + 1) / (warmup + 1)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, length - warmup))))
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    waits = [held if group.get("of_backbone") else 0 for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, [partial(factor, held=wait) for wait in waits])
+
+
+def _layer_rates(model: AttentiveClassifier, config: TrainConfig) -> dict[nn.Parameter, float]:
+    """Rates that fall by `layer_decay` from each of timm's layer groups to the one below. (Bao et al. 2022, BEiT, arXiv
+    2106.08254)"""
+    backbone = model.backbone
+    if not hasattr(backbone, "group_matcher"):
+        raise UserError("train.layer_decay: this backbone does not say how its layers follow each other; leave it 1.")
+    depth = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
+    named = dict(backbone.named_parameters())
+    deepest = max(depth[name] for name in depth)
+    return {
+        named[name]: config.learning_rate * config.layer_decay ** (deepest - layer)
+        for name, layer in depth.items()
+        if name in named
+    }
 
 
 def set_training_mode(model: AttentiveClassifier, config: TrainConfig, pretrained: bool) -> None:

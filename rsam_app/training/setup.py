@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,6 +22,7 @@ from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_l
 from rsam_app.data.records import DataSet
 from rsam_app.data.row_cache import NoRoomError
 from rsam_app.data.sampling import EpochBatches
+from rsam_app.errors import UserError
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.preprocess import normalise
 from rsam_app.run_folder import RunFolder, write_atomically
@@ -35,7 +37,7 @@ from rsam_app.training.frozen_features import (
     look_once,
     wanted_views,
 )
-from rsam_app.training.optimizer import parameter_groups, warmup_cosine
+from rsam_app.training.optimizer import make_optimizer, warmup_cosine
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 
 CORRECTED_WEIGHT = 5.0
@@ -56,6 +58,10 @@ class Workbench:
     views: Views | FeatureViews
     workers: int
     device: torch.device
+    sample_weights: Tensor
+    """How much each training image counts in the loss `(N,)`, 1 on average."""
+    average: ModelEmaV3 | None
+    """The moving average of `bare`."""
 
     def __post_init__(self) -> None:
         self.loader = self._make_loader()
@@ -98,16 +104,50 @@ def build_workbench(
     else:
         augment = TrainAugment(config.augment, side)
         views = Views(records, dataset.class_index, side, augment, targets, pipeline.seed)
+    weights = balanced_weights(np.array([dataset.class_index[r.label] for r in records]))
     batches = EpochBatches(
-        len(records), config.batch_size, pipeline.seed, accelerator.process_index, accelerator.num_processes
+        len(records),
+        config.batch_size,
+        pipeline.seed,
+        accelerator.process_index,
+        accelerator.num_processes,
+        weights / weights.sum() if config.sampling == "balanced" else None,
     )
     workers = loading_processes(config.workers, accelerator.num_processes)
     bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(parameter_groups(bare, config, fitted=pipeline.model.weights != "none"))
+    optimizer = make_optimizer(bare, config, fitted=pipeline.model.weights != "none")
     updates = len(batches.sizes)
-    schedule = warmup_cosine(optimizer, round(config.warmup_epochs * updates), config.epochs * updates)
-    model, optimizer = accelerator.prepare(OnMaps(bare, side) if frozen else bare, optimizer)
-    return Workbench(model, bare, optimizer, schedule, batches, views, workers, accelerator.device)
+    phases = (round(config.warmup_epochs * updates), config.epochs * updates, round(config.head_epochs * updates))
+    schedule = warmup_cosine(optimizer, *phases)
+    if config.gradient_checkpointing:
+        _checkpoint_gradients(bare, pipeline)
+    average = ModelEmaV3(bare, decay=config.ema, use_warmup=True) if config.ema else None
+    trained: torch.nn.Module = OnMaps(bare, side) if frozen else bare
+    if config.compile:
+        trained.compile()
+    model, optimizer = accelerator.prepare(trained, optimizer)
+    counted = weights if config.class_weights == "balanced" else np.ones(len(records))
+    sample_weights = torch.from_numpy(counted.astype(np.float32))
+    return Workbench(
+        model, bare, optimizer, schedule, batches, views, workers, accelerator.device, sample_weights, average
+    )
+
+
+def balanced_weights(labels: np.ndarray) -> np.ndarray:
+    """A weight `(N,)` per image with which all classes that have images count alike; their mean is 1."""
+    counts = np.bincount(labels)
+    weights: np.ndarray = len(labels) / (np.count_nonzero(counts) * counts[labels])
+    return weights
+
+
+def _checkpoint_gradients(bare: AttentiveClassifier, pipeline: Pipeline) -> None:
+    try:
+        bare.backbone.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise UserError(
+            f"train.gradient_checkpointing: {pipeline.model.backbone} cannot compute its activations twice."
+            " Set it to false, or train.accumulate higher."
+        ) from error
 
 
 def frozen_features(
