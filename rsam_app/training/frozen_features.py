@@ -24,6 +24,7 @@ from rsam_app.data.loader import Target, Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.row_cache import RowCache, open_cache
 from rsam_app.data.sampling import Draw
+from rsam_app.errors import UserError
 from rsam_app.evaluation.inference import all_cores
 from rsam_app.model import AttentiveClassifier, Look
 from rsam_app.model.precision import autocast
@@ -78,10 +79,12 @@ class FrozenFeatures:
     precision: str
 
     def maps_of(self, row: int) -> tuple[list[Tensor], np.ndarray]:
-        """The maps of a row, half precision, and the map `(2, 3)` from its input's pixels to the image's."""
+        """The maps of a row, half precision, and the map `(2, 3)` from its input's pixels to the image's.
+
+        Raises `UserError` where the row is damaged."""
         raw = self.rows.get(row)
         if raw is None:
-            raise RuntimeError(f"row {row} of {self.rows.folder} is damaged or gone: remove the folder, and resume")
+            raise UserError(f"{self.rows.folder}: feature maps are damaged. Remove the folder and `--resume`.")
         halves, maps, begin = torch.from_numpy(raw[:-AFFINE_BYTES].view(np.float16)), [], 0
         for shape in self.shapes:
             maps.append(halves[begin : begin + math.prod(shape)].view(shape))

@@ -157,3 +157,15 @@ def test_maps_and_targets_are_those_of_the_views(tiny_pipeline):
     images = torch.stack([whole[(0, i)]["image"] for i in range(len(held_out))])
     with torch.no_grad():
         assert np.allclose(held_out, model(normalise(images, model, cpu)).numpy(), atol=2e-2)
+
+
+def test_damaged_maps_are_said_with_the_remedy(tiny_pipeline, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN)
+    rows = next((tmp_path / "rsam" / "rows").glob("features-*/rows"))
+    with rows.open("r+b") as stream:
+        for place in range(0, rows.stat().st_size, 64):
+            stream.seek(place)
+            stream.write(b"\x01")
+    said = rsam("train", tiny_pipeline, "--run", tmp_path / "again", *FROZEN, check=2).stderr
+    assert "feature maps are damaged. Remove the folder" in said
