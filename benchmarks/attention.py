@@ -113,7 +113,9 @@ def _line(name: str, cells: list[dict[str, Any]]) -> str:
         mean, reach = mean_interval(values)
         return f"{mean:.{digits}f} ± {reach:.{digits}f}"
 
-    columns = [figure("top1", 100, 1), figure("mean_iou"), figure("share_iou_50", 100, 1), figure("max_box_acc_v2")]
+    alone = figure("first_look_top1", 100, 1)
+    top1 = figure("top1", 100, 1) + (f" (first look alone {alone})" if alone else "")
+    columns = [top1, figure("mean_iou"), figure("share_iou_50", 100, 1), figure("max_box_acc_v2")]
     columns += [figure("stability"), figure("corruption_relative"), figure("corruption_stability"), str(len(cells))]
     return f"| {name} | " + " | ".join(columns) + " |"
 
