@@ -15,7 +15,7 @@ import pytest
 @pytest.fixture(scope="session")
 def photographs() -> Path:
     """The folder of real photographs, `RSAM_DATA`; the test is skipped where it is absent, never in CI."""
-    root = Path(os.environ.get("RSAM_DATA", "data"))
+    root = Path(os.environ.get("RSAM_DATA", "data")).resolve()
     if not (root / "CUB_200_2011" / "images.txt").exists():
         reason = f"no photographs below RSAM_DATA ({root})"
         if os.environ.get("RSAM_REQUIRE_PHOTOGRAPHS"):

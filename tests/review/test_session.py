@@ -90,8 +90,15 @@ def test_in_a_terminal_the_app_stays_until_ctrl_c(review_set: Any) -> None:
     port = free_port()
     code = f"from rsam_app.review import open_app; open_app({review_set.name!r}, {port}, remote=True)"
     parent, child = pty.openpty()
-    # Its own process group and terminal, as a shell would give it.
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=child, stderr=child, start_new_session=True)
+    # Its own process group and terminal, and Ctrl-C not ignored, as a shell would give it: where the tests run in the
+    # background, they inherit that it is.
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     os.close(child)
     try:
         said = _until(parent, "Ctrl-C ends it")
