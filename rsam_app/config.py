@@ -61,6 +61,9 @@ class ModelConfig(_Strict):
     predictor: Literal["profiles", "regression", "moments"] = "profiles"
     """How RSAM finds its rectangle: regression from profiles of the last two stages along both axes, or from the layout
     of the last map, or moments of a learned map."""
+    gate: Literal["wide", "tight"] = "wide"
+    """How far around the rectangle features count: `wide` for pretrained networks, whose cells see far, `tight` where
+    the surroundings mislead."""
     stage: int = Field(-1, ge=-1)
     """What attention gates: the last feature map (-1), or what that stage, counted from 0, gives to the next one."""
     second_look: bool = False

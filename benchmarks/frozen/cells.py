@@ -61,7 +61,7 @@ VARIANTS = (
     Variant("none, 320 px", "none", larger_input=True),
     Variant("RSAM, regression", "rsam", "regression", discovered=True),
     Variant("RSAM, moments", "rsam", "moments", discovered=True),
-    Variant("RSAM, tight gate", "rsam", discovered=True, gating={"context": 1.0, "gate_softness": 0.5}),
+    Variant("RSAM, tight gate", "rsam", discovered=True, gating={"reach": "tight"}),
     Variant("RSAM, normalised gating", "rsam", discovered=True, gating={"gating": "normalised"}),
     Variant("RSAM, plain gating", "rsam", discovered=True, gating={"gating": "plain"}),
     Variant("RSAM, 1 % corrected", "rsam", discovered=True, corrected=0.01),

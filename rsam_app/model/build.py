@@ -41,6 +41,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
             backbone_weights=weights,
             second_look=config.second_look,
             stage=config.stage,
+            gate=config.gate,
             pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
         )
     except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
@@ -55,6 +56,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
         "backbone_args": args,
         "second_look": config.second_look,
         "stage": config.stage,
+        "gate": config.gate,
     }
     source = model.backbone.pretrained_cfg
     model.pretrained_cfg.update(

@@ -76,6 +76,7 @@ class AttentiveClassifier(nn.Module):
         backbone_weights: dict[str, Any] | None = None,
         second_look: bool = False,
         stage: int = -1,
+        gate: str = "wide",
     ) -> None:
         super().__init__()
         self.detail = DETAIL if second_look else 1
@@ -94,12 +95,12 @@ class AttentiveClassifier(nn.Module):
         self.__dict__["_attended"] = None
         if stage == -1 or attention == "none":
             channels = stage_channels(self.backbone, in_chans, side)
-            self.attention = make_attention(attention, predictor, self.num_features, channels)
+            self.attention = make_attention(attention, predictor, self.num_features, channels, gate)
             if isinstance(self.attention, RSAM) and self.attention.looks_at_stages:
                 self.stages_seen = len(channels)
         else:
             place, gated = stage_of(self.backbone, stage, backbone)
-            module = cast(nn.Module, make_attention(attention, predictor, gated))
+            module = cast(nn.Module, make_attention(attention, predictor, gated, (), gate))
             wrapped = AttendedStage(self.backbone.get_submodule(place), module, self.channels_first)
             self.backbone.set_submodule(place, wrapped)
             self.__dict__["_attended"], self.__dict__["attention"] = wrapped, module
@@ -227,11 +228,13 @@ class AttentiveClassifier(nn.Module):
         return geometry.rescale(result.rectangle, result.mask.shape[1:], size)
 
 
-def make_attention(name: str, predictor: str, channels: int, stage_channels: Sequence[int] = ()) -> nn.Module | None:
+def make_attention(
+    name: str, predictor: str, channels: int, stage_channels: Sequence[int] = (), reach: str = "wide"
+) -> nn.Module | None:
     """The attention module of that name for maps of so many channels; None for `none`. RSAM may look at maps of
-    stages, of `stage_channels` each."""
+    stages, of `stage_channels` each, and its gate reaches as far as `reach` says."""
     if name == "rsam":
-        return RSAM(channels, predictor, stage_channels)
+        return RSAM(channels, predictor, stage_channels, reach=reach)
     return {"positionwise": PositionwiseAttention, "conv_map": MapAttention}[name](channels) if name != "none" else None
 
 

@@ -63,6 +63,20 @@ def test_gatings_differ_as_they_say():
         RSAM(5, gating="sideways")
 
 
+def test_a_wide_gate_reaches_further_than_a_tight_one():
+    torch.manual_seed(0)
+    features, tight = torch.rand(2, 5, 8, 8), RSAM(5, gating="plain", reach="tight")
+    wide = RSAM(5, gating="plain", reach="wide")
+    with torch.no_grad():
+        for module in (tight, wide):
+            module.predictor.across.bias.copy_(torch.tensor([0.0, -1.0]))
+            module.predictor.down.bias.copy_(torch.tensor([0.0, -1.0]))
+    near, far = tight(features), wide(features)
+    assert torch.equal(near.mask, far.mask)
+    assert torch.allclose(near.features, features * near.mask[:, None])
+    assert (far.features[:, :, 0, 0] > 2 * near.features[:, :, 0, 0]).all()
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_float32_under_autocast(name):
     torch.manual_seed(0)
