@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import NamedTuple
 
 from rsam_app.cli import main
@@ -39,3 +42,15 @@ def rsam(*arguments: object, check: int = 0) -> Done:
         done = Done(out.getvalue(), err.getvalue())
     assert code == check, done.stderr
     return done
+
+
+def stop_at_first_checkpoint(how: signal.Signals, run: Path, *arguments: object) -> int:
+    """Begin `rsam train ARGUMENTS --run RUN` in a process, stop it as soon as a checkpoint stands; its return code."""
+    command = [sys.executable, "-m", "rsam_app", "train", *map(str, arguments), "--run", str(run)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not (run / "checkpoints" / "last").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    return process.returncode

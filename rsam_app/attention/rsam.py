@@ -17,7 +17,8 @@ REACHES = {"wide": (1.6, 1.0), "tight": (1.0, geometry.SOFTNESS)}
 
 A cell of a pretrained network's last map sees far past its own borders, so a gate as tight as the rectangle loses more
 than it keeps out: on frozen features of birds `wide` has 71.6 % top-1, `tight` 70.7, no gate 71.7; of cats and dogs
-95.1, 94.6 and 94.8. A small network from scratch, on photographs with a misleading background, is better off tight."""
+95.1, 94.6 and 94.8. The demo's small network, from scratch with a misleading background, has 78.5 tight and 71.5 wide
+(one seed)."""
 
 
 class RSAM(nn.Module):

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from rsam_app.cache import cache_folder
+
 ALIGNMENT = 64
 """Rows begin at multiples of this many bytes."""
 
@@ -112,7 +114,7 @@ def open_cache(key: str, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 
 def cache_home() -> Path:
     """`$XDG_CACHE_HOME/rsam/rows` (default below `~/.cache`)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "rsam" / "rows"
+    return cache_folder() / "rows"
 
 
 def limit_in_bytes() -> int:

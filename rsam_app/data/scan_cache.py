@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from rsam_app.cache import cache_folder
+
 VERSION = 1
 """Raise it when the scan starts to find other things: older files are then ignored."""
 
@@ -56,9 +58,8 @@ class ScanCache:
 
 def cache_path(name: str, root: Path) -> Path:
     """Where the scan of a data set is kept: below `$XDG_CACHE_HOME` (default `~/.cache`), `rsam/scans`."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
     digest = hashlib.sha256(os.path.abspath(root).encode(errors="surrogateescape")).hexdigest()[:12]
-    return home / "rsam" / "scans" / f"{name}-{digest}.json"
+    return cache_folder() / "scans" / f"{name}-{digest}.json"
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from rsam_app.attention import RSAM, AttentionResult, MapAttention, PositionwiseAttention, geometry
 from rsam_app.attention.gating import gate
+from rsam_app.attention.predictors import PREDICTORS
 from rsam_app.attention.second_look import upright_crop
 from rsam_app.errors import UserError
 from rsam_app.model.attended_stage import AttendedStage, stage_of
@@ -94,10 +95,10 @@ class AttentiveClassifier(nn.Module):
         # Neither is registered twice: a staged attention belongs to the backbone's tree.
         self.__dict__["_attended"] = None
         if stage == -1 or attention == "none":
-            channels = stage_channels(self.backbone, in_chans, side)
+            looks_at_stages = attention == "rsam" and PREDICTORS[predictor].looks_at_stages
+            channels = stage_channels(self.backbone, in_chans, side) if looks_at_stages else ()
             self.attention = make_attention(attention, predictor, self.num_features, channels, gate)
-            if isinstance(self.attention, RSAM) and self.attention.looks_at_stages:
-                self.stages_seen = len(channels)
+            self.stages_seen = len(channels)
         else:
             place, gated = stage_of(self.backbone, stage, backbone)
             module = cast(nn.Module, make_attention(attention, predictor, gated, (), gate))

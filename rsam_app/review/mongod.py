@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rsam_app.cache import cache_folder
 from rsam_app.errors import UserError
 from rsam_app.review.libraries import fetch_libraries
 
@@ -81,11 +82,6 @@ def private_mongod() -> Mongod:
         return own
     with _exclusively(home.with_name(home.name + ".lock")):
         return _kept(home) or _fetch(home)  # another command may have fetched it while this one waited
-
-
-def cache_folder() -> Path:
-    """Where fetched things are kept between commands."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsam"
 
 
 def _kept(home: Path) -> Mongod | None:

@@ -228,16 +228,14 @@ class _Training:
     ) -> torch.Tensor:
         """The loss `(B,)` of each image, the mean over the looks."""
 
-        def of(wanted: torch.Tensor) -> torch.Tensor:
-            weights = self.bench.sample_weights[index].to(labels.device)
-            if mixture and wanted is not labels:
-                weights = weights[mixture.partner.cpu()].to(labels.device)
+        def of(wanted: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
             each = [losses.classification(logits, wanted, self.config.label_smoothing) for logits in look.each]
-            return weights * torch.stack(each).mean(dim=0)
+            return self.bench.sample_weights[index].to(labels.device) * torch.stack(each).mean(dim=0)
 
         if mixture is None:
-            return of(labels)
-        return mixture.share * of(labels) + (1 - mixture.share) * of(labels[mixture.partner])
+            return of(labels, index)
+        other = of(labels[mixture.partner], index[mixture.partner.cpu()])
+        return mixture.share * of(labels, index) + (1 - mixture.share) * other
 
     def _look(self, inputs: torch.Tensor | list[torch.Tensor]) -> tuple[Look, torch.Tensor | None, torch.Tensor | None]:
         """The look at a batch; where equivariance is trained, the rectangles of other views of it, and the way there.

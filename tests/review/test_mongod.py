@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rsam_app.cache import cache_folder
 from rsam_app.errors import UserError
-from rsam_app.review.mongod import VERSION, cache_folder, new_enough, private_mongod, probe
+from rsam_app.review.mongod import VERSION, new_enough, private_mongod, probe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the private server is for Linux")
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command import rsam
+from command import rsam, stop_at_first_checkpoint
 from safetensors.torch import load_file
 
 from rsam_app.config import load_card, load_pipeline
@@ -78,13 +75,7 @@ def test_the_next_run_reads_what_was_kept_and_ends_the_same(tiny_pipeline, froze
 
 def test_a_killed_run_resumes_to_the_very_same_weights(tiny_pipeline, frozen_run, tmp_path):
     run = tmp_path / "killed"
-    command = [sys.executable, "-m", "rsam_app", "train", str(tiny_pipeline), "--run", str(run), *FROZEN]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not (run / "checkpoints" / "last").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert stop_at_first_checkpoint(signal.SIGKILL, run, tiny_pipeline, *FROZEN) == -signal.SIGKILL
     rsam("train", tiny_pipeline, "--run", run, *FROZEN, "--resume")
     expected, found = weights(frozen_run), weights(run)
     assert all(torch.equal(expected[name], found[name]) for name in expected)

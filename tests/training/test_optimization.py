@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from command import rsam
+from command import rsam, stop_at_first_checkpoint
 from safetensors.torch import load_file
 
 from rsam_app.config import MixConfig, ModelConfig, TrainConfig, load_pipeline
@@ -163,13 +160,7 @@ def test_both_weights_and_their_average_are_evaluated_and_the_better_is_kept(run
 
 def test_a_killed_run_with_everything_resumes_to_the_very_same_weights(tiny_pipeline, run_with_everything, tmp_path):
     run = tmp_path / "killed"
-    command = [sys.executable, "-m", "rsam_app", "train", str(tiny_pipeline), "--run", str(run), *settings(EVERYTHING)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while not (run / "checkpoints" / "last").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert stop_at_first_checkpoint(signal.SIGKILL, run, tiny_pipeline, *settings(EVERYTHING)) == -signal.SIGKILL
     rsam("train", tiny_pipeline, "--run", run, *settings(EVERYTHING), "--resume")
     for name in ("model/model.safetensors", "checkpoints/last/model.safetensors"):
         expected, found = load_file(run_with_everything / name), load_file(run / name)

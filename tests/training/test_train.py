@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from command import rsam
+from command import rsam, stop_at_first_checkpoint
 from safetensors.torch import load_file
 
 
@@ -70,14 +67,8 @@ def test_evaluation_is_the_same_on_two_processes(whole_run):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_resumes_to_the_very_same_weights(tiny_pipeline, whole_run, tmp_path, how):
     run = tmp_path / "stopped"
-    command = [sys.executable, "-m", "rsam_app", "train", str(tiny_pipeline), "--run", str(run)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while not (run / "checkpoints" / "last").exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(how)
-    process.communicate(timeout=60)
-    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    code = stop_at_first_checkpoint(how, run, tiny_pipeline)
+    assert code == (130 if how == signal.SIGINT else -signal.SIGKILL)
     refused = rsam("train", tiny_pipeline, "--run", run, check=2)
     assert "--resume" in refused.stderr and "Traceback" not in refused.stderr
     rsam("train", tiny_pipeline, "--run", run, "--resume")
