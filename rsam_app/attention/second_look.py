@@ -1,6 +1,9 @@
-"""The rectangle as a crop: what a second look at an image sees."""
+"""What two looks at an image see: the whole of it with fewer pixels, then a crop along the rectangle."""
 
 from __future__ import annotations
+
+import functools
+import operator
 
 import torch
 from torch import Tensor
@@ -13,6 +16,15 @@ CONTEXT = 1.2
 
 SMALLEST = 0.25
 """The least share of the image's side a crop keeps: below it there are no more pixels to see."""
+
+
+def shrunk(images: Tensor, by: int) -> Tensor:
+    """Images `(B, C, H, W)` with one pixel, the mean, for each `by × by`; H and W are multiples of it.
+
+    Sums of slices, because average pooling takes four times as long where channels are the innermost dimension.
+    """
+    rows = functools.reduce(operator.add, (images[:, :, i::by] for i in range(by)))
+    return functools.reduce(operator.add, (rows[..., i::by] for i in range(by))) / by**2
 
 
 def upright_crop(images: Tensor, rectangles: Tensor, out_height: int, out_width: int) -> Tensor:
@@ -28,14 +40,14 @@ def upright_crop(images: Tensor, rectangles: Tensor, out_height: int, out_width:
     share = (CONTEXT * boxes[:, 2:] / extent).amax(dim=1, keepdim=True).clamp(SMALLEST, 1.0)
     centre = (boxes[:, :2] + boxes[:, 2:] / 2) / extent
     centre = torch.minimum(torch.maximum(centre, share / 2), 1 - share / 2)
-    zero = torch.zeros_like(share[:, 0])
-    # affine_grid's coordinates run from -1 to 1 over the image.
-    shift = 2 * centre - 1
-    rows = (
-        torch.stack([share[:, 0], zero, shift[:, 0]], dim=1),
-        torch.stack([zero, share[:, 0], shift[:, 1]], dim=1),
-    )
-    grid = F.affine_grid(
-        torch.stack(rows, dim=1), [images.shape[0], images.shape[1], out_height, out_width], align_corners=False
-    )
+    # grid_sample's coordinates run from -1 to 1 over the image.
+    low, across = 2 * (centre - share / 2) - 1, 2 * share
+    x, y = (low[:, i : i + 1] + across * _steps(size, share) for i, size in enumerate((out_width, out_height)))
+    window = (-1, out_height, out_width)
+    grid = torch.stack([x[:, None].expand(window), y[:, :, None].expand(window)], dim=3)
     return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _steps(count: int, like: Tensor) -> Tensor:
+    """The centres of `count` pixels as shares of their row."""
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from rsam_app.attention import RSAM, AttentionResult, MapAttention, PositionwiseAttention, geometry
 from rsam_app.attention.gating import gate
 from rsam_app.attention.predictors import PREDICTORS
-from rsam_app.attention.second_look import upright_crop
+from rsam_app.attention.second_look import shrunk, upright_crop
 from rsam_app.errors import UserError
 from rsam_app.model.attended_stage import AttendedStage, stage_of
 
@@ -163,7 +163,7 @@ class AttentiveClassifier(nn.Module):
 
     def shrink(self, images: Tensor) -> Tensor:
         """What the first look sees of images `(B, 3, H, W)`: each pixel the mean of `detail`² of the input's."""
-        return F.avg_pool2d(images, self.detail) if self.detail > 1 else images
+        return shrunk(images, self.detail) if self.detail > 1 else images
 
     def crop(self, images: Tensor, rectangle: Tensor) -> Tensor:
         """What the second look sees `(B, 3, H / detail, W / detail)` of images around rectangles in their pixels.

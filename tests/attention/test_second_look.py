@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rsam_app.attention.second_look import CONTEXT, SMALLEST, upright_crop
+from rsam_app.attention.second_look import CONTEXT, SMALLEST, shrunk, upright_crop
 
 
 def ramp(height: int, width: int) -> torch.Tensor:
@@ -54,3 +54,10 @@ def test_gradients_reach_the_rectangle():
     rectangles.requires_grad_()
     upright_crop(smooth, rectangles, 12, 12).square().sum().backward()
     assert torch.isfinite(rectangles.grad).all() and (rectangles.grad[:, :2].abs() > 0).all()
+
+
+def test_shrinking_takes_means_of_blocks():
+    images = torch.rand(2, 3, 8, 12, dtype=torch.float64)
+    for by in (2, 4):
+        blocks = images.reshape(2, 3, 8 // by, by, 12 // by, by)
+        assert torch.allclose(shrunk(images, by), blocks.mean(dim=(3, 5)), atol=1e-12)
