@@ -15,23 +15,22 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from scipy.special import log_softmax
 
 from rsam_app.config import Pipeline
 from rsam_app.data.loader import Batch, loading_processes
 from rsam_app.data.records import DataSet
 from rsam_app.errors import UserError
 from rsam_app.evaluation.inference import run_model
-from rsam_app.model import AttentiveClassifier, Look, build_model, save_model
-from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.model import AttentiveClassifier, build_model, save_model
+from rsam_app.model.precision import choose_precision
 from rsam_app.run_folder import RunFolder, write_atomically
-from rsam_app.training import losses, signals
 from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpoint
 from rsam_app.training.dynamics import TrainingDynamics
 from rsam_app.training.feature_source import FeatureSource
 from rsam_app.training.frozen_features import FeatureBatch
 from rsam_app.training.interrupt import Interrupted, StopRequest
-from rsam_app.training.mixing import Mixture, mix
+from rsam_app.training.mixing import mix
+from rsam_app.training.objective import Objective
 from rsam_app.training.optimizer import set_training_mode
 from rsam_app.training.setup import (
     Say,
@@ -43,6 +42,7 @@ from rsam_app.training.setup import (
     start_attention,
     start_classifier,
 )
+from rsam_app.training.validation_figures import validation_figures
 
 Rectangles = dict[str, tuple[float, float, float, float, float]]
 
@@ -102,6 +102,8 @@ class _Training:
     def run_to_end(self, resume: bool) -> None:
         last = find_checkpoint(self.run.checkpoints / "last") if resume else None
         self.bench = self._prepare(fresh=last is None)
+        seen = (self.bench.model, self.bench.sample_weights, self.bench.device, self.precision)
+        self.objective = Objective(self.pipeline, *seen)
         kept = [self.bench.schedule, self.progress, self.dynamics]
         self.accelerator.register_for_checkpointing(*kept, *([self.bench.average] if self.bench.average else []))
         if last is not None:
@@ -193,84 +195,26 @@ class _Training:
         self.advance(count * self.accelerator.num_processes)
 
     def _add_gradients(self, batch: Batch | FeatureBatch, part: int, batch_size: int) -> None:
-        bench, device, progress = self.bench, self.accelerator.device, self.progress
-        labels, inputs = batch["label"].to(device), bench.inputs(batch)
+        bench, progress = self.bench, self.progress
+        labels, inputs = batch["label"].to(bench.device), bench.inputs(batch)
         mixture = None
         if isinstance(inputs, torch.Tensor) and progress.epoch < self.config.epochs - self.config.mix.off_epochs:
             place = (self.pipeline.seed, progress.epoch, progress.batch, part, self.accelerator.process_index)
             mixture = mix(inputs, self.config.mix, place)
-        look, of_views, to_view = self._look(mixture.images if mixture else inputs)
-        per_image = self._classification(look, labels, batch["index"], mixture)
-        classification = per_image.sum()
-        loss = classification
-        if look.rectangle is not None and self.pipeline.model.attention == "rsam":
-            if not mixture:  # a mixed image shows two objects
-                distance = losses.to_target(look.rectangle, batch["target"].to(device), self.pipeline.model.input_side)
-                to_target = (distance * batch["target_weight"].to(device)).sum()
-                loss = loss + self.config.target_weight * to_target
-                progress.target_loss_sum += float(to_target.detach())
-            loss = loss + self._signals(look, of_views, to_view)
+        found = self.objective.of(batch, inputs, labels, mixture)
         # DDP averages gradients over the processes; their shares of the batch need not be equal.
-        self.accelerator.backward(loss * (self.accelerator.num_processes / batch_size))
-        if not math.isfinite(loss.item()):
-            where = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}"
+        self.accelerator.backward(found.loss * (self.accelerator.num_processes / batch_size))
+        loss, classification, to_target = torch.stack([found.loss, found.classification, found.to_target]).tolist()
+        if not math.isfinite(loss):
             raise UserError(
-                f"{self.run.path}: the loss is {loss.item()} in {where}.\n"
+                f"{self.run.path}: the loss is {loss} in epoch {progress.epoch + 1}, batch {progress.batch + 1}.\n"
                 "Lower train.learning_rate, or set train.precision=float32, and --restart."
             )
-        progress.loss_sum += float(classification.detach())
+        progress.loss_sum += classification
+        progress.target_loss_sum += to_target
         progress.seen += len(labels)
         if not mixture:
-            self.dynamics.add(batch["index"], look.logits)
-
-    def _classification(
-        self, look: Look, labels: torch.Tensor, index: torch.Tensor, mixture: Mixture | None
-    ) -> torch.Tensor:
-        """The loss `(B,)` of each image, the mean over the looks."""
-
-        def of(wanted: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-            each = [losses.classification(logits, wanted, self.config.label_smoothing) for logits in look.each]
-            return self.bench.sample_weights[index].to(labels.device) * torch.stack(each).mean(dim=0)
-
-        if mixture is None:
-            return of(labels, index)
-        other = of(labels[mixture.partner], index[mixture.partner.cpu()])
-        return mixture.share * of(labels, index) + (1 - mixture.share) * other
-
-    def _look(self, inputs: torch.Tensor | list[torch.Tensor]) -> tuple[Look, torch.Tensor | None, torch.Tensor | None]:
-        """The look at a batch; where equivariance is trained, the rectangles of other views of it, and the way there.
-
-        Both views go through the model as one batch: with several processes it may run once per step.
-        """
-        weights, count = self.config.signals, len(inputs)
-        to_view = None
-        teaches = weights.equivariance > 0 and self.pipeline.model.attention == "rsam"
-        if teaches and isinstance(inputs, torch.Tensor):  # feature maps show no other view: the pipeline refuses it
-            views, to_view = signals.other_view(inputs)
-            inputs = torch.cat([inputs, views])
-        with autocast(self.precision, self.accelerator.device):
-            look: Look = self.bench.model(inputs, return_look=True, outside=weights.outside > 0)
-        if to_view is None or look.rectangle is None or look.mask is None:
-            return look, None, None
-        outside = None if look.outside is None else look.outside[:count]
-        mine = Look(look.logits[:count], look.rectangle[:count], look.mask[:count], look.each[:, :count], outside)
-        return mine, look.rectangle[count:], to_view
-
-    def _signals(self, look: Look, of_views: torch.Tensor | None, to_view: torch.Tensor | None) -> torch.Tensor:
-        weights, side = self.config.signals, self.pipeline.model.input_side
-        rectangle = look.rectangle
-        total = torch.zeros((), device=look.logits.device)
-        if rectangle is None:
-            return total
-        if weights.area:
-            total = total + weights.area * signals.area(rectangle, side).sum()
-        if weights.border:
-            total = total + weights.border * signals.border(rectangle, side).sum()
-        if look.outside is not None:
-            total = total + weights.outside * signals.outside_suffices(look.outside).sum()
-        if of_views is not None and to_view is not None:
-            total = total + weights.equivariance * signals.equivariance(rectangle, of_views, to_view, side).sum()
-        return total
+            self.dynamics.add(batch["index"], found.logits)
 
     def _stop_here(self) -> None:
         self.dynamics.merge(self.accelerator)
@@ -338,21 +282,15 @@ class _Training:
         a single image) there is nothing to choose by."""
         if not self.dataset.split("val"):
             return {}
-        found = self._validation_figures(self.bench.bare, "val")
+        found = self._figures(self.bench.bare, "val")
         if self.bench.average is not None:
-            found |= self._validation_figures(cast(AttentiveClassifier, self.bench.average.module), "ema_val")
+            found |= self._figures(cast(AttentiveClassifier, self.bench.average.module), "ema_val")
         return found
 
-    def _validation_figures(self, model: AttentiveClassifier, prefix: str) -> dict[str, float]:
+    def _figures(self, model: AttentiveClassifier, prefix: str) -> dict[str, float]:
         labels = np.array([self.dataset.class_index[r.label] for r in self.dataset.split("val")])
         logits = self.frozen.validation_logits(model) if self.frozen else self._outputs(model, "val").logits
-        log_probability = log_softmax(logits.astype(np.float64), axis=1)
-        right = logits.argmax(axis=1) == labels
-        return {
-            f"{prefix}_top1": float(right.mean()),
-            f"{prefix}_macro_top1": float(np.mean([right[labels == c].mean() for c in np.unique(labels)])),
-            f"{prefix}_nll": float(-log_probability[np.arange(len(labels)), labels].mean()),
-        }
+        return validation_figures(logits, labels, prefix)
 
     def _outputs(self, model: AttentiveClassifier, split: str) -> Any:
         size = self.pipeline.evaluate.batch_size
