@@ -30,6 +30,7 @@ from rsam_app.model import AttentiveClassifier, Look
 from rsam_app.model.precision import autocast
 from rsam_app.model.preprocess import normalise
 from rsam_app.training.feature_source import FeatureSource
+from rsam_app.training.fingerprints import backbone_hash, files_hash
 
 BLOCK = 32
 """Images to a batch of the backbone. A block is made as a whole, so that a row's last bits do not depend on which
@@ -187,28 +188,6 @@ def look_once(
     if make:
         _make_missing(kept, source, pipeline, advance)
     return kept
-
-
-def backbone_hash(model: AttentiveClassifier) -> str:
-    """SHA-256 of the backbone's weights, the classifier's left out."""
-    classifier = {id(p) for p in model.get_classifier().parameters()}
-    attention = {id(p) for p in model.attention.parameters()} if model.attention is not None else set()
-    digest = hashlib.sha256()
-    for name, values in model.backbone.state_dict(keep_vars=True).items():
-        if id(values) not in classifier | attention:
-            digest.update(name.encode() + values.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def files_hash(records: Sequence[Record | None]) -> str:
-    """SHA-256 over the files of records: where they are, their size and when they were changed; None separates."""
-    digest = hashlib.sha256()
-    for record in records:
-        status = record.path.stat() if record else None
-        digest.update(
-            repr(record and (str(record.path.resolve()), status and (status.st_size, status.st_mtime_ns))).encode()
-        )
-    return digest.hexdigest()
 
 
 def _key(model: AttentiveClassifier, settings: object, records: Sequence[Record | None]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from rsam_app.attention import RSAM, geometry
 from rsam_app.config import Pipeline
 from rsam_app.data.augment import TrainAugment
 from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import DataSet, Record
 from rsam_app.data.row_cache import NoRoomError
 from rsam_app.data.sampling import EpochBatches
 from rsam_app.errors import UserError
@@ -37,6 +37,7 @@ from rsam_app.training.frozen_features import (
     look_once,
     wanted_views,
 )
+from rsam_app.training.kept_discoveries import keep, kept_path, read_kept
 from rsam_app.training.optimizer import make_optimizer, warmup_cosine
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 
@@ -180,14 +181,29 @@ def discovered_targets(
     and on resume."""
     path = run.path / "discovered.json"
     if accelerator.is_main_process and not path.exists():
-        records = dataset.split("train")
-        say(f"looking for objects in {len(records)} training images, without boxes")
-        found = discover_rectangles(source, records, 2 * pipeline.model.image_size, pipeline.seed)
-        say(f"found one in {len(found)} of {len(records)}")
-        write_atomically(path, json.dumps(found))
+        write_atomically(path, json.dumps(_discover(pipeline, source, dataset.split("train"), say)))
     accelerator.wait_for_everyone()
     loaded: dict[str, RectangleTuple] = {k: tuple(v) for k, v in json.loads(path.read_text()).items()}
     return loaded
+
+
+def _discover(
+    pipeline: Pipeline, source: FeatureSource, records: Sequence[Record], say: Say
+) -> dict[str, RectangleTuple]:
+    size = 2 * pipeline.model.image_size
+    pretrained = pipeline.model.weights != "none"  # else no other run has these weights
+    path = kept_path(source, records, size, pipeline.seed) if pretrained else None
+    known = read_kept(path) if path else None
+    if known is not None:
+        say(f"an earlier run found objects in {len(known)} of {len(records)} training images")
+        return known
+    say(f"looking for objects in {len(records)} training images, without boxes")
+    found = discover_rectangles(source, records, size, pipeline.seed)
+    say(f"found one in {len(found)} of {len(records)}")
+    trouble = keep(path, found) if path else None
+    if trouble:
+        say(trouble)
+    return found
 
 
 def start_attention(
