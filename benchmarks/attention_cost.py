@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from attention import where
+from turns import ratio, take_turns
 
 from rsam_app.config import ModelConfig
 from rsam_app.model import AttentiveClassifier, build_model
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenetv2_100")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     precision = choose_precision("auto", device)
@@ -48,8 +48,8 @@ def main() -> None:
     report: dict[str, Any] = {"backbone": arguments.backbone, "batch": arguments.batch, "precision": precision}
     report["environment"] = where()
     for name, measure in {"inference": _infer, "training": _train_step}.items():
-        seconds = _take_turns(models, measure, arguments.batch, arguments.rounds, device, precision)
-        report[name] = {key: _ratio(taken, seconds["none"]) for key, taken in seconds.items()}
+        seconds = take_turns(_ways(models, measure, arguments.batch, device, precision), arguments.rounds)
+        report[name] = {key: ratio(taken, seconds["none"]) for key, taken in seconds.items()}
         report[name]["none"]["seconds"] = float(np.median(seconds["none"]))
     report["parameters"] = {
         key: {"attention": count, "share_of_backbone": count / plain}
@@ -68,26 +68,25 @@ def _model(backbone: str, settings: dict[str, Any], device: torch.device) -> Att
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _take_turns(
+def _ways(
     models: dict[str, AttentiveClassifier],
     measure: Callable[[AttentiveClassifier, torch.Tensor, str], None],
     batch: int,
-    rounds: int,
     device: torch.device,
     precision: str,
-) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(rounds + 2):
-        for name, model in models.items():
-            side = model.pretrained_cfg["input_size"][-1]
-            images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
-            _synchronise(device)
-            begun = time.perf_counter()
+) -> dict[str, Callable[[], None]]:
+    def way(model: AttentiveClassifier) -> Callable[[], None]:
+        side = model.pretrained_cfg["input_size"][-1]
+        images = torch.randn(batch, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+
+        def run() -> None:
             measure(model, images, precision)
-            _synchronise(device)
-            if turn >= 2:  # the first two warm up
-                seconds[name].append(time.perf_counter() - begun)
-    return seconds
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        return run
+
+    return {name: way(model) for name, model in models.items()}
 
 
 def _infer(model: AttentiveClassifier, images: torch.Tensor, precision: str) -> None:
@@ -108,17 +107,6 @@ def _train_step(model: AttentiveClassifier, images: torch.Tensor, precision: str
         loss = loss + losses.to_target(look.rectangle, target.expand(len(images), 5), side).mean()
     loss.backward()
     model.zero_grad()
-
-
-def _ratio(taken: list[float], plain: list[float]) -> dict[str, float]:
-    ratios = np.array(taken) / np.array(plain)
-    low, high = np.quantile(ratios, [0.25, 0.75])
-    return {"ratio": float(np.median(ratios)), "quartile_low": float(low), "quartile_high": float(high)}
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+"""What the defaults gain over a plain timm model: precision and memory format chosen by what the hardware has.
+
+    python benchmarks/fast_path.py [--run RUN …] [--backbones mobilenetv2_100 resnet18]
+
+*Plain* is timm's model as usually run: eager float32, channels before rows. *Ours* is what `rsam` runs: channels last,
+in the precision that `train.precision=auto` chooses, here without attention (for that see `attention_cost.py`). Both
+take turns on one batch of random images. With runs, the accuracy of their models on their own test images in float32
+and as chosen. Kept in `benchmarks/results/fast_path.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from accelerate import Accelerator
+from attention import where
+from torch import Tensor, nn
+from torch.nn import functional as F
+from turns import ratio, take_turns
+
+from rsam_app.config import ModelConfig, load_card
+from rsam_app.data import load_dataset
+from rsam_app.evaluation.inference import run_model
+from rsam_app.model import build_model, load_model
+from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.run_folder import RunFolder
+
+RESULTS = Path(__file__).resolve().parent / "results" / "fast_path.json"
+CLASSES, SIDE = 50, 224
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", default=["mobilenetv2_100", "resnet18"])
+    parser.add_argument("--run", nargs="*", type=Path, default=[], help="run folders whose accuracy is compared")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=10)
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    report: dict[str, Any] = {"batch": arguments.batch, "precision": choose_precision("auto", device)}
+    report["environment"] = where()
+    for backbone in arguments.backbones:
+        report[backbone] = _speed(backbone, device, arguments.batch, arguments.rounds)
+        print(backbone, json.dumps(report[backbone], indent=2), flush=True)
+    report["accuracy"] = {RunFolder(run).key: _accuracy(RunFolder(run), device) for run in arguments.run}
+    print(json.dumps(report["accuracy"], indent=2))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _speed(backbone: str, device: torch.device, batch: int, rounds: int) -> dict[str, Any]:
+    """Times of plain by ours, more being better, and images per second."""
+    plain = timm.create_model(backbone, num_classes=CLASSES).to(device)
+    settings = ModelConfig(backbone=backbone, weights="none", attention="none", image_size=SIDE)
+    ours = build_model(settings, tuple(map(str, range(CLASSES))))
+    ours.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images, report = torch.randn(batch, 3, SIDE, SIDE, device=device), {}
+    last = images.contiguous(memory_format=torch.channels_last)
+    chosen = choose_precision("auto", device)
+    for name, step in {"inference": _infer, "training": _train}.items():
+        ways = {
+            "plain": _way(step, plain, images, "float32"),
+            "channels_last": _way(step, ours, last, "float32"),
+            "ours": _way(step, ours, last, chosen),
+        }
+        seconds = take_turns(ways, rounds)
+        report[name] = {key: ratio(seconds["plain"], taken) for key, taken in seconds.items()}
+        for key, taken in seconds.items():
+            report[name][key]["images_per_second"] = batch / float(np.median(taken))
+    return report
+
+
+def _way(
+    step: Callable[[nn.Module, Tensor, str], None], model: nn.Module, images: Tensor, precision: str
+) -> Callable[[], None]:
+    def run() -> None:
+        step(model, images, precision)
+        if images.device.type == "cuda":
+            torch.cuda.synchronize(images.device)
+
+    return run
+
+
+def _infer(model: nn.Module, images: Tensor, precision: str) -> None:
+    model.eval()
+    with torch.inference_mode(), autocast(precision, images.device):
+        model(images)
+
+
+def _train(model: nn.Module, images: Tensor, precision: str) -> None:
+    model.train()
+    labels = torch.arange(len(images), device=images.device) % CLASSES
+    with autocast(precision, images.device):
+        logits = model(images)
+    F.cross_entropy(logits.float(), labels).backward()
+    model.zero_grad()
+
+
+def _accuracy(run: RunFolder, device: torch.device) -> dict[str, Any]:
+    """Top-1 of a run's model on its test images in float32 and in the chosen precision, and where the two agree."""
+    pipeline = run.load_pipeline()
+    dataset = load_dataset(load_card(pipeline.dataset), pipeline.seed)
+    records, model = dataset.split("test"), load_model(run.model)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    labels = np.array([dataset.class_index[record.label] for record in records])
+    accelerator = Accelerator(cpu=device.type == "cpu")
+
+    def predicted(precision: str) -> np.ndarray:
+        args = (model, records, dataset.class_index, pipeline.evaluate.batch_size, accelerator, precision)
+        found: np.ndarray = run_model(*args).logits.argmax(axis=1)
+        return found
+
+    exact, chosen = predicted("float32"), predicted(choose_precision("auto", device))
+    top1 = {"top1_float32": float((exact == labels).mean()), "top1_chosen": float((chosen == labels).mean())}
+    return {"n": len(records), **top1, "same_prediction": float((exact == chosen).mean())}
+
+
+if __name__ == "__main__":
+    main()
