@@ -23,7 +23,6 @@ class Progress:
     loss_sum: float = 0.0
     target_loss_sum: float = 0.0
     seen: int = 0
-    seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     inputs: str = ""
 

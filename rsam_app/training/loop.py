@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import operator
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -42,9 +41,11 @@ from rsam_app.training.setup import (
     start_attention,
     start_classifier,
 )
+from rsam_app.training.time_spent import TimeSpent, as_shares
 from rsam_app.training.validation_figures import validation_figures
 
 Rectangles = dict[str, tuple[float, float, float, float, float]]
+WAITING = "waiting for data"
 
 
 def train(
@@ -96,6 +97,7 @@ class _Training:
         self.progress = Progress(inputs=inputs)
         self.dynamics = TrainingDynamics(len(dataset.split("train")), len(dataset.classes))
         self.discover_at = epoch_of_discovery(pipeline)
+        self.spent = TimeSpent()
 
     # ---- from start to end
 
@@ -166,16 +168,12 @@ class _Training:
         bench.batches.set_position(progress.epoch, progress.batch)
         set_training_mode(bench.bare, self.config, self.pretrained)
         sizes = bench.batches.sizes
-        begun, waited, asked = time.perf_counter(), 0.0, time.perf_counter()
-        for batch in bench.loader:
-            waited += time.perf_counter() - asked
-            self._step(batch, sizes[progress.batch])
+        for batch in self.spent.drawing(bench.loader, WAITING):
+            with self.spent.on("computing"):
+                self._step(batch, sizes[progress.batch])
             progress.batch += 1
             if stop.agreed(self.accelerator):
                 self._stop_here()
-            asked = time.perf_counter()
-        self.seconds = time.perf_counter() - begun
-        self.waited = waited / max(self.seconds, 1e-9)
 
     def _step(self, batch: Batch | FeatureBatch, batch_size: int) -> None:
         """One update. `batch_size` counts all processes: each adds its share of one mean over the whole batch."""
@@ -236,9 +234,11 @@ class _Training:
             "target_loss": target_sum / seen,
             "learning_rate": self.bench.schedule.get_last_lr()[0],
             **self._validate(),
-            "seconds": round(self.seconds, 2),
-            "data_wait": round(self.waited, 4),
         }
+        spent = {what: self.spent.take(what) for what in ("computing", WAITING, "validating")}
+        seconds = spent["computing"] + spent[WAITING]
+        metrics |= {"seconds": round(seconds, 2), "data_wait": round(spent[WAITING] / max(seconds, 1e-9), 4)}
+        metrics["validation_seconds"] = round(spent["validating"], 2)
         # On a small val split many epochs tie, and the schedule has settled further in a later one: ties go to it.
         # Without a val split every epoch ties.
         name = f"val_{self.config.best_by}"
@@ -253,19 +253,21 @@ class _Training:
         progress.loss_sum = progress.target_loss_sum = 0.0
         progress.seen = 0
         if improved:
-            save_checkpoint(accelerator, self.run.checkpoints / "best")
-            if accelerator.is_main_process:
-                save_model(chosen, self.run.model)
+            with self.spent.on("saving"):
+                save_checkpoint(accelerator, self.run.checkpoints / "best")
+                if accelerator.is_main_process:
+                    save_model(chosen, self.run.model)
         if accelerator.is_main_process:
             with self.run.metrics_log.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(metrics) + "\n")
-        save_checkpoint(accelerator, self.run.checkpoints / "last")
+        with self.spent.on("saving"):
+            save_checkpoint(accelerator, self.run.checkpoints / "last")
         validated = f"  val top-1 {metrics['val_top1']:.3f}" if "val_top1" in metrics else ""
         if "ema_val_top1" in metrics:
             validated += f" ({metrics['ema_val_top1']:.3f} averaged)"
         self.say(
             f"epoch {metrics['epoch']}/{self.config.epochs}  loss {metrics['train_loss']:.3f}{validated}"
-            f"  {self.seconds:.0f} s, {100 * self.waited:.0f} % waiting for data" + ("  (best)" if improved else "")
+            f"  {as_shares(spent | {'saving': self.spent.take('saving')})}" + ("  (best)" if improved else "")
         )
 
     def _out_of_patience(self) -> bool:
@@ -282,9 +284,10 @@ class _Training:
         a single image) there is nothing to choose by."""
         if not self.dataset.split("val"):
             return {}
-        found = self._figures(self.bench.bare, "val")
-        if self.bench.average is not None:
-            found |= self._figures(cast(AttentiveClassifier, self.bench.average.module), "ema_val")
+        with self.spent.on("validating"):
+            found = self._figures(self.bench.bare, "val")
+            if self.bench.average is not None:
+                found |= self._figures(cast(AttentiveClassifier, self.bench.average.module), "ema_val")
         return found
 
     def _figures(self, model: AttentiveClassifier, prefix: str) -> dict[str, float]:
