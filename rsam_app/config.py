@@ -19,11 +19,54 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
 
 
+class Download(_Strict):
+    """One file of a release: where it is, how it is known to be the right one, what of it belongs in the root."""
+
+    url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Its official address; without one, a person puts the file where `rsam download` says."""
+    page: str = ""
+    """Where a person finds the file."""
+    file: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
+    """Its name; the last part of `url` where not given."""
+    size: int | None = Field(None, ge=0)
+    """Bytes."""
+    sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    md5: str = Field("", pattern=r"^([0-9a-f]{32})?$")
+    take: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
+    """The folder of the archive whose content goes into the card's root; the whole archive where not given."""
+
+    @property
+    def name(self) -> str:
+        """What the file is called on disk."""
+        return self.file or self.url.partition("?")[0].rpartition("/")[2]
+
+    @model_validator(mode="after")
+    def _can_be_had_and_stored(self) -> Self:
+        if not self.url and not self.page:
+            raise ValueError("needs `url`, or `page` and `file` for what a person must fetch")
+        if not self.name.strip("."):
+            raise ValueError("needs `file`: the name to store it under")
+        return self
+
+
 class Card(_Strict):
     """A data set: where it is, how it is laid out, under which licence. One `datasets/NAME.yaml`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    layout: Literal["cub_200_2011", "oxford_iiit_pet", "folder", "manifest"]
+    layout: Literal[
+        "folder",
+        "manifest",
+        "huggingface",
+        "cub_200_2011",
+        "fgvc_aircraft",
+        "food_101",
+        "inaturalist",
+        "nabirds",
+        "oxford_flowers_102",
+        "oxford_iiit_pet",
+        "stanford_cars",
+        "stanford_dogs",
+    ]
     root: str
     """Folder (or CSV for `manifest`); a relative one starts from RSAM_DATA."""
     licence: str
@@ -31,6 +74,10 @@ class Card(_Strict):
     """Our split → the release's name for it. Without `val` a stratified tenth of `train` is held out."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
     """More unreadable images than this share is an error instead of a warning."""
+    options: dict[str, str] = {}
+    """What the layout can be told, e.g. `level: family`; README says which layout knows which."""
+    download: list[Download] = []
+    """What `rsam download` fetches and unpacks into the root."""
 
     @property
     def root_path(self) -> Path:

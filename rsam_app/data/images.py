@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
@@ -10,13 +11,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rsam_app.errors import UserError
 
+GREY = 128
+"""What rows that the network must not read are painted with."""
 
-def read_image(path: Path, at_least: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
+
+def read_image(path: Path, at_least: int = 0, banner: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
     """The image `(H, W, 3)` uint8 RGB with its EXIF orientation applied, and its true displayed `(width, height)`.
 
     With `at_least`, a JPEG may be decoded at a half, quarter or eighth of its size, as long as both sides keep twice
-    that many pixels: much faster, and the caller shrinks it anyway. Raises `UserError` where the file is no readable
-    image.
+    that many pixels: much faster, and the caller shrinks it anyway. `banner` rows at the bottom, in pixels of the true
+    size, are painted over. Raises `UserError` where the file is no readable image.
     """
     try:
         with Image.open(path) as image:
@@ -24,9 +28,12 @@ def read_image(path: Path, at_least: int = 0) -> tuple[np.ndarray, tuple[int, in
             if at_least and image.format == "JPEG":
                 image.draft("RGB", (2 * at_least, 2 * at_least))
             turned = ImageOps.exif_transpose(image)
-            return np.array(to_rgb(turned)), size
+            pixels = np.array(to_rgb(turned))
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from error
+    if banner:
+        pixels[pixels.shape[0] - math.ceil(banner * pixels.shape[0] / size[1]) :] = GREY
+    return pixels, size
 
 
 def displayed_size(image: Image.Image) -> tuple[int, int]:

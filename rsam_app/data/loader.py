@@ -57,7 +57,7 @@ class Views(Dataset[Batch]):
     def __getitem__(self, draw: Draw) -> Batch:
         epoch, index = draw
         record = self.records[index]
-        image, displayed = read_image(record.path, at_least=self.size)
+        image, displayed = read_image(record.path, at_least=self.size, banner=record.banner)
         if self.augment:
             view, to_image = self.augment(image, displayed, (self.seed, epoch, index))
         else:

@@ -22,7 +22,8 @@ class Record:
     `id` is unique in its data set and stable over re-reads: the image's path relative to the data set's root, in POSIX
     form. `width` and `height` are those of the image as displayed (EXIF orientation applied). `mask` is an image of the
     same size whose pixels equal to one of `mask_values` are the object. `group` names what else is there, such as a
-    background, where that is known: accuracies are measured per label and group, and nothing learns from it.
+    background, where that is known: accuracies are measured per label and group, and nothing learns from it. `banner`
+    is how many rows at the bottom of the displayed image hold text about it: they are painted over when it is decoded.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Record:
     mask: Path | None = None
     mask_values: tuple[int, ...] = (1,)
     group: str = ""
+    banner: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class DataSet:
         for r in self.records:
             mask = r.mask.name if r.mask else ""
             digest.update(repr((r.id, r.label, r.split, r.width, r.height, r.boxes, mask)).encode())
+            if r.banner:
+                digest.update(repr(r.banner).encode())
         digest.update(repr(self.classes).encode())
         return digest.hexdigest()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,3 +32,16 @@ def require_file(path: Path, layout: str) -> Path:
             "Put the whole data set there, or correct `root` in the card."
         )
     return path
+
+
+def require_folder(path: Path, what: str, remedy: str) -> Path:
+    """`path`, where it is a folder. Raises `UserError` that says what needs it, and the remedy."""
+    if not path.is_dir():
+        raise UserError(f"{path}: missing; {what} needs that folder.\n{remedy}")
+    return path
+
+
+def distinct(names: Mapping[str, str]) -> dict[str, str]:
+    """Class names by key, each once: classes that share a name get their key behind it, so that none are merged."""
+    counts = Counter(names.values())
+    return {key: name if counts[name] == 1 else f"{name} ({key})" for key, name in names.items()}

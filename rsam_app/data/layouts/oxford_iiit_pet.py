@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from xml.etree import ElementTree
 
 from rsam_app.config import Card
 from rsam_app.data.layouts.listing import Listing, require_file
 from rsam_app.data.layouts.tables import Row, keyed, read_rows
-from rsam_app.data.records import Box, Record
+from rsam_app.data.layouts.voc import voc_boxes
+from rsam_app.data.records import Record
 from rsam_app.errors import UserError
 
 LAYOUT = "oxford_iiit_pet"
 FOREGROUND = 1
 """A trimap's value for the animal; 2 is background, 3 the undecided seam between them."""
-LARGEST_ANNOTATION = 1_000_000
-"""Bytes; the release's XML files have about a thousand."""
 
 
 def read(card: Card) -> Listing:
     """What `annotations/trainval.txt` and `test.txt` list; an image in neither is no record.
 
     Splits `trainval` and `test`; classes are breeds by their official number, named as the files are (`Abyssinian`,
-    `american_bulldog`). Boxes are heads (none to several), masks are trimaps (where there is one). Raises `UserError`
-    where the files disagree.
+    `american_bulldog`). Boxes are heads (none to several), masks are trimaps (where there is one). The release counts
+    pixels as VOC does: over 690 boxes the smallest corner is 1 (but for one that rescaling rounded down), the largest
+    the image's width. Raises `UserError` where the files disagree.
     """
     root = card.root_path
     rows = {
@@ -45,29 +43,6 @@ def read(card: Card) -> Listing:
     return Listing(tuple(records), tuple(dict.fromkeys(numbers[number] for number in sorted(numbers))))
 
 
-def head_boxes(path: Path) -> tuple[Box, ...]:
-    """The boxes of one Pascal VOC file as continuous pixel edges.
-
-    VOC counts pixels from 1 and includes the last one: `xmin … xmax` covers the edges `xmin - 1 … xmax`. The release
-    keeps that: over 690 boxes the smallest corner is 1 (but for one that rescaling rounded down), the largest the
-    image's width. Raises `UserError` on malformed XML, on a DOCTYPE (it could define entities that grow without bound),
-    and on an empty box.
-    """
-    try:
-        if path.stat().st_size > LARGEST_ANNOTATION:
-            raise UserError(
-                f"{path}: larger than {LARGEST_ANNOTATION:,} bytes, no head box needs that. Restore the file."
-            )
-        # As text, so that no other encoding can hide a DOCTYPE from the check.
-        text = path.read_text(encoding="utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise UserError(f"{path}: has a document type declaration, which annotations do not need. Remove it.")
-        objects = ElementTree.fromstring(text).findall("object")
-        return tuple(_edges(o) for o in objects)
-    except (OSError, ValueError, TypeError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: is no Pascal VOC annotation ({error}). Restore the file, or remove it.") from error
-
-
 def _record(root: Path, row: Row, split: str) -> Record:
     name = row.cells[0]
     breed, _, number = name.rpartition("_")
@@ -80,16 +55,7 @@ def _record(root: Path, row: Row, split: str) -> Record:
         path=root / "images" / f"{name}.jpg",
         label=breed,
         split=split,
-        boxes=head_boxes(boxes) if boxes.exists() else (),
+        boxes=voc_boxes(boxes) if boxes.exists() else (),
         mask=trimap if trimap.exists() else None,
         mask_values=(FOREGROUND,),
     )
-
-
-def _edges(annotated: ElementTree.Element) -> Box:
-    xmin, ymin, xmax, ymax = (
-        float(annotated.findtext(f"bndbox/{corner}", default="")) for corner in ("xmin", "ymin", "xmax", "ymax")
-    )
-    if not (math.isfinite(xmin + ymin + xmax + ymax) and xmax >= xmin and ymax >= ymin):
-        raise ValueError(f"box from {xmin}, {ymin} to {xmax}, {ymax}")
-    return xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1

@@ -3,20 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from data.layouts.official import voc
 
 from rsam_app.data.layouts import read_listing
-from rsam_app.data.layouts.oxford_iiit_pet import head_boxes
 from rsam_app.errors import UserError
 
 SPLITS = {"train": "trainval", "test": "test"}
-
-
-def voc(*corners: tuple[float, float, float, float]) -> str:
-    objects = "".join(
-        f"<object><name>cat</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
-        for a, b, c, d in corners
-    )
-    return f"<annotation><filename>x.jpg</filename>{objects}</annotation>"
 
 
 @pytest.fixture
@@ -53,35 +45,6 @@ def test_heads_and_trimaps_where_there_are_some(release, card_for) -> None:
     assert records["images/boxer_1.jpg"].mask == release / "annotations" / "trimaps" / "boxer_1.png"
     assert records["images/boxer_1.jpg"].mask_values == (1,)
     assert records["images/boxer_2.jpg"].mask is None
-
-
-def test_an_annotation_without_object_is_no_box(tmp_path) -> None:
-    (tmp_path / "a.xml").write_text(voc())
-    assert head_boxes(tmp_path / "a.xml") == ()
-
-
-BOMB = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;">]><annotation>&y;</annotation>'
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (BOMB.encode(), "document type"),
-        (BOMB.encode("utf-16"), "no Pascal VOC"),
-        (b"<annotation><object>", "no Pascal VOC"),
-        (b"", "no Pascal VOC"),
-        (b"<annotation><object><bndbox/></object></annotation>", "no Pascal VOC"),
-        (voc((9, 1, 3, 4)).encode(), "box from 9.0"),
-        (voc((1, 1, float("nan"), 4)).encode(), "no Pascal VOC"),
-        (voc((1, 1, float("inf"), 4)).encode(), "no Pascal VOC"),
-        (b"<annotation>" + b" " * 1_000_001 + b"</annotation>", "larger than"),
-    ],
-)
-def test_an_annotation_that_cannot_be_trusted_is_named(tmp_path, content, reason) -> None:
-    (tmp_path / "a.xml").write_bytes(content)
-    with pytest.raises(UserError, match=reason) as caught:
-        head_boxes(tmp_path / "a.xml")
-    assert "a.xml" in str(caught.value)
 
 
 @pytest.mark.parametrize(
