@@ -241,6 +241,21 @@ def export_model(
 
 
 @app.command()
+def download(
+    card: Annotated[str, typer.Argument(help="A card's file, or its name in datasets/.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archives after they were unpacked.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a card's data set from its official addresses, check and unpack it; goes on where it stopped."""
+    _main_process_only()
+    from rsam_app.config import load_card
+    from rsam_app.download import download_card
+
+    done = download_card(load_card(card), _reporter(), keep)
+    _print(done.as_dict() if as_json else done.text(), as_json)
+
+
+@app.command()
 def demo(
     run: RunOption = None,
     no_app: NoAppOption = False,

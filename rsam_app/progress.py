@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 Advance = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -31,11 +40,22 @@ class Reporter:
     @contextmanager
     def bar(self, title: str) -> Iterator[Advance]:
         """A progress bar; yields what to call with (done, total)."""
-        columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with self._bar(title, MofNCompleteColumn()) as advance:
+            yield advance
+
+    @contextmanager
+    def transfer(self, title: str) -> Iterator[Advance]:
+        """A progress bar in bytes, with their rate; yields what to call with (done, total or 0)."""
+        with self._bar(title, DownloadColumn(), TransferSpeedColumn()) as advance:
+            yield advance
+
+    @contextmanager
+    def _bar(self, title: str, *amounts: ProgressColumn) -> Iterator[Advance]:
+        columns = (TextColumn(title), BarColumn(), *amounts, TimeRemainingColumn())
         shown = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         with shown:
             task = shown.add_task(title, total=None)
-            yield lambda done, total: shown.update(task, completed=done, total=total)
+            yield lambda done, total: shown.update(task, completed=done, total=total or None)
 
     @contextmanager
     def counter(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
