@@ -255,6 +255,25 @@ def download(
     _print(done.as_dict() if as_json else done.text(), as_json)
 
 
+@app.command("import-fiftyone")
+def import_fiftyone(
+    name: Annotated[str, typer.Argument(help="A data set in FiftyOne.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make for manifest.csv and the card.")],
+    label: Annotated[str | None, typer.Option(help="Field with the labels; found where not given.")] = None,
+    boxes: Annotated[str | None, typer.Option(help="Detections field with the objects' boxes.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Text field with the split; tags such as train if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a card of a FiftyOne data set: a manifest that any machine can train from; images stay in place."""
+    _main_process_only()
+    from rsam_app.review import import_dataset
+
+    done = import_dataset(name, out, label, boxes, split)
+    _print(done.as_dict() if as_json else done.text(), as_json)
+
+
 @app.command()
 def demo(
     run: RunOption = None,

@@ -182,3 +182,21 @@ def test_a_written_pipeline_reads_back_equal(pipeline, tmp_path) -> None:
     loaded = load_pipeline(pipeline, ["train.augment.extra=[{GaussianBlur: {p: 0.2}}]"])
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(loaded.model_dump(mode="json")))
     assert read_pipeline(tmp_path / "config.yaml") == loaded
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("{url: 'ftp://birds.example/a.tgz'}", "download.0.url"),
+        ("{file: a.tgz}", "needs `url`, or `page`"),
+        ("{url: 'https://birds.example/'}", "needs `file`"),
+        ("{url: 'https://birds.example/a.tgz', file: '../a.tgz'}", "download.0.file"),
+        ("{url: 'https://birds.example/a.tgz', file: '..'}", "needs `file`"),
+        ("{url: 'https://birds.example/a.tgz', take: ../up}", "download.0.take"),
+        ("{url: 'https://birds.example/a.tgz', md5: 12}", "download.0.md5"),
+        ("{url: 'https://birds.example/a.tgz', sha1: ab}", "unknown key"),
+    ],
+)
+def test_a_download_that_cannot_be_meant_is_named(card, entry, expected) -> None:
+    card.write_text(f"{CARD}download:\n  - {entry}\n")
+    assert expected in refused(load_card, card)

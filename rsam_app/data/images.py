@@ -32,7 +32,8 @@ def read_image(path: Path, at_least: int = 0, banner: int = 0) -> tuple[np.ndarr
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from error
     if banner:
-        pixels[pixels.shape[0] - math.ceil(banner * pixels.shape[0] / size[1]) :] = GREY
+        rows = math.ceil(banner * pixels.shape[0] / size[1])
+        pixels[max(0, pixels.shape[0] - rows) :] = GREY
     return pixels, size
 
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from rsam_app.config import Card, Download
 from rsam_app.data.layouts import read_listing
 from rsam_app.download.checksums import Digests, FirstSeen, digests_of, objection
@@ -106,6 +108,7 @@ def _make(card: Card, root: Path, folder: Path, reporter: Reporter, keep: bool) 
     _check_room(card, folder)
     first_seen = FirstSeen(folder / "checksums.json")
     found = [(source, _have(source, folder, first_seen, reporter)) for source in card.download]
+    _check_room_to_unpack(folder, sum(digests.size for _, digests in found))
     staging = root.with_name(f".{root.name}.rsam-partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -130,7 +133,10 @@ def _make(card: Card, root: Path, folder: Path, reporter: Reporter, keep: bool) 
 def _ask_for_what_has_no_address(card: Card, folder: Path) -> None:
     missing = [s for s in card.download if not s.url and not (folder / s.name).exists()]
     if missing:
-        where = "; ".join(f"{s.name} from {s.page}" for s in missing)
+        by_page: dict[str, list[str]] = {}
+        for source in missing:
+            by_page.setdefault(source.page, []).append(source.name)
+        where = "; ".join(f"{', '.join(names)} from {page}" for page, names in by_page.items())
         raise UserError(
             f"card {card.name}: no address serves {len(missing)} of its files to a program: get {where}.\n"
             f"Put them into {folder.absolute()} and give the command again: it checks and unpacks them."
@@ -144,8 +150,18 @@ def _check_room(card: Card, folder: Path) -> None:
     needed, free = max(0, 2 * sum(sizes) - present), shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder}: {free / 1e9:.1f} GB are free; {card.name} needs about {needed / 1e9:.1f} GB more to fetch and"
-            " unpack.\nMake room, or set RSAM_DATA to a folder on another disk."
+            f"{folder}: {decimal(free)} are free; {card.name} needs about {decimal(needed)} more to fetch and unpack.\n"
+            "Make room, or set RSAM_DATA to a folder on another disk."
+        )
+
+
+def _check_room_to_unpack(folder: Path, size: int) -> None:
+    """Photographs hardly compress, so what comes out takes about what went in."""
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise UserError(
+            f"{folder}: {decimal(free)} are free; unpacking needs about {decimal(size)}.\n"
+            "Make room and give the command again: what was fetched stays."
         )
 
 
@@ -159,7 +175,7 @@ def _have(source: Download, folder: Path, first_seen: FirstSeen, reporter: Repor
     by_hand = path.exists()
     arrived = path if by_hand else path.with_name(f"{path.name}.part")
     if not by_hand:
-        reporter.say(f"fetching {source.url}" + (f" ({source.size / 1e6:,.1f} MB)" if source.size else ""))
+        reporter.say(f"fetching {source.url}" + (f" ({decimal(source.size)})" if source.size else ""))
         with reporter.transfer(source.name) as advance:
             task = Fetch(source.url, arrived, source.size, bool(source.sha256 or source.md5), advance, reporter.say)
             task.run()

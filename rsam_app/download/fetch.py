@@ -104,7 +104,8 @@ class Fetch:
                 raise _CutError(str(error.reason)) from error
             raise UserError(
                 f"{self.url}: cannot be reached ({error.reason}). Is this machine online?\n"
-                "Give the command again when it is (a proxy is taken from https_proxy)."
+                "Give the command again when it is (a proxy is taken from https_proxy), or put the file at"
+                f" {self.partial.with_suffix('')}."
             ) from error
         except (http.client.HTTPException, OSError) as error:
             raise _CutError(str(error) or type(error).__name__) from error

@@ -20,6 +20,8 @@ _HOME = {
     "app": "session",
     "open_app": "session",
     "open_review": "dataset",
+    "import_dataset": "source",
+    "Imported": "source",
 }
 
 __all__ = sorted(_HOME)

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,9 +153,27 @@ def test_two_at_once_do_not_disturb_each_other(source, card_of, elsewhere) -> No
 
 
 def test_a_disk_that_is_too_small_is_foreseen(source, site, card_of) -> None:
-    with pytest.raises(UserError, match="needs about 2000000000000000"):
-        download_card(card_of({**source, "size": 10**24}), Quiet())
+    with pytest.raises(UserError, match=r"birds needs about 2\.0 EB more to fetch and unpack"):
+        download_card(card_of({**source, "size": 10**18}), Quiet())
     assert site.asked == []
+
+
+def test_room_to_unpack_is_asked_for_before_the_disk_is_full(source, card_of, elsewhere, monkeypatch) -> None:
+    download_card(card_of(source), Quiet(), keep=True)
+    os.rename(elsewhere / "birds", elsewhere / "moved")
+    usage = shutil.disk_usage(elsewhere)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(UserError, match=r"unpacking needs about .*\n.*what was fetched stays"):
+        download_card(card_of({**source, "size": None}), Quiet())
+
+
+def test_a_manifest_is_the_file_in_the_folder_that_is_fetched(site, photographs_archive, card_of, elsewhere) -> None:
+    rows = b"path,label\n" + b"".join(b"%s/%d.jpg,%s\n" % (c, n, c) for c in (b"auk", b"wren") for n in range(4))
+    site.files["birds.tgz"], site.files["manifest.csv"] = photographs_archive, rows
+    entries = [{"url": site.url("birds.tgz"), "take": "birds"}, {"url": site.url("manifest.csv")}]
+    card = card_of(*entries, layout="manifest", root="birds/manifest.csv")
+    assert download_card(card, Quiet()).root == elsewhere / "birds"
+    assert len(load_dataset(card).records) == 8
 
 
 def test_a_card_without_addresses_says_where_the_data_belongs(card_of, elsewhere) -> None:

@@ -77,3 +77,8 @@ def test_a_list_that_is_not_text_is_named(release, card_for) -> None:
     (release / "images.txt").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(UserError, match=r"images\.txt: cannot be read"):
         read_listing(card_for("cub_200_2011", release))
+
+
+def test_an_option_it_does_not_know_is_named(release, card_for) -> None:
+    with pytest.raises(UserError, match=r"options: level: unknown option\. The layout cub_200_2011 has none"):
+        read_listing(card_for("cub_200_2011", release, options={"level": "species"}))

@@ -75,6 +75,11 @@ def test_the_banner_is_painted_over_in_an_image_decoded_small(tmp_path, paint) -
     assert (seen[first:] == seen[-1, 0]).all() and not (seen[first - 1] == seen[-1, 0]).all()
 
 
+def test_a_banner_higher_than_the_image_covers_it(tmp_path, paint) -> None:
+    seen, _ = read_image(paint(tmp_path / "a.jpg", height=15), banner=20)
+    assert (seen == seen[0, 0]).all()
+
+
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
