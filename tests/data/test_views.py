@@ -203,3 +203,16 @@ def test_an_unreadable_file_is_named(tmp_path, content):
 def test_an_unknown_augmentation_is_named():
     with pytest.raises(UserError, match="GausianBlur"):
         TrainAugment(AugmentConfig(extra=[{"GausianBlur": {}}]), 32)
+
+
+def test_a_banner_never_reaches_the_network(tmp_path):
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    pixels[460:] = (255, 0, 0)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    record = Record("a", tmp_path / "a.png", "x", "train", 640, 480, banner=20)
+    for augment in (None, TrainAugment(AUGMENT, 96)):
+        for draw in range(8):
+            view = Views([record], {"x": 0}, 96, augment)[(draw, 0)]["image"].int()
+            assert (view[0] - view[1]).abs().max() < 40  # grey, not red
+    seen = Views([Record("a", tmp_path / "a.png", "x", "train", 640, 480)], {"x": 0}, 96)[(0, 0)]["image"]
+    assert seen[0, -1].min() > 200 and seen[1, -1].max() < 50

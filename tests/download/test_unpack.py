@@ -80,7 +80,7 @@ def test_permissions_of_the_archive_are_not_taken(tmp_path, into) -> None:
     assert not (into / "tool").stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IXUSR)
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil-of-rsam", "birds/../../evil", "..", "birds/../evil"])
+@pytest.mark.parametrize("name", ["../evil", "/evil-of-rsam", "birds/../../evil", "..", "birds/../evil"])
 def test_no_path_leads_out(tmp_path, into, name) -> None:
     for archive in (
         written(tmp_path / "a.tgz", tar_of({name: b"evil"})),
@@ -89,7 +89,7 @@ def test_no_path_leads_out(tmp_path, into, name) -> None:
     ):
         with pytest.raises(UserError, match=r"leads out of it\.\nNothing was unpacked"):
             unpack(archive, into)
-    assert not list((tmp_path / "outer").rglob("*evil*")) and not Path("/tmp/evil-of-rsam").exists()
+    assert not list((tmp_path / "outer").rglob("*evil*")) and not Path("/evil-of-rsam").exists()
 
 
 @pytest.mark.parametrize(
