@@ -22,9 +22,8 @@ from typing import Any
 
 from frozen.cells import VARIANTS, Variant, run_cell
 from frozen.features import FrozenData, load_frozen
-from frozen.paired import mean_interval, paired_difference
-
-from rsam_app.run_folder import environment
+from measuring.paired import mean_interval, paired_difference
+from measuring.surroundings import where
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA_SETS = ("cub_200_2011", "oxford_iiit_pet")
@@ -66,12 +65,6 @@ def _run(variant: Variant, data: FrozenData, weights: Path, seed: int, log: Path
         stream.write(json.dumps(row) + "\n")
     print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
     return row
-
-
-def where() -> dict[str, Any]:
-    """The commit, the versions and the hardware that figures were measured with."""
-    found = environment()
-    return {key: found[key] for key in ("commit", "hardware", "versions") if key in found}
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from attention import where
-from turns import ratio, take_turns
+from measuring.surroundings import where
+from measuring.turns import ratio, take_turns
 
 from rsam_app.config import ModelConfig
 from rsam_app.model import AttentiveClassifier, build_model

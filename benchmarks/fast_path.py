@@ -20,10 +20,10 @@ import numpy as np
 import timm
 import torch
 from accelerate import Accelerator
-from attention import where
+from measuring.surroundings import where
+from measuring.turns import ratio, take_turns
 from torch import Tensor, nn
 from torch.nn import functional as F
-from turns import ratio, take_turns
 
 from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset

@@ -1,0 +1,124 @@
+"""What an epoch costs beside its arithmetic: reading images, checkpoints, memory.
+
+    RSAM_DATA=../shared/data python benchmarks/pipeline.py [PIPELINE] [--images 640] [--rounds 4]
+
+A real epoch (the pipeline's own loader, augmentation, loss and optimizer, on photographs) and the same number of steps
+on one batch that already lies in memory take turns. Their ratio is what reading costs where the processor has to do
+both. Resident memory of all processes is noted after each epoch, and a checkpoint is timed. Kept in
+`benchmarks/results/pipeline.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from accelerate import Accelerator
+from measuring.surroundings import where
+from measuring.turns import ratio, take_turns
+
+from rsam_app.config import load_card, load_pipeline
+from rsam_app.data import DataSet, load_dataset
+from rsam_app.data.loader import Batch
+from rsam_app.model import build_model
+from rsam_app.model.precision import choose_precision
+from rsam_app.training.checkpoint import save_checkpoint
+from rsam_app.training.objective import Objective
+from rsam_app.training.setup import Workbench, build_workbench
+
+RESULTS = Path(__file__).resolve().parent / "results" / "pipeline.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pipeline", nargs="?", default="cub_mobilenetv2")
+    parser.add_argument("--images", type=int, default=640)
+    parser.add_argument("--rounds", type=int, default=4)
+    arguments = parser.parse_args()
+    pipeline = load_pipeline(arguments.pipeline, ["model.weights=none"])
+    whole = load_dataset(load_card(pipeline.dataset), pipeline.seed)
+    chosen = {record.id for record in whole.split("train")[: arguments.images]}
+    dataset = replace(whole, records=tuple(r for r in whole.records if r.id in chosen))
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    bench, step = _prepare(pipeline, dataset, accelerator)
+    memory: list[int] = []
+    epoch = itertools.count()
+    ways = {
+        "resident": lambda: _run(step, _repeated(next(iter(bench.loader)), len(bench.batches.sizes))),
+        "epoch": lambda: (_epoch(bench, step, next(epoch)), memory.append(_resident_bytes())),
+    }
+    bench.batches.set_position(0, 0)
+    seconds = take_turns(ways, arguments.rounds)
+    report: dict[str, Any] = {"pipeline": pipeline.name, "images": len(chosen), "environment": where()}
+    report["precision"] = choose_precision(pipeline.train.precision, accelerator.device)
+    report["epoch_by_resident_batch"] = ratio(seconds["epoch"], seconds["resident"])
+    report["epoch_seconds"] = [round(value, 2) for value in seconds["epoch"]]
+    report["resident_mib_after_each_epoch"] = [size >> 20 for size in memory]
+    report["checkpoint"] = _checkpoint(accelerator, float(np.median(seconds["epoch"])))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def _prepare(pipeline: Any, dataset: DataSet, accelerator: Accelerator) -> tuple[Workbench, Callable[[Batch], None]]:
+    torch.manual_seed(pipeline.seed)
+    bare = build_model(pipeline.model, dataset.classes)
+    bench = build_workbench(pipeline, dataset, {}, bare, accelerator)
+    precision = choose_precision(pipeline.train.precision, accelerator.device)
+    objective = Objective(pipeline, bench.model, bench.sample_weights, bench.device, precision)
+
+    def step(batch: Batch) -> None:
+        loss = objective.of(batch, bench.inputs(batch), batch["label"].to(bench.device), None).loss
+        accelerator.backward(loss / len(batch["label"]))
+        accelerator.clip_grad_norm_(bench.model.parameters(), 5.0)
+        bench.optimizer.step()
+        bench.optimizer.zero_grad()
+
+    bench.model.train()
+    return bench, step
+
+
+def _repeated(batch: Batch, times: int) -> Iterable[Batch]:
+    return (batch for _ in range(times))
+
+
+def _epoch(bench: Workbench, step: Callable[[Batch], None], number: int) -> None:
+    bench.batches.set_position(number, 0)
+    _run(step, bench.loader)
+
+
+def _run(step: Callable[[Batch], None], batches: Iterable[Batch]) -> None:
+    for batch in batches:
+        step(batch)
+
+
+def _resident_bytes() -> int:
+    """Of this process and its loading processes; memory they share is counted once for each."""
+    processes = [psutil.Process(os.getpid()), *psutil.Process(os.getpid()).children(recursive=True)]
+    return sum(process.memory_info().rss for process in processes)
+
+
+def _checkpoint(accelerator: Accelerator, epoch_seconds: float) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        taken = []
+        for _ in range(5):
+            begun = time.perfitertools.count()
+            save_checkpoint(accelerator, Path(folder) / "last")
+            taken.append(time.perfitertools.count() - begun)
+    seconds = float(np.median(taken))
+    return {"seconds": seconds, "share_of_an_epoch": seconds / (seconds + epoch_seconds)}
+
+
+if __name__ == "__main__":
+    main()
