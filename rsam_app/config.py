@@ -132,7 +132,8 @@ class ModelConfig(_Strict):
 
 
 class AugmentConfig(_Strict):
-    """Training augmentation; geometry carries boxes and rectangles along."""
+    """Training augmentation; geometry carries rectangles along. A pipeline may also give a preset's name, or a list of
+    albumentations, which is then all that happens."""
 
     min_scale: float = Field(0.4, gt=0, le=1)
     """Smallest share of the image's area that a random crop keeps."""
@@ -142,8 +143,27 @@ class AugmentConfig(_Strict):
     """Largest rotation either way, degrees."""
     color: float = Field(0.3, ge=0, le=1)
     """Strength of brightness, contrast and saturation changes."""
-    extra: list[dict[str, dict[str, Any]]] = []
+    extra: list[dict[str, dict[str, Any] | None]] = []
     """Further albumentations by name, applied in order before the crop: `- GaussianBlur: {p: 0.2}`."""
+    transforms: list[dict[str, dict[str, Any] | None]] | None = None
+    """Albumentations instead of all of the above; what they give is resized to the network's input."""
+
+    @model_validator(mode="after")
+    def _transforms_stand_alone(self) -> Self:
+        others = [name for name in type(self).model_fields if name != "transforms"]
+        changed = [name for name in others if getattr(self, name) != type(self).model_fields[name].default]
+        if self.transforms is not None and changed:
+            raise ValueError(f"transforms say all that happens, and {', '.join(changed)} would have no effect")
+        return self
+
+
+AUGMENT_PRESETS: dict[str, dict[str, Any]] = {
+    "none": {"transforms": []},
+    "light": {"min_scale": 0.7, "color": 0.1},
+    "standard": {},
+    "strong": {"min_scale": 0.25, "rotate": 15.0, "color": 0.5},
+}
+"""What `train.augment` may be called by name: images whole as they are, little, as by default, much."""
 
 
 class MixConfig(_Strict):
@@ -241,6 +261,17 @@ class TrainConfig(_Strict):
             raise ValueError(f"head_epochs ({self.head_epochs:g}) leaves the backbone none of {self.epochs} epochs")
         return self
 
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _by_name_or_list(cls, value: object) -> object:
+        if isinstance(value, list):
+            return {"transforms": value}
+        if isinstance(value, str):
+            if value not in AUGMENT_PRESETS:
+                raise ValueError(f"is no preset; give one of {', '.join(AUGMENT_PRESETS)}, keys, or a list")
+            return AUGMENT_PRESETS[value]
+        return value
+
     @field_validator("workers", "cached_views")
     @classmethod
     def _not_negative(cls, value: int | str) -> int | str:
@@ -323,6 +354,7 @@ def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> 
     for override in overrides or []:
         _override(content, override)
     pipeline = validate(Pipeline, content, path)
+    _check_transforms(pipeline, path)
     return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path))})
 
 
@@ -331,7 +363,22 @@ def overridden(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline
     content = pipeline.model_dump(mode="json")
     for override in overrides:
         _override(content, override)
-    return validate(Pipeline, content, path)
+    changed = validate(Pipeline, content, path)
+    _check_transforms(changed, path)
+    return changed
+
+
+def _check_transforms(pipeline: Pipeline, path: Path) -> None:
+    """Try the albumentations that a pipeline names, if any: importing them takes seconds."""
+    augment = pipeline.train.augment
+    for key in ("extra", "transforms"):
+        if getattr(augment, key):
+            from rsam_app.data.transforms import NamedTransforms
+
+            try:
+                NamedTransforms(getattr(augment, key), f"train.augment.{key}")
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
 
 
 def load_card(reference: str | Path) -> Card:

@@ -8,19 +8,21 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rsam_app.config import SelectConfig
+from rsam_app.config import Pipeline, SelectConfig
 from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import environment, fingerprint, write_atomically
 
 if TYPE_CHECKING:
+    from rsam_app.data import DataSet
     from rsam_app.model import AttentiveClassifier
 
 
@@ -51,10 +53,20 @@ def train(job: Job, resume: bool = False, restart: bool = False) -> None:
         )
     job.accelerator.wait_for_everyone()
     images = len(dataset.split("train")) * job.pipeline.train.epochs
-    with job.reporter.counter("training", images) as advance:
+    with job.reporter.counter("training", images) as advance, _images_at_hand(job.pipeline, dataset, job.reporter.say):
         args = (job.pipeline, job.run, dataset, rectangles, inputs, job.accelerator, bool(resume and waiting))
         train_model(*args, job.reporter.say, advance)
     _finish(job, "train", inputs, begun)
+
+
+def _images_at_hand(pipeline: Pipeline, dataset: DataSet, say: Callable[[str], None]) -> AbstractContextManager[None]:
+    """Decoded images are kept while training looks at them over and over, not where feature maps are."""
+    from rsam_app.data.kept_images import keeping_images
+    from rsam_app.training.frozen_features import wanted_views
+
+    if wanted_views(pipeline):
+        return nullcontext()
+    return keeping_images([*dataset.split("train"), *dataset.split("val")], pipeline.model.input_side, say)
 
 
 def predict(job: Job, splits: list[str]) -> None:

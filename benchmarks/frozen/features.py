@@ -239,5 +239,5 @@ class _AtEpoch(torch.utils.data.Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self.views)
 
-    def __getitem__(self, draw: tuple[int, int]) -> object:
-        return self.views[(self.epoch, draw[1])]
+    def __getitems__(self, draws: list[tuple[int, int]]) -> object:
+        return self.views.__getitems__([(self.epoch, index) for _, index in draws])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -14,21 +16,54 @@ from rsam_app.errors import UserError
 GREY = 128
 """What rows that the network must not read are painted with."""
 
+SPARE = 2.0
+"""An image is shrunk to a short side of this many times the network input's: a random crop of a quarter of its area
+still has the input's pixels."""
 
-def read_image(path: Path, at_least: int = 0, banner: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
+WORTH = 2.5
+"""Images with a shorter short side than this many times the input's stay as they are: next to nothing would be saved,
+and resampling by a factor near 1 blurs."""
+
+ORIENTATION = 0x0112
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: lambda image: cv2.transpose(image),
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.flip(cv2.transpose(image), -1),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+"""What brings an image of each EXIF orientation upright."""
+
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
+
+REDUCED = {
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    1: 0,
+}
+"""What asks OpenCV to shrink by so much while it decodes; the colours are asked for beside it."""
+
+
+def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
     """The image `(H, W, 3)` uint8 RGB with its EXIF orientation applied, and its true displayed `(width, height)`.
 
-    With `at_least`, a JPEG may be decoded at a half, quarter or eighth of its size, as long as both sides keep twice
-    that many pixels: much faster, and the caller shrinks it anyway. `banner` rows at the bottom, in pixels of the true
-    size, are painted over. Raises `UserError` where the file is no readable image.
+    With `side`, that of the square network input it is for, a large image comes at `stored_size`: its pixels depend on
+    the file and on `side` alone. A JPEG is then decoded at a half, quarter or eighth as far as that still leaves more
+    pixels than wanted, which is much faster, and shrunk by area from there. `banner` rows at the bottom, in pixels of
+    the true size, are painted over. Raises `UserError` where the file is no readable image.
     """
     try:
-        with Image.open(path) as image:
+        data = path.read_bytes()
+        with Image.open(BytesIO(data)) as image:
             size = displayed_size(image)
-            if at_least and image.format == "JPEG":
-                image.draft("RGB", (2 * at_least, 2 * at_least))
-            turned = ImageOps.exif_transpose(image)
-            pixels = np.array(to_rgb(turned))
+            stored = stored_size(size, side)
+            pixels = _decode_jpeg(data, image, stored)
+            if pixels is None:
+                pixels = resize(np.array(to_rgb(ImageOps.exif_transpose(image))), *stored)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from error
     if banner:
@@ -37,10 +72,20 @@ def read_image(path: Path, at_least: int = 0, banner: int = 0) -> tuple[np.ndarr
     return pixels, size
 
 
+def stored_size(displayed: tuple[int, int], side: int) -> tuple[int, int]:
+    """`(width, height)` that an image of a displayed size is read at for a network input of `side` pixels: a short side
+    of `SPARE` times that, or its own where it is below `WORTH` times that. 0 leaves every image as it is."""
+    short = min(displayed)
+    if not side or short < WORTH * side:
+        return displayed
+    wanted = SPARE * side
+    return round(displayed[0] * wanted / short), round(displayed[1] * wanted / short)
+
+
 def displayed_size(image: Image.Image) -> tuple[int, int]:
     """`(width, height)` after the EXIF orientation, without decoding."""
     width, height = image.size
-    return (height, width) if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)
+    return (height, width) if image.getexif().get(ORIENTATION, 1) in SIDEWAYS else (width, height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -58,6 +103,39 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The whole image at `height × width`: by area where it shrinks, so that it does not alias, else bilinear."""
-    shrinks = width <= image.shape[1] and height <= image.shape[0]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    """The whole image at `height × width`: by area along a side that shrinks, so that it does not alias, bilinear along
+    one that grows."""
+    shrunk = (min(width, image.shape[1]), min(height, image.shape[0]))
+    if shrunk != (image.shape[1], image.shape[0]):
+        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+    if shrunk != (width, height):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def _decode_jpeg(data: bytes, image: Image.Image, stored: tuple[int, int]) -> np.ndarray | None:
+    """A JPEG, upright at its stored size: what PIL decodes, to the last bit at full size, without PIL's copies. None
+    for what is left to PIL: other formats and colour spaces, and files that are cut off, which it refuses."""
+    whole = data[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or not whole:
+        return None
+    scale = next(s for s in REDUCED if min(image.size) >= s * min(stored))
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | REDUCED[scale]
+    try:
+        pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error:
+        return None
+    if pixels is None:
+        return None
+    orientation = image.getexif().get(ORIENTATION, 1)
+    lying = stored[::-1] if orientation in SIDEWAYS else stored
+    pixels = _shrink_decoded(pixels, image.size, scale, lying)
+    return TURNS[orientation](pixels) if orientation in TURNS else pixels
+
+
+def _shrink_decoded(pixels: np.ndarray, size: tuple[int, int], scale: int, wanted: tuple[int, int]) -> np.ndarray:
+    """A decoder that shrinks `size` by `scale` adds pixels that the last ones lie in only partly: they are left out."""
+    if size[0] % scale == 0 and size[1] % scale == 0:
+        return resize(pixels, *wanted)
+    extent = (0.0, 0.0, size[0] / scale, size[1] / scale)
+    return np.array(Image.fromarray(pixels).resize(wanted, Image.Resampling.BILINEAR, box=extent))

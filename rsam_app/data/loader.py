@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rsam_app.attention import geometry
 from rsam_app.data.augment import TrainAugment, whole_image
-from rsam_app.data.images import read_image
+from rsam_app.data.kept_images import reader_for
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import Draw
 from rsam_app.data.visible import visible_part
@@ -50,27 +50,40 @@ class Views(Dataset[Batch]):
     ) -> None:
         self.records, self.class_index, self.size = records, class_index, size
         self.augment, self.targets, self.seed = augment, targets or {}, seed
+        self.read = reader_for(size)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, draw: Draw) -> Batch:
-        epoch, index = draw
-        record = self.records[index]
-        image, displayed = read_image(record.path, at_least=self.size, banner=record.banner)
-        if self.augment:
-            view, to_image = self.augment(image, displayed, (self.seed, epoch, index))
-        else:
-            view, to_image = whole_image(image, self.size, displayed)
-        target, weight = self.target_in_view(self.targets.get(record.id), to_image, self.size)
+        """One of a batch: its tensors have no batch dimension."""
+        batch = cast(dict[str, Tensor], self.__getitems__([draw]))
+        return cast(Batch, {name: values[0] for name, values in batch.items()})
+
+    def __getitems__(self, draws: Sequence[Draw]) -> Batch:
+        """A batch. Images lie in channels-last memory, as they are decoded and as convolutions want them."""
+        count, size = len(draws), self.size
+        images = np.empty((count, size, size, 3), np.uint8)
+        to_image = np.empty((count, 2, 3), np.float32)
+        target, weights = torch.zeros(count, 5), torch.zeros(count)
+        for place, (epoch, index) in enumerate(draws):
+            record = self.records[index]
+            images[place], to_image[place] = self._view(record, (self.seed, epoch, index))
+            if record.id in self.targets:
+                target[place], weights[place] = self.target_in_view(self.targets[record.id], to_image[place], size)
+        indices = [index for _, index in draws]
         return Batch(
-            image=torch.from_numpy(np.ascontiguousarray(view)).permute(2, 0, 1),
-            label=torch.tensor(self.class_index[record.label]),
-            index=torch.tensor(index),
+            image=torch.from_numpy(images).permute(0, 3, 1, 2),
+            label=torch.tensor([self.class_index[self.records[index].label] for index in indices]),
+            index=torch.tensor(indices),
             to_image=torch.from_numpy(to_image),
             target=target,
-            target_weight=torch.tensor(weight),
+            target_weight=weights,
         )
+
+    def _view(self, record: Record, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        image, displayed = self.read(record)
+        return self.augment(image, displayed, seed) if self.augment else whole_image(image, self.size, displayed)
 
     @staticmethod
     def target_in_view(target: Target | None, to_image: np.ndarray, size: int) -> tuple[Tensor, float]:
@@ -90,6 +103,7 @@ def make_loader(views: Views, batches: Sampler[list[Draw]], workers: int, pin_me
     return DataLoader(
         views,
         batch_sampler=batches,
+        collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
@@ -102,6 +116,11 @@ def loading_processes(asked: int | str, processes: int) -> int:
     if isinstance(asked, int):
         return asked
     return max(0, min(8, available_cores() // max(1, processes) - 1))
+
+
+def _as_it_is(batch: Any) -> Any:
+    """`Views` makes whole batches."""
+    return batch
 
 
 def _one_thread(worker: int) -> None:

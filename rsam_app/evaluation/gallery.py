@@ -52,7 +52,7 @@ def picture(record: Record, rectangle: Floats, caption: Caption, kind: TruthKind
 
     Raises `UserError` where the image or its mask cannot be read.
     """
-    pixels, (true_width, true_height) = read_image(record.path, at_least=SIDE, banner=record.banner)
+    pixels, (true_width, true_height) = read_image(record.path, side=SIDE, banner=record.banner)
     scale = min(1.0, SIDE / max(true_width, true_height))
     width, height = max(1, round(true_width * scale)), max(1, round(true_height * scale))
     factor = np.array([width / true_width, height / true_height])

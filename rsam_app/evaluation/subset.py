@@ -69,5 +69,5 @@ def load_subset(
 
 def network_input(record: Record, size: int) -> Pixels:
     """A record's whole image `(size, size, 3)`, as evaluation shows it to the network. Raises `UserError`."""
-    pixels, displayed = read_image(record.path, at_least=size, banner=record.banner)
+    pixels, displayed = read_image(record.path, side=size, banner=record.banner)
     return np.ascontiguousarray(whole_image(pixels, size, displayed)[0])

@@ -1,11 +1,9 @@
-"""What kept results depend on: weights and files."""
+"""What kept results depend on beside the files: the weights that made them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
-from rsam_app.data.records import Record
 from rsam_app.model import AttentiveClassifier
 
 
@@ -17,15 +15,4 @@ def backbone_hash(model: AttentiveClassifier) -> str:
     for name, values in model.backbone.state_dict(keep_vars=True).items():
         if id(values) not in classifier | attention:
             digest.update(name.encode() + values.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def files_hash(records: Sequence[Record | None]) -> str:
-    """SHA-256 over the files of records: where they are, their size and when they were changed; None separates."""
-    digest = hashlib.sha256()
-    for record in records:
-        status = record.path.stat() if record else None
-        digest.update(
-            repr(record and (str(record.path.resolve()), status and (status.st_size, status.st_mtime_ns))).encode()
-        )
     return digest.hexdigest()

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rsam_app.config import Pipeline, why_not_cached
 from rsam_app.data.augment import TrainAugment
+from rsam_app.data.files import files_hash
 from rsam_app.data.loader import Target, Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.row_cache import RowCache, open_cache
@@ -30,7 +31,7 @@ from rsam_app.model import AttentiveClassifier, Look
 from rsam_app.model.precision import autocast
 from rsam_app.model.preprocess import normalise
 from rsam_app.training.feature_source import FeatureSource
-from rsam_app.training.fingerprints import backbone_hash, files_hash
+from rsam_app.training.fingerprints import backbone_hash
 
 BLOCK = 32
 """Images to a batch of the backbone. A block is made as a whole, so that a row's last bits do not depend on which

@@ -168,7 +168,7 @@ def test_exif_orientation_is_applied_in_pixels_and_size(tmp_path):
 
 def test_shrinking_while_decoding_keeps_the_picture_and_its_true_size(tmp_path):
     Image.fromarray(ramp(1600, 1200)).save(tmp_path / "big.jpg", quality=95)
-    small, size = read_image(tmp_path / "big.jpg", at_least=100)
+    small, size = read_image(tmp_path / "big.jpg", side=100)
     whole, _ = read_image(tmp_path / "big.jpg")
     assert size == (1600, 1200) and 200 <= min(small.shape[:2]) < 1200
     view, _ = whole_image(small, 64, size)

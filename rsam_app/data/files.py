@@ -1,0 +1,22 @@
+"""What says that files are still the same, without reading them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from rsam_app.data.records import Record
+
+
+def files_hash(records: Sequence[Record | None]) -> str:
+    """SHA-256 over the files of records: where they are, their size, when they were changed, and how much of them is
+    painted over; None separates."""
+    digest = hashlib.sha256()
+    for record in records:
+        digest.update(repr(record and _facts(record)).encode())
+    return digest.hexdigest()
+
+
+def _facts(record: Record) -> tuple[str, int, int, int]:
+    status = record.path.stat()
+    return str(record.path.resolve()), status.st_size, status.st_mtime_ns, record.banner
