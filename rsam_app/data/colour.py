@@ -17,6 +17,8 @@ LUMA = np.array([0.299, 0.587, 0.114])
 TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 """ITU-R BT.601 luma and the two colour differences of NTSC, in whose plane a turn changes the hue."""
 
+FROM_YIQ = np.linalg.inv(TO_YIQ)
+
 
 def draw_colour(draws: np.random.Generator, strength: float) -> tuple[float, float, float, float] | None:
     """Factors of brightness, contrast and saturation in `1 ± strength`, and a turn of the hue in ±`HUE`; None where the
@@ -37,7 +39,7 @@ def change_colour(view: np.ndarray, brightness: float, contrast: float, saturati
     """
     turn = 2 * math.pi * hue
     cos, sin = saturation * math.cos(turn), saturation * math.sin(turn)
-    colours = np.linalg.inv(TO_YIQ) @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ TO_YIQ
+    colours = FROM_YIQ @ np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ TO_YIQ
     mean = brightness * float(LUMA @ cv2.mean(view[::4])[:3])  # every fourth row says the mean well enough
     matrix = np.column_stack([brightness * contrast * colours, np.full(3, (1 - contrast) * mean)])
     return cv2.transform(view, matrix.astype(np.float32))

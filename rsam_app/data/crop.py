@@ -68,7 +68,7 @@ def _turn_back(width: int, height: int, mirror: bool, degrees: float) -> np.ndar
 
 
 def _sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
-    """The pixels of a view; what shrinks is shrunk by area first, so that interpolation between neighbours suffices."""
+    """The pixels of a view; what shrinks is shrunk first, antialiased, and neighbours then suffice."""
     steps = np.linalg.norm(to_image[:2, :2], axis=1)  # source pixels per pixel of the view, along x and y of the source
     width, height = (max(1, round(n / max(1.0, s))) for n, s in zip(image.shape[1::-1], steps, strict=True))
     small = resize(image, width, height)

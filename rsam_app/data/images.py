@@ -53,7 +53,7 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
 
     With `side`, that of the square network input it is for, a large image comes at `stored_size`: its pixels depend on
     the file and on `side` alone. A JPEG is then decoded at a half, quarter or eighth as far as that still leaves more
-    pixels than wanted, which is much faster, and shrunk by area from there. `banner` rows at the bottom, in pixels of
+    pixels than wanted, which is much faster, and shrunk antialiased from there. `banner` rows at the bottom, in pixels of
     the true size, are painted over. Raises `UserError` where the file is no readable image.
     """
     try:
@@ -103,14 +103,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The whole image at `height × width`: by area along a side that shrinks, so that it does not alias, bilinear along
-    one that grows."""
-    shrunk = (min(width, image.shape[1]), min(height, image.shape[0]))
-    if shrunk != (image.shape[1], image.shape[0]):
-        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
-    if shrunk != (width, height):
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    return image
+    """The whole image `(H, W, 3)` uint8 at `height × width`, bicubic over as wide an area as it shrinks by, so that it
+    does not alias: what Pillow gives, in a third of its time. Never the array that was given, unless it fits already.
+    """
+    import torch  # takes seconds to import, and whoever only lists a data set needs none of it
+
+    if image.shape[:2] == (height, width):
+        return image
+    planes = torch.from_numpy(np.array(image, order="C"))[None].permute(0, 3, 1, 2)  # channels-last, and seen to be so
+    resized = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
+    pixels: np.ndarray = resized[0].permute(1, 2, 0).numpy()
+    return pixels
 
 
 def _decode_jpeg(data: bytes, image: Image.Image, stored: tuple[int, int]) -> np.ndarray | None:
@@ -138,4 +141,4 @@ def _shrink_decoded(pixels: np.ndarray, size: tuple[int, int], scale: int, wante
     if size[0] % scale == 0 and size[1] % scale == 0:
         return resize(pixels, *wanted)
     extent = (0.0, 0.0, size[0] / scale, size[1] / scale)
-    return np.array(Image.fromarray(pixels).resize(wanted, Image.Resampling.BILINEAR, box=extent))
+    return np.array(Image.fromarray(pixels).resize(wanted, Image.Resampling.BICUBIC, box=extent))

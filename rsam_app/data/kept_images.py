@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from rsam_app.data.files import files_hash
 from rsam_app.data.images import SPARE, WORTH, read_image, stored_size
@@ -99,7 +100,7 @@ def _open(records: Sequence[Record], side: int) -> KeptImages:
     if not shapes:
         raise NoRoomError("RSAM_CACHE_GIB leaves no room for them")
     kept = records[: len(shapes)]
-    settings = repr((VERSION, side, SPARE, WORTH, cv2.__version__, shapes))
+    settings = repr((VERSION, side, SPARE, WORTH, cv2.__version__, torch.__version__, shapes))
     key = hashlib.sha256((files_hash(kept) + settings).encode()).hexdigest()[:24]
     rows = open_cache(f"images-{key}", shapes, np.dtype(np.uint8))
     return KeptImages(side, rows, {record.path: row for row, record in enumerate(kept)})

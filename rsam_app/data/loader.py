@@ -12,15 +12,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rsam_app.attention import geometry
 from rsam_app.data.augment import TrainAugment, whole_image
+from rsam_app.data.carried import Rectangle, rectangle_in_view
 from rsam_app.data.kept_images import reader_for
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import Draw
-from rsam_app.data.visible import visible_part
 from rsam_app.hardware import available_cores
 
-Target = tuple[tuple[float, float, float, float, float], float]
+Target = tuple[Rectangle, float]
 """A rectangle in image pixels and the weight of its loss."""
 
 
@@ -92,9 +91,7 @@ class Views(Dataset[Batch]):
         if target is None:
             return torch.zeros(5), 0.0
         rectangle, weight = target
-        to_view = geometry.invert(torch.from_numpy(to_image)[None])
-        carried = geometry.transform(torch.tensor([rectangle]), to_view)[0]
-        visible, share = visible_part(carried, size, size)
+        visible, share = rectangle_in_view(rectangle, to_image, size)
         return visible, weight * share
 
 

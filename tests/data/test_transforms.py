@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 
+import albumentations as A
 import cv2
 import numpy as np
 import pytest
 
+from rsam_app.attention.geometry import corners
 from rsam_app.config import AugmentConfig, TrainConfig
 from rsam_app.data.augment import TrainAugment
+from rsam_app.data.carried import boxes_in_view, mask_in_view, rectangle_in_view
 from rsam_app.data.transforms import FORWARD, NamedTransforms
 from rsam_app.errors import UserError
 
@@ -103,18 +106,38 @@ def test_what_presets_do_themselves_is_as_exact(preset):
         assert slip(view, to_image) < 0.15
 
 
-def test_masks_and_boxes_follow_the_same_map():
-    """albumentations' own mask is the reference: the mask warped by the map is the same but for its outline."""
-    import albumentations as A
-
+def test_masks_boxes_and_rectangles_are_carried_by_the_same_map():
+    """albumentations' own mask is the reference: ours is the same but for its outline."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.ellipse(mask, (100, 70), (60, 35), 20, 0, 360, 255, -1)
     named = NamedTransforms([{"Rotate": {"limit": [25, 25], "p": 1}}, {"HorizontalFlip": {"p": 1}}], "here")
     _, to_image = named(marked(), np.random.default_rng(0))
     theirs = A.Compose([A.Rotate(limit=(25, 25), p=1), A.HorizontalFlip(p=1)])(image=marked(), mask=mask)["mask"]
-    index = to_image[:2] @ [[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]] - [[0, 0, 0.5], [0, 0, 0.5]]
-    ours = cv2.warpAffine(mask, index, (WIDTH, HEIGHT), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
-    assert ((ours > 0) & (theirs > 0)).sum() / ((ours > 0) | (theirs > 0)).sum() > 0.98
+    ours = mask_in_view(mask > 0, to_image[:2], WIDTH)[:HEIGHT]
+    assert (ours & (theirs > 0)).sum() / (ours | (theirs > 0)).sum() > 0.98
+
+
+def test_a_box_in_a_turned_view_surrounds_what_it_surrounded():
+    box = (60.0, 40.0, 70.0, 50.0)
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[40:90, 60:130] = True
+    square = {"CenterCrop": {"height": HEIGHT, "width": HEIGHT}}  # squashing would make the turned box oblique
+    turned = [square, {"Affine": {"rotate": [30, 30], "p": 1}}, {"D4": {"p": 1}}]
+    augment = TrainAugment(AugmentConfig(transforms=turned), 100)
+    for seed in range(5):
+        _, to_image = augment(marked(), (WIDTH, HEIGHT), (seed,))
+        [(rectangle, share)] = boxes_in_view([box], to_image, 100)
+        drawn = np.zeros((100, 100), np.uint8)
+        cv2.fillPoly(drawn, [np.round(corners(rectangle[None])[0].numpy() - 0.5).astype(np.int32)], 1)
+        shown = mask_in_view(mask, to_image, 100)
+        assert share > 0.99
+        assert (shown & (drawn > 0)).sum() / (shown | (drawn > 0)).sum() > 0.9
+
+
+def test_a_rectangle_cut_by_the_view_keeps_the_share_in_sight():
+    shifted = np.array([[1.0, 0, 50], [0, 1, 0]], np.float32)  # the view begins 50 pixels to the right
+    rectangle, share = rectangle_in_view((50.0, 20.0, 40.0, 20.0, 0.0), shifted, 100)
+    assert rectangle.tolist() == pytest.approx([10, 20, 20, 20, 0]) and share == pytest.approx(0.5)
 
 
 def test_the_same_draws_whatever_was_drawn_before_and_in_another_process():
