@@ -27,7 +27,7 @@ def larger(tiny_pipeline, tmp_path) -> Path:
     return folder / "tiny.yaml"
 
 
-def test_cold_warm_evicted_and_absent_caches_end_with_the_very_same_weights(larger, tmp_path, monkeypatch, augment):
+def test_cold_warm_evicted_and_absent_caches_end_with_the_very_same_weights(larger, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     card = larger.parent / "blocks.yaml"
     augment = "train.augment.extra=[{SafeRotate: {p: 0.5}}, {RandomCrop: {height: 50, width: 50}}]"
