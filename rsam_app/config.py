@@ -265,6 +265,9 @@ class TrainConfig(_Strict):
     @classmethod
     def _by_name_or_list(cls, value: object) -> object:
         if isinstance(value, list):
+            for place, entry in enumerate(value):
+                if not isinstance(entry, dict) or not all(isinstance(v, dict | None) for v in entry.values()):
+                    raise ValueError(f"entry {place} of the list, {entry!r}, is not `- Name: {{argument: value}}`")
             return {"transforms": value}
         if isinstance(value, str):
             if value not in AUGMENT_PRESETS:
