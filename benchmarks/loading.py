@@ -129,7 +129,7 @@ def _take_turns(records: list[Record], workers: int, rounds: int) -> dict[str, A
                     speed = _speed(turns[name]())
                     if turn:
                         speeds[name].append(speed)
-    return {name: _summary(found, speeds[TIMM]) for name, found in speeds.items()}
+    return {name: _summary(found, speeds[TIMM], workers) for name, found in speeds.items()}
 
 
 def _always(loader: Loader) -> Callable[[], Loader]:
@@ -149,17 +149,19 @@ def _speed(loader: Loader) -> tuple[float, float]:
     return seen / (time.perf_counter() - clock), seen / (time.process_time() - processor)
 
 
-def _summary(found: list[tuple[float, float]], timm: list[tuple[float, float]]) -> dict[str, float]:
+def _summary(found: list[tuple[float, float]], timm: list[tuple[float, float]], workers: int) -> dict[str, float]:
     speeds, reference = np.array(found), np.array(timm)
     ratios = speeds / reference
     low, high = np.quantile(ratios[:, 0], [0.25, 0.75])
-    return {
+    summary = {
         "images_per_second": round(float(np.median(speeds[:, 0])), 1),
         "ratio_to_timm": round(float(np.median(ratios[:, 0])), 2),
         "quartile_low": round(float(low), 2),
         "quartile_high": round(float(high), 2),
-        "ratio_by_processor_time": round(float(np.median(ratios[:, 1])), 2),  # means something without workers only
     }
+    if not workers:  # theirs is not this process's
+        summary["ratio_by_processor_time"] = round(float(np.median(ratios[:, 1])), 2)
+    return summary
 
 
 def _ours(records: list[Record], workers: int, stack: ExitStack, cache: Path | None) -> Loader:
