@@ -53,8 +53,8 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
 
     With `side`, that of the square network input it is for, a large image comes at `stored_size`: its pixels depend on
     the file and on `side` alone. A JPEG is then decoded at a half, quarter or eighth as far as that still leaves more
-    pixels than wanted, which is much faster, and shrunk antialiased from there. `banner` rows at the bottom, in pixels of
-    the true size, are painted over. Raises `UserError` where the file is no readable image.
+    pixels than wanted, which is much faster, and shrunk antialiased from there. `banner` rows at the bottom, in pixels
+    of the true size, are painted over. Raises `UserError` where the file is no readable image.
     """
     try:
         data = path.read_bytes()

@@ -30,7 +30,7 @@ def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:
         "input_name": INPUT,
         "input_size": [batch or "batch", 3, side, side],
         "input": f"RGB, float32 in [0, 1] (bytes / 255), the whole image resized to {side} x {side} whatever its shape"
-        " (averaging areas where it shrinks), EXIF orientation applied; mean and std are applied inside",
+        " (bicubic, antialiased where it shrinks), EXIF orientation applied; mean and std are applied inside",
         "mean": list(cfg["mean"]),
         "std": list(cfg["std"]),
         "normalisation": "inside",

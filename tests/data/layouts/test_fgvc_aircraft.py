@@ -69,7 +69,7 @@ def test_the_network_does_not_see_the_banner_and_the_file_keeps_it(release, card
 
 def test_the_banner_is_painted_over_in_an_image_decoded_small(tmp_path, paint) -> None:
     path = paint(tmp_path / "a.jpg", width=640, height=480)
-    seen, size = read_image(path, at_least=64, banner=20)
+    seen, size = read_image(path, side=64, banner=20)
     assert size == (640, 480) and seen.shape[0] < 480
     first = (480 - 20) * seen.shape[0] // 480
     assert (seen[first:] == seen[-1, 0]).all() and not (seen[first - 1] == seen[-1, 0]).all()
