@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 from rsam_app.data.records import Record
 
+READING = 2
+"""Raise it when `rsam_app.data` starts to make other pixels of the same files: what was made of older ones is then not
+found."""
+
 
 def files_hash(records: Sequence[Record | None]) -> str:
     """SHA-256 over the files of records: where they are, their size, when they were changed, and how much of them is
-    painted over; None separates."""
-    digest = hashlib.sha256()
+    painted over, as `READING` reads them; None separates."""
+    digest = hashlib.sha256(str(READING).encode())
     for record in records:
         digest.update(repr(record and _facts(record)).encode())
     return digest.hexdigest()

@@ -24,9 +24,6 @@ from rsam_app.data.row_cache import NoRoomError, RowCache, limit_in_bytes, open_
 SHARE = 0.5
 """How much of what all caches may take decoded images of one data set may."""
 
-VERSION = 1
-"""Raise it when `read_image` starts to give other pixels: older rows are then not found."""
-
 
 class ImageReader:
     """Reads the images of records for a network input of `side` pixels, without keeping them."""
@@ -100,7 +97,7 @@ def _open(records: Sequence[Record], side: int) -> KeptImages:
     if not shapes:
         raise NoRoomError("RSAM_CACHE_GIB leaves no room for them")
     kept = records[: len(shapes)]
-    settings = repr((VERSION, side, SPARE, WORTH, cv2.__version__, torch.__version__, shapes))
+    settings = repr((side, SPARE, WORTH, cv2.__version__, torch.__version__, shapes))
     key = hashlib.sha256((files_hash(kept) + settings).encode()).hexdigest()[:24]
     rows = open_cache(f"images-{key}", shapes, np.dtype(np.uint8))
     return KeptImages(side, rows, {record.path: row for row, record in enumerate(kept)})
