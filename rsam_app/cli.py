@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rsam_app.errors import UserError
+from rsam_app.launching import (
+    arguments_without_processes,
+    end_launch,
+    is_launched,
+    join_launch,
+    leave_launch,
+    relaunch,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,9 +44,10 @@ NoAppOption = Annotated[bool, typer.Option("--no-app", help="Print the data set'
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done; 2 the user must change something; 130 stopped by Ctrl-C; 1 a bug."""
+    """Run a command. Exit codes: 0 done; 2 the user must change something; 130 stopped by Ctrl-C or SIGTERM; 1 a bug,
+    or a process of the launch was killed."""
     try:
-        app(standalone_mode=True)
+        _run_command()
     except UserError as error:
         _fail(str(error), 2)
     except KeyboardInterrupt:
@@ -51,6 +61,16 @@ def main() -> None:
             _fail(
                 f"the disk is full ({error}).\nMake room and give the command again: what was whole before still is.", 2
             )
+        end_launch(traceback.format_exc(), 1, patience=3)
+        raise
+
+
+def _run_command() -> None:
+    try:
+        app(standalone_mode=True)
+    except SystemExit as end:
+        if not end.code:
+            leave_launch()
         raise
 
 
@@ -311,10 +331,10 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def _relaunched(processes: int) -> bool:
-    """Whether the command was run on several processes and is done; raises `typer.Exit` where that failed."""
-    from rsam_app.launch import arguments_without_processes, is_launched, relaunch
-
+    """Whether the command was run on several processes and is done; raises `typer.Exit` where that failed. In one of
+    those processes, connect it with the others."""
     if processes == 1 or is_launched():
+        join_launch()
         return False
     code = relaunch(processes, arguments_without_processes())
     if code:
@@ -367,6 +387,7 @@ def _print(result: Any, as_json: bool) -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    end_launch(f"rsam: {message}", code, patience=1)
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"rsam: {message}", file=sys.stderr)
     sys.stderr.flush()

@@ -123,6 +123,6 @@ def _as_it_is(batch: Any) -> Any:
 def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # otherwise every worker starts as many threads as there are cores
     torch.set_num_threads(1)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the main process ends the run in order
+    # Ctrl-C, or a launcher's SIGTERM, reaches the whole group; the process that trains ends the run in order.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two steps, with a checkpoint, on all processes at the same step."""
+"""Ctrl-C, SIGTERM and SIGUSR1 end a run between two steps, with a checkpoint, on all processes at the same step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
 
 class StopRequest:
-    """Remembers that the run was asked to stop. A second Ctrl-C stops at once, as usual."""
+    """Remembers that the run was asked to stop. A second Ctrl-C stops at once, as usual; a second SIGTERM or SIGUSR1
+    does not, for a scheduler sends it to a launcher, which passes it on, and to its processes too."""
 
     def __init__(self) -> None:
         self.asked = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -31,7 +32,8 @@ class StopRequest:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.asked = True
-        signal.signal(number, self._before[number])  # type: ignore[arg-type]
+        if number == signal.SIGINT:
+            signal.signal(number, self._before[number])  # type: ignore[arg-type]
 
     def agreed(self, accelerator: Accelerator) -> bool:
         """Whether any process was asked to stop; the same answer everywhere. Every process must call it."""
