@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rsam_app.config import Card, Pipeline, load_card, load_pipeline, overridden
 from rsam_app.corrections import apply_corrections, corrections_path, read_corrections
 from rsam_app.data import DataSet, load_dataset
-from rsam_app.run_folder import RunFolder
+from rsam_app.run_folder import RunFolder, fingerprint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -61,10 +61,18 @@ class Job:
 
     @cached_property
     def accelerator(self) -> Accelerator:
-        """The processes this command was launched with."""
-        from rsam_app.accelerator import make_accelerator
+        """The processes this command was launched with; all see this run folder and this data.
 
-        return make_accelerator(self.pipeline.train.precision)
+        Raises `UserError` where they do not. The main process must hold the run for writing.
+        """
+        from rsam_app.accelerator import make_accelerator
+        from rsam_app.launching.agreement import check_data, check_run_folder
+
+        accelerator = make_accelerator(self.pipeline.train.precision)
+        check_run_folder(accelerator, self.run.path)
+        dataset, rectangles = self.corrected
+        check_data(accelerator, dataset.name, fingerprint(dataset.fingerprint, sorted(rectangles.items())))
+        return accelerator
 
 
 def _as_callback(advance: Callable[..., None]) -> Callable[[int, int], None]:

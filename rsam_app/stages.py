@@ -11,13 +11,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from rsam_app.config import Pipeline, SelectConfig
 from rsam_app.errors import UserError
 from rsam_app.job import Job
+from rsam_app.launching.agreement import of_main
+from rsam_app.launching.place import find_place
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import environment, fingerprint, write_atomically
 
@@ -25,14 +27,22 @@ if TYPE_CHECKING:
     from rsam_app.data import DataSet
     from rsam_app.model import AttentiveClassifier
 
+T = TypeVar("T")
+
 
 def train(job: Job, resume: bool = False, restart: bool = False) -> None:
-    """Train the job's pipeline into its run. Raises `UserError` where a stopped run waits for `resume` or `restart`."""
+    """Train the job's pipeline into its run; with `resume`, nothing where that is done. Raises `UserError` where a
+    stopped run waits for `resume` or `restart`."""
     from rsam_app.training.checkpoint import find_checkpoint
     from rsam_app.training.loop import train as train_model
+    from rsam_app.training.trackers import require_trackers
 
     inputs = _train_inputs(job)
-    waiting = find_checkpoint(job.run.checkpoints / "last") and not job.run.read_json().get("stages", {}).get("train")
+    if resume and not restart and _of_main(job, _done(job, "train", inputs)):
+        job.reporter.say(f"{job.run.path}: is trained to its end; --restart begins again")
+        return
+    trained = job.run.read_json().get("stages", {}).get("train")
+    waiting = _of_main(job, bool(find_checkpoint(job.run.checkpoints / "last") and not trained))
     if waiting and not (resume or restart):
         raise UserError(
             f"{job.run.path}: a training run stopped here before its end.\n"
@@ -40,6 +50,7 @@ def train(job: Job, resume: bool = False, restart: bool = False) -> None:
         )
     dataset, rectangles = job.corrected
     dataset.require("train")
+    require_trackers(job.pipeline.train.trackers)
     begun = time.perf_counter()
     job.accelerator.wait_for_everyone()  # all have seen what is there before the main process changes it
     if is_main_process():
@@ -111,7 +122,7 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{job.run.path}: the data set {dataset.name} has no {split} split (has: {', '.join(present)})."
         )
-    predict(job, [s for s in present if not _done(job, f"predict {s}", _predict_inputs(job, s))])
+    predict(job, _of_main(job, [s for s in present if not _done(job, f"predict {s}", _predict_inputs(job, s))]))
     if not is_main_process():
         return {}
     begun = time.perf_counter()
@@ -193,7 +204,7 @@ def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
 
 def run_all(job: Job) -> None:
     """Every stage whose inputs changed since it was last done, in order, resuming a stopped training."""
-    if not _done(job, "train", _train_inputs(job)):
+    if not _of_main(job, _done(job, "train", _train_inputs(job))):
         train(job, resume=True, restart=True)
     split = job.pipeline.evaluate.split
     stages: list[tuple[str, str, Callable[[], object]]] = [
@@ -230,7 +241,7 @@ def _trained_model(job: Job) -> AttentiveClassifier:
 
 def _train_inputs(job: Job) -> str:
     dataset, rectangles = job.corrected
-    settings = job.pipeline.train.model_dump(mode="json", exclude={"workers"})
+    settings = job.pipeline.train.model_dump(mode="json", exclude={"workers", "trackers"})
     return fingerprint(job.pipeline.model, settings, job.pipeline.seed, dataset.fingerprint, sorted(rectangles.items()))
 
 
@@ -254,6 +265,11 @@ def _review_inputs(job: Job) -> str:
 
 def _select_inputs(job: Job, settings: SelectConfig) -> str:
     return fingerprint(_review_inputs(job), settings, job.pipeline.seed)
+
+
+def _of_main(job: Job, value: T) -> T:
+    """The main process's `value`, on every process."""
+    return value if find_place() is None else of_main(job.accelerator, value)
 
 
 def _done(job: Job, stage: str, inputs: str) -> bool:

@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rsam_app.cache import cache_folder
+from rsam_app.launching.place import find_place
 
 ALIGNMENT = 64
 """Rows begin at multiples of this many bytes."""
@@ -124,8 +126,13 @@ def open_cache(key: str, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 
 
 def cache_home() -> Path:
-    """`$XDG_CACHE_HOME/rsam/rows` (default below `~/.cache`)."""
-    return cache_folder() / "rows"
+    """`$XDG_CACHE_HOME/rsam/rows` (default below `~/.cache`).
+
+    Machines that work together keep one each, even on a shared disk: what one maps into its memory, it does not see
+    another one change.
+    """
+    place = find_place()
+    return cache_folder() / (f"rows-{platform.node()}" if place and place.machines > 1 else "rows")
 
 
 def limit_in_bytes() -> int:

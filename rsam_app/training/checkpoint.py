@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from rsam_app.errors import UserError
+from rsam_app.launching.agreement import of_main
 
 
 @dataclass
@@ -39,9 +41,11 @@ class Progress:
 def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
     """Write model, optimizer, schedule, random states and everything registered. The old checkpoint is replaced only
     when the new one is whole. Every process must call it. Raises `UserError` where the disk is full."""
-    partial = folder.with_name(folder.name + ".partial")
+    # Another machine may remember a name it has seen for a minute, so each checkpoint is made under a name of its own.
+    partial = folder.with_name(of_main(accelerator, f"{folder.name}-{secrets.token_hex(4)}.partial"))
     if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in folder.parent.glob(f"{folder.name}-*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
     try:

@@ -23,6 +23,7 @@ from rsam_app.data.records import DataSet, Record
 from rsam_app.data.row_cache import NoRoomError
 from rsam_app.data.sampling import EpochBatches
 from rsam_app.errors import UserError
+from rsam_app.launching.agreement import of_main
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.preprocess import normalise
 from rsam_app.run_folder import RunFolder, write_atomically
@@ -154,15 +155,15 @@ def _checkpoint_gradients(bare: AttentiveClassifier, pipeline: Pipeline) -> None
 def frozen_features(
     source: FeatureSource, pipeline: Pipeline, dataset: DataSet, accelerator: Accelerator, say: Say
 ) -> FrozenFeatures | None:
-    """The frozen backbone's maps, made by the main process where they are not kept yet; None where none are wanted, or
-    there is no room for them, which is said."""
+    """The frozen backbone's maps, made by one process of each machine where they are not kept yet; None where none are
+    wanted, or there is no room for them, which is said."""
     views = wanted_views(pipeline)
     if not views:
         return None
     training, validation = dataset.split("train"), dataset.split("val")
     say(f"backbone frozen: it looks once at {1 + views} views of each of {len(training)} training images")
     try:
-        args = (source, pipeline, training, validation, views, accelerator.is_main_process)
+        args = (source, pipeline, training, validation, views, accelerator.is_local_main_process)
         kept: FrozenFeatures | str = look_once(*args)
     except NoRoomError as error:
         kept = str(error)
@@ -177,13 +178,13 @@ def frozen_features(
 def discovered_targets(
     pipeline: Pipeline, run: RunFolder, dataset: DataSet, source: FeatureSource, accelerator: Accelerator, say: Say
 ) -> dict[str, RectangleTuple]:
-    """Rectangles by record id, found by the main process and kept in the run as `discovered.json`; read by the others
-    and on resume."""
+    """Rectangles by record id, found by the main process, told to the others, and kept in the run as
+    `discovered.json` for a resume."""
     path = run.path / "discovered.json"
     if accelerator.is_main_process and not path.exists():
         write_atomically(path, json.dumps(_discover(pipeline, source, dataset.split("train"), say)))
-    accelerator.wait_for_everyone()
-    loaded: dict[str, RectangleTuple] = {k: tuple(v) for k, v in json.loads(path.read_text()).items()}
+    kept = json.loads(path.read_text()) if accelerator.is_main_process else {}
+    loaded: dict[str, RectangleTuple] = {k: tuple(v) for k, v in of_main(accelerator, kept).items()}
     return loaded
 
 
