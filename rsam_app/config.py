@@ -192,6 +192,9 @@ class SignalsConfig(_Strict):
     """Corners stay inside the image."""
 
 
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "aim", "comet_ml", "clearml", "dvclive", "swanlab", "trackio"]
+
+
 class TrainConfig(_Strict):
     """How to train."""
 
@@ -254,6 +257,8 @@ class TrainConfig(_Strict):
     augment: AugmentConfig = AugmentConfig()
     workers: int | Literal["auto"] = "auto"
     """Data loading processes per training process."""
+    trackers: list[TrackerName] = ["tensorboard"]
+    """Where curves go, through Accelerate; `tensorboard` writes into the run folder. `[]` for nowhere."""
 
     @model_validator(mode="after")
     def _phases_fit_in(self) -> Self:

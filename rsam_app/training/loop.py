@@ -20,6 +20,7 @@ from rsam_app.data.loader import Batch, loading_processes
 from rsam_app.data.records import DataSet
 from rsam_app.errors import UserError
 from rsam_app.evaluation.inference import run_model
+from rsam_app.launching.agreement import of_main, parameters_of_main
 from rsam_app.model import AttentiveClassifier, build_model, save_model
 from rsam_app.model.precision import choose_precision
 from rsam_app.run_folder import RunFolder, write_atomically
@@ -42,6 +43,7 @@ from rsam_app.training.setup import (
     start_classifier,
 )
 from rsam_app.training.time_spent import TimeSpent, as_shares
+from rsam_app.training.trackers import trackers_of
 from rsam_app.training.validation_figures import validation_figures
 
 Rectangles = dict[str, tuple[float, float, float, float, float]]
@@ -110,7 +112,9 @@ class _Training:
         self.accelerator.register_for_checkpointing(*kept, *([self.bench.average] if self.bench.average else []))
         if last is not None:
             self._resume(last)
-        with StopRequest() as stop:
+        updates = self.bench.schedule.last_epoch
+        opened = trackers_of(self.pipeline, self.run, self.accelerator, self.progress, updates, fresh=last is None)
+        with opened as self.trackers, StopRequest() as stop:
             while self.progress.epoch < self.config.epochs and not self._out_of_patience():
                 self._train_epoch(stop)
                 self._close_epoch()
@@ -149,6 +153,9 @@ class _Training:
                 f"{self.run.path}: the checkpoint was made with other settings, data or corrections.\n"
                 "Continue with those, or start again with `rsam train --restart`."
             )
+        place = (self.progress.epoch, self.progress.batch)
+        if of_main(self.accelerator, place) != place:
+            raise UserError(f"{self.run.path}: machines see different checkpoints. Wait a minute and `--resume` again.")
         self.say(f"resuming in epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}")
         if self.accelerator.is_main_process and self.run.metrics_log.exists():
             lines = self.run.metrics_log.read_text(encoding="utf-8").splitlines()
@@ -163,6 +170,7 @@ class _Training:
             targets = join_targets(self._discover(), self.corrected)
             if (progress.epoch, progress.batch) == (self.discover_at, 0):  # else this was done before the run stopped
                 start_attention(bench.bare, self.frozen or self.source, self.pipeline, self.dataset, targets, self.say)
+                parameters_of_main(self.accelerator, bench.bare)
             bench.load_targets(targets)
             self.discover_at = None
         bench.batches.set_position(progress.epoch, progress.batch)
@@ -171,6 +179,7 @@ class _Training:
         for batch in self.spent.drawing(bench.loader, WAITING):
             with self.spent.on("computing"):
                 self._step(batch, sizes[progress.batch])
+            self.trackers.update(bench.schedule)
             progress.batch += 1
             if stop.agreed(self.accelerator):
                 self._stop_here()
@@ -239,6 +248,7 @@ class _Training:
         seconds = spent["computing"] + spent[WAITING]
         metrics |= {"seconds": round(seconds, 2), "data_wait": round(spent[WAITING] / max(seconds, 1e-9), 4)}
         metrics["validation_seconds"] = round(spent["validating"], 2)
+        self.trackers.epoch(metrics, self.bench.schedule.last_epoch)
         # On a small val split many epochs tie, and the schedule has settled further in a later one: ties go to it.
         # Without a val split every epoch ties.
         name = f"val_{self.config.best_by}"
