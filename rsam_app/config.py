@@ -313,6 +313,10 @@ class SelectConfig(_Strict):
     budget: int = Field(100, ge=1)
     split: Literal["train", "val", "test", "all"] = "train"
     tag: str = "relabel"
+    per_class: int | None = Field(None, ge=1)
+    """Most images of one predicted class."""
+    near_duplicates: float | None = Field(None, gt=0, le=1)
+    """Cosine similarity of embeddings, e.g. .95, from which on only one of two images is chosen."""
 
 
 class Pipeline(_Strict):

@@ -187,12 +187,14 @@ def review(job: Job) -> str:
 def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
     """Choose the images to look at next, write them into the run and tag them in FiftyOne; returns the selection."""
     from rsam_app.corrections import corrections_path, read_corrections
+    from rsam_app.selection import Limits
     from rsam_app.selection import select as choose
 
     begun = time.perf_counter()
     decided = {c.id for c in read_corrections(corrections_path(job.run.path, job.card.name))}
     seed = job.pipeline.seed
-    chosen = choose(job.run, settings.strategy, settings.budget, settings.split, seed, exclude=decided)
+    limits = Limits(settings.per_class, settings.near_duplicates)
+    chosen = choose(job.run, settings.strategy, settings.budget, settings.split, seed, exclude=decided, limits=limits)
     if tag:
         from rsam_app.review import tag_records
 

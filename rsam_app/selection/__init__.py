@@ -1,6 +1,7 @@
 """Which images to label or relabel next, and which labels look wrong. Works from the predictions, never the model."""
 
 from rsam_app.selection.label_errors import label_quality, suggested_labels
+from rsam_app.selection.limits import Limits, choose_within
 from rsam_app.selection.pool import Pool, load_pool
 from rsam_app.selection.select import Selection, replay, select
 from rsam_app.selection.strategies import STRATEGIES, find_strategy
@@ -9,9 +10,11 @@ from rsam_app.selection.strategy import Choice, Strategy
 __all__ = [
     "STRATEGIES",
     "Choice",
+    "Limits",
     "Pool",
     "Selection",
     "Strategy",
+    "choose_within",
     "find_strategy",
     "label_quality",
     "load_pool",

@@ -50,6 +50,8 @@ class Pool:
     """`(N, D)` float16 or float32; loaded only for strategies that want them."""
     covered: np.ndarray | None = None
     """`(M, D)` embeddings of the records that were left out because a person saw them already."""
+    label_counts: np.ndarray | None = None
+    """`(C,)`: how many labels of each class a person gave already; None: those of the pool's own records."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -75,7 +77,7 @@ class Pool:
         columns = [self.logits, self.confidence, self.margin, self.entropy]
         for column in [*columns, *(self.scores[name] for name in sorted(self.scores))]:
             digest.update(np.ascontiguousarray(column, dtype="<f4").data)
-        for vectors in (self.embeddings, self.covered):
+        for vectors in (self.embeddings, self.covered, self.label_counts):
             if vectors is not None:
                 digest.update(np.ascontiguousarray(vectors).data)
         return digest.hexdigest()

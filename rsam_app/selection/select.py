@@ -16,6 +16,7 @@ import numpy as np
 
 from rsam_app.errors import UserError
 from rsam_app.run_folder import RunFolder, write_atomically
+from rsam_app.selection.limits import Limits, choose_within
 from rsam_app.selection.pool import Pool, load_pool
 from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Choice, Strategy
@@ -41,26 +42,33 @@ class Selection:
 
 
 def select(
-    run: RunFolder, strategy: str, budget: int, split: str, seed: int, *, exclude: Collection[str] = frozenset()
+    run: RunFolder,
+    strategy: str,
+    budget: int,
+    split: str,
+    seed: int,
+    *,
+    exclude: Collection[str] = frozenset(),
+    limits: Limits = Limits(),
 ) -> Selection:
     """Choose `budget` records of a split by a strategy's name and write them below `RUN/selection/`.
 
     A CSV (best first: rank, id, path, split, label, predicted, score, further numbers, reason in plain words) and a
     JSON manifest of the same name. The name holds the pool's fingerprint, so a later round never overwrites an earlier
     one, and the same selection twice writes the same bytes. Records in `exclude` (a person saw them already) are left
-    out; k_center counts them as covered.
+    out; strategies that look at embeddings count them as covered. `limits` hold for every strategy.
 
     Raises `UserError` for an unknown strategy, a budget below 1, missing predictions or an empty pool.
     """
     chosen_by = find_strategy(strategy)
-    whole = load_pool(run, split, embeddings=chosen_by.needs_embeddings)
+    whole = _pool_for(run, chosen_by, split, limits)
     excluded = sorted(set(exclude) & set(whole.ids))
     pool = whole.without(set(excluded)) if excluded else whole
-    choice = chosen_by(pool, budget, np.random.default_rng(seed))
+    choice = choose_within(chosen_by, pool, budget, np.random.default_rng(seed), limits)
     notes = choice.notes
     if excluded:
         notes = (f"{len(excluded)} records were left out because a person decided about them already", *notes)
-    stem = f"{chosen_by.name}-{budget}-{split}-seed{seed}-{pool.fingerprint[:8]}"
+    stem = f"{chosen_by.name}-{budget}-{split}-seed{seed}{_limited(limits)}-{pool.fingerprint[:8]}"
     selection = Selection(
         ids=tuple(pool.ids[i] for i in choice.indices),
         scores=tuple(float(s) for s in choice.scores),
@@ -74,7 +82,7 @@ def select(
         manifest=run.selection / f"{stem}.json",
     )
     write_atomically(selection.csv, _queue(pool, choice, chosen_by))
-    write_atomically(selection.manifest, _manifest(run, selection, chosen_by, pool, excluded))
+    write_atomically(selection.manifest, _manifest(run, selection, chosen_by, pool, excluded, limits))
     return selection
 
 
@@ -87,18 +95,32 @@ def replay(run: RunFolder, manifest: Path) -> Selection:
         kept: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
         arguments = {key: kept[key] for key in ("strategy", "budget", "split", "seed")}
         excluded, fingerprint = set(kept["excluded"]), kept["pool"]["fingerprint"]
+        limits = Limits(**kept.get("limits", {}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{manifest}: not a selection's manifest ({error!r}). Give a JSON file of RUN/selection."
         ) from error
     chosen_by = find_strategy(arguments["strategy"])
-    pool = load_pool(run, arguments["split"], embeddings=chosen_by.needs_embeddings)
+    pool = _pool_for(run, chosen_by, arguments["split"], limits)
     if pool.without(excluded).fingerprint != fingerprint:
         raise UserError(
             f"{manifest}: {run.path} has other predictions now than this selection was made from.\n"
             "Select anew, or bring back the predictions of that time."
         )
-    return select(run, **arguments, exclude=excluded)
+    return select(run, **arguments, exclude=excluded, limits=limits)
+
+
+def _pool_for(run: RunFolder, strategy: Strategy, split: str, limits: Limits) -> Pool:
+    needed = strategy.needs_embeddings or limits.near_duplicates is not None
+    pool = load_pool(run, split, embeddings=needed)
+    if needed or not strategy.needs_embeddings_unlabelled or (pool.label_indices >= 0).any():
+        return pool
+    return load_pool(run, split, embeddings=True)
+
+
+def _limited(limits: Limits) -> str:
+    per_class = "" if limits.per_class is None else f"-per_class{limits.per_class}"
+    return per_class + ("" if limits.near_duplicates is None else f"-near{limits.near_duplicates:g}")
 
 
 def _queue(pool: Pool, choice: Choice, strategy: Strategy) -> str:
@@ -125,13 +147,16 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
-def _manifest(run: RunFolder, made: Selection, strategy: Strategy, pool: Pool, excluded: list[str]) -> str:
+def _manifest(
+    run: RunFolder, made: Selection, strategy: Strategy, pool: Pool, excluded: list[str], limits: Limits
+) -> str:
     content = {
         "strategy": made.strategy,
         "source": strategy.source,
         "budget": made.budget,
         "split": made.split,
         "seed": made.seed,
+        "limits": vars(limits),
         "pool": {"records": len(pool), "fingerprint": made.fingerprint},
         "model_sha256": _model_hash(run),
         "excluded": excluded,

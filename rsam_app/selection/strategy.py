@@ -43,6 +43,8 @@ class Strategy:
     explain: Explain
     """Why each of some scored rows (indices, scores) was chosen; call `reasons`, which knows rows without a score."""
     needs_embeddings: bool = False
+    needs_embeddings_unlabelled: bool = False
+    """Whether it looks at embeddings where no record has a label that the model knows."""
 
     def __call__(self, pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
         """Pick `min(budget, N)` rows. Raises `UserError` for an empty pool, a budget below 1, or missing columns."""
@@ -84,6 +86,31 @@ def by_score(scores: Callable[[Pool], np.ndarray]) -> Pick:
         return rank(scores(pool), budget, rng)
 
     return pick
+
+
+def finite_rows(embeddings: np.ndarray) -> np.ndarray:
+    """The rows of `embeddings` `(N, D)` that are finite throughout, found in blocks: `(F,)` int64."""
+    blocks = [np.isfinite(embeddings[i : i + _BLOCK]).all(axis=1) for i in range(0, len(embeddings), _BLOCK)]
+    return np.flatnonzero(np.concatenate(blocks)) if blocks else np.zeros(0, dtype=np.int64)
+
+
+_BLOCK = 8192
+
+
+def missing_last(
+    chosen: np.ndarray, scores: np.ndarray, usable: np.ndarray, pool: Pool, budget: int, rng: np.random.Generator
+) -> Choice:
+    """A choice among the `usable` rows of a pool, filled up to `budget` with the other rows in random order.
+
+    Those that are not usable (an embedding or a probability is not finite) get the score NaN, and are counted.
+    """
+    others = rng.permutation(np.setdiff1d(np.arange(len(pool)), usable))
+    filled = others[: max(0, budget - len(chosen))]
+    notes = []
+    if len(others):
+        notes.append(f"{len(others)} of {len(pool)} records have no score and rank last ({len(filled)} chosen)")
+    indices = np.concatenate([chosen, filled]).astype(np.int64)
+    return Choice(indices, np.concatenate([scores, np.full(len(filled), np.nan)]), tuple(notes))
 
 
 def percentile_ranks(scores: np.ndarray) -> np.ndarray:

@@ -47,7 +47,8 @@ def test_the_queue_lists_the_ids_best_first_with_reasons(run: RunFolder, strateg
     assert all(r["reason"] and r["path"] == f"photographs/{r['id']}" for r in rows)
     written = [float(r["score"]) for r in rows]
     assert written == pytest.approx(list(made.scores), rel=1e-5)
-    assert written == sorted(written, reverse=True)
+    if strategy not in ("typiclust", "badge"):  # in the order of clusters, and of draws
+        assert written == sorted(written, reverse=True)
 
 
 def test_the_manifest_says_how_it_came_about(run: RunFolder) -> None:
@@ -142,6 +143,6 @@ def test_what_is_missing_is_said(run: RunFolder, tmp_path: Path) -> None:
 
 def test_an_empty_predictions_table_is_an_empty_pool(make_run: MakeRun) -> None:
     run = make_run(np.zeros((0, 4)), [])
-    for strategy in set(STRATEGIES) - {"k_center"}:
+    for strategy in (name for name, found in STRATEGIES.items() if not found.needs_embeddings and name != "auto"):
         with pytest.raises(UserError, match="the pool is empty"):
             select(run, strategy, 5, "train", seed=0)

@@ -6,17 +6,36 @@ import difflib
 
 from rsam_app.errors import UserError
 from rsam_app.selection.strategies.auto import AUTO
+from rsam_app.selection.strategies.badge import BADGE
+from rsam_app.selection.strategies.diverse_margin import DIVERSE_MARGIN
 from rsam_app.selection.strategies.entropy import ENTROPY
+from rsam_app.selection.strategies.herding import HERDING
 from rsam_app.selection.strategies.k_center import K_CENTER
+from rsam_app.selection.strategies.least_confidence import LEAST_CONFIDENCE
 from rsam_app.selection.strategies.margin import MARGIN
 from rsam_app.selection.strategies.misattention import MISATTENTION
 from rsam_app.selection.strategies.random import RANDOM
+from rsam_app.selection.strategies.rare_class_first import RARE_CLASS_FIRST
 from rsam_app.selection.strategies.suspect_label import SUSPECT_LABEL
+from rsam_app.selection.strategies.typiclust import TYPICLUST
+from rsam_app.selection.strategies.uncertain_attention import UNCERTAIN_ATTENTION
 from rsam_app.selection.strategy import Strategy
 
-STRATEGIES: dict[str, Strategy] = {
-    s.name: s for s in (AUTO, SUSPECT_LABEL, MISATTENTION, MARGIN, ENTROPY, K_CENTER, RANDOM)
-}
+_RELABEL = (AUTO, SUSPECT_LABEL, MISATTENTION, UNCERTAIN_ATTENTION)
+_LABEL = (
+    HERDING,
+    TYPICLUST,
+    K_CENTER,
+    DIVERSE_MARGIN,
+    BADGE,
+    MARGIN,
+    LEAST_CONFIDENCE,
+    ENTROPY,
+    RARE_CLASS_FIRST,
+    RANDOM,
+)
+
+STRATEGIES: dict[str, Strategy] = {s.name: s for s in (*_RELABEL, *_LABEL)}
 """Strategies by name, the default first."""
 
 

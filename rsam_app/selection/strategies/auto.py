@@ -1,11 +1,12 @@
-"""The default for relabelling: whatever stands out most, a suspect label or a misplaced rectangle."""
+"""The default. With labels: whatever stands out most, a suspect label or a misplaced rectangle. Without: herding."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.strategies.margin import MARGIN, narrowness
+from rsam_app.selection.strategies.herding import HERDING
+from rsam_app.selection.strategies.margin import MARGIN
 from rsam_app.selection.strategies.misattention import MISATTENTION, has_misattention, misattention
 from rsam_app.selection.strategies.suspect_label import explain_suspicion, has_label_quality, suspicion
 from rsam_app.selection.strategy import Choice, Strategy, percentile_ranks, rank
@@ -33,20 +34,22 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
         return rank(worst_of_two(suspicion(pool), misattention(pool)), budget, rng)
     if labels:
         choice, note = rank(suspicion(pool), budget, rng), "no misattention scores: ranked by suspect label alone"
-    elif places:
-        choice, note = rank(misattention(pool), budget, rng), "no known labels: ranked by misattention alone"
     else:
-        choice, note = rank(narrowness(pool), budget, rng), "no known labels, no misattention: ranked by margin"
+        other = _to_label(pool)
+        choice, note = other.pick(pool, budget, rng), f"no known labels: chosen for labelling, by {other.name}"
     return Choice(choice.indices, choice.scores, (*choice.notes, note))
+
+
+def _to_label(pool: Pool) -> Strategy:
+    return MARGIN if pool.embeddings is None else HERDING
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     labels, places = has_label_quality(pool), has_misattention(pool)
-    if not labels and not places:
-        return MARGIN.explain(pool, indices, scores)
-    nothing = np.full(len(pool), np.nan)
-    doubt = suspicion(pool) if labels else nothing
-    place = misattention(pool) if places else nothing
+    if not labels:
+        return _to_label(pool).explain(pool, indices, scores)
+    doubt = suspicion(pool)
+    place = misattention(pool) if places else np.full(len(pool), np.nan)
     by_label = np.nan_to_num(percentile_ranks(doubt), nan=-1)[indices]
     by_place = np.nan_to_num(percentile_ranks(place), nan=-1)[indices]
     said_of_label = explain_suspicion(pool, indices, doubt[indices])
@@ -65,11 +68,12 @@ _ALSO = 0.9
 
 AUTO = Strategy(
     name="auto",
-    summary="the default for relabelling: suspect labels and misplaced rectangles, about half of the budget each",
+    summary="the default: suspect labels and misplaced rectangles; `herding` where nothing has a label yet",
     source=(
-        "ours: a heuristic that has not been compared with others yet. On a training split its label half is weakened"
-        " by a model that has already seen the labels"
+        "ours: a heuristic for relabelling that has not been compared with others yet; for labelling, `herding`, which"
+        " has been (docs/selection.md)"
     ),
     pick=_pick,
     explain=_explain,
+    needs_embeddings_unlabelled=True,
 )

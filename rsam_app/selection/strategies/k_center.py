@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.strategy import Choice, Strategy
+from rsam_app.selection.strategy import Choice, Strategy, finite_rows
 
 ROWS = 8192
 """Rows of a block: (8192, 512) float32 is 16 MiB."""
@@ -24,14 +24,14 @@ def k_center_greedy(
     One pass over the embeddings per pick, in float32. The mean is taken off first, so that the distances of
     near-duplicates do not drown in their norms.
     """
-    rows = _finite_rows(embeddings)
+    rows = finite_rows(embeddings)
     points = embeddings[rows].astype(np.float32)
     mean = points.mean(axis=0, dtype=np.float64).astype(np.float32) if len(points) else np.float32(0)
     points -= mean
     norms = np.einsum("nd,nd->n", points, points)
     nearest = np.full(len(points), np.inf, dtype=np.float32)
     if centers is not None:
-        _cover(nearest, points, norms, centers[_finite_rows(centers)].astype(np.float32) - mean)
+        _cover(nearest, points, norms, centers[finite_rows(centers)].astype(np.float32) - mean)
     picks: list[int] = []
     squared_distances: list[float] = []
     for _ in range(min(budget, len(points))):
@@ -46,11 +46,6 @@ def k_center_greedy(
     chosen = np.concatenate([rows[picks], unplaceable]).astype(np.int64)
     distances = np.sqrt(np.array(squared_distances, dtype=np.float64))
     return chosen, np.concatenate([distances, np.full(len(unplaceable), np.nan)])
-
-
-def _finite_rows(embeddings: np.ndarray) -> np.ndarray:
-    blocks = (embeddings[i : i + ROWS] for i in range(0, len(embeddings), ROWS))
-    return np.flatnonzero(np.concatenate([np.isfinite(b).all(axis=1) for b in blocks] or [np.zeros(0, dtype=bool)]))
 
 
 def _cover(nearest: np.ndarray, points: np.ndarray, norms: np.ndarray, centers: np.ndarray) -> None:
