@@ -205,6 +205,39 @@ def select(
 
 
 @app.command()
+def simulate(
+    pipeline: PipelineArgument,
+    strategies: Annotated[
+        str, typer.Option(help="Comma-separated; `random` is always among them.")
+    ] = "auto,typiclust,diverse_margin,margin,badge,k_center,entropy,random",
+    rounds: Annotated[int, typer.Option(help="Rounds after the first labels.")] = 8,
+    budget: Annotated[int, typer.Option(help="Labels in each round.")] = 50,
+    start: Annotated[int | None, typer.Option(help="Labels before the first round; as many as a round's.")] = None,
+    seeds: Annotated[int, typer.Option(help="How often to repeat it all.")] = 10,
+    pool_share: Annotated[float, typer.Option(help="Share of the images that each seed may choose from.")] = 0.9,
+    noise: Annotated[
+        float | None, typer.Option(help="Instead: plant this share of wrong labels and measure how they are found.")
+    ] = None,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Label-efficiency curves with an oracle, on features of the frozen backbone; writes simulation/."""
+    _main_process_only()
+    from rsam_app import simulate as simulated
+
+    job = _job(pipeline, set_, run)
+    with job.run.writing():
+        if noise is not None:
+            found = simulated.plant_label_errors(job, noise, seeds)
+        else:
+            asked = [name.strip() for name in strategies.split(",") if name.strip()]
+            names = tuple(dict.fromkeys([*asked, "random"]))
+            found = simulated.simulate_rounds(job, names, rounds, start or budget, budget, seeds, pool_share)
+    _print(found.summary if as_json else found.text, as_json)
+
+
+@app.command()
 def apply(
     run: RunArgument,
     who: Annotated[

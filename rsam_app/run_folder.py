@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "selection"
 
     @property
+    def simulation(self) -> Path:
+        """Folder of simulated rounds: curves, and how well wrong labels are found."""
+        return self.path / "simulation"
+
+    @property
     def metrics_log(self) -> Path:
         """One JSON line per epoch."""
         return self.path / "metrics.jsonl"

@@ -16,7 +16,8 @@ def gradient_seeds(
     The gradient of a record is the outer product of p - e_ŷ `(C,)` and its embedding `(D,)`. It is never made: the
     inner product of two outer products is the product of the inner products, so memory stays at N · (C + D). Returns
     `min(budget, N)` rows, each once, and their squared distances to the nearest gradient chosen before (the
-    first's: its squared norm). The first is the longest gradient. Rows that coincide with chosen ones are drawn evenly at the end.
+    first's: its squared norm). The first is the longest gradient. Rows that coincide with chosen ones are drawn
+    evenly at the end.
     """
     points = embeddings.astype(np.float32)
     residuals = probabilities.astype(np.float32)

@@ -1,0 +1,62 @@
+"""Selection on cached features of a frozen MobileNetV2: how far labels go, and how well planted wrong labels are found.
+
+    RSAM_DATA=../shared/data RSAM_WEIGHTS=../shared/weights python benchmarks/selection.py
+
+50 labels, then 8 rounds of 50, measured by a logistic regression on the official test images; each seed may choose from
+another nine tenths of the training images, so that strategies that draw nothing at random vary too. `--whole-pool` lets
+every seed choose from all, the protocol of earlier figures. Finished cells are kept in `--folder` and not run again, so
+the command can be stopped at any time. Results go to `benchmarks/results/selection.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from rsam_app.job import Job
+from rsam_app.progress import Reporter
+from rsam_app.run_folder import environment
+from rsam_app.simulate import plant_label_errors, simulate_rounds
+
+RESULTS = Path(__file__).resolve().parent / "results" / "selection.json"
+STRATEGIES = "herding,typiclust,diverse_margin,margin,badge,k_center,entropy,least_confidence,random"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    folder = os.environ.get("RSAM_WEIGHTS")
+    weights = Path(folder) / "mobilenetv2_100.safetensors" if folder else None
+    parser.add_argument("--weights", type=Path, default=weights, required=not weights, help="MobileNetV2's")
+    parser.add_argument("--pipelines", nargs="+", default=["cub_mobilenetv2"])
+    parser.add_argument("--strategies", default=STRATEGIES)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--whole-pool", action="store_true")
+    parser.add_argument("--skip-noise", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path("runs/selection-benchmark"))
+    arguments = parser.parse_args()
+    for pipeline in arguments.pipelines:
+        job = Job.of_pipeline(pipeline, [f"model.weights={arguments.weights}"], arguments.folder / pipeline, Reporter())
+        with job.run.writing():
+            share = 1.0 if arguments.whole_pool else 0.9
+            names = tuple(dict.fromkeys([*arguments.strategies.split(","), "random"]))
+            classes = len(job.original.classes)
+            found = simulate_rounds(job, names, 8, classes, classes, arguments.seeds, share)
+            print(found.text)
+            _keep(f"{pipeline}, {'whole pool' if share == 1 else 'nine tenths of the pool'}", found.summary)
+            if not arguments.skip_noise:
+                planted = plant_label_errors(job, 0.1, 3)
+                print(planted.text)
+                _keep(f"{pipeline}, label errors", planted.summary)
+
+
+def _keep(name: str, summary: dict[str, object]) -> None:
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    measured = environment()
+    found[name] = {**summary, "environment": {key: measured[key] for key in ("commit", "hardware", "versions")}}
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

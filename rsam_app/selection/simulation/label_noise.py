@@ -1,0 +1,169 @@
+"""How well wrong labels are found: labels are made wrong on purpose, and scores ranked against what was planted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rsam_app.errors import UserError
+from rsam_app.run_folder import write_atomically
+from rsam_app.selection.label_errors import label_quality
+from rsam_app.selection.simulation.logistic import out_of_fold
+from rsam_app.selection.simulation.rounds import Oracle
+from rsam_app.selection.simulation.summary import half_width
+
+STRENGTH = 0.1
+"""Of the out-of-fold classifiers; weaker than for measuring, so that they follow wrong labels less."""
+
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Suspicion `(N,)`, larger is more suspect, from probabilities `(N, C)` and labels `(N,)`."""
+
+
+def uniform_errors(labels: np.ndarray, classes: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """`labels` `(N,)` with `count` of them, drawn evenly, replaced by any other class, drawn evenly."""
+    rows = rng.permutation(len(labels))[:count]
+    noisy = labels.copy()
+    noisy[rows] = (labels[rows] + rng.integers(1, classes, len(rows))) % classes
+    return noisy
+
+
+def sibling_errors(
+    labels: np.ndarray, siblings: Sequence[Sequence[int]], count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """`labels` `(N,)` with `count` of those whose class has siblings replaced by one of them, drawn evenly."""
+    rows = rng.permutation(np.flatnonzero([len(siblings[label]) > 0 for label in labels]))[:count]
+    noisy = labels.copy()
+    noisy[rows] = [rng.choice(siblings[label]) for label in labels[rows]]
+    return noisy
+
+
+def siblings_of(classes: Sequence[str], points: np.ndarray, labels: np.ndarray) -> list[list[int]]:
+    """For each class those that it is most likely confused with.
+
+    Classes whose names end in the same word (three albatrosses); where that leaves every class alone, the one with the
+    nearest mean feature.
+    """
+    last = [name.replace("_", " ").replace("-", " ").split()[-1:] for name in classes]
+    same = [[j for j, word in enumerate(last) if word == last[i] and j != i] for i in range(len(classes))]
+    if any(same):
+        return same
+    means = np.stack([points[labels == c].mean(axis=0) for c in range(len(classes))])
+    squared = ((means[:, None] - means[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    return [[int(c)] for c in squared.argmin(axis=1)]
+
+
+def mistakenness(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """FiftyOne's score for classifications with logits, `(N,)` in [0, 1]: (1 ± exp(-entropy)) / 2, plus where the
+    predicted class is another than the label."""
+    safe = np.where(probabilities > 0, probabilities, 1.0)
+    certainty = np.exp((probabilities * np.log(safe)).sum(axis=1))
+    sign = np.where(probabilities.argmax(axis=1) == labels, -1.0, 1.0)
+    found: np.ndarray = (1 + sign * certainty) / 2
+    return found
+
+
+def normalised_margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """cleanlab's normalized margin turned round: the best other class's probability minus the label's, `(N,)`."""
+    rows, others = np.arange(len(labels)), probabilities.copy()
+    given = others[rows, labels].copy()
+    others[rows, labels] = -np.inf
+    best: np.ndarray = others.max(axis=1)
+    return best - given
+
+
+def log_ratio(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Log of the best other class's probability over the label's, `(N,)`: large where one class explains the image so
+    much better than the label does. (ours)"""
+    rows, others = np.arange(len(labels)), probabilities.copy()
+    given = np.maximum(others[rows, labels], 1e-12)
+    others[rows, labels] = 1e-12
+    ratio: np.ndarray = np.log(others.max(axis=1)) - np.log(given)
+    return ratio
+
+
+SCORES: dict[str, Score] = {
+    "log_ratio": log_ratio,
+    "self_confidence": lambda probabilities, labels: 1.0 - label_quality(probabilities, labels),
+    "normalised_margin": normalised_margin,
+    "mistakenness": mistakenness,
+}
+
+
+def measure_label_noise(
+    oracle: Oracle,
+    classes: Sequence[str],
+    share: float,
+    seeds: int,
+    folder: Path,
+    advance: Callable[[int], object] = lambda plantings: None,
+) -> dict[str, Any]:
+    """Plant wrong labels, rank by every score on out-of-fold probabilities; write `label_errors.{csv,json}`.
+
+    Returns AUPRC and precision at k (the number planted) by kind of error and score, means over seeds with 95 %
+    half-widths. Raises `UserError` for a share or a number of seeds that makes no sense.
+    """
+    from sklearn.metrics import average_precision_score
+
+    count = round(share * len(oracle.labels))
+    if not 0 < share < 0.5 or count < 1 or seeds < 1:
+        raise UserError(f"simulate: noise is {share:g}, expected a share between 0 and .5 that is one image at least.")
+    siblings = siblings_of(classes, oracle.points, oracle.labels)
+    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for seed in range(seeds):
+        for kind in ("uniform", "siblings"):
+            rng = np.random.default_rng((seed, 2))
+            if kind == "uniform":
+                noisy = uniform_errors(oracle.labels, oracle.classes, count, rng)
+            else:
+                noisy = sibling_errors(oracle.labels, siblings, count, rng)
+            planted = noisy != oracle.labels
+            probabilities = out_of_fold(oracle.points, noisy, oracle.classes, STRENGTH, seed)
+            for name, score in SCORES.items():
+                suspicion = score(probabilities, noisy)
+                top = np.argsort(-suspicion, kind="stable")[: planted.sum()]
+                figures = float(average_precision_score(planted, suspicion)), float(planted[top].mean())
+                found.setdefault((kind, name), []).append(figures)
+            advance(1)
+    return _written(found, {"share": share, "planted": count, "seeds": seeds, "strength": STRENGTH}, folder)
+
+
+def noise_table(summary: dict[str, Any]) -> str:
+    """The summary for a terminal: a line per kind of error and score."""
+    lines = [f"{'errors':10} {'score':18} {'AUPRC':>15} {'precision at k':>15}"]
+    for row in summary["scores"]:
+        auprc = f"{row['auprc']:.3f} ± {row['auprc_interval']:.3f}"
+        lines.append(f"{row['errors']:10} {row['score']:18} {auprc:>15} {row['precision_at_k']:>15.3f}")
+    return "\n".join(lines)
+
+
+def _written(
+    found: dict[tuple[str, str], list[tuple[float, float]]], plan: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    rows = []
+    for (kind, name), figures in sorted(found.items()):
+        auprc, precision = np.array(figures).T
+        rows.append(
+            {
+                "errors": kind,
+                "score": name,
+                "auprc": float(auprc.mean()),
+                "auprc_interval": half_width(auprc),
+                "precision_at_k": float(precision.mean()),
+                "precision_at_k_interval": half_width(precision),
+            }
+        )
+    summary = {**plan, "scores": rows}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / "label_errors.csv", text.getvalue())
+    write_atomically(folder / "label_errors.json", json.dumps(summary, indent=1) + "\n")
+    return summary

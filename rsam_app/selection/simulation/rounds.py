@@ -1,0 +1,87 @@
+"""One simulated labelling: choose, ask the oracle, train, measure, and again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax
+
+from rsam_app.selection.pool import Pool
+from rsam_app.selection.simulation.logistic import fit
+from rsam_app.selection.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What can be labelled, with the labels that the oracle gives, and what the classifier is measured on."""
+
+    points: np.ndarray
+    """`(N, D)` scaled features of the pool."""
+    labels: np.ndarray
+    """`(N,)` int64 class numbers; strategies never see those that they did not ask for."""
+    test_points: np.ndarray
+    test_labels: np.ndarray
+    classes: int
+
+    def accuracy(self, rows: np.ndarray) -> tuple[float, np.ndarray]:
+        """Test accuracy of the classifier trained on these rows, and its logits `(N, C)` for the whole pool."""
+        weights, biases = fit(self.points[rows], self.labels[rows], self.classes)
+        right = (self.test_points @ weights + biases).argmax(axis=1) == self.test_labels
+        return float(right.mean()), self.points @ weights + biases
+
+    def part(self, share: float, seed: int) -> Oracle:
+        """The oracle of a random `share` of the pool, by seed; all of it for 1."""
+        count = max(1, round(share * len(self.points)))
+        rows = np.sort(np.random.default_rng((seed, 1)).permutation(len(self.points))[:count])
+        return Oracle(self.points[rows], self.labels[rows], self.test_points, self.test_labels, self.classes)
+
+
+def simulate(oracle: Oracle, strategy: Strategy, rounds: int, start: int, budget: int, seed: int) -> list[float]:
+    """Test accuracy after `start` labels, then after each of `rounds` more of `budget`: `rounds + 1` figures, or fewer
+    where the pool ends.
+
+    Before the first labels there is no model: strategies that need one then choose at random.
+    """
+    rng = np.random.default_rng(seed)
+    known = np.zeros(0, dtype=np.int64)
+    logits = np.full((len(oracle.points), oracle.classes), np.nan)
+    curve = []
+    for step in range(rounds + 1):
+        left = np.setdiff1d(np.arange(len(oracle.points)), known)
+        if not len(left):
+            break
+        pool = unlabelled(oracle, logits, left, known)
+        chosen = left[strategy(pool, start if step == 0 else budget, rng).indices]
+        known = np.concatenate([known, chosen])
+        accuracy, logits = oracle.accuracy(known)
+        curve.append(accuracy)
+    return curve
+
+
+def unlabelled(oracle: Oracle, logits: np.ndarray, left: np.ndarray, known: np.ndarray) -> Pool:
+    """The pool of the rows `left`, as a strategy sees it: no label, `logits` `(N, C)` of the current model (NaN before
+    there is one), the rows `known` covered and their labels counted."""
+    names = tuple(f"class {c}" for c in range(oracle.classes))
+    shown = logits[left]
+    logs = log_softmax(shown, axis=1)
+    ranked = np.sort(np.exp(logs), axis=1)
+    predicted = np.where(np.isnan(shown).any(axis=1), 0, np.nan_to_num(shown).argmax(axis=1))
+    nothing = ("",) * len(left)
+    return Pool(
+        ids=tuple(f"{row:08}" for row in left),
+        paths=nothing,
+        splits=nothing,
+        labels=nothing,
+        predicted=tuple(names[c] for c in predicted),
+        classes=names,
+        logits=shown.astype(np.float32),
+        confidence=ranked[:, -1].astype(np.float32),
+        margin=(ranked[:, -1] - ranked[:, -2]).astype(np.float32),
+        entropy=-(np.exp(logs) * logs).sum(axis=1).astype(np.float32),
+        scores={},
+        rectangles=np.full((len(left), 5), np.nan, dtype=np.float32),
+        embeddings=oracle.points[left].astype(np.float32),
+        covered=oracle.points[known].astype(np.float32),
+        label_counts=np.bincount(oracle.labels[known], minlength=oracle.classes),
+    )

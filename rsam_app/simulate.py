@@ -1,0 +1,87 @@
+"""`rsam simulate`: from a pipeline's data set and backbone to simulated rounds of labelling or relabelling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rsam_app.errors import UserError
+from rsam_app.job import Job
+from rsam_app.selection.simulation.rounds import Oracle
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What came of a simulation, for scripts and for a person."""
+
+    summary: dict[str, Any]
+    text: str
+
+
+def simulate_rounds(
+    job: Job, strategies: tuple[str, ...], rounds: int, start: int, budget: int, seeds: int, pool_share: float
+) -> Simulated:
+    """Simulate rounds of labelling into `RUN/simulation/`; what is done already is not done again. Raises `UserError`.
+
+    The pool is what the data set has for training and validation, measured on its test images.
+    """
+    from rsam_app.selection.simulation.run import Plan, simulate_all, table
+
+    plan = Plan(strategies, rounds, start, budget, seeds, pool_share)
+    oracle, made_from = make_oracle(job)
+    plan.checked(oracle)
+    _own_run(job)
+    with job.reporter.counter("simulating", len(strategies) * seeds) as advance:
+        summary = simulate_all(oracle, made_from, plan, job.run.simulation, job.original.name, advance)
+    return Simulated(summary, f"{table(summary)}\n{job.run.simulation / 'curves.png'}")
+
+
+def plant_label_errors(job: Job, share: float, seeds: int) -> Simulated:
+    """Plant wrong labels in the training images and measure how well each score finds them. Raises `UserError`."""
+    from rsam_app.selection.simulation.label_noise import measure_label_noise, noise_table
+
+    oracle, _ = make_oracle(job)
+    _own_run(job)
+    with job.reporter.counter("planting wrong labels", 2 * seeds) as advance:
+        summary = measure_label_noise(oracle, job.original.classes, share, seeds, job.run.simulation, advance)
+    return Simulated(summary, f"{noise_table(summary)}\n{job.run.simulation / 'label_errors.csv'}")
+
+
+def make_oracle(job: Job) -> tuple[Oracle, str]:
+    """Features and labels of the job's data set, and the hash of what the features were made from."""
+    import torch
+
+    from rsam_app.data.loader import loading_processes
+    from rsam_app.data.row_cache import NoRoomError
+    from rsam_app.model import build_model
+    from rsam_app.selection.simulation.features import pooled_features
+    from rsam_app.selection.simulation.logistic import scaled
+
+    dataset = job.original
+    dataset.require("test")
+    pool = sorted((*dataset.split("train"), *dataset.split("val")), key=lambda record: record.id)
+    records = [*pool, *dataset.split("test")]
+    config = job.pipeline.model.model_copy(update={"attention": "none", "second_look": False})
+    torch.manual_seed(job.pipeline.seed)  # a backbone with `weights: none` is random, and the same every time
+    model = build_model(config, dataset.classes)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    workers = loading_processes(job.pipeline.train.workers, 1)
+    try:
+        with job.reporter.counter("looking at images", len(records)) as advance:
+            looked: Callable[[int], object] = advance
+            side, known = config.image_size, dataset.class_index
+            features, made_from = pooled_features(model, records, known, side, device, workers, looked)
+    except NoRoomError as error:
+        raise UserError(f"simulate: features cannot be kept: {error}.\nMake room, or raise RSAM_CACHE_GIB.") from error
+    points, labels = scaled(features), np.array([known[record.label] for record in records], dtype=np.int64)
+    count = len(pool)
+    return Oracle(points[:count], labels[:count], points[count:], labels[count:], len(dataset.classes)), made_from
+
+
+def _own_run(job: Job) -> None:
+    """A run that exists keeps its pipeline; a new folder becomes the run of this one."""
+    if not job.run.config_path.exists():
+        job.run.save_pipeline(job.pipeline)
