@@ -70,8 +70,8 @@ AUTO = Strategy(
     name="auto",
     summary="the default: suspect labels and misplaced rectangles; `herding` where nothing has a label yet",
     source=(
-        "ours: a heuristic for relabelling that has not been compared with others yet; for labelling, `herding`, which"
-        " has been (docs/selection.md)"
+        "ours: a heuristic for relabelling that has not been compared with others yet; for labelling, `herding`"
+        " (docs/selection.md)"
     ),
     pick=_pick,
     explain=_explain,
