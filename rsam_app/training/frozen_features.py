@@ -28,10 +28,10 @@ from rsam_app.data.sampling import Draw
 from rsam_app.errors import UserError
 from rsam_app.evaluation.inference import all_cores
 from rsam_app.model import AttentiveClassifier, Look
+from rsam_app.model.fingerprint import backbone_hash
 from rsam_app.model.precision import autocast
 from rsam_app.model.preprocess import normalise
 from rsam_app.training.feature_source import FeatureSource
-from rsam_app.training.fingerprints import backbone_hash
 
 BLOCK = 32
 """Images to a batch of the backbone. A block is made as a whole, so that a row's last bits do not depend on which

@@ -13,10 +13,10 @@ import torch
 from rsam_app.cache import cache_folder
 from rsam_app.data.files import files_hash
 from rsam_app.data.records import Record
+from rsam_app.model.fingerprint import backbone_hash
 from rsam_app.run_folder import fingerprint
 from rsam_app.training.discovery import RectangleTuple
 from rsam_app.training.feature_source import FeatureSource
-from rsam_app.training.fingerprints import backbone_hash
 
 VERSION = 1
 """Raise it when discovery starts to find other rectangles."""

@@ -8,14 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
+from rsam_app.data.files import files_hash
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.row_cache import open_cache
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.inference import all_cores
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.fingerprint import backbone_hash
 from rsam_app.model.preprocess import normalise
-from rsam_app.training.frozen_features import backbone_hash, files_hash
 
 BLOCK = 32
 

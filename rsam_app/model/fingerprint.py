@@ -1,10 +1,10 @@
-"""What kept results depend on beside the files: the weights that made them."""
+"""Which weights made a thing that is kept."""
 
 from __future__ import annotations
 
 import hashlib
 
-from rsam_app.model import AttentiveClassifier
+from rsam_app.model.classifier import AttentiveClassifier
 
 
 def backbone_hash(model: AttentiveClassifier) -> str:
