@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from attention import where
+from measuring.surroundings import where
 from PIL import Image
 from timm.data import ImageDataset, create_loader
 from torch.utils.data import DataLoader

@@ -53,12 +53,12 @@ def main() -> None:
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     bench, step = _prepare(pipeline, dataset, accelerator)
     memory: list[int] = []
-    epoch = itertools.count()
+    bench.batches.set_position(0, 0)
+    epoch, first = itertools.count(), next(iter(bench.loader))
     ways = {
-        "resident": lambda: _run(step, _repeated(next(iter(bench.loader)), len(bench.batches.sizes))),
+        "resident": lambda: _run(step, itertools.repeat(first, len(bench.batches.sizes))),
         "epoch": lambda: (_epoch(bench, step, next(epoch)), memory.append(_resident_bytes())),
     }
-    bench.batches.set_position(0, 0)
     seconds = take_turns(ways, arguments.rounds)
     report: dict[str, Any] = {"pipeline": pipeline.name, "images": len(chosen), "environment": where()}
     report["precision"] = choose_precision(pipeline.train.precision, accelerator.device)
@@ -89,10 +89,6 @@ def _prepare(pipeline: Any, dataset: DataSet, accelerator: Accelerator) -> tuple
     return bench, step
 
 
-def _repeated(batch: Batch, times: int) -> Iterable[Batch]:
-    return (batch for _ in range(times))
-
-
 def _epoch(bench: Workbench, step: Callable[[Batch], None], number: int) -> None:
     bench.batches.set_position(number, 0)
     _run(step, bench.loader)
@@ -113,9 +109,9 @@ def _checkpoint(accelerator: Accelerator, epoch_seconds: float) -> dict[str, flo
     with tempfile.TemporaryDirectory() as folder:
         taken = []
         for _ in range(5):
-            begun = time.perfitertools.count()
+            begun = time.perf_counter()
             save_checkpoint(accelerator, Path(folder) / "last")
-            taken.append(time.perfitertools.count() - begun)
+            taken.append(time.perf_counter() - begun)
     seconds = float(np.median(taken))
     return {"seconds": seconds, "share_of_an_epoch": seconds / (seconds + epoch_seconds)}
 

@@ -71,6 +71,9 @@ def _run_command() -> None:
     except SystemExit as end:
         if not end.code:
             leave_launch()
+        # typer makes an exit code of a Ctrl-C, and would end this process without telling the others of its launch
+        if end.__context__ is not None and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
         raise
 
 
@@ -233,7 +236,9 @@ def simulate(
         else:
             asked = [name.strip() for name in strategies.split(",") if name.strip()]
             names = tuple(dict.fromkeys([*asked, "random"]))
-            found = simulated.simulate_rounds(job, names, rounds, start or budget, budget, seeds, pool_share)
+            found = simulated.simulate_rounds(
+                job, names, rounds, budget if start is None else start, budget, seeds, pool_share
+            )
     _print(found.summary if as_json else found.text, as_json)
 
 

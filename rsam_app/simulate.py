@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rsam_app.data.records import Record
 from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.selection.simulation.rounds import Oracle
@@ -31,8 +32,9 @@ def simulate_rounds(
     from rsam_app.selection.simulation.run import Plan, simulate_all, table
 
     plan = Plan(strategies, rounds, start, budget, seeds, pool_share)
+    plan.chosen()
+    plan.require_images(len(_pool(job)))
     oracle, made_from = make_oracle(job)
-    plan.checked(oracle)
     _own_run(job)
     with job.reporter.counter("simulating", len(strategies) * seeds) as advance:
         summary = simulate_all(oracle, made_from, plan, job.run.simulation, job.original.name, advance)
@@ -41,8 +43,9 @@ def simulate_rounds(
 
 def plant_label_errors(job: Job, share: float, seeds: int) -> Simulated:
     """Plant wrong labels in the training images and measure how well each score finds them. Raises `UserError`."""
-    from rsam_app.selection.simulation.label_noise import measure_label_noise, noise_table
+    from rsam_app.selection.simulation.label_noise import measure_label_noise, noise_table, require_noise
 
+    require_noise(share, seeds, len(_pool(job)))
     oracle, _ = make_oracle(job)
     _own_run(job)
     with job.reporter.counter("planting wrong labels", 2 * seeds) as advance:
@@ -62,7 +65,7 @@ def make_oracle(job: Job) -> tuple[Oracle, str]:
 
     dataset = job.original
     dataset.require("test")
-    pool = sorted((*dataset.split("train"), *dataset.split("val")), key=lambda record: record.id)
+    pool = _pool(job)
     records = [*pool, *dataset.split("test")]
     config = job.pipeline.model.model_copy(update={"attention": "none", "second_look": False})
     torch.manual_seed(job.pipeline.seed)  # a backbone with `weights: none` is random, and the same every time
@@ -79,6 +82,11 @@ def make_oracle(job: Job) -> tuple[Oracle, str]:
     points, labels = scaled(features), np.array([known[record.label] for record in records], dtype=np.int64)
     count = len(pool)
     return Oracle(points[:count], labels[:count], points[count:], labels[count:], len(dataset.classes)), made_from
+
+
+def _pool(job: Job) -> list[Record]:
+    """What there is to label: the records for training and validation."""
+    return sorted((*job.original.split("train"), *job.original.split("val")), key=lambda record: record.id)
 
 
 def _own_run(job: Job) -> None:

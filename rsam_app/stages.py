@@ -217,7 +217,8 @@ def run_all(job: Job) -> None:
     for name, inputs, work in stages:
         if name != "evaluate" and not is_main_process():
             continue
-        if _done(job, name, inputs):
+        done = _done(job, name, inputs)
+        if _of_main(job, done) if name == "evaluate" else done:  # only the main process comes to the others
             job.reporter.say(f"{name}: nothing changed")
         else:
             work()

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
+
+import cv2
+import PIL
 
 from rsam_app.data.records import Record
 
@@ -14,8 +18,9 @@ found."""
 
 def files_hash(records: Sequence[Record | None]) -> str:
     """SHA-256 over the files of records: where they are, their size, when they were changed, and how much of them is
-    painted over, as `READING` reads them; None separates."""
-    digest = hashlib.sha256(str(READING).encode())
+    painted over, and over what reads them; None separates."""
+    reading = (READING, cv2.__version__, PIL.__version__, version("albumentations"))
+    digest = hashlib.sha256(repr(reading).encode())
     for record in records:
         digest.update(repr(record and _facts(record)).encode())
     return digest.hexdigest()

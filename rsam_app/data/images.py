@@ -16,6 +16,9 @@ from rsam_app.errors import UserError
 GREY = 128
 """What rows that the network must not read are painted with."""
 
+REACH = 2
+"""Rows of a shrunk image that see past a border of the original."""
+
 SPARE = 2.0
 """An image is shrunk to a short side of this many times the network input's: a random crop of a quarter of its area
 still has the input's pixels."""
@@ -68,6 +71,7 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
         raise UserError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from error
     if banner:
         rows = math.ceil(banner * pixels.shape[0] / size[1])
+        rows += REACH if pixels.shape[0] != size[1] else 0
         pixels[max(0, pixels.shape[0] - rows) :] = GREY
     return pixels, size
 

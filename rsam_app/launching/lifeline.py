@@ -51,17 +51,21 @@ def join_launch() -> None:
     """Connect this process with the others of its launch; nothing where it is alone. Call it before anything that can
     fail on one process only.
 
-    From here on SIGTERM ends this process as Ctrl-C does, and it comes when the launcher is killed. Where the main
-    process cannot be reached, this one says so and ends. Raises `UserError` where the launcher began one process of
-    several.
+    From here on SIGTERM and SIGUSR1 end this process as Ctrl-C does, and SIGTERM comes when the launcher is killed.
+    Where the main process cannot be reached, this one says so and ends. Raises `UserError` where the launcher began one
+    process of several.
     """
     global _line
+    launcher = os.getppid()
+    for number in (signal.SIGTERM, signal.SIGUSR1):  # the second is what SLURM sends before a job's time is over
+        signal.signal(number, signal.default_int_handler)
     place = find_place()
     _require_ranks()
     if place is None or _line is not None:
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != launcher:  # it ended before it could be watched
+        raise KeyboardInterrupt
     _line = _MainEnd(place) if place.is_main else _OtherEnd(place)
 
 
@@ -154,7 +158,7 @@ class _MainEnd:
                 self._finish(str(word["message"]), int(word["end"]))
             elif "left" in word:
                 self._left.add(who[0])
-        if words is None or who is None:
+        if words is None or (words and who is None):  # gone, or none of ours
             self._selector.unregister(inbox.connection)
             inbox.connection.close()
         is_lost = words is None and who is not None and who[0] not in self._left
@@ -235,7 +239,7 @@ def _open_store(place: Place) -> Any:
 
 def _require_ranks() -> None:
     told = os.environ
-    if "ACCELERATE_MIXED_PRECISION" in told and "MASTER_ADDR" in told and "RANK" not in told:
+    if {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR", "MASTER_PORT"} <= told.keys() and "RANK" not in told:
         raise UserError(
             "Accelerate was asked for several processes and began one alone: its MULTI_CPU leaves them to mpirun.\n"
             "Say `distributed_type: MULTI_GPU` (or --multi_gpu), which starts them on CPUs too; or `--processes N`."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from rsam_app.errors import UserError
+
 OUR_LAUNCHER = "RSAM_LAUNCHER_TELLS"
 """Set by `--processes N`: that launcher waits for its processes, so it knows, and says, which signal killed one."""
 
@@ -38,16 +40,22 @@ class Place:
 
 
 def find_place() -> Place | None:
-    """This process's place in its launch; None where it is alone."""
+    """This process's place in its launch; None where it is alone. Raises `UserError` where a launcher leaves open how
+    many of the processes run on this machine."""
     told = os.environ
     world = int(told.get("WORLD_SIZE", "1"))
     if world == 1 or "RANK" not in told or "MASTER_ADDR" not in told:
         return None
+    if "LOCAL_WORLD_SIZE" not in told:
+        raise UserError(
+            f"LOCAL_WORLD_SIZE is not set, though this is process {told['RANK']} of {world}: how many run on this"
+            " machine?\nStart with `--processes N`, `accelerate launch` or torchrun, which say so."
+        )
     return Place(
         rank=int(told["RANK"]),
         world=world,
         local_rank=int(told.get("LOCAL_RANK", "0")),
-        local_world=int(told.get("LOCAL_WORLD_SIZE", world)),
+        local_world=int(told["LOCAL_WORLD_SIZE"]),
         address=told["MASTER_ADDR"],
         port=int(told.get("MASTER_PORT", "29500")),
         attempt=int(told.get("TORCHELASTIC_RESTART_COUNT", "0")),

@@ -79,7 +79,8 @@ def import_dataset(
         "layout": "manifest",
         "root": str(out.absolute() / "manifest.csv"),
     }
-    card |= {"licence": str(dataset.info.get("licence") or "not stated"), **_card_splits(name, splits)}
+    named, unnamed = _card_splits(name, splits)
+    card |= {"licence": str(dataset.info.get("licence") or "not stated"), **({"splits": named} if named else {})}
     with staged(out) as folder:
         written, box_notes = _write(folder / "manifest.csv", found, bool(splits))
         origin = f"# From the FiftyOne data set {name!r}, labels of {label!r}, " + (
@@ -88,7 +89,7 @@ def import_dataset(
         text = f"{origin}\n{yaml.safe_dump(card, sort_keys=False, allow_unicode=True)}"
         (folder / f"{card['name']}.yaml").write_text(text, encoding="utf-8")
     path = str(out / f"{card['name']}.yaml")
-    return Imported(path, len(found), len({s.label for s in found}), written, splits, (*notes, *box_notes))
+    return Imported(path, len(found), len({s.label for s in found}), written, splits, (*notes, *unnamed, *box_notes))
 
 
 def _open(name: str) -> Any:
@@ -244,17 +245,23 @@ def _card_name(name: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-._') or 'fiftyone'}-rsam"
 
 
-def _card_splits(name: str, splits: dict[str, int]) -> dict[str, dict[str, str]]:
-    if not splits:
-        return {}
-    named = {}
+def _card_splits(name: str, splits: dict[str, int]) -> tuple[dict[str, str], list[str]]:
+    """What the card calls the splits, and notes on those that it does not name and no command will read."""
+    named: dict[str, str] = {}
     for ours, theirs in SPLITS.items():
         matching = [split for split in splits if split.lower() in theirs]
+        if len(matching) > 1:
+            raise UserError(
+                f"FiftyOne data set {name!r}: {' and '.join(map(repr, matching))} both mean {ours}.\nMake one of them."
+            )
         if matching:
             named[ours] = matching[0]
-    if "train" not in named:
+    if splits and "train" not in named:
         raise UserError(
             f"FiftyOne data set {name!r}: no split is called train (found: {', '.join(splits)}).\n"
             "Tag the samples to train on `train`, or choose another --split."
         )
-    return {"splits": named}
+    others = {split: count for split, count in splits.items() if split not in named.values()}
+    return named, [
+        f"split {split!r} ({count:,} samples) is none of train, val and test" for split, count in others.items()
+    ]

@@ -112,13 +112,15 @@ class FrozenFeatures:
     def _run(self, model: AttentiveClassifier, rows: range, pre_logits: bool) -> np.ndarray:
         training, found = model.training, []
         model.eval()
-        with torch.inference_mode(), all_cores(), autocast(self.precision, self.device):
+        with torch.inference_mode(), all_cores():
             for begin in range(0, len(rows), 2 * BLOCK):
                 parts = [self.maps_of(row)[0] for row in rows[begin : begin + 2 * BLOCK]]
-                features, *stages = (torch.stack(maps).to(self.device).float() for maps in zip(*parts, strict=True))
-                result = model.attend(features, stages)
-                seen = result.features if result else features
-                found.append(model.forward_head(seen, pre_logits=pre_logits).float().cpu().numpy())
+                # Outside of autocast, which cannot stack float16 on a CPU.
+                features, *stages = [torch.stack(maps).to(self.device).float() for maps in zip(*parts, strict=True)]
+                with autocast(self.precision, self.device):
+                    result = model.attend(features, stages)
+                    seen = result.features if result else features
+                    found.append(model.forward_head(seen, pre_logits=pre_logits).float().cpu().numpy())
         model.train(training)
         return np.concatenate(found)
 

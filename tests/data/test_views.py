@@ -216,3 +216,15 @@ def test_a_banner_never_reaches_the_network(tmp_path):
             assert (view[0] - view[1]).abs().max() < 40  # grey, not red
     seen = Views([Record("a", tmp_path / "a.png", "x", "train", 640, 480)], {"x": 0}, 96)[(0, 0)]["image"]
     assert seen[0, -1].min() > 200 and seen[1, -1].max() < 50
+
+
+@pytest.mark.parametrize(("name", "size"), [("a.png", (640, 480)), ("a.jpg", (1200, 800)), ("b.jpg", (250, 200))])
+def test_what_stands_in_a_banner_changes_no_pixel(tmp_path, name, size):
+    seen = []
+    for grey in (0, 255):
+        pixels = np.full((size[1], size[0], 3), 90, np.uint8)
+        pixels[-24:] = grey  # whole blocks of a JPEG, which mixes the rows of each
+        Image.fromarray(pixels).save(tmp_path / name)
+        record = Record("a", tmp_path / name, "x", "train", *size, banner=24)
+        seen.append(Views([record], {"x": 0}, 96)[(0, 0)]["image"])
+    assert torch.equal(seen[0], seen[1])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.context import ForkProcess
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 - once, before forking
 
+from rsam_app.cli import main
 from rsam_app.launching import end_launch, join_launch, leave_launch, lifeline
 
 SOON = 20
@@ -99,6 +102,23 @@ def test_the_reason_of_any_process_is_told_once_by_the_main_one(tmp_path):
     codes, said = launch(tmp_path, wait_for_the_end, wait_for_the_end, fails)
     assert codes == [2, 2, 2]
     assert said.count("the disk is full") == 1 and "process 2 of 3" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_command_that_is_stopped_ends_all_as_stopped(tmp_path, number):
+    os.mkfifo(tmp_path / "manifest.csv")  # reading it waits for ever
+    card = {"name": "waits", "layout": "manifest", "root": str(tmp_path / "manifest.csv"), "licence": "CC0"}
+    (tmp_path / "waits.yaml").write_text(json.dumps(card))
+    (tmp_path / "one.yaml").write_text(json.dumps({"dataset": str(tmp_path / "waits.yaml")}))
+
+    def stopped() -> None:
+        threading.Timer(2, os.kill, (os.getpid(), number)).start()
+        sys.argv = ["rsam", "simulate", str(tmp_path / "one.yaml"), "--run", str(tmp_path / "run")]
+        main()
+
+    codes, said = launch(tmp_path, stopped, wait_for_the_end, wait_for_the_end)
+    assert codes == [130, 130, 130]
+    assert said.count("stopped") == 1 and "killed" not in said
 
 
 def test_what_fails_everywhere_is_told_once_and_names_no_process(tmp_path):

@@ -124,6 +124,17 @@ def test_what_cannot_be_meant_is_named(fill, fiftyone_module, tmp_path) -> None:
     assert not out.exists()
 
 
+def test_splits_that_the_card_does_not_name_are_told_and_two_for_one_refused(fill, fiftyone_module, tmp_path) -> None:
+    fo = fiftyone_module
+    names = ["train", "train", "holdout", "val"]
+    name = fill(4, ground_truth=lambda i: fo.Classification(label="a"), part=lambda i: names[i])
+    done = import_dataset(name, tmp_path / "out", split="part")
+    assert "split 'holdout' (1 samples) is none of train, val and test" in done.notes
+    fo.load_dataset(name).set_values("part", ["train", "train", "validation", "val"])
+    with pytest.raises(UserError, match="'val' and 'validation' both mean val"):
+        import_dataset(name, tmp_path / "again", split="part")
+
+
 def test_samples_of_one_file_are_joined_or_refused(fill, fiftyone_module, tmp_path) -> None:
     fo = fiftyone_module
     name = fill(4, ground_truth=lambda i: fo.Classification(label=f"{i % 2}"))

@@ -89,6 +89,19 @@ def test_two_processes_train_as_one(tiny_pipeline, frozen_run, tmp_path):
         assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
 
 
+def test_it_trains_in_bfloat16_too(tiny_pipeline, tmp_path):
+    rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN, "--set", "train.precision=bfloat16")
+    assert weights(tmp_path / "run")
+
+
+@pytest.mark.parametrize("changed", ["{act_layer: silu}", "{output_stride: 16}"])
+def test_what_another_way_to_build_it_saw_is_not_used(tiny_pipeline, frozen_run, tmp_path, cache, changed):
+    """Weights may be the same where activations, paddings or strides are not."""
+    kept = set((cache / "rsam" / "rows").iterdir())
+    rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN, "--set", f"model.backbone_args={changed}")
+    assert len(set((cache / "rsam" / "rows").iterdir()) - kept) == 1
+
+
 def test_without_room_it_says_so_and_looks_every_epoch(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("RSAM_CACHE_GIB", "0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))

@@ -39,15 +39,18 @@ def pooled_features(
     key = hashlib.sha256(made_from.encode()).hexdigest()
     width = model.eval().to(device).head_hidden_size
     rows = open_cache(f"pooled-{key[:24]}", [(width,)] * len(records), np.dtype(np.float32))
-    missing = rows.missing()
-    advance(len(records) - len(missing))
-    views = Views([records[row] for row in missing], class_index, side)
-    for batch in make_loader(views, ShardedBatches(len(missing), BLOCK), workers, False):
+    missing = set(rows.missing())
+    # Whole blocks, so that a row's last bits do not depend on which others were there already.
+    blocks = [range(begin, min(begin + BLOCK, len(records))) for begin in range(0, len(records), BLOCK)]
+    wanted = [row for block in blocks if missing.intersection(block) for row in block]
+    advance(len(records) - len(wanted))
+    views = Views([records[row] for row in wanted], class_index, side)
+    for batch in make_loader(views, ShardedBatches(len(wanted), BLOCK), workers, False):
         with torch.inference_mode(), all_cores():
             features = model.forward_features(normalise(batch["image"], model, device))
             vectors = model.forward_head(features, pre_logits=True).float().cpu().numpy()
         for index, vector in zip(batch["index"].tolist(), vectors, strict=True):
-            rows.put(missing[index], vector)
+            rows.put(wanted[index], vector)
         advance(len(vectors))
     kept = [rows.get(row) for row in range(len(records))]
     if damaged := [row for row, vector in enumerate(kept) if vector is None]:

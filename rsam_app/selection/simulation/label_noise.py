@@ -111,11 +111,11 @@ def measure_label_noise(
     """
     from sklearn.metrics import average_precision_score
 
+    require_noise(share, seeds, len(oracle.labels))
     count = round(share * len(oracle.labels))
-    if not 0 < share < 0.5 or count < 1 or seeds < 1:
-        raise UserError(f"simulate: noise is {share:g}, expected a share between 0 and .5 that is one image at least.")
     siblings = siblings_of(classes, oracle.points, oracle.labels)
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    counts: dict[str, int] = {}
     for seed in range(seeds):
         for kind in ("uniform", "siblings"):
             rng = np.random.default_rng((seed, 2))
@@ -124,6 +124,7 @@ def measure_label_noise(
             else:
                 noisy = sibling_errors(oracle.labels, siblings, count, rng)
             planted = noisy != oracle.labels
+            counts[kind] = int(planted.sum())
             probabilities = out_of_fold(oracle.points, noisy, oracle.classes, STRENGTH, seed)
             for name, score in SCORES.items():
                 suspicion = score(probabilities, noisy)
@@ -131,7 +132,15 @@ def measure_label_noise(
                 figures = float(average_precision_score(planted, suspicion)), float(planted[top].mean())
                 found.setdefault((kind, name), []).append(figures)
             advance(1)
-    return _written(found, {"share": share, "planted": count, "seeds": seeds, "strength": STRENGTH}, folder)
+    return _written(found, {"share": share, "planted": counts, "seeds": seeds, "strength": STRENGTH}, folder)
+
+
+def require_noise(share: float, seeds: int, images: int) -> None:
+    """Raise `UserError` for a share of wrong labels among so many images, or a number of seeds, that makes no sense."""
+    if not 0 < share < 0.5 or round(share * images) < 1:
+        raise UserError(f"simulate: noise is {share:g}, expected a share between 0 and .5 that is one image at least.")
+    if seeds < 1:
+        raise UserError(f"simulate: seeds is {seeds}, expected at least 1.")
 
 
 def noise_table(summary: dict[str, Any]) -> str:

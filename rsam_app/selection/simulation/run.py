@@ -23,6 +23,9 @@ from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Strategy
 
 CLASSIFIER = "logistic regression, strength 1, vectors of length 10"
+VERSION = 1
+"""Raise it when a strategy starts to choose others, so that finished cells of before are not mixed with new ones."""
+
 NEEDS_A_RUN = ("misattention", "uncertain_attention", "suspect_label")
 
 
@@ -39,19 +42,13 @@ class Plan:
     pool_share: float = 0.9
     """Share of the pool that a seed sees: what varies where a strategy draws nothing at random."""
 
-    def checked(self, oracle: Oracle) -> list[Strategy]:
-        """Its strategies. Raises `UserError` for a plan that cannot be carried out on these images."""
+    def chosen(self) -> list[Strategy]:
+        """Its strategies. Raises `UserError` for a plan that cannot be carried out on any images."""
         for name, value in (("rounds", self.rounds), ("start", self.start), ("budget", self.budget)):
             if value < (0 if name == "rounds" else 1):
                 raise UserError(f"simulate: {name} is {value}, expected at least {0 if name == 'rounds' else 1}.")
         if self.seeds < 1 or not 0 < self.pool_share <= 1:
             raise UserError("simulate: expected at least one seed, and a pool share in (0, 1].")
-        wanted, available = self.start + self.rounds * self.budget, round(self.pool_share * len(oracle.points))
-        if wanted > available:
-            raise UserError(
-                f"simulate: {self.rounds} rounds of {self.budget} after {self.start} are {wanted} labels, and a seed's"
-                f" pool has {available} images.\nTake fewer rounds, or a smaller --budget or --start."
-            )
         found = [find_strategy(name) for name in self.strategies]
         for strategy in found:
             if strategy.name in NEEDS_A_RUN:
@@ -62,6 +59,15 @@ class Plan:
                 )
         return found
 
+    def require_images(self, images: int) -> None:
+        """Raise `UserError` where a pool of so many does not do."""
+        wanted, available = self.start + self.rounds * self.budget, round(self.pool_share * images)
+        if wanted > available:
+            raise UserError(
+                f"simulate: {self.rounds} rounds of {self.budget} after {self.start} are {wanted} labels, and a seed's"
+                f" pool has {available} images.\nTake fewer rounds, or a smaller --budget or --start."
+            )
+
 
 def simulate_all(
     oracle: Oracle, made_from: str, plan: Plan, folder: Path, title: str, advance: Callable[[int], object]
@@ -71,10 +77,11 @@ def simulate_all(
     `cells.jsonl` holds every curve, `curves.csv` and `curves.png` their means with intervals, `summary.json` all
     figures. `made_from` identifies features and labels. Raises `UserError`.
     """
-    strategies = plan.checked(oracle)
+    strategies = plan.chosen()
+    plan.require_images(len(oracle.points))
     shared = {key: value for key, value in asdict(plan).items() if key not in ("strategies", "seeds")}
     labelled = hashlib.sha256(oracle.labels.tobytes() + oracle.test_labels.tobytes()).hexdigest()
-    cells = Cells(folder / "cells.jsonl", fingerprint(made_from, labelled, CLASSIFIER, shared))
+    cells = Cells(folder / "cells.jsonl", fingerprint(VERSION, made_from, labelled, CLASSIFIER, shared))
     done = {(cell["strategy"], cell["seed"]): cell["accuracy"] for cell in cells.read()}
     for seed in range(plan.seeds):
         part = oracle.part(plan.pool_share, seed)

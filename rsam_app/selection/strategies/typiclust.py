@@ -11,6 +11,9 @@ NEIGHBOURS = 20
 SMALLEST = 5
 """Clusters of fewer records are left for last: they are mostly outliers."""
 
+MOST_CLUSTERS = 500
+"""As in the authors' experiments: more of them are slow to find and hold too few records each."""
+
 
 def typicality(points: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """1 / mean distance to the nearest `neighbours` others (fewer where there are fewer) of `points` `(N, D)`: `(N,)`.
@@ -72,7 +75,7 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
     labelled = np.arange(len(points)) >= len(usable)
-    clusters = _k_means(points, min(known + budget, len(points)), rng)
+    clusters = _k_means(points, min(known + budget, MOST_CLUSTERS, len(points)), rng)
     typical = np.empty(len(points))
     for cluster in range(int(clusters.max()) + 1):
         members = np.flatnonzero(clusters == cluster)
