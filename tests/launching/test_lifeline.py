@@ -20,7 +20,7 @@ import torch  # noqa: F401 - once, before forking
 from rsam_app.cli import main
 from rsam_app.launching import end_launch, join_launch, leave_launch, lifeline
 
-SOON = 20
+SOON = 60
 WORLD = 3
 
 Part = Callable[[], None]
