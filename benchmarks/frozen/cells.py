@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from frozen.features import CORRUPTED, CPU, SIDE, FrozenData, Look, gather, make_backbone
-from rsam_app.attention import RSAM, geometry
+from rsam_app.attention import RSAM, PositionwiseAttention, geometry
 from rsam_app.attention.gating import gate
 from rsam_app.attention.second_look import upright_crop
 from rsam_app.config import SignalsConfig, TrainConfig
@@ -52,28 +52,44 @@ class Variant:
     gating: dict[str, Any] = field(default_factory=dict)
 
 
+RESIDUAL = {"gating": "residual"}
+
 VARIANTS = (
     Variant("none", "none"),
     Variant("position-wise (CBAM)", "positionwise"),
+    Variant("position-wise (CBAM), plain gating", "positionwise", gating={"plain": True}),
     Variant("position-wise (1 × 1 map)", "conv_map"),
     Variant("RSAM", "rsam", discovered=True),
-    Variant("RSAM, second look", "rsam", discovered=True, second_look=True),
-    Variant("none, 320 px", "none", larger_input=True),
-    Variant("RSAM, regression", "rsam", "regression", discovered=True),
-    Variant("RSAM, moments", "rsam", "moments", discovered=True),
-    Variant("RSAM, tight gate", "rsam", discovered=True, gating={"reach": "tight"}),
-    Variant("RSAM, normalised gating", "rsam", discovered=True, gating={"gating": "normalised"}),
-    Variant("RSAM, plain gating", "rsam", discovered=True, gating={"gating": "plain"}),
-    Variant("RSAM, 1 % corrected", "rsam", discovered=True, corrected=0.01),
     Variant("RSAM, 10 % corrected", "rsam", discovered=True, corrected=0.1),
-    Variant("RSAM, all corrected", "rsam", corrected=1.0),
-    Variant("RSAM, no signal", "rsam"),
-    Variant("RSAM moments, no signal", "rsam", "moments"),
-    Variant("RSAM moments, equivariance", "rsam", "moments", signals=SignalsConfig(equivariance=1.0)),
-    Variant("RSAM moments, outside", "rsam", "moments", signals=SignalsConfig(outside=1.0)),
-    Variant("RSAM moments, outside + area", "rsam", "moments", signals=SignalsConfig(outside=1.0, area=0.5)),
-    Variant("RSAM moments, border", "rsam", "moments", signals=SignalsConfig(border=1.0)),
-    Variant("RSAM, targets + equivariance", "rsam", discovered=True, signals=SignalsConfig(equivariance=1.0)),
+    Variant("none, 320 px", "none", larger_input=True),
+    # Measured against the residual form, which was the default before.
+    Variant("RSAM, residual gating", "rsam", discovered=True, gating=RESIDUAL),
+    Variant("RSAM, second look", "rsam", discovered=True, second_look=True, gating=RESIDUAL),
+    Variant("RSAM, normalised gating", "rsam", discovered=True, gating={"gating": "normalised"}),
+    Variant("RSAM, tight gate", "rsam", discovered=True, gating={"reach": "tight"}),
+    Variant("RSAM, regression", "rsam", "regression", discovered=True, gating=RESIDUAL),
+    Variant("RSAM, moments", "rsam", "moments", discovered=True, gating=RESIDUAL),
+    Variant("RSAM, 1 % corrected", "rsam", discovered=True, corrected=0.01, gating=RESIDUAL),
+    Variant("RSAM, 10 % corrected, residual gating", "rsam", discovered=True, corrected=0.1, gating=RESIDUAL),
+    Variant("RSAM, all corrected", "rsam", corrected=1.0, gating=RESIDUAL),
+    Variant("RSAM, no signal", "rsam", gating=RESIDUAL),
+    *(
+        Variant(f"RSAM moments, {name}", "rsam", "moments", signals=SignalsConfig(**weights), gating=RESIDUAL)
+        for name, weights in {
+            "no signal": {},
+            "equivariance": {"equivariance": 1.0},
+            "outside": {"outside": 1.0},
+            "outside + area": {"outside": 1.0, "area": 0.5},
+            "border": {"border": 1.0},
+        }.items()
+    ),
+    Variant(
+        "RSAM, targets + equivariance",
+        "rsam",
+        discovered=True,
+        signals=SignalsConfig(equivariance=1.0),
+        gating=RESIDUAL,
+    ),
 )
 
 
@@ -81,7 +97,9 @@ def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> di
     """Train one variant on the training images that `seed` does not hold out; its figures on the test images."""
     torch.manual_seed(seed)
     model = make_backbone(weights, data.dataset.classes, variant.attention, variant.predictor)
-    if variant.gating:
+    if variant.gating and variant.attention == "positionwise":
+        model.attention = PositionwiseAttention(model.num_features, **variant.gating)
+    elif variant.gating:
         model.attention = RSAM(model.num_features, variant.predictor, STAGES, **variant.gating)
     records, _ = complete_splits([replace(r, split="train") for r in data.training], seed, hold_out_test=False)
     used = np.array([i for i, r in enumerate(records) if r.split == "train"])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rsam_app.attention import geometry
-from rsam_app.attention.gating import gate
+from rsam_app.attention.gating import gate, gate_plainly
 from rsam_app.attention.result import AttentionResult
 
 
@@ -15,11 +15,12 @@ class PositionwiseAttention(nn.Module):
     channels' mean and maximum, through a sigmoid, gates each position.
 
     Its rectangle is the one with the map's moments, so that it can be shown and scored beside RSAM's; nothing learns
-    it.
+    it. Its paper gates plainly, f · m; by default the map is brought to a mean of one first (`plain` False).
     """
 
-    def __init__(self, channels: int, kernel_size: int = 7) -> None:
+    def __init__(self, channels: int, kernel_size: int = 7, plain: bool = False) -> None:
         super().__init__()
+        self.plain = plain
         self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
 
     def forward(self, features: Tensor) -> AttentionResult:
@@ -28,7 +29,9 @@ class PositionwiseAttention(nn.Module):
             exact = geometry.at_least_float32(features)
             summary = torch.stack([exact.mean(dim=1), exact.amax(dim=1)], dim=1)
             mask = torch.sigmoid(self.conv(summary))[:, 0]
-            return AttentionResult(gate(features, mask), moments_above_least(mask), mask)
+            gated = gate_plainly(features, mask) if self.plain else gate(features, mask)
+            level = mask.mean(dim=(1, 2)) if self.plain else None
+            return AttentionResult(gated, moments_above_least(mask), mask, level)
 
 
 class MapAttention(nn.Module):

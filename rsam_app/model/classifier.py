@@ -97,7 +97,9 @@ class AttentiveClassifier(nn.Module):
         if stage == -1 or attention == "none":
             looks_at_stages = attention == "rsam" and PREDICTORS[predictor].looks_at_stages
             channels = stage_channels(self.backbone, in_chans, side) if looks_at_stages else ()
-            self.attention = make_attention(attention, predictor, self.num_features, channels, gate)
+            # Both looks go through one head, so the first one's features must keep the size of the second's.
+            gating = "residual" if second_look else None
+            self.attention = make_attention(attention, predictor, self.num_features, channels, gate, gating)
             self.stages_seen = len(channels)
         else:
             place, gated = stage_of(self.backbone, stage, backbone)
@@ -127,8 +129,7 @@ class AttentiveClassifier(nn.Module):
         embedding = torch.stack([self.forward_head(seen, pre_logits=True) for seen in looks]).mean(dim=0)
         if result is None:
             return Inspection(Look(each.mean(dim=0), None, None, each), embedding, None, None)
-        mask = _at_size_of(features, result.mask)
-        inside, outside = self.forward_head(gate(features, mask)), self.forward_head(gate(features, 1 - mask))
+        inside, outside = self._of_part(features, result), self._of_part(features, result, inside=False)
         return Inspection(Look(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside)
 
     def _look(self, images: Tensor) -> tuple[Tensor, AttentionResult | None, Tensor | None, list[Tensor]]:
@@ -208,8 +209,16 @@ class AttentiveClassifier(nn.Module):
         logits = each.mean(dim=0)
         if result is None:
             return Look(logits, None, None, each)
-        rest = self.forward_head(gate(features, 1 - _at_size_of(features, result.mask))) if outside else None
+        rest = self._of_part(features, result, inside=False) if outside else None
         return Look(logits, rectangle, result.mask, each, rest)
+
+    def _of_part(self, features: Tensor, result: AttentionResult, inside: bool = True) -> Tensor:
+        """Logits of what is inside, or outside, of the mask alone, at the level that the head is used to."""
+        mask = _at_size_of(features, result.mask)
+        part = gate(features, mask if inside else 1 - mask)
+        if result.level is not None and self._attended is None:
+            part = part * result.level[:, None, None, None].to(part.dtype)
+        return self.forward_head(part)
 
     def _look_plainly(self, images: Tensor) -> Tensor:
         if self._attended is None:
@@ -230,12 +239,18 @@ class AttentiveClassifier(nn.Module):
 
 
 def make_attention(
-    name: str, predictor: str, channels: int, stage_channels: Sequence[int] = (), reach: str = "wide"
+    name: str,
+    predictor: str,
+    channels: int,
+    stage_channels: Sequence[int] = (),
+    reach: str = "wide",
+    gating: str | None = None,
 ) -> nn.Module | None:
     """The attention module of that name for maps of so many channels; None for `none`. RSAM may look at maps of
-    stages, of `stage_channels` each, and its gate reaches as far as `reach` says."""
+    stages, of `stage_channels` each; its gate reaches as far as `reach` says and works as that does, or by another
+    `gating`."""
     if name == "rsam":
-        return RSAM(channels, predictor, stage_channels, reach=reach)
+        return RSAM(channels, predictor, stage_channels, gating, reach)
     return {"positionwise": PositionwiseAttention, "conv_map": MapAttention}[name](channels) if name != "none" else None
 
 
