@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import signal
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401 - once, before forking
 
-from rsam_app.cli import main
+from rsam_app.cli import app, main
 from rsam_app.launching import end_launch, join_launch, leave_launch, lifeline
 
 SOON = 60
@@ -106,14 +105,10 @@ def test_the_reason_of_any_process_is_told_once_by_the_main_one(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_command_that_is_stopped_ends_all_as_stopped(tmp_path, number):
-    os.mkfifo(tmp_path / "manifest.csv")  # reading it waits for ever
-    card = {"name": "waits", "layout": "manifest", "root": str(tmp_path / "manifest.csv"), "licence": "CC0"}
-    (tmp_path / "waits.yaml").write_text(json.dumps(card))
-    (tmp_path / "one.yaml").write_text(json.dumps({"dataset": str(tmp_path / "waits.yaml")}))
-
     def stopped() -> None:
-        threading.Timer(2, os.kill, (os.getpid(), number)).start()
-        sys.argv = ["rsam", "simulate", str(tmp_path / "one.yaml"), "--run", str(tmp_path / "run")]
+        app.command("wait")(wait_for_the_end)
+        threading.Timer(1, os.kill, (os.getpid(), number)).start()
+        sys.argv = ["rsam", "wait"]
         main()
 
     codes, said = launch(tmp_path, stopped, wait_for_the_end, wait_for_the_end)
