@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
@@ -113,6 +115,15 @@ def loading_processes(asked: int | str, processes: int) -> int:
     if isinstance(asked, int):
         return asked
     return max(0, min(8, available_cores() // max(1, processes) - 1))
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Python would ask those that are left to end, and wait for ever for one that cannot hear it: they ignore SIGTERM,
+    and a fork while another thread comes or goes may leave a child that never begins (seen in CPython 3.11)."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -52,7 +52,7 @@ def run_model(
         raise UserError("nothing to predict: the split has no images. Check the card's splits.")
     size = int(model.pretrained_cfg["input_size"][-1])
     batches = ShardedBatches(len(records), batch_size, accelerator.process_index, accelerator.num_processes)
-    count = loading_processes(workers, accelerator.num_processes)
+    count = loading_processes(workers, accelerator.num_processes) if len(batches) else 0
     loader = make_loader(Views(records, class_index, size), batches, count, accelerator.device.type == "cuda")
     training = model.training
     model.eval()
