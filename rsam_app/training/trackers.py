@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -88,12 +89,20 @@ def _tracker(name: str, pipeline: Pipeline, run: RunFolder, updates: int) -> Any
     made = LOGGER_TYPE_TO_CLASS[name]
     kept = _remembered(run).get(name)
     if name == "tensorboard":
+        _begin_another_second(run)
         return made("tensorboard", str(run.path), purge_step=updates + 1)
     if name == "wandb":
         return made(pipeline.name, name=run.path.resolve().name, dir=str(run.path), id=kept, resume="allow")
     if name == "mlflow":
         return made(pipeline.name, run_name=run.path.resolve().name, run_id=kept)
     return made(pipeline.name, str(run.path)) if made.requires_logging_directory else made(pipeline.name)
+
+
+def _begin_another_second(run: RunFolder) -> None:
+    """TensorBoard reads files in the order of the second they were begun in; one of the same second might not be."""
+    begun = [int(path.name.split(".")[3]) for path in (run.path / "tensorboard").rglob("events.out.tfevents.*")]
+    if begun:
+        time.sleep(min(1.0, max(0.0, max(begun) + 1 - time.time())))
 
 
 def _remembered(run: RunFolder) -> dict[str, str]:
