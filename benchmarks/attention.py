@@ -20,10 +20,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from frozen.cells import VARIANTS, Variant, run_cell
 from frozen.features import FrozenData, load_frozen
-from measuring.paired import mean_interval, paired_difference
 from measuring.surroundings import where
+
+from rsam_app.paired import half_width, paired_difference
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA_SETS = ("cub_200_2011", "oxford_iiit_pet")
@@ -103,8 +105,7 @@ def _line(name: str, cells: list[dict[str, Any]]) -> str:
         values = [factor * cell[key] for cell in cells if cell.get(key) is not None]
         if not values:
             return ""
-        mean, reach = mean_interval(values)
-        return f"{mean:.{digits}f} ± {reach:.{digits}f}"
+        return f"{np.mean(values):.{digits}f} ± {half_width(np.array(values)):.{digits}f}"
 
     alone = figure("first_look_top1", 100, 1)
     top1 = figure("top1", 100, 1) + (f" (first look alone {alone})" if alone else "")

@@ -15,9 +15,10 @@ import json
 import os
 from pathlib import Path
 
+from measuring.surroundings import where
+
 from rsam_app.job import Job
 from rsam_app.progress import Reporter
-from rsam_app.run_folder import environment
 from rsam_app.simulate import plant_label_errors, simulate_rounds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "selection.json"
@@ -53,8 +54,7 @@ def main() -> None:
 
 def _keep(name: str, summary: dict[str, object]) -> None:
     found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    measured = environment()
-    found[name] = {**summary, "environment": {key: measured[key] for key in ("commit", "hardware", "versions")}}
+    found[name] = {**summary, "environment": where()}
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,1 +1,1 @@
-"""How benchmarks measure: ways that take turns, paired statistics, and what they were measured on."""
+"""How benchmarks measure: ways that take turns, and what they were measured on."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from rsam_app.errors import UserError
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.strategy import Choice, Strategy
+from rsam_app.selection.strategy import Choice, Strategy, directions
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,15 @@ def choose_within(strategy: Strategy, pool: Pool, budget: int, rng: np.random.Ge
     limits.check()
     if not limits or not len(pool) or budget < 1:
         return strategy(pool, budget, rng)
-    if limits.near_duplicates is not None and pool.embeddings is None:
-        raise ValueError("near-duplicates are told by embeddings, and the pool has none")
-    directions = None if limits.near_duplicates is None else _directions(pool.embeddings)
-    seen = _directions(pool.covered) if directions is not None and pool.covered is not None else None
+    units, seen = None, None
+    if limits.near_duplicates is not None:
+        if pool.embeddings is None:
+            raise ValueError("near-duplicates are told by embeddings, and the pool has none")
+        units = directions(pool.embeddings)
+        seen = None if pool.covered is None else directions(pool.covered)
     open_rows = np.ones(len(pool), dtype=bool)
-    if seen is not None and directions is not None:
-        open_rows &= ~_similar(directions, seen, float(limits.near_duplicates or 1))
+    if seen is not None and units is not None:
+        open_rows &= ~_similar(units, seen, float(limits.near_duplicates or 1))
     kept: list[int] = []
     scores: list[float] = []
     counts: dict[str, int] = {}
@@ -67,8 +69,8 @@ def choose_within(strategy: Strategy, pool: Pool, budget: int, rng: np.random.Ge
             counts[name] = counts.get(name, 0) + 1
             if counts[name] == limits.per_class:
                 open_rows &= np.array([other != name for other in pool.predicted])
-            if directions is not None:
-                open_rows &= ~_similar(directions, directions[row : row + 1], float(limits.near_duplicates or 1))
+            if units is not None:
+                open_rows &= ~_similar(units, units[row : row + 1], float(limits.near_duplicates or 1))
     if len(kept) < min(budget, len(pool)):
         notes = (*notes, f"the limits leave {len(kept)} of {len(pool)} records to choose; {budget} were asked for")
     return Choice(np.array(kept, dtype=np.int64), np.array(scores), notes)
@@ -82,19 +84,13 @@ def _rest(pool: Pool, rows: np.ndarray, kept: list[int]) -> Pool:
     return replace(rest, covered=np.concatenate([*before, pool.embeddings[kept]]))
 
 
-def _directions(embeddings: np.ndarray | None) -> np.ndarray:
-    points = np.zeros((0, 1), np.float32) if embeddings is None else embeddings.astype(np.float32)
-    norms: np.ndarray = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.maximum(norms, np.float32(1e-12))
-
-
-def _similar(directions: np.ndarray, to: np.ndarray, least: float) -> np.ndarray:
-    """Which of `directions` `(N, D)` have a cosine of `least` or more to one `to` `(M, D)`: `(N,)`; NaN is to none."""
-    found = np.zeros(len(directions), dtype=bool)
+def _similar(units: np.ndarray, to: np.ndarray, least: float) -> np.ndarray:
+    """Which of `units` `(N, D)` have a cosine of `least` or more to one `to` `(M, D)`: `(N,)`; NaN is to none."""
+    found = np.zeros(len(units), dtype=bool)
     for begin in range(0, len(to), _BLOCK):
-        for row in range(0, len(directions), _BLOCK):
+        for row in range(0, len(units), _BLOCK):
             block = slice(row, row + _BLOCK)
-            cosines = directions[block] @ to[begin : begin + _BLOCK].T
+            cosines = units[block] @ to[begin : begin + _BLOCK].T
             found[block] |= (cosines >= least - _ROUNDING).any(axis=1)
     return found
 

@@ -94,6 +94,13 @@ def finite_rows(embeddings: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.concatenate(blocks)) if blocks else np.zeros(0, dtype=np.int64)
 
 
+def directions(embeddings: np.ndarray) -> np.ndarray:
+    """`embeddings` `(N, D)` at length 1, float32; those of length 0 stay."""
+    points = embeddings.astype(np.float32)
+    norms: np.ndarray = np.linalg.norm(points, axis=1, keepdims=True)
+    return points / np.maximum(norms, np.float32(1e-12))
+
+
 _BLOCK = 8192
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import torch
 
 from rsam_app.cache import cache_folder
 from rsam_app.data.files import files_hash
+from rsam_app.data.kept_files import write_kept
 from rsam_app.data.records import Record
+from rsam_app.errors import UserError
 from rsam_app.model.fingerprint import backbone_hash
 from rsam_app.run_folder import fingerprint
 from rsam_app.training.discovery import RectangleTuple
@@ -25,7 +26,7 @@ MOST_KEPT = 64
 """Files; the ones that were used longest ago go first."""
 
 
-def kept_path(source: FeatureSource, records: Sequence[Record], size: int, seed: int) -> Path:
+def discoveries_path(source: FeatureSource, records: Sequence[Record], size: int, seed: int) -> Path:
     """Where the rectangles are kept that these weights find in these files at `size` pixels."""
     seen = (VERSION, backbone_hash(source.model), files_hash(records), [r.id for r in records])
     return cache_folder() / "discovered" / f"{fingerprint(seen, size, seed, source.precision, torch.__version__)}.json"
@@ -48,13 +49,10 @@ def read_kept(path: Path) -> dict[str, RectangleTuple] | None:
 def keep(path: Path, found: Mapping[str, RectangleTuple]) -> str | None:
     """Keep rectangles for the next run; returns why that could not be done, or None."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as stream:
-            json.dump(found, stream)
-        os.replace(stream.name, path)
+        write_kept(path, json.dumps(found).encode())
         by_age = sorted(path.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)
         for one in by_age[:-MOST_KEPT]:
             one.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, UserError) as error:
         return f"the discovered rectangles could not be kept for the next run ({error})"
     return None

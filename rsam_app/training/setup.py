@@ -38,7 +38,7 @@ from rsam_app.training.frozen_features import (
     look_once,
     wanted_views,
 )
-from rsam_app.training.kept_discoveries import keep, kept_path, read_kept
+from rsam_app.training.kept_discoveries import discoveries_path, keep, read_kept
 from rsam_app.training.optimizer import make_optimizer, warmup_cosine
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 
@@ -193,7 +193,7 @@ def _discover(
 ) -> dict[str, RectangleTuple]:
     size = 2 * pipeline.model.image_size
     pretrained = pipeline.model.weights != "none"  # else no other run has these weights
-    path = kept_path(source, records, size, pipeline.seed) if pretrained else None
+    path = discoveries_path(source, records, size, pipeline.seed) if pretrained else None
     known = read_kept(path) if path else None
     if known is not None:
         say(f"an earlier run found objects in {len(known)} of {len(records)} training images")

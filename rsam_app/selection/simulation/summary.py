@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+
+from rsam_app.paired import half_width, paired_difference
 
 Curves = Mapping[str, Mapping[int, Sequence[float]]]
 """Accuracy after each round, by strategy and seed."""
@@ -64,21 +65,10 @@ def labels_to(accuracy: np.ndarray, labels: Sequence[int], target: float) -> flo
 
 def paired_areas(first: Mapping[int, Sequence[float]], second: Mapping[int, Sequence[float]]) -> dict[str, Any] | None:
     """`first` minus `second` in area over the seeds both have: mean, 95 % interval, two-sided p; None below two."""
-    shared = sorted(set(first) & set(second))
-    if len(shared) < 2:
-        return None
-    differences = np.array([np.mean(first[seed]) - np.mean(second[seed]) for seed in shared])
-    mean, reach = float(differences.mean()), half_width(differences)
-    constant = bool(np.ptp(differences) == 0)
-    p = float(mean == 0) if constant else float(stats.ttest_1samp(differences, 0.0).pvalue)
-    return {"mean": mean, "low": mean - reach, "high": mean + reach, "p": p, "n": len(shared)}
-
-
-def half_width(values: np.ndarray) -> float:
-    """Half of the 95 % interval of the mean of `values` `(n,)` (Student's t); 0 for one value."""
-    if len(values) < 2:
-        return 0.0
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    found = paired_difference(
+        *({seed: float(np.mean(curve)) for seed, curve in side.items()} for side in (first, second))
+    )
+    return None if found is None else found._asdict()
 
 
 def _points(by_seed: Mapping[int, Sequence[float]]) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rsam_app.selection.pool import Pool
 from rsam_app.selection.strategies.margin import narrowness
-from rsam_app.selection.strategy import Choice, Strategy, finite_rows, missing_last
+from rsam_app.selection.strategy import Choice, Strategy, directions, finite_rows, missing_last
 
 WIDTH = 0.5
 """Of the kernel, in median distances between two records: .42 to .52 did best on birds and pets."""
@@ -64,11 +64,11 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
     candidates = _sample(usable, max(CANDIDATES, budget), rng)
     anchors = _sample(usable, ANCHORS, rng)
-    at_anchors, at_candidates = _directions(pool.embeddings[anchors]), _directions(pool.embeddings[candidates])
+    at_anchors, at_candidates = directions(pool.embeddings[anchors]), directions(pool.embeddings[candidates])
     width = WIDTH * median_distance(at_anchors, rng)
     covered = np.zeros(len(anchors), dtype=np.float32)
     if pool.covered is not None and len(pool.covered):
-        seen = _directions(pool.covered[finite_rows(pool.covered)])
+        seen = directions(pool.covered[finite_rows(pool.covered)])
         for begin in range(0, len(seen), _COLUMNS):
             near = gaussian(at_anchors, seen[begin : begin + _COLUMNS], width)
             covered = np.maximum(covered, near.max(axis=1, initial=0))
@@ -87,9 +87,9 @@ def gaussian(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
     return similar
 
 
-def median_distance(directions: np.ndarray, rng: np.random.Generator) -> float:
+def median_distance(units: np.ndarray, rng: np.random.Generator) -> float:
     """Of two different ones among at most 1,000 of the unit vectors `(N, D)`; 1 where there are none, or all agree."""
-    some = directions[_sample(np.arange(len(directions)), 1000, rng)]
+    some = units[_sample(np.arange(len(units)), 1000, rng)]
     pairs = np.triu_indices(len(some), k=1)
     if not len(pairs[0]):
         return 1.0
@@ -98,12 +98,6 @@ def median_distance(directions: np.ndarray, rng: np.random.Generator) -> float:
 
 def _sample(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
-
-
-def _directions(embeddings: np.ndarray) -> np.ndarray:
-    points = embeddings.astype(np.float32)
-    norms: np.ndarray = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.maximum(norms, np.float32(1e-12))
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:

@@ -1,0 +1,40 @@
+"""Means with intervals, and two variants under one recipe compared cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from scipy import stats
+
+Cell = TypeVar("Cell")
+
+
+class Difference(NamedTuple):
+    """Mean difference, its 95 % interval, and the two-sided p of a paired t-test over `n` cells."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def paired_difference(first: Mapping[Cell, float], second: Mapping[Cell, float]) -> Difference | None:
+    """`first` minus `second` over the cells (a seed, say) that both have; None with fewer than two."""
+    shared = sorted(set(first) & set(second), key=str)
+    if len(shared) < 2:
+        return None
+    differences = np.array([first[key] - second[key] for key in shared])
+    mean, reach = float(differences.mean()), half_width(differences)
+    constant = bool(np.ptp(differences) == 0)
+    p = float(mean == 0) if constant else float(stats.ttest_1samp(differences, 0.0).pvalue)
+    return Difference(mean, mean - reach, mean + reach, p, len(differences))
+
+
+def half_width(values: np.ndarray) -> float:
+    """Half of the 95 % interval of the mean of `values` `(n,)` (Student's t); 0 for one value."""
+    if len(values) < 2:
+        return 0.0
+    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
