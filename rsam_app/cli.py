@@ -265,7 +265,9 @@ def export(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(help="Folder to make; must not exist or be empty.")],
     tag: Annotated[str, typer.Option(help="Tag of the images in FiftyOne.")],
-    format: Annotated[str, typer.Option(help="folder, manifest, coco or fiftyone.")] = "folder",
+    format: Annotated[
+        str, typer.Option(help="folder, manifest, coco, yolo-obb, fiftyone, imagefolder, parquet or crops.")
+    ] = "folder",
     mode: Annotated[str, typer.Option(help="copy, hardlink or symlink.")] = "copy",
     as_json: JsonOption = False,
     set_: SetOption = None,

@@ -5,24 +5,42 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rsam_app.errors import UserError
-from rsam_app.export import coco, fiftyone_dataset, folder, manifest
+from rsam_app.export import coco, crops, fiftyone_dataset, folder, image_folder, manifest, parquet, yolo_obb
 from rsam_app.export.data_card import write_card, write_checksums, write_records
 from rsam_app.export.item import ExportItem, Mode, Source, Written
 from rsam_app.export.staging import refuse_occupied, staged
 
-FORMATS: dict[str, Callable[[Sequence[ExportItem], Path, Mode, Source], Written]] = {
-    "folder": folder.write,
-    "manifest": manifest.write,
-    "coco": coco.write,
-    "fiftyone": fiftyone_dataset.write,
-}
-"""Writers by format: items, the folder to write into, how to place images, where they came from."""
-
 MODES = ("copy", "hardlink", "symlink")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form that an export can take."""
+
+    write: Callable[[Sequence[ExportItem], Path, Mode, Source], Written]
+    """Takes items, the folder to write into, how to place images, and where they came from."""
+    modes: tuple[str, ...] = MODES
+    """How images can be placed; formats that write images anew, or into their own files, can only copy."""
+    takes: Callable[[ExportItem], bool] | None = None
+    """Which items it can hold; None: all."""
+    lacking: str = ""
+    """What the other items lack, for the note that counts them."""
+
+
+FORMATS = {
+    "folder": Format(folder.write),
+    "manifest": Format(manifest.write),
+    "coco": Format(coco.write),
+    "yolo-obb": Format(yolo_obb.write),
+    "fiftyone": Format(fiftyone_dataset.write),
+    "imagefolder": Format(image_folder.write),
+    "parquet": Format(parquet.write, ("copy",)),
+    "crops": Format(crops.write, ("copy",), crops.has_crop, "no rectangle inside of them"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,17 +64,26 @@ def export(
     Raises `UserError` for an unknown format or mode, an `out` that is occupied, nothing to export, a missing image, and
     whatever the system refuses (disk full, hard link to another disk).
     """
-    write = _writer(format, mode)
+    chosen = _format(format, mode)
     refuse_occupied(out)
-    items = [item for item in records_to_export if not item.excluded]
-    excluded = len(records_to_export) - len(items)
-    if not items:
+    included = [item for item in records_to_export if not item.excluded]
+    excluded = len(records_to_export) - len(included)
+    items = [item for item in included if chosen.takes is None or chosen.takes(item)]
+    if not included:
         raise _nothing(source, excluded)
+    if not items:
+        raise UserError(
+            f"export: all {len(included)} images with the tag {source.tag!r} have {chosen.lacking}.\n"
+            "Choose another --format, or run `rsam predict` for their split first."
+        )
     with staged(out) as partial:
-        written = write(items, partial, mode, source)
+        written = chosen.write(items, partial, mode, source)
+        notes = list(written.notes)
+        if len(items) < len(included):
+            notes.append(f"{len(included) - len(items)} images are left out: they have {chosen.lacking}")
         if excluded:
-            note = f"{excluded} images with the tag {source.tag!r} are left out because a person excluded them"
-            written = Written(written.files, written.reading, (*written.notes, note))
+            notes.append(f"{excluded} images with the tag {source.tag!r} are left out because a person excluded them")
+        written = replace(written, notes=tuple(notes))
         write_records(partial, items, written.files)
         write_card(partial, out.absolute(), items, source, (format, mode), written)
         write_checksums(partial)
@@ -64,12 +91,14 @@ def export(
     return ExportReport(out, format, len(items), len({i.label for i in items}), splits, written.notes)
 
 
-def _writer(format: str, mode: str) -> Callable[[Sequence[ExportItem], Path, Mode, Source], Written]:
+def _format(format: str, mode: str) -> Format:
     for kind, value, known in (("format", format, list(FORMATS)), ("mode", mode, list(MODES))):
         if value not in known:
             close = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise UserError(f"export {kind} {value!r}: unknown.{hint} Known: {', '.join(known)}.")
+    if mode not in FORMATS[format].modes:
+        raise UserError(f"export --mode {mode}: the format {format} writes images into files of its own. Use copy.")
     return FORMATS[format]
 
 

@@ -24,7 +24,7 @@ from rsam_app.data import SPLITS, load_dataset, read_mask
 from rsam_app.errors import UserError
 from rsam_app.export import export
 
-PLAIN = ["folder", "manifest", "coco"]
+PLAIN = ["folder", "manifest", "coco", "yolo-obb", "imagefolder"]
 
 
 def digest(path: Path) -> str:

@@ -1,0 +1,43 @@
+"""Hugging Face image folder: `SPLIT/CLASS/image` beside `SPLIT/metadata.jsonl`, and a dataset card.
+
+`datasets.load_dataset("imagefolder", …)` reads images with all columns of the metadata, and our `layout: folder` the
+same images by their folders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rsam_app.export import folder as class_folders
+from rsam_app.export.item import ExportItem, Mode, Source, Written
+
+
+def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
+    """Write `folder/SPLIT/metadata.jsonl`: a line an image with `file_name, label, id`, its `rectangle` (cx, cy, width,
+    height in pixels, angle in radians; null without), `rectangle_by` and `boxes` (lists of x, y, width, height)."""
+    placed = class_folders.write(items, folder, mode, source)
+    lines: dict[str, list[str]] = defaultdict(list)
+    for item, file in zip(items, placed.files, strict=True):
+        split, _, name = file.partition("/")
+        lines[split].append(json.dumps({"file_name": name, **columns(item)}, ensure_ascii=False))
+    for split, of_split in lines.items():
+        (folder / split / "metadata.jsonl").write_text("\n".join(of_split) + "\n", encoding="utf-8")
+    masks = sum(item.record.mask is not None for item in items)
+    notes = [n for n in placed.notes if n.startswith("the class")]
+    notes += [f"the masks of {masks} images are left out; the format manifest has them"] if masks else []
+    return Written(placed.files, "datasets.load_dataset('imagefolder', data_dir={out})", tuple(notes))
+
+
+def columns(item: ExportItem) -> dict[str, Any]:
+    """What is told of an item beside its image."""
+    return {
+        "label": item.label,
+        "id": item.record.id,
+        "rectangle": list(item.rectangle) if item.rectangle else None,
+        "rectangle_by": item.rectangle_by,
+        "boxes": [list(box) for box in item.record.boxes],
+    }
