@@ -23,7 +23,8 @@ def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source)
     """
     names = UniqueNames()
     number = {name: k for k, name in enumerate(source.classes)}
-    files, empty, cut = [], 0, 0
+    files: list[str] = []
+    empty, cut = 0, 0
     for item in items:
         split = item.record.split
         # Numbered, because YOLO finds the label by the image's path without its suffix.

@@ -69,6 +69,23 @@ def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(whole, blocked)
 
 
+@pytest.mark.parametrize("frontier", [1, 2, 17])
+@pytest.mark.parametrize("repeats", [1, 6])
+def test_looking_at_the_farthest_only_does_not_change_the_answer(
+    frontier: int, repeats: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = np.random.default_rng(5).integers(-4, 5, size=(60, 3)).repeat(repeats, axis=0).astype(np.float32)
+    whole = k_center_greedy(points, len(points), np.random.default_rng(0), np.zeros((1, 3)))
+    monkeypatch.setattr(k_center, "FRONTIER", frontier)
+    monkeypatch.setattr(k_center, "PENDING", 3)
+    np.testing.assert_array_equal(
+        k_center_greedy(points, len(points), np.random.default_rng(0), np.zeros((1, 3))), whole
+    )
+    around = np.concatenate([np.zeros((1, 3)), points[whole[0][:40]]])
+    reach = [np.linalg.norm(around - p, axis=1).min() for p in points]
+    assert whole[1][40] == pytest.approx(max(reach), abs=1e-3)
+
+
 def test_duplicates_come_after_everything_else() -> None:
     points = np.repeat(np.random.default_rng(0).normal(size=(5, 4)), 4, axis=0)
     chosen, distances = k_center_greedy(points, 20, np.random.default_rng(0))

@@ -9,6 +9,10 @@ from rsam_app.selection.strategy import Choice, Strategy, finite_rows
 
 ROWS = 8192
 """Rows of a block: (8192, 512) float32 is 16 MiB."""
+FRONTIER = 8192
+"""Rows that are kept up to date between two passes over all of them."""
+PENDING = 256
+"""Most centres that one pass brings to all rows."""
 
 
 def k_center_greedy(
@@ -21,43 +25,110 @@ def k_center_greedy(
     drawn by `rng` and its distance is infinite. Equal distances go to the lower row. Rows that are not finite cannot be
     placed: they come last, in random order, with distance NaN.
 
-    One pass over the embeddings per pick, in float32. The mean is taken off first, so that the distances of
+    In float32, by blocks: beside the embeddings as they are it needs three numbers a row. A distance to the nearest
+    centre never grows as centres join, so only the rows that were the farthest at the last pass are brought up to date
+    at each pick, and all rows again where one that was left out might be farther: the same choice as measuring all
+    (the idea of Minoux 1978 for greedy maximisation). The mean is taken off first, so that the distances of
     near-duplicates do not drown in their norms.
     """
     rows = finite_rows(embeddings)
-    points = embeddings[rows].astype(np.float32)
-    mean = points.mean(axis=0, dtype=np.float64).astype(np.float32) if len(points) else np.float32(0)
-    points -= mean
-    norms = np.einsum("nd,nd->n", points, points)
-    nearest = np.full(len(points), np.inf, dtype=np.float32)
+    cover = _Cover(embeddings, rows)
     if centers is not None:
-        _cover(nearest, points, norms, centers[finite_rows(centers)].astype(np.float32) - mean)
+        cover.lower(centers[finite_rows(centers)])
     picks: list[int] = []
     squared_distances: list[float] = []
-    for _ in range(min(budget, len(points))):
-        unplaced = not picks and bool(np.isinf(nearest).all())
-        pick = int(rng.integers(len(points))) if unplaced else int(nearest.argmax())
+    frontier = None
+    while len(picks) < min(budget, len(rows)):
+        if not picks and np.isinf(cover.nearest[0]):
+            pick, squared = int(rng.integers(len(rows))), np.inf
+        else:
+            frontier = frontier or _Frontier(cover)
+            if frontier.may_be_beaten():
+                cover.lower(embeddings[rows[frontier.picked]])
+                frontier = _Frontier(cover)
+            pick, squared = frontier.take()
         picks.append(pick)
-        squared_distances.append(float(nearest[pick]))
-        squared = norms + norms[pick] - 2 * (points @ points[pick])
-        np.minimum(nearest, np.maximum(squared, 0, out=squared), out=nearest)
-        nearest[pick] = -1  # below every distance: chosen once, duplicates of it stay eligible
+        squared_distances.append(squared)
+        cover.nearest[pick] = -1  # below every distance: chosen once, duplicates of it stay eligible
+        if frontier is None:
+            cover.lower(embeddings[rows[[pick]]])
     unplaceable = rng.permutation(np.setdiff1d(np.arange(len(embeddings)), rows))[: budget - len(picks)]
     chosen = np.concatenate([rows[picks], unplaceable]).astype(np.int64)
     distances = np.sqrt(np.array(squared_distances, dtype=np.float64))
     return chosen, np.concatenate([distances, np.full(len(unplaceable), np.nan)])
 
 
-def _cover(nearest: np.ndarray, points: np.ndarray, norms: np.ndarray, centers: np.ndarray) -> None:
-    """Lower `nearest`, squared distances in place, to those of the nearest of `centers`, in blocks of both."""
-    columns = 1024
-    for c in range(0, len(centers), columns):
-        some = centers[c : c + columns]
-        some_norms = np.einsum("md,md->m", some, some)
-        for i in range(0, len(points), ROWS):
-            block = slice(i, i + ROWS)
-            squared = norms[block, None] + some_norms - 2 * (points[block] @ some.T)
-            nearest[block] = np.minimum(nearest[block], np.maximum(squared.min(axis=1), 0))
+class _Cover:
+    """Squared distances of rows to their nearest centre; centres come by the block."""
+
+    def __init__(self, embeddings: np.ndarray, rows: np.ndarray) -> None:
+        self.embeddings, self.rows = embeddings, rows
+        self.blocks = [slice(begin, begin + ROWS) for begin in range(0, len(rows), ROWS)]
+        self.mean = np.zeros(embeddings.shape[1], dtype=np.float32)
+        if len(rows):
+            total = sum(self.points(block).sum(axis=0, dtype=np.float64) for block in self.blocks)
+            self.mean = (total / len(rows)).astype(np.float32)
+        self.norms = np.empty(len(rows), dtype=np.float32)
+        for block in self.blocks:
+            self.norms[block] = _squares(self.points(block))
+        self.nearest = np.full(len(rows), np.inf, dtype=np.float32)
+
+    def points(self, chosen: slice | np.ndarray) -> np.ndarray:
+        """These rows, float32, the mean taken off."""
+        points: np.ndarray = self.embeddings[self.rows[chosen]].astype(np.float32) - self.mean
+        return points
+
+    def lower(self, centers: np.ndarray) -> None:
+        """Bring centres `(M, D)` to all rows."""
+        for begin in range(0, len(centers), PENDING):
+            some = centers[begin : begin + PENDING].astype(np.float32) - self.mean
+            norms = _squares(some)
+            for block in self.blocks:
+                squared = self.norms[block, None] + norms - 2 * (self.points(block) @ some.T)
+                self.nearest[block] = np.minimum(self.nearest[block], np.maximum(squared.min(axis=1), 0))
+
+
+class _Frontier:
+    """The rows farthest from all centres, brought up to date at each pick, and how far the others can be at most."""
+
+    def __init__(self, cover: _Cover) -> None:
+        self.picked: list[int] = []
+        nearest, size = cover.nearest, min(FRONTIER, len(cover.rows))
+        least = np.partition(nearest, -size)[-size]
+        farther = np.flatnonzero(nearest > least)
+        level = np.flatnonzero(nearest == least)
+        self.rows = np.sort(np.concatenate([farther, level[: size - len(farther)]]))
+        left_out = level[size - len(farther) :]
+        below = nearest[nearest < least]
+        self.others = float(least) if len(left_out) else float(below.max(initial=-1))
+        self.first_of_others = int(left_out[0]) if len(left_out) else -1
+        self.points, self.norms = cover.points(self.rows), cover.norms[self.rows]
+        self.nearest = nearest[self.rows]
+
+    def may_be_beaten(self) -> bool:
+        """Whether a row that was left out might be farther than the farthest here, or as far and before it."""
+        if not self.picked:
+            return False
+        place = int(self.nearest.argmax())
+        farthest = float(self.nearest[place])
+        if len(self.picked) >= PENDING or farthest < self.others:
+            return True
+        return farthest == self.others and not self.rows[place] < self.first_of_others
+
+    def take(self) -> tuple[int, float]:
+        """The farthest row and its squared distance; it is a centre from now on."""
+        place = int(self.nearest.argmax())
+        squared = self.norms + self.norms[place] - 2 * (self.points @ self.points[place])
+        found = int(self.rows[place]), float(self.nearest[place])
+        np.minimum(self.nearest, np.maximum(squared, 0, out=squared), out=self.nearest)
+        self.nearest[place] = -1
+        self.picked.append(found[0])
+        return found
+
+
+def _squares(points: np.ndarray) -> np.ndarray:
+    squares: np.ndarray = np.einsum("nd,nd->n", points, points)
+    return squares
 
 
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
