@@ -30,7 +30,7 @@ def main() -> None:
     folder = os.environ.get("RSAM_WEIGHTS")
     weights = Path(folder) / "mobilenetv2_100.safetensors" if folder else None
     parser.add_argument("--weights", type=Path, default=weights, required=not weights, help="MobileNetV2's")
-    parser.add_argument("--pipelines", nargs="+", default=["cub_mobilenetv2"])
+    parser.add_argument("--pipelines", nargs="+", default=["cub_mobilenetv2"], help="names, or paths of pipelines")
     parser.add_argument("--strategies", default=STRATEGIES)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--whole-pool", action="store_true")
@@ -38,18 +38,19 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/selection-benchmark"))
     arguments = parser.parse_args()
     for pipeline in arguments.pipelines:
-        job = Job.of_pipeline(pipeline, [f"model.weights={arguments.weights}"], arguments.folder / pipeline, Reporter())
+        name = Path(pipeline).stem
+        job = Job.of_pipeline(pipeline, [f"model.weights={arguments.weights}"], arguments.folder / name, Reporter())
         with job.run.writing():
             share = 1.0 if arguments.whole_pool else 0.9
             names = tuple(dict.fromkeys([*arguments.strategies.split(","), "random"]))
             classes = len(job.original.classes)
             found = simulate_rounds(job, names, 8, classes, classes, arguments.seeds, share)
             print(found.text)
-            _keep(f"{pipeline}, {'whole pool' if share == 1 else 'nine tenths of the pool'}", found.summary)
+            _keep(f"{name}, {'whole pool' if share == 1 else 'nine tenths of the pool'}", found.summary)
             if not arguments.skip_noise:
                 planted = plant_label_errors(job, 0.1, 3)
                 print(planted.text)
-                _keep(f"{pipeline}, label errors", planted.summary)
+                _keep(f"{name}, label errors", planted.summary)
 
 
 def _keep(name: str, summary: dict[str, object]) -> None:

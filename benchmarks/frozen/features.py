@@ -21,6 +21,7 @@ from rsam_app.attention import geometry
 from rsam_app.config import AugmentConfig, ModelConfig, load_card
 from rsam_app.data import DataSet, load_dataset
 from rsam_app.data.augment import TrainAugment
+from rsam_app.data.files import READING
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
@@ -145,7 +146,8 @@ def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
     training.sort(key=lambda record: record.id)
     test = dataset.split("test")
     model = make_backbone(weights, dataset.classes, "rsam", "profiles")  # gives the stages' maps too
-    key = hashlib.sha256(json.dumps([dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE]).encode())
+    parts = [dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE, READING]
+    key = hashlib.sha256(json.dumps(parts).encode())
     maker = _Maker(model, dataset, cache / f"{dataset.name}-{key.hexdigest()[:12]}")
     augment = TrainAugment(AugmentConfig(), SIDE)
     training_views = [maker.views("whole", training), maker.views("mirrored", training, Mirrored())]
