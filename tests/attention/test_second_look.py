@@ -59,5 +59,8 @@ def test_gradients_reach_the_rectangle():
 def test_shrinking_takes_means_of_blocks():
     images = torch.rand(2, 3, 8, 12, dtype=torch.float64)
     for by in (2, 4):
-        blocks = images.reshape(2, 3, 8 // by, by, 12 // by, by)
-        assert torch.allclose(shrunk(images, by), blocks.mean(dim=(3, 5)), atol=1e-12)
+        blocks = images.reshape(2, 3, 8 // by, by, 12 // by, by).mean(dim=(3, 5))
+        for layout in (torch.contiguous_format, torch.channels_last):
+            small = shrunk(images.contiguous(memory_format=layout), by)
+            assert torch.allclose(small, blocks, atol=1e-12)
+            assert small.is_contiguous(memory_format=layout)
