@@ -13,7 +13,7 @@ demo: setup ## The whole loop on a generated data set, then the FiftyOne App (AR
 	.venv/bin/rsam demo $(ARGS)
 
 test: lint ## Lint, types and all tests; photographs are taken from RSAM_DATA (ARGS=… for pytest)
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup ## Format, lint and types, changing nothing
 	.venv/bin/ruff format --check .
