@@ -73,6 +73,16 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def learned_probabilities(self) -> Path:
+        """What the model said about each training image, averaged over the epochs."""
+        return self.path / "training_probabilities.npy"
+
+    @property
+    def held_out_probabilities(self) -> Path:
+        """What classifiers that did not see its label said about each training image, on pretrained features."""
+        return self.path / "held_out_probabilities.npy"
+
+    @property
     def key(self) -> str:
         """The run's name as FiftyOne fields are prefixed with it: letters, digits and underscores."""
         key = "".join(c if c.isascii() and c.isalnum() else "_" for c in self.path.resolve().name)

@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from rsam_app.config import Pipeline, SelectConfig
 from rsam_app.errors import UserError
 from rsam_app.job import Job
@@ -84,6 +82,7 @@ def predict(job: Job, splits: list[str]) -> None:
     """Write the predictions table and embeddings of each split."""
     from rsam_app.evaluation.inference import run_model
     from rsam_app.evaluation.prediction import predictions_table
+    from rsam_app.evaluation.training_belief import training_belief
     from rsam_app.model.precision import choose_precision
     from rsam_app.predictions import write_predictions
 
@@ -99,8 +98,8 @@ def predict(job: Job, splits: list[str]) -> None:
             args = (model, records, dataset.class_index, size, job.accelerator, precision, workers)
             outputs = run_model(*args, advance)
         if is_main_process():
-            learned = _learned(job, len(records)) if split == "train" else None
-            table = predictions_table(outputs, records, dataset, learned)
+            believed = training_belief(job.run, len(records)) if split == "train" else None
+            table = predictions_table(outputs, records, dataset, believed)
             write_predictions(job.run.predictions / f"{split}.parquet", table, outputs.embeddings)
         _finish(job, f"predict {split}", _predict_inputs(job, split), begun)
         begun = time.perf_counter()
@@ -297,12 +296,6 @@ def _forget(job: Job) -> None:
     for folder in (job.run.checkpoints, job.run.predictions):
         shutil.rmtree(folder, ignore_errors=True)
     job.run.metrics_log.unlink(missing_ok=True)
-
-
-def _learned(job: Job, rows: int) -> np.ndarray | None:
-    path = job.run.path / "training_probabilities.npy"
-    learned = np.load(path).astype(np.float32) if path.exists() else None
-    return learned if learned is not None and len(learned) == rows else None
 
 
 def _same_classes(job: Job, names: Any) -> None:

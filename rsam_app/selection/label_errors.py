@@ -1,4 +1,4 @@
-"""How much each given label is to be trusted, by cleanlab's scores over the model's probabilities."""
+"""How much each given label is to be trusted, from class probabilities."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import numpy as np
 
 
 def label_quality(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How far the model believes each given label: `(N,)` float32 in [0, 1], 0 surely wrong, 1 surely right.
+    """How well each given label explains its image beside the best other one: `(N,)` float32 in [0, 1].
 
-    cleanlab's self-confidence: the probability `(N, C)` of the given label `(N,)`, a column index (Northcutt et al.,
-    "Confident Learning", 2021, arXiv 1911.00068). Probabilities of a model that trained on these very labels are too
-    sure of them; rank by the score rather than cutting it at a value. Classes that no label names are fine. NaN where
-    a label is -1 (unknown to the model) or its probabilities are not finite.
+    p / (p + q), with p the probability `(N, C)` of the given label `(N,)`, a column index, and q that of the most
+    probable other: 0 another class surely, .5 one is as probable, 1 no other comes near. Beside p itself (cleanlab's
+    self-confidence, Northcutt et al. 2021, arXiv 1911.00068) it does not suspect labels of images that are merely hard:
+    with a tenth of the labels of birds wrong, average precision .95 against .94, and .56 against .48 where the wrong
+    label is a confusable sibling. Probabilities of a model that trained on these very labels are too sure of them; rank
+    by the score rather than cutting it at a value. Classes that no label names are fine. NaN where a label is -1
+    (unknown to the model) or its probabilities are not finite; 1 where there is one class alone. (ours)
 
     Raises `ValueError` where shapes do not fit, a label is out of range or rows are no probabilities.
     """
     known = _known_rows(probabilities, labels)
     quality = np.full(len(labels), np.nan, dtype=np.float32)
-    if known.any():
-        from cleanlab.rank import get_label_quality_scores
-
-        # Not adjusted by class thresholds (adjust_pred_probs): with 10 % uniform errors among 50 classes of CUB and a
-        # linear model, that took AUPRC from .84 to .46 on out-of-fold probabilities, though from .67 to .76 on those
-        # of the training images themselves (errors between siblings: .50 to .29, .40 to .44; 3 seeds).
-        scores = get_label_quality_scores(labels[known], probabilities[known], method="self_confidence")
-        quality[known] = np.clip(scores, 0.0, 1.0)
+    rows, others = np.arange(int(known.sum())), probabilities[known].astype(np.float64)
+    given = others[rows, labels[known]].copy()
+    others[rows, labels[known]] = 0.0
+    best = others.max(axis=1, initial=0.0)
+    quality[known] = np.divide(given, given + best, out=np.zeros_like(given), where=given + best > 0)
     return quality
 
 

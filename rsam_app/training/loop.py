@@ -28,6 +28,7 @@ from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpo
 from rsam_app.training.dynamics import TrainingDynamics
 from rsam_app.training.feature_source import FeatureSource
 from rsam_app.training.frozen_features import FeatureBatch
+from rsam_app.training.held_out import keep_held_out
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.mixing import mix
 from rsam_app.training.objective import Objective
@@ -119,7 +120,7 @@ class _Training:
                 self._train_epoch(stop)
                 self._close_epoch()
         if self.accelerator.is_main_process and self.dynamics.kept:
-            np.save(self.run.path / "training_probabilities.npy", self.dynamics.mean().astype(np.float16))
+            np.save(self.run.learned_probabilities, self.dynamics.mean().astype(np.float16))
 
     def _prepare(self, fresh: bool) -> Workbench:
         set_seed(self.pipeline.seed)
@@ -130,7 +131,8 @@ class _Training:
         source = self.source = FeatureSource(bare, self.dataset.class_index, device, self.precision, workers)
         bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if fresh and self.accelerator.is_main_process:
-            (self.run.path / "discovered.json").unlink(missing_ok=True)
+            for kept in (self.run.path / "discovered.json", self.run.held_out_probabilities):
+                kept.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         found = self._discover() if self.discover_at == 0 else {}
         targets = join_targets(found, self.corrected)
@@ -140,6 +142,8 @@ class _Training:
             frozen = self.frozen
             embeddings = frozen.embeddings(bare) if frozen else self._outputs(bare, "train").embeddings
             start_classifier(bare, embeddings, self.dataset, self.say)
+            if self.accelerator.is_main_process:
+                keep_held_out(self.run.held_out_probabilities, embeddings, self.dataset, self.pipeline.seed)
         return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator, self.frozen)
 
     def _discover(self) -> Rectangles:

@@ -51,12 +51,20 @@ def fit_attention(
 
 
 def fit_classifier(classifier: nn.Linear, features: Tensor, labels: Tensor, decay: float = 1e-3) -> float:
-    """Fit `classifier` in place by multinomial logistic regression (L-BFGS) on features `(N, D)` and labels `(N,)`.
+    """Fit `classifier` in place by `logistic_regression` on features `(N, D)` and labels `(N,)`; returns the loss."""
+    weight, bias, loss = logistic_regression(features, labels, classifier.out_features, decay)
+    with torch.no_grad():
+        classifier.weight.copy_(weight)
+        if classifier.bias is not None:
+            classifier.bias.copy_(bias)
+    return loss
 
-    `decay` multiplies the squared norm of the weights. Returns the final loss in nats.
-    """
-    weight = torch.zeros_like(classifier.weight, dtype=torch.float32, requires_grad=True)
-    bias = torch.zeros(classifier.out_features, requires_grad=True)
+
+def logistic_regression(features: Tensor, labels: Tensor, classes: int, decay: float) -> tuple[Tensor, Tensor, float]:
+    """Weights `(C, D)`, biases `(C,)` and loss in nats of a multinomial logistic regression with smoothed labels, by
+    L-BFGS, on features `(N, D)` and labels `(N,)`. `decay` multiplies the squared norm of the weights."""
+    weight = torch.zeros(classes, features.shape[1], device=features.device, requires_grad=True)
+    bias = torch.zeros(classes, device=features.device, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
@@ -66,9 +74,4 @@ def fit_classifier(classifier: nn.Linear, features: Tensor, labels: Tensor, deca
         return loss
 
     solver.step(objective)
-    loss = objective().item()
-    with torch.no_grad():
-        classifier.weight.copy_(weight)
-        if classifier.bias is not None:
-            classifier.bias.copy_(bias)
-    return loss
+    return weight.detach(), bias.detach(), objective().item()

@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 from rsam_app.selection import label_quality, suggested_labels
 
 
-def test_quality_is_the_probability_of_the_given_label() -> None:
-    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.0, 1.0, 0.0]], dtype=np.float32)
-    quality = label_quality(probabilities, np.array([0, 1, 0]))
-    assert quality == pytest.approx([0.7, 0.1, 0.0])
+def test_quality_weighs_the_given_label_against_the_best_other() -> None:
+    probabilities = np.array([[0.6, 0.2, 0.2], [0.1, 0.1, 0.8], [0.0, 1.0, 0.0], [0.4, 0.4, 0.2]], dtype=np.float32)
+    quality = label_quality(probabilities, np.array([0, 1, 0, 1]))
+    assert quality == pytest.approx([0.75, 1 / 9, 0.0, 0.5])
     assert quality.dtype == np.float32
+    assert label_quality(np.ones((2, 1)), np.zeros(2, dtype=np.int64)).tolist() == [1.0, 1.0]
+
+
+def test_an_image_that_is_merely_hard_is_less_suspect_than_one_that_another_class_explains() -> None:
+    hard, wrong = np.full(10, 0.1), np.array([0.15, 0.85, *[0.0] * 8])
+    quality = label_quality(np.stack([hard, wrong]), np.array([0, 0]))
+    assert quality[0] == pytest.approx(0.5) and quality[1] == pytest.approx(0.15)
 
 
 @settings(max_examples=30, deadline=None)
@@ -32,7 +39,7 @@ def test_any_valid_input_gives_one_number_in_the_unit_interval(n: int, c: int, s
 def test_absent_classes_a_single_class_and_missing_rows_are_fine() -> None:
     probabilities = np.array([[0.5, 0.2, 0.3], [0.9, 0.05, 0.05], [np.nan] * 3])
     quality = label_quality(probabilities, np.array([2, 2, 2]))
-    assert quality[:2] == pytest.approx([0.3, 0.05])
+    assert quality[:2] == pytest.approx([0.375, 1 / 19])
     assert np.isnan(quality[2])
     suggested, chance = suggested_labels(probabilities, np.array([2, 0, 2]))
     assert suggested.tolist() == [0, 0, -1]

@@ -37,6 +37,7 @@ def reference(name: str, pool: Pool) -> list[float]:
     for i in range(len(pool)):
         p = softmax(pool.logits[i])
         second, first = sorted(p)[-2:]
+        given = p[pool.classes.index(pool.labels[i])]
         by_name = {
             "margin": 1 - (first - second),
             "entropy": -sum(v * math.log(v) for v in p),
@@ -44,7 +45,7 @@ def reference(name: str, pool: Pool) -> list[float]:
             "rare_class_first": sum(v / (1 + pool.labels.count(name)) for v, name in zip(p, pool.classes, strict=True)),
             "uncertain_attention": (1 - (first - second)) * float(pool.scores["misattention"][i]),
             "misattention": float(pool.scores["misattention"][i]),
-            "suspect_label": 1 - p[pool.classes.index(pool.labels[i])],
+            "suspect_label": 1 - given / (given + max(v for v in p if v is not given)),
         }
         scores.append(by_name[name])
     return scores

@@ -78,19 +78,17 @@ def normalised_margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
     return best - given
 
 
-def log_ratio(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Log of the best other class's probability over the label's, `(N,)`: large where one class explains the image so
-    much better than the label does. (ours)"""
-    rows, others = np.arange(len(labels)), probabilities.copy()
-    given = np.maximum(others[rows, labels], 1e-12)
-    others[rows, labels] = 1e-12
-    ratio: np.ndarray = np.log(others.max(axis=1)) - np.log(given)
-    return ratio
+def self_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """cleanlab's self-confidence turned round: 1 - the label's probability, `(N,)` in [0, 1]."""
+    from cleanlab.rank import get_label_quality_scores
+
+    found: np.ndarray = 1.0 - get_label_quality_scores(labels, probabilities, method="self_confidence")
+    return found
 
 
 SCORES: dict[str, Score] = {
-    "log_ratio": log_ratio,
-    "self_confidence": lambda probabilities, labels: 1.0 - label_quality(probabilities, labels),
+    "label_quality": lambda probabilities, labels: 1.0 - label_quality(probabilities, labels).astype(np.float64),
+    "self_confidence": self_confidence,
     "normalised_margin": normalised_margin,
     "mistakenness": mistakenness,
 }

@@ -51,7 +51,7 @@ def _reason(pool: Pool, i: int) -> str:
 SUSPECT_LABEL = Strategy(
     name="suspect_label",
     summary="records whose given label the model does not believe; for finding label errors",
-    source="Northcutt, Jiang & Chuang, Confident Learning, JAIR 2021 (arXiv 1911.00068), self-confidence",
+    source="Northcutt, Jiang & Chuang, Confident Learning, JAIR 2021 (arXiv 1911.00068); the score is ours",
     pick=by_score(suspicion),
     explain=explain_suspicion,
 )

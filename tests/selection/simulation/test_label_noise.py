@@ -51,7 +51,7 @@ def test_every_score_is_by_the_textbook(name: str) -> None:
         expected = {
             "self_confidence": 1 - p[label],
             "normalised_margin": other - p[label],
-            "log_ratio": np.log(other / p[label]),
+            "label_quality": other / (other + p[label]),
             "mistakenness": (1 - certain) / 2 if p.argmax() == label else (1 + certain) / 2,
         }
         assert score == pytest.approx(expected[name], abs=1e-6)
@@ -64,7 +64,7 @@ def test_planted_errors_are_found_in_blobs(tmp_path: Path) -> None:
     oracle = Oracle(points, labels, points, labels, 4)
     summary = measure_label_noise(oracle, ["a", "b", "c", "d"], 0.1, 2, tmp_path)
     assert json.loads((tmp_path / "label_errors.json").read_text()) == summary
-    best = {row["errors"]: row["auprc"] for row in summary["scores"] if row["score"] == "log_ratio"}
+    best = {row["errors"]: row["auprc"] for row in summary["scores"] if row["score"] == "label_quality"}
     assert best["uniform"] > 0.9 and best["siblings"] > 0.9
     for share in (0.0, 0.7):
         with pytest.raises(UserError, match="expected a share"):

@@ -1,0 +1,79 @@
+"""Held-out probabilities: no image's own label speaks for it, and wrong labels stand out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rsam_app.evaluation.training_belief import training_belief
+from rsam_app.run_folder import RunFolder
+from rsam_app.selection import label_quality
+from rsam_app.training import held_out
+from rsam_app.training.held_out import held_out_probabilities
+from rsam_app.training.warm_start import logistic_regression
+
+
+def blobs(count: int, classes: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Classes around centres of their own, in so many dimensions that a linear fit can learn wrong labels too."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, classes, count)
+    points = rng.normal(size=(classes, width))[labels] + 2.0 * rng.normal(size=(count, width))
+    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(labels)
+
+
+def test_an_images_own_label_does_not_change_what_is_said_about_it() -> None:
+    points, labels = blobs(60, 3, 8)
+    before = held_out_probabilities(points, labels, 3, seed=1)
+    assert before is not None
+    assert before.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    alone = torch.full((5, 8), 9.0)  # five equal images with five labels, each in a fold of its own
+    given = torch.tensor([0, 1, 2, 0, 1])
+    both = held_out_probabilities(torch.cat([points, alone]), torch.cat([labels, given]), 3, seed=1)
+    swapped = held_out_probabilities(torch.cat([points, alone]), torch.cat([labels, given.flip(0)]), 3, seed=1)
+    assert both is not None and swapped is not None
+    assert (both[60:].argmax(axis=1) == given.numpy()).sum() <= 2, "its own label would have won every time"
+    np.testing.assert_array_equal(
+        both, held_out_probabilities(torch.cat([points, alone]), torch.cat([labels, given]), 3, 1)
+    )
+
+
+def test_wrong_labels_stand_out_that_a_fit_to_all_would_hide() -> None:
+    points, labels = blobs(200, 5, 400)
+    given = labels.clone()
+    given[:20] = (labels[:20] + 1) % 5
+    held = held_out_probabilities(points, given, 5, seed=0)
+    weight, bias, _ = logistic_regression(points, given, 5, 1e-3)
+    fitted = torch.softmax(points @ weight.T + bias, dim=1).numpy()
+    assert held is not None
+    doubted = [label_quality(p, given.numpy()) < 0.5 for p in (held, fitted)]
+    assert doubted[0][:20].all() and not doubted[0][20:].any()
+    assert not doubted[1][:20].any(), "fitted to wrong labels, it believes them"
+
+
+def test_a_class_of_one_image_and_two_images_are_enough() -> None:
+    points, labels = blobs(12, 3, 4)
+    labels[:] = torch.tensor([0] * 11 + [2])
+    found = held_out_probabilities(points, labels, 3, seed=0)
+    assert found is not None and np.isfinite(found).all() and found[11].argmax() == 0
+    pair = held_out_probabilities(points[:2], torch.tensor([0, 1]), 2, seed=0)
+    assert pair is not None and pair.argmax(axis=1).tolist() == [1, 0]
+    assert held_out_probabilities(points[:1], labels[:1], 3, seed=0) is None
+
+
+def test_too_many_numbers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "MOST_ENTRIES", 35)
+    assert held_out_probabilities(*blobs(12, 3, 4), 3, seed=0) is None
+
+
+def test_what_was_held_out_is_believed_before_what_was_learned(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert training_belief(run, 3) is None
+    np.save(run.learned_probabilities, np.full((3, 2), 0.5, dtype=np.float16))
+    believed = training_belief(run, 3)
+    assert believed is not None and believed.dtype == np.float32 and (believed == 0.5).all()
+    np.save(run.held_out_probabilities, np.full((3, 2), 0.25, dtype=np.float32))
+    assert (training_belief(run, 3) == 0.25).all()  # type: ignore[union-attr]
+    assert training_belief(run, 4) is None, "of another training split"
