@@ -297,6 +297,8 @@ class EvaluateConfig(_Strict):
     """Measure stability, use, background gap and corruptions too: some fifty more looks at each chosen image."""
     robustness_images: int = Field(256, ge=1)
     """How many images of the split, chosen evenly over the classes, robustness is measured on."""
+    stability_views: int = Field(2, ge=0, le=5)
+    """How many further looks at each image `rsam predict` spends on the score `instability`; 0 for no such score."""
 
 
 class ReviewConfig(_Strict):

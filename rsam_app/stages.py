@@ -23,9 +23,13 @@ from rsam_app.run_folder import environment, fingerprint, write_atomically
 
 if TYPE_CHECKING:
     from rsam_app.data import DataSet
+    from rsam_app.evaluation.scores.table import Habits
     from rsam_app.model import AttentiveClassifier
 
 T = TypeVar("T")
+
+SCORES = 1
+"""Raised when predictions get other scores, so that a run's tables are made again."""
 
 
 def train(job: Job, resume: bool = False, restart: bool = False) -> None:
@@ -79,7 +83,7 @@ def _images_at_hand(pipeline: Pipeline, dataset: DataSet, say: Callable[[str], N
 
 
 def predict(job: Job, splits: list[str]) -> None:
-    """Write the predictions table and embeddings of each split."""
+    """Write the predictions table, its scores and the embeddings of each split."""
     from rsam_app.evaluation.inference import run_model
     from rsam_app.evaluation.prediction import predictions_table
     from rsam_app.evaluation.training_belief import training_belief
@@ -96,13 +100,35 @@ def predict(job: Job, splits: list[str]) -> None:
         with job.reporter.counter(f"predicting {split}", len(records)) as advance:
             size, workers = job.pipeline.evaluate.batch_size, job.pipeline.train.workers
             args = (model, records, dataset.class_index, size, job.accelerator, precision, workers)
-            outputs = run_model(*args, advance)
+            outputs = run_model(*args, advance, views=job.pipeline.evaluate.stability_views)
         if is_main_process():
             believed = training_belief(job.run, len(records)) if split == "train" else None
-            table = predictions_table(outputs, records, dataset, believed)
+            table, absent = predictions_table(outputs, records, dataset, believed, _habits(job, split))
             write_predictions(job.run.predictions / f"{split}.parquet", table, outputs.embeddings)
+            for score, why in absent.items():
+                job.reporter.say(f"{split}: no {score}: {why}")
         _finish(job, f"predict {split}", _predict_inputs(job, split), begun)
         begun = time.perf_counter()
+
+
+def _habits(job: Job, split: str) -> Habits:
+    """What the rectangles of a split are compared with: the training split's, where they are predicted by this model.
+
+    They are read from its predictions, so that a split predicted alone is judged as one predicted with the others.
+    """
+    from rsam_app.evaluation.prediction_arrays import split_arrays
+    from rsam_app.evaluation.scores.unusual_geometry import learn_habits
+    from rsam_app.evaluation.truth import image_sizes
+    from rsam_app.predictions import read_predictions
+
+    if split == "train":
+        return "own"
+    if not _training_is_predicted(job):
+        return None
+    dataset, _ = job.corrected
+    rows = split_arrays(read_predictions(job.run.predictions, ["train"]), dataset, "train", dataset.classes)
+    sizes = image_sizes(rows.records)
+    return learn_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes))
 
 
 def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
@@ -121,7 +147,9 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{job.run.path}: the data set {dataset.name} has no {split} split (has: {', '.join(present)})."
         )
-    predict(job, _of_main(job, [s for s in present if not _done(job, f"predict {s}", _predict_inputs(job, s))]))
+    stale = [s for s in present if not _done(job, f"predict {s}", _predict_inputs(job, s))]
+    # Rectangles are compared with those of the training images, so what was judged without them is judged again.
+    predict(job, _of_main(job, present if "train" in stale else stale))
     if not is_main_process():
         return {}
     begun = time.perf_counter()
@@ -249,8 +277,16 @@ def _train_inputs(job: Job) -> str:
 
 def _predict_inputs(job: Job, split: str) -> str:
     dataset, _ = job.corrected
-    looks = job.pipeline.model.second_look
-    return fingerprint(_file_hash(job.run.model / "model.safetensors"), dataset.fingerprint, split, looks)
+    looks, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
+    weights = _file_hash(job.run.model / "model.safetensors")
+    # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
+    compared = split != "train" and _training_is_predicted(job)
+    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared)
+
+
+def _training_is_predicted(job: Job) -> bool:
+    predicted = (job.run.predictions / "train.parquet").exists()
+    return predicted and _done(job, "predict train", _predict_inputs(job, "train"))
 
 
 def _evaluate_inputs(job: Job, split: str) -> str:

@@ -16,8 +16,10 @@ from rsam_app.data.loader import Views, loading_processes, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.errors import UserError
+from rsam_app.evaluation.scores.instability import instability, returned_rectangles
+from rsam_app.evaluation.scores.outside_activation import outside_activation
 from rsam_app.hardware import available_cores
-from rsam_app.model import AttentiveClassifier
+from rsam_app.model import AttentiveClassifier, Inspection
 from rsam_app.model.precision import autocast
 from rsam_app.model.preprocess import normalise
 
@@ -25,13 +27,16 @@ from rsam_app.model.preprocess import normalise
 @dataclass(frozen=True)
 class Outputs:
     """Arrays in the order of the records: `logits` `(N, C)` and, with attention, `inside` and `outside` logits `(N, C)`
-    and `rectangles` `(N, 5)` in image pixels; `embeddings` `(N, D)`. float32; NaN where there is no attention."""
+    and `rectangles` `(N, 5)` in image pixels; `embeddings` `(N, D)`. Where they were asked for, `instability` and
+    `outside_activation` `(N,)`, the scores of these names. float32; NaN where there is no attention, or not asked."""
 
     logits: np.ndarray
     inside: np.ndarray
     outside: np.ndarray
     rectangles: np.ndarray
     embeddings: np.ndarray
+    instability: np.ndarray
+    outside_activation: np.ndarray
 
 
 def run_model(
@@ -43,10 +48,12 @@ def run_model(
     precision: str,
     workers: int | str = "auto",
     advance: Callable[[int], object] = lambda images: None,
+    views: int | None = None,
 ) -> Outputs:
     """Outputs of `model` for whole images. `advance` is told how many images all processes finished.
 
-    Every process must call it; every process gets the whole result. Raises `UserError` without records.
+    With `views` the scores that need the model are computed too, `instability` over so many further looks at each
+    image. Every process must call it; every process gets the whole result. Raises `UserError` without records.
     """
     if not records:
         raise UserError("nothing to predict: the split has no images. Check the card's splits.")
@@ -59,7 +66,7 @@ def run_model(
     parts: list[dict[str, np.ndarray]] = []
     with torch.inference_mode(), all_cores():
         for batch in loader:
-            parts.append(_inspect(model, batch["image"], batch["to_image"], accelerator.device, precision))
+            parts.append(_inspect(model, batch["image"], batch["to_image"], accelerator.device, precision, views))
             parts[-1]["index"] = batch["index"].numpy()
             advance(len(batch["index"]) * accelerator.num_processes)
     model.train(training)
@@ -80,15 +87,25 @@ def all_cores() -> Iterator[None]:
 
 
 def _inspect(
-    model: AttentiveClassifier, images: torch.Tensor, to_image: torch.Tensor, device: torch.device, precision: str
+    model: AttentiveClassifier,
+    images: torch.Tensor,
+    to_image: torch.Tensor,
+    device: torch.device,
+    precision: str,
+    views: int | None,
 ) -> dict[str, np.ndarray]:
+    unknown = torch.full((len(images),), torch.nan)
+    arrays = {"instability": unknown, "outside_activation": unknown}
     with autocast(precision, device):
-        seen = model.inspect(normalise(images, model, device))
+        shown = normalise(images, model, device)
+        seen = model.inspect(shown)
+        if views is not None and seen.look.rectangle is not None:
+            arrays = _look_closely(model, shown, seen, views)
     nothing = torch.full_like(seen.look.logits, torch.nan)
     rectangle = torch.full((len(images), 5), torch.nan)
     if seen.look.rectangle is not None:
         rectangle = geometry.transform(seen.look.rectangle.cpu(), to_image)
-    arrays = {
+    arrays |= {
         "logits": seen.look.logits,
         "inside": nothing if seen.inside_logits is None else seen.inside_logits,
         "outside": nothing if seen.outside_logits is None else seen.outside_logits,
@@ -96,6 +113,20 @@ def _inspect(
         "embeddings": seen.embedding,
     }
     return {name: values.float().cpu().numpy() for name, values in arrays.items()}
+
+
+def _look_closely(
+    model: AttentiveClassifier, images: torch.Tensor, seen: Inspection, views: int
+) -> dict[str, torch.Tensor]:
+    rectangle, mask, features = seen.look.rectangle, seen.look.mask, seen.features
+    if rectangle is None or mask is None or features is None:
+        raise ValueError("a model without attention has no rectangle to judge")
+    class_map = model.class_map(features, seen.look.logits.argmax(dim=1))
+    returned = returned_rectangles(model, images, views)
+    return {
+        "instability": instability(rectangle.float().cpu(), returned),
+        "outside_activation": outside_activation(class_map, mask),
+    }
 
 
 def _in_order(parts: list[dict[str, np.ndarray]], expected: int) -> Outputs:

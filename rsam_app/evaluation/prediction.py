@@ -12,17 +12,23 @@ from scipy.special import softmax
 from rsam_app.attention import geometry
 from rsam_app.data.records import DataSet, Record
 from rsam_app.evaluation.inference import Outputs
+from rsam_app.evaluation.scores.table import Habits, score_columns
 from rsam_app.predictions import SCHEMA
 
 
 def predictions_table(
-    outputs: Outputs, records: Sequence[Record], dataset: DataSet, learned: np.ndarray | None = None
-) -> pa.Table:
-    """The predictions table of `records`, which `outputs` are of, with its score columns:
+    outputs: Outputs,
+    records: Sequence[Record],
+    dataset: DataSet,
+    learned: np.ndarray | None = None,
+    habits: Habits = None,
+) -> tuple[pa.Table, dict[str, str]]:
+    """The predictions table of `records`, which `outputs` are of, and why scores are null in it, by name.
 
-    - `misattention` (with attention): see `outside_share`;
-    - `label_quality`: see `rsam_app.selection.label_errors`; from `learned` probabilities `(N, C)` where a row has them
-      (averaged over training), else from the model's own.
+    Score columns: those of `rsam_app.evaluation.scores`, and `label_quality` (see `rsam_app.selection.label_errors`)
+    from `learned` probabilities `(N, C)` where a row has them (averaged over training), else from the model's own.
+    `habits` are what `unusual_geometry` compares with: those of the training split's rectangles, or `own` where
+    these are `records`.
     """
     probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
     columns = {
@@ -36,46 +42,22 @@ def predictions_table(
         **_rectangle_columns(outputs.rectangles, records),
     }
     arrays = [pa.array(columns[f.name], type=f.type, from_pandas=True) for f in SCHEMA]
-    scores = _scores(outputs, probabilities, records, dataset, learned)
+    labels = np.array([dataset.class_index[r.label] for r in records], dtype=np.int64)
+    scores, absent = score_columns(outputs, records, labels, habits)
+    scores["label_quality"] = _label_quality(probabilities, labels, learned)
     table = pa.Table.from_arrays(arrays, schema=SCHEMA)
     for name, values in scores.items():
         table = table.append_column(name, pa.array(values, type=pa.float32(), from_pandas=True))
-    return table
+    return table, absent
 
 
-def outside_share(outputs: Outputs) -> np.ndarray:
-    """How much of the predicted class's evidence lies outside the rectangle: `(N,)` in [0, 1].
-
-    p_out / (p_in + p_out), with p_in and p_out the predicted class's probability when the classifier pools features
-    inside the soft mask only, or outside only. 0: what was seen inside is all that speaks for the class; 0.5: outside
-    speaks as much; 1: the rectangle misses what the model decided on. Needs no box. Use it to find images where the
-    model looked in the wrong place; use 1 - confidence to find those it is unsure of. (ours)
-    """
-    inside = softmax(outputs.inside.astype(np.float64), axis=1)
-    outside = softmax(outputs.outside.astype(np.float64), axis=1)
-    rows, predicted = np.arange(len(inside)), outputs.logits.argmax(axis=1)
-    p_in, p_out = inside[rows, predicted], outside[rows, predicted]
-    share: np.ndarray = p_out / (p_in + p_out)
-    return share
-
-
-def _scores(
-    outputs: Outputs,
-    probabilities: np.ndarray,
-    records: Sequence[Record],
-    dataset: DataSet,
-    learned: np.ndarray | None,
-) -> dict[str, np.ndarray]:
+def _label_quality(probabilities: np.ndarray, labels: np.ndarray, learned: np.ndarray | None) -> np.ndarray:
     from rsam_app.selection.label_errors import label_quality
 
-    scores: dict[str, np.ndarray] = {}
-    if not np.isnan(outputs.rectangles).all():
-        scores["misattention"] = outside_share(outputs)
     if learned is not None:
         known = ~np.isnan(learned).any(axis=1)
         probabilities = np.where(known[:, None], learned, probabilities)
-    scores["label_quality"] = label_quality(probabilities, np.array([dataset.class_index[r.label] for r in records]))
-    return scores
+    return label_quality(probabilities, labels)
 
 
 def _certainty(probabilities: np.ndarray) -> dict[str, np.ndarray]:

@@ -35,14 +35,19 @@ class Look(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """A `Look` and what a reviewer asks next: `embedding` `(B, D)` pooled as the classifier sees it, and the logits
-    `(B, classes)` from inside and from outside the mask alone (None without attention)."""
+    """A `Look` and what a reviewer asks next: `embedding` `(B, D)` pooled as the classifier sees it, the logits
+    `(B, classes)` from inside and from outside the mask alone, and the `features` `(B, C, H, W)` of the first look
+    before the gate (None without attention)."""
 
     look: Look
     embedding: Tensor
     inside_logits: Tensor | None
     outside_logits: Tensor | None
+    features: Tensor | None = None
 
+
+CELLS = 4096
+"""Cells that the head is asked about at once: with ten thousand classes their logits take 160 MB."""
 
 DETAIL = 2
 """Pixels of the input to one pixel of the first look, along a side, where a model looks twice."""
@@ -130,7 +135,27 @@ class AttentiveClassifier(nn.Module):
         if result is None:
             return Inspection(Look(each.mean(dim=0), None, None, each), embedding, None, None)
         inside, outside = self._of_part(features, result), self._of_part(features, result, inside=False)
-        return Inspection(Look(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside)
+        return Inspection(Look(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside, features)
+
+    def point(self, images: Tensor) -> Tensor | None:
+        """Where one look at normalised images `(B, 3, H, W)` goes: rectangles `(B, 5)` in their pixels, without the
+        head's and a second look's cost; None without attention."""
+        return self.to_input(self.see(self.shrink(images))[1], images.shape[2:])
+
+    def class_map(self, features: Tensor, classes: Tensor) -> Tensor:
+        """What each cell of features `(B, C, H, W)` alone says for one class an image `(B,)`: `(B, H, W)`.
+
+        The class's logit of that cell less the mean over all classes'. With a linear head this is the class activation
+        map of Zhou et al. 2016 (arXiv 1512.04150); other heads are asked cell by cell.
+        """
+        batch, channels, height, width = features.shape
+        cells = features.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
+        wanted = classes.repeat_interleave(height * width)
+        said = []
+        for part, of in zip(cells.split(CELLS), wanted.split(CELLS), strict=True):
+            logits = self.forward_head(part).float()
+            said.append(logits.gather(1, of[:, None])[:, 0] - logits.mean(dim=1))
+        return torch.cat(said).reshape(batch, height, width)
 
     def _look(self, images: Tensor) -> tuple[Tensor, AttentionResult | None, Tensor | None, list[Tensor]]:
         """The first look's map `(B, C, H, W)`, what attention found on it, its rectangle in pixels of the images, and

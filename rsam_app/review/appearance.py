@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from rsam_app.review.dataset import DECISIONS, memory, remember, run_keys
+from rsam_app.review.derived import map_name
+from rsam_app.review.triage import TRIAGE_COLORS
 
 OPACITY = 0.45
 """Of what FiftyOne fills: enough to see a rectangle on a cluttered photograph, not enough to hide what is in it."""
 RUN_COLORS = ("#FF6D04", "#00B8D4", "#AA00FF", "#FFD600", "#F50057")
 """Colour of a run's rectangle and prediction, by the order in which the runs were written."""
+FIRST_FIELDS = (
+    "prediction",
+    "rectangle",
+    "attention",
+    "triage",
+    "misattention_calibrated",
+    "misattention",
+    "label_quality",
+)
+"""Of a run, at the top of its group in the sidebar."""
 FIXED_COLORS = {
     "ground_truth": "#43A047",
     "ground_truth_boxes": "#43A047",
@@ -39,7 +51,7 @@ def _sidebar(review_set: Any, key: str) -> None:
     everything = [p for group in fo.DatasetAppConfig.default_sidebar_groups(review_set) for p in group.paths]
     placed = {p for group in groups for p in group.paths}
     first = ["review", "ground_truth", "attention_target", "ground_truth_boxes", "split"]
-    run = [f"{key}_{name}" for name in ("prediction", "rectangle", "attention", "misattention", "label_quality")]
+    run = [f"{key}_{name}" for name in FIRST_FIELDS]
     run += [
         p
         for p in everything
@@ -87,7 +99,12 @@ def _colors(review_set: Any, key: str) -> None:
         **FIXED_COLORS,
         **{f"{key}_{name}": color for name in ("prediction", "rectangle", "attention", "misattention")},
     }
-    new = [{"path": path, "fieldColor": value} for path, value in colors.items() if path not in held]
+    new: list[dict[str, Any]] = [
+        {"path": path, "fieldColor": value} for path, value in colors.items() if path not in held
+    ]
+    if f"{key}_triage" not in held:
+        words = [{"value": word, "color": value} for word, value in TRIAGE_COLORS.items()]
+        new.append({"path": f"{key}_triage", "fieldColor": TRIAGE_COLORS["trust"], "valueColors": words})
     scheme.fields = [*(scheme.fields or []), *new]
     review_set.app_config.color_scheme = scheme
 
@@ -99,7 +116,7 @@ def _active(review_set: Any, key: str) -> dict[str, Any]:
         "ground_truth",
         f"{key}_prediction",
         f"{key}_rectangle",
-        f"{key}_misattention",
+        f"{key}_triage",
         "attention_target",
         "review",
     )
@@ -112,7 +129,8 @@ def _active(review_set: Any, key: str) -> dict[str, Any]:
 
 
 def workspace_name(key: str) -> str:
-    """Name of the workspace in which a run is reviewed: its images beside the histogram of their misattention."""
+    """Name of the workspace in which a run is reviewed: its images beside the histogram of their misattention and the
+    map of their embeddings."""
     return f"{key} review"
 
 
@@ -123,12 +141,20 @@ def _workspace(review_set: Any, key: str) -> dict[str, Any]:
     if name in made:
         return {}
     score = "misattention" if review_set.has_sample_field(f"{key}_misattention") else "confidence"
-    panels = [fo.Panel(type="Samples", pinned=True), fo.Panel(type="Histograms", state={"path": f"{key}_{score}"})]
+    beside = [fo.Panel(type="Histograms", state={"path": f"{key}_{score}"})]
+    about = f"the images beside the histogram of their {score}"
+    if review_set.has_brain_run(map_name(key)):
+        state = {"brainResult": map_name(key), "colorByField": f"{key}_triage"}
+        beside.append(fo.Panel(type="Embeddings", state=state))
+        about += " and the map of their embeddings"
     # Without its active child a space opens as an empty pane.
-    halves = [fo.Space(children=[panel], active_child=panel.component_id) for panel in panels]
-    space = fo.Space(children=halves, orientation="horizontal", sizes=[0.7, 0.3])
+    panes = [
+        fo.Space(children=[p], active_child=p.component_id) for p in [fo.Panel(type="Samples", pinned=True), *beside]
+    ]
+    right = panes[1] if len(panes) == 2 else fo.Space(children=panes[1:], orientation="vertical", sizes=[0.4, 0.6])
+    space = fo.Space(children=[panes[0], right], orientation="horizontal", sizes=[0.65, 0.35])
     if not review_set.has_workspace(name):
-        review_set.save_workspace(name, space, description=f"the images beside the histogram of their {score}")
+        review_set.save_workspace(name, space, description=about)
     return {"workspaces": [*made, name]}
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from rsam_app.review.alike import NEAR
 from rsam_app.review.dataset import memory, remember
 from rsam_app.review.decisions import is_decided
+from rsam_app.review.derived import pairs_of
+from rsam_app.review.triage import TRIAGE_COLORS
 
 
 class SavedView(NamedTuple):
@@ -22,10 +25,12 @@ def save_views(review_set: Any, key: str) -> list[str]:
     """Save the views of the run `key` and those of the data set; returns the names of those that are new.
 
     A view is made once: one that the person changed stays as she left it, and one that she renamed or deleted, or whose
-    name she had taken, does not come (back).
+    name she had taken, does not come (back). Views of confusion pairs that are no longer among the most frequent go,
+    unless she changed them.
     """
     from fiftyone.core.utils import to_slug
 
+    _forget_old_pairs(review_set, key)
     made: list[str] = memory(review_set).get("views", [])
     taken = {to_slug(name) for name in review_set.list_saved_views()}
     new = []
@@ -33,6 +38,7 @@ def save_views(review_set: Any, key: str) -> list[str]:
         if saved.name in made or to_slug(saved.name) in taken:
             continue
         review_set.save_view(saved.name, saved.view, description=saved.description, color=saved.color)
+        taken.add(to_slug(saved.name))
         new.append(saved.name)
     if new:
         remember(review_set, views=[*made, *new])
@@ -40,27 +46,103 @@ def save_views(review_set: Any, key: str) -> list[str]:
 
 
 def _views(review_set: Any, key: str) -> Iterator[SavedView]:
+    yield from _triage_views(review_set, key)
+    yield from _ranked_views(review_set, key)
+    yield from _alike_views(review_set, key)
+    yield from (_pair_view(review_set, key, *pair) for pair in pairs_of(review_set, key))
+    yield SavedView(
+        "to relabel", review_set.match_tags("relabel"), "tagged 'relabel', by `rsam select` or by you", "#FBC02D"
+    )
+    text = "you marked it, edited its label or drew a target; `rsam apply` reads it"
+    yield SavedView("decided", review_set.match(is_decided([])), text, "#43A047")
+
+
+def _ranked(review_set: Any, key: str, score: str, reverse: bool) -> Any:
+    field = f"{key}_{score}"
+    review_set.create_index(field)
+    return review_set.exists(field).sort_by(field, reverse=reverse)
+
+
+def _triage_views(review_set: Any, key: str) -> Iterator[SavedView]:
+    """One view a word of the triage, most urgent first; those about the place only where the run has any."""
     from fiftyone import ViewField as F
 
-    def ranked(score: str, reverse: bool) -> Any:
-        field = f"{key}_{score}"
-        review_set.create_index(field)
-        return review_set.exists(field).sort_by(field, reverse=reverse)
+    field, place, label = (f"{key}_{name}" for name in ("triage", "misattention", "label_quality"))
+    if not review_set.has_sample_field(field):
+        return
+    has_place, has_label = review_set.has_sample_field(place), review_set.has_sample_field(label)
+    review_set.create_index(field)
+    about = {
+        "hard": "the label is suspect and the model looked in the wrong place",
+        "re-attend": "the model looked in the wrong place, its label is fine: draw a target",
+        "relabel": "the label is suspect, the model looked in the right place",
+        "trust": "nothing speaks against label or place",
+    }
+    for word, text in about.items():
+        if (has_place or word not in ("hard", "re-attend")) and (has_label or word not in ("hard", "relabel")):
+            order, reverse = (label, False) if word == "relabel" or not has_place else (place, word != "trust")
+            view = review_set.match(F(field) == word).sort_by(order, reverse=reverse)
+            yield SavedView(f"{key} triage: {word}", view, text, TRIAGE_COLORS[word])
+
+
+def _ranked_views(review_set: Any, key: str) -> Iterator[SavedView]:
+    from fiftyone import ViewField as F
 
     if review_set.has_sample_field(f"{key}_misattention"):
         text = "where the model most likely looked in the wrong place, worst first"
-        yield SavedView(f"{key} misattended", ranked("misattention", True), text, "#FF6D04")
+        yield SavedView(f"{key} misattended", _ranked(review_set, key, "misattention", True), text, "#FF6D04")
     wrong = F(f"{key}_prediction.label") != F("ground_truth.label")
     text = "the model's class is not the label"
     predicted = review_set.exists(f"{key}_prediction")
     yield SavedView(f"{key} wrong", predicted.match(wrong), text, "#D32F2F")
     if review_set.has_sample_field(f"{key}_label_quality"):
         text = "labels that are most likely mistaken, worst first"
-        yield SavedView(f"{key} suspect labels", ranked("label_quality", False), text, "#8E24AA")
+        yield SavedView(f"{key} suspect labels", _ranked(review_set, key, "label_quality", False), text, "#8E24AA")
     text = "the smallest margin between the first and the second class first"
-    yield SavedView(f"{key} unsure", ranked("margin", False), text, "#1E88E5")
-    yield SavedView(
-        "to relabel", review_set.match_tags("relabel"), "tagged 'relabel', by `rsam select` or by you", "#FBC02D"
-    )
-    text = "you marked it, edited its label or drew a target; `rsam apply` reads it"
-    yield SavedView("decided", review_set.match(is_decided([])), text, "#43A047")
+    yield SavedView(f"{key} unsure", _ranked(review_set, key, "margin", False), text, "#1E88E5")
+    if review_set.has_sample_field(f"{key}_background_shortcut"):
+        named = review_set.match(F(f"{key}_outside_correct") == 1)
+        view = named.sort_by(f"{key}_background_shortcut", reverse=True)
+        text = "the class is named without what is in the rectangle; classes where that happens most often first"
+        yield SavedView(f"{key} background shortcut", view, text, "#00897B")
+
+
+def _alike_views(review_set: Any, key: str) -> Iterator[SavedView]:
+    """Near-duplicates beside each other, and those of them that lie in several splits."""
+    from fiftyone import ViewField as F
+
+    group = f"{key}_duplicate_group"
+    if not review_set.has_sample_field(group):
+        return
+    text = "nearly the same image, by the embeddings; alike ones beside each other"
+    yield SavedView(f"{key} near-duplicates", review_set.exists(group).sort_by(group), text, "#6D4C41")
+    leaked = review_set.match(F(f"{key}_leak") >= NEAR).sort_by(group)
+    text = "nearly the same image is in another split: what is measured there flatters the model"
+    yield SavedView(f"{key} split leakage", leaked, text, "#6D4C41")
+
+
+def _pair_view(review_set: Any, key: str, first: str, second: str) -> SavedView:
+    from fiftyone import ViewField as F
+
+    label, predicted = F("ground_truth.label"), F(f"{key}_prediction.label")
+    confused = ((label == first) & (predicted == second)) | ((label == second) & (predicted == first))
+    text = "one is taken for the other; among the most frequent confusions of this run"
+    return SavedView(f"{key} {first} / {second}", review_set.match(confused), text, "#D32F2F")
+
+
+def _forget_old_pairs(review_set: Any, key: str) -> None:
+    """Delete views of pairs that are no longer frequent; one that she renamed, changed or deleted is hers."""
+    now = pairs_of(review_set, key)
+    known: list[list[str]] = memory(review_set).get("pair_views", {}).get(key, [])
+    if [list(pair) for pair in now] == known:
+        return
+    made: list[str] = memory(review_set).get("views", [])
+    for first, second in known:
+        old = _pair_view(review_set, key, first, second)
+        if (first, second) in now or old.name not in made:
+            continue
+        if review_set.has_saved_view(old.name) and review_set.load_saved_view(old.name) == old.view:
+            review_set.delete_saved_view(old.name)
+            made = [name for name in made if name != old.name]
+    pairs = {**memory(review_set).get("pair_views", {}), key: [list(pair) for pair in now]}
+    remember(review_set, views=made, pair_views=pairs)

@@ -16,6 +16,7 @@ from rsam_app.data.records import DataSet, Record, by_id
 from rsam_app.errors import UserError
 from rsam_app.review.appearance import arrange
 from rsam_app.review.dataset import FORMAT, check_key, create_or_open, memory, remember, run_keys
+from rsam_app.review.derived import derive
 from rsam_app.review.fields import declare_run, run_values, score_fields
 from rsam_app.review.samples import CHUNK, Decided, Samples
 from rsam_app.review.targets import adopt_accepted
@@ -44,6 +45,8 @@ class WriteReport:
     """Rectangles that a person had moved and that were therefore not overwritten."""
     vanished: list[str] = field(default_factory=list)
     """Records that have a sample or a prediction but are no longer in the data set; nothing of them is deleted."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be derived from the predictions, and why."""
 
 
 def write_run(
@@ -76,6 +79,7 @@ def write_run(
     report.followed = samples.follow(dataset)
     if written != hashes:
         _remember_run(review_set, run, key, hashes, [n for p in files for n in score_fields(pq.read_schema(p).names)])
+    report.notes = derive(review_set, run, key)
     save_views(review_set, key)
     arrange(review_set, key)
     return report

@@ -1,4 +1,4 @@
-"""Warping against exact pixels; a model that follows the object is stable, one that points at a place is not."""
+"""A model that follows the object is stable, one that points at a place is not."""
 
 from __future__ import annotations
 
@@ -9,41 +9,8 @@ import pytest
 import torch
 from evaluation.looking import MEAN, SIZE, STD, always_the_same, clean_look, finds_red, observer, red_blocks
 
-from rsam_app.evaluation.stability import (
-    GEOMETRIC,
-    TRANSFORMS,
-    angle_errors,
-    carried,
-    flip,
-    recolour,
-    stability,
-    turn,
-    warp,
-    zoom,
-)
-
-
-@pytest.fixture(scope="module")
-def noise() -> torch.Tensor:
-    return torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-
-
-def test_a_flip_and_a_quarter_turn_move_whole_pixels(noise: torch.Tensor) -> None:
-    torch.testing.assert_close(warp(noise, flip(24)), noise.flip(3), atol=2e-4, rtol=0)
-    # Clockwise as displayed: what is above goes to the right.
-    torch.testing.assert_close(warp(noise, turn(24, math.pi / 2)), noise.rot90(-1, (2, 3)), atol=2e-4, rtol=0)
-
-
-def test_a_crop_of_whole_pixels_enlarged_twice_agrees_with_interpolation(noise: torch.Tensor) -> None:
-    seen = warp(noise, zoom(24, 2.0, (0.5, 0.5)))
-    expected = torch.nn.functional.interpolate(noise, scale_factor=2, mode="bilinear")[:, :, 12:36, 12:36]
-    torch.testing.assert_close(seen, expected, atol=1e-4, rtol=0)
-
-
-def test_what_is_outside_is_the_mean_colour(noise: torch.Tensor) -> None:
-    shrunk = warp(noise, zoom(24, 0.5))
-    assert (shrunk[:, :, :5] == 0).all()
-    assert (shrunk[:, :, 8:16, 8:16] != 0).all()
+from rsam_app.evaluation.geometric_views import GEOMETRIC, warp
+from rsam_app.evaluation.stability import TRANSFORMS, angle_errors, carried, recolour, stability
 
 
 def test_rectangles_go_where_the_pixels_go() -> None:
