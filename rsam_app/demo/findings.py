@@ -65,6 +65,15 @@ def report_planted(planted: Planted, predictions: pa.Table) -> list[str]:
     return [*sentences, *_rectangles(planted, test)]
 
 
+def shortcut_victims(planted: Planted, truth: list[PlantedImage], predicted: Array) -> Array:
+    """Which images `(N,)` were decided wrongly in the planted shortcut's favour, by their `predicted` species `(N,)`:
+    the shortcut's own without its flowers and not recognised, and others beside flowers taken for it."""
+    own = np.array([t.species == planted.shortcut for t in truth], dtype=bool)
+    flowers = np.array([t.flowers is not None for t in truth], dtype=bool)
+    called = np.asarray(predicted == planted.shortcut)
+    return np.asarray((own & ~called & ~flowers) | (~own & called & flowers))
+
+
 def _rows(planted: Planted, table: pa.Table, split: str) -> _Rows:
     ids = table.column("id").to_pylist()
     kept = [n for n, i in enumerate(ids) if i in planted.images and planted.images[i].split == split]
@@ -138,8 +147,7 @@ def _shown(planted: Planted, split: str, own: bool) -> str:
 
 
 def _fooled(planted: Planted, rows: _Rows) -> str:
-    own, called = np.asarray(rows.species == planted.shortcut), np.asarray(rows.predicted == planted.shortcut)
-    fooled = (own & ~called & ~rows.flowers) | (~own & called & rows.flowers)
+    fooled = shortcut_victims(planted, rows.truth, rows.predicted)
     about = f"{int(fooled.sum())} test images were decided wrongly in the shortcut's favour"
     return f"Misattention: {about}; {_detects(rows, fooled)}."
 

@@ -36,7 +36,9 @@ def derive(review_set: Any, run: RunFolder, key: str) -> list[str]:
     table = everything.select([name for name in columns if name in everything.column_names])
     del everything
     notes: list[str] = []
-    write_triage(review_set, key, find_thresholds(table))
+    thresholds = find_thresholds(table)
+    if thresholds.label_quality is not None or thresholds.misattention is not None:
+        write_triage(review_set, key, thresholds)
     held = _held(review_set, key)
     state = {"pairs": confusion_pairs(table), "embeddings": _embeddings_state(run, table)}
     if state["embeddings"] != held.get("embeddings"):

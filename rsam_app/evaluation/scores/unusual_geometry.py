@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,9 +102,7 @@ def _scatter(apart: Floats, seed: int) -> Floats:
     """The robust covariance `(5, 5)` of points `(N, 5)` about 0, never singular."""
     from sklearn.covariance import MinCovDet
 
-    with warnings.catch_warnings():
-        # Rectangles that are all upright, or all alike, leave no scatter in some direction; the floor stands for it.
-        warnings.filterwarnings("ignore", message="The covariance matrix associated to your dataset is not full rank")
-        warnings.filterwarnings("ignore", message="Determinant has increased", category=RuntimeWarning)
-        fitted = MinCovDet(assume_centered=True, random_state=seed).fit(apart)
+    # Rectangles that are all upright, or all alike, have no scatter in some direction, which the estimator refuses.
+    jitter = np.random.default_rng(seed).normal(0, FLOOR / 10, apart.shape)
+    fitted = MinCovDet(assume_centered=True, random_state=seed).fit(apart + jitter)
     return np.asarray(fitted.covariance_ + FLOOR**2 * np.eye(apart.shape[1]))
