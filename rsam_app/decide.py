@@ -20,6 +20,7 @@ class ApplyReport:
     added: list[Correction]
     held: int
     problems: list[str] = field(default_factory=list)
+    calibration: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -28,6 +29,7 @@ class ApplyReport:
             "added": [vars(c) for c in self.added],
             "already_held": self.held,
             "problems": self.problems,
+            "calibration": self.calibration,
         }
 
     def text(self) -> str:
@@ -37,15 +39,19 @@ class ApplyReport:
         lines = [f"{self.path}: {new} ({self.held} held already)"]
         if self.added:
             lines.append("The next `rsam train` or `rsam run` in this folder of runs learns from them.")
+        lines += [self.calibration] if self.calibration else []
         return "\n".join([*lines, *(f"not read: {p}" for p in self.problems)])
 
 
 def apply_decisions(job: Job, who: str | None) -> ApplyReport:
     """Add every decision that is not already in the corrections table, in the name of `who`."""
-    from rsam_app.review import read_decisions
+    from rsam_app.review import open_review, read_decisions
+    from rsam_app.review.calibrated import write_calibrated
 
     key = job.pipeline.review.key or job.run.key
     decisions = read_decisions(job.card.name, key, who or getpass.getuser())
     path = corrections_path(job.run.path, job.card.name)
     added = add_corrections(path, decisions.corrections)
-    return ApplyReport(path, added, len(decisions.corrections) - len(added), decisions.problems)
+    held = len(decisions.corrections) - len(added)
+    learned = write_calibrated(open_review(job.card.name), job.run, key)
+    return ApplyReport(path, added, held, decisions.problems, learned.text() if learned.verdicts else "")

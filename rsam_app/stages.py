@@ -207,6 +207,8 @@ def review(job: Job) -> str:
         f"FiftyOne data set {report.dataset!r}: {report.added} added, {report.updated} updated,"
         f" {report.unchanged} unchanged, {report.kept} kept as a person moved them"
     )
+    for note in report.notes:
+        job.reporter.say(note)
     job.run.finish_stage("review", _review_inputs(job), time.perf_counter() - begun)
     return job.original.name
 

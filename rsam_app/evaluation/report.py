@@ -189,7 +189,9 @@ def _choices(rows: pa.Table, arrays: PredictionArrays, has_truth: bool) -> list[
         evenly = looked[:: max(1, len(looked) // PICTURES)][:PICTURES]
         choices.append(_Choice("Rectangles", "Drawn evenly from the split.", evenly, np.zeros(len(arrays.labels))))
     misattention = _column(rows, "misattention")
-    about = "Highest misattention first: what speaks for the prediction lies outside the rectangle."
+    about = (
+        "Highest misattention first: the evidence lies outside the rectangle, or it does not come along with the image."
+    )
     choices.append(_Choice("Most misattended", about, _lowest(-misattention), misattention, "misattention"))
     wrong = np.where(arrays.predicted != arrays.labels, _column(rows, "confidence"), np.nan)
     about = "Wrong, and most sure of it: look for wrong labels, and for classes that cannot be told apart."

@@ -30,7 +30,7 @@ CHUNK = 20_000
 
 def derive(review_set: Any, run: RunFolder, key: str) -> list[str]:
     """Bring what follows from all tables of `run` up to date in its FiftyOne data set; returns what could not be said,
-    and why. What the tables, and the embeddings beside them, said the last time is not computed again."""
+    and why, and how calibration on a person's verdicts goes. What the tables, and the embeddings beside them, said the last time is not computed again."""
     columns = ["id", "split", "label", "predicted", "label_quality", "misattention"]
     everything = read_predictions(run.predictions)
     table = everything.select([name for name in columns if name in everything.column_names])
@@ -46,8 +46,8 @@ def derive(review_set: Any, run: RunFolder, key: str) -> list[str]:
     if state != held:
         derived = memory(review_set).get("derived", {})
         remember(review_set, derived={**derived, key: state})
-    write_calibrated(review_set, run, key)
-    return notes
+    calibration = write_calibrated(review_set, run, key)
+    return [*notes, calibration.text()] if calibration.verdicts else notes
 
 
 def pairs_of(review_set: Any, key: str) -> list[tuple[str, str]]:

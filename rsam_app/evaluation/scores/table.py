@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from scipy.special import softmax
 
 from rsam_app.data.records import Record
 from rsam_app.errors import UserError
@@ -50,7 +51,8 @@ def score_columns(
             columns["off_object"] = off_object(rectangles, records)
         except UserError as error:
             absent["off_object"] = str(error)
-    return {"misattention": misattention(columns), **columns}, absent
+    confidence = softmax(outputs.logits.astype(np.float64), axis=1).max(axis=1)
+    return {"misattention": misattention(columns, confidence), **columns}, absent
 
 
 def _unusual(outputs: Outputs, sizes: Floats, habits: Habits, absent: dict[str, str]) -> Floats:

@@ -1,0 +1,115 @@
+"""What follows from all tables of a run, in the real database: written once, live, and never over a person's work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rsam_app.data.records import DataSet
+from rsam_app.predictions import read_predictions, write_predictions
+from rsam_app.review.dataset import open_review
+from rsam_app.review.derived import confusion_pairs, map_name
+from rsam_app.review.write import write_run
+from rsam_app.run_folder import RunFolder
+
+MakeRun = Callable[..., RunFolder]
+
+
+def with_embeddings(run: RunFolder, seed: int = 0) -> RunFolder:
+    """Random embeddings beside a run's tables; the first training image is in the test split again."""
+    rng = np.random.default_rng(seed)
+    first = rng.normal(size=32)
+    for split in ("train", "test"):
+        table = read_predictions(run.predictions, [split])
+        embeddings = rng.normal(size=(table.num_rows, 32))
+        embeddings[0] = first
+        write_predictions(run.predictions / f"{split}.parquet", table, embeddings)
+    return run
+
+
+def test_near_duplicates_across_splits_are_shown_beside_each_other(drawn: DataSet, make_run: MakeRun) -> None:
+    report = write_run(with_embeddings(make_run(drawn)), drawn)
+    assert report.notes == []
+    review_set = open_review(drawn.name)
+    twice = {drawn.split("train")[0].id, drawn.split("test")[0].id}
+    for view in ("near-duplicates", "split leakage"):
+        assert set(review_set.load_saved_view(f"run_one {view}").values("record_id")) == twice
+    assert map_name("run_one") in review_set.list_brain_runs()
+    points = review_set.load_brain_results(map_name("run_one"))
+    assert points.points.shape == (24, 2)
+    assert not any(field.endswith("embeddings") for field in review_set.get_field_schema())
+    panels = review_set.load_workspace("run_one review").to_dict()
+    assert {"Samples", "Histograms", "Embeddings"} <= set(_types(panels))
+
+
+def test_what_did_not_change_is_not_computed_again(drawn: DataSet, make_run: MakeRun) -> None:
+    run = with_embeddings(make_run(drawn))
+    write_run(run, drawn)
+    made = open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp
+    write_run(run, drawn)
+    assert open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp == made
+    write_run(with_embeddings(run, seed=1), drawn)
+    assert open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp > made
+
+
+def test_a_run_without_embeddings_says_so(drawn: DataSet, make_run: MakeRun) -> None:
+    report = write_run(make_run(drawn), drawn)
+    assert len(report.notes) == 1 and "rsam predict" in report.notes[0]
+    assert "run_one near-duplicates" not in open_review(drawn.name).list_saved_views()
+
+
+def rows(pairs: list[tuple[str, str, str]]) -> pa.Table:
+    names = ("label", "predicted", "split")
+    return pa.table({name: [pair[i] for pair in pairs] for i, name in enumerate(names)})
+
+
+def test_pairs_are_counted_either_way_on_held_out_images() -> None:
+    test = [("a", "b", "test")] * 3 + [("b", "a", "test")] * 2 + [("c", "a", "test")] * 3 + [("a", "a", "test")] * 9
+    train = [("b", "c", "train")] * 50
+    assert confusion_pairs(rows([*test, *train])) == [["a", "b"], ["a", "c"]]
+    assert confusion_pairs(rows(train)) == [["b", "c"]]
+    assert confusion_pairs(rows([("a", "b", "test")] * 2)) == []
+
+
+def test_views_of_pairs_follow_the_run_but_not_over_her(drawn: DataSet, make_run: MakeRun) -> None:
+    run, (first, second, third) = make_run(drawn), drawn.classes
+    _confuse(run, first, second)
+    write_run(run, drawn)
+    review_set = open_review(drawn.name)
+    name = f"run_one {first} / {second}"
+    view = review_set.load_saved_view(name)
+    assert len(view) > 0
+    for label, predicted in zip(*view.values(["ground_truth.label", "run_one_prediction.label"]), strict=True):
+        assert {label, predicted} == {first, second}
+    _confuse(run, second, third)
+    write_run(run, drawn)
+    names = open_review(drawn.name).list_saved_views()
+    assert name not in names and f"run_one {second} / {third}" in names
+    review_set = open_review(drawn.name)
+    review_set.save_view(f"run_one {second} / {third}", review_set.limit(2), overwrite=True)
+    _confuse(run, first, second)
+    write_run(run, drawn)
+    names = open_review(drawn.name).list_saved_views()
+    assert name in names and f"run_one {second} / {third}" in names, "what she changed is hers"
+
+
+def _confuse(run: RunFolder, first: str, second: str) -> None:
+    """Let the run take all test images of these two classes for the other, and no others."""
+    other = {first: second, second: first}
+    for split in ("train", "test"):
+        table = read_predictions(run.predictions, [split])
+        labels = table.column("label").to_pylist()
+        said = [other.get(label, label) if split == "test" else label for label in labels]
+        place = table.column_names.index("predicted")
+        table = table.set_column(place, "predicted", pa.array(said))
+        write_predictions(run.predictions / f"{split}.parquet", table)
+
+
+def _types(space: Any) -> list[str]:
+    if isinstance(space, dict):
+        here = [space["type"]] if isinstance(space.get("type"), str) else []
+        return here + [name for value in space.values() for name in _types(value)]
+    return [name for value in space for name in _types(value)] if isinstance(space, list) else []
