@@ -29,8 +29,11 @@ CHUNK = 20_000
 
 
 def derive(review_set: Any, run: RunFolder, key: str) -> list[str]:
-    """Bring what follows from all tables of `run` up to date in its FiftyOne data set; returns what could not be said,
-    and why, and how calibration on a person's verdicts goes. What the tables, and the embeddings beside them, said the last time is not computed again."""
+    """Bring what follows from all tables of `run` up to date in its FiftyOne data set.
+
+    Returns what could not be said, and why, and how calibration on a person's verdicts goes. What the tables, and the
+    embeddings beside them, said the last time is not computed again.
+    """
     columns = ["id", "split", "label", "predicted", "label_quality", "misattention"]
     everything = read_predictions(run.predictions)
     table = everything.select([name for name in columns if name in everything.column_names])

@@ -14,7 +14,7 @@ WEIGHTS = {"outside_activation": 1.0, "instability": 1.0, "doubt": 0.2}
 Chosen on the test images of two runs, the demo's (288 images, a network from scratch) and 50 birds of CUB (1,389, a
 frozen one): the first two are the best single scores on both, and no other pair does better on both. A little doubt
 takes AUROC on the birds from .72 to .76 and costs .02 on the demo; more of it makes the score one of uncertainty.
-`outside_evidence` and `unusual_geometry` made both worse. Five round weights of doubt were tried, nothing was fitted."""
+`outside_evidence` and `unusual_geometry` made both worse. Five round weights of doubt were tried, none was fitted."""
 
 
 def misattention(scores: Mapping[str, Floats], confidence: Floats) -> Floats:
