@@ -81,6 +81,15 @@ def read_predictions(folder: Path, splits: list[str] | None = None) -> pa.Table:
     return pa.concat_tables([_read_table(p) for p in _files(folder, splits)], promote_options="permissive")
 
 
+def read_columns(folder: Path, names: list[str]) -> pa.Table:
+    """Some columns of all predictions of a run, in the order of `read_predictions`; logits, say, stay on disk.
+
+    A column that one of the splits lacks is null there, one that all lack is left out. Raises as `read_predictions`.
+    """
+    parts = [_read_table(path, [n for n in names if n in _names(path)]) for path in _files(folder, None)]
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
 def read_embeddings(folder: Path, splits: list[str] | None = None) -> np.ndarray:
     """Embeddings `(N, D)` float16 in the row order of `read_predictions(folder, splits)`.
 
@@ -113,9 +122,20 @@ def _files(folder: Path, splits: list[str] | None) -> list[Path]:
     return chosen
 
 
+def _names(path: Path) -> list[str]:
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{path}: is damaged ({reason}).\nRun `rsam predict {path.parent.parent}` again.")
+
+
 def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         return pq.read_table(path, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: is damaged ({reason}).\nRun `rsam predict {path.parent.parent}` again.") from error
+        raise _damaged(path, error) from error

@@ -11,6 +11,7 @@ from rsam_app.predictions import (
     SCHEMA,
     embeddings_path,
     read_embeddings,
+    read_columns,
     read_predictions,
     score_names,
     write_predictions,
@@ -128,3 +129,15 @@ def test_no_rows_are_a_table_too(folder) -> None:
     write_predictions(folder / "val.parquet", rows(), np.zeros((0, 3)))
     assert read_predictions(folder).num_rows == 0
     assert read_embeddings(folder).shape == (0, 3)
+
+
+def test_some_columns_are_read_without_the_others(folder) -> None:
+    write_predictions(folder / "train.parquet", rows("a.jpg", "b.jpg", misattention=[0.25, 1.0]))
+    write_predictions(folder / "test.parquet", rows("c.jpg"))
+    table = read_columns(folder, ["id", "misattention", "nowhere"])
+    assert table.column_names == ["id", "misattention"]
+    assert table.column("id").to_pylist() == read_predictions(folder).column("id").to_pylist()
+    assert sorted(table.column("misattention").to_pylist(), key=str) == [0.25, 1.0, None]
+    (folder / "test.parquet").write_bytes(b"junk")
+    with pytest.raises(UserError, match="is damaged"):
+        read_columns(folder, ["id"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rsam_app.predictions import read_predictions
+from rsam_app.predictions import read_columns
 from rsam_app.review.dataset import add_field, run_keys
 from rsam_app.review.fields import GEOMETRY, moved
 from rsam_app.review.targets import rectangle_of
@@ -65,7 +65,7 @@ def write_calibrated(review_set: Any, run: RunFolder, key: str) -> Calibration:
         return Calibration(len(verdicts), wrong, why_not=why_not)
     import fiftyone as fo
 
-    table = read_predictions(run.predictions)
+    table = read_columns(run.predictions, ["id", "misattention", *INPUTS])
     ids, inputs, plain = table.column("id").to_pylist(), _inputs(table), _column(table, "misattention")
     known = np.array([n for n, i in enumerate(ids) if i in verdicts], dtype=np.int64)
     answers = np.array([verdicts[ids[n]] for n in known], dtype=np.int64)

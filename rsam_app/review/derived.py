@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from rsam_app.errors import UserError
-from rsam_app.predictions import embeddings_path, read_embeddings, read_predictions
+from rsam_app.predictions import embeddings_path, read_columns, read_embeddings
 from rsam_app.review.alike import MOST, NEAR, Alike, find_alike
 from rsam_app.review.calibrated import write_calibrated
 from rsam_app.review.dataset import add_field, memory, remember
@@ -34,10 +34,7 @@ def derive(review_set: Any, run: RunFolder, key: str) -> list[str]:
     Returns what could not be said, and why, and how calibration on a person's verdicts goes. What the tables, and the
     embeddings beside them, said the last time is not computed again.
     """
-    columns = ["id", "split", "label", "predicted", "label_quality", "misattention"]
-    everything = read_predictions(run.predictions)
-    table = everything.select([name for name in columns if name in everything.column_names])
-    del everything
+    table = read_columns(run.predictions, ["id", "split", "label", "predicted", "label_quality", "misattention"])
     notes: list[str] = []
     thresholds = find_thresholds(table)
     if thresholds.label_quality is not None or thresholds.misattention is not None:
@@ -85,6 +82,8 @@ def _embeddings_state(run: RunFolder, table: pa.Table) -> str:
 
 
 def _write_embeddings(review_set: Any, run: RunFolder, key: str, table: pa.Table) -> list[str]:
+    if table.num_rows > MOST:
+        return [f"no near-duplicates and no map of {table.num_rows:,} embeddings: up to {MOST:,} are compared"]
     try:
         embeddings = read_embeddings(run.predictions)
     except UserError as error:
@@ -93,14 +92,10 @@ def _write_embeddings(review_set: Any, run: RunFolder, key: str, table: pa.Table
     sample_of = dict(zip(*review_set.values(["record_id", "id"]), strict=True))
     rows = np.array([n for n, record_id in enumerate(ids) if record_id in sample_of], dtype=np.int64)
     samples = [sample_of[ids[n]] for n in rows]
-    notes = []
-    if len(rows) > MOST:
-        notes.append(f"near-duplicates: not looked for among {len(rows):,} images; up to {MOST:,} are compared")
-    else:
-        splits = np.array(table.column("split").to_pylist(), dtype=object)[rows].astype(str)
-        _write_alike(review_set, key, samples, [ids[n] for n in rows], find_alike(embeddings[rows], splits))
+    splits = np.array(table.column("split").to_pylist(), dtype=object)[rows].astype(str)
+    _write_alike(review_set, key, samples, [ids[n] for n in rows], find_alike(embeddings[rows], splits))
     _write_map(review_set, key, samples, map_embeddings(embeddings[rows]))
-    return notes
+    return []
 
 
 def _write_alike(review_set: Any, key: str, samples: list[str], ids: list[str], alike: Alike) -> None:
