@@ -10,8 +10,8 @@ from rsam_app.errors import UserError
 from rsam_app.predictions import (
     SCHEMA,
     embeddings_path,
-    read_embeddings,
     read_columns,
+    read_embeddings,
     read_predictions,
     score_names,
     write_predictions,
