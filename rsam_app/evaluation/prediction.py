@@ -77,11 +77,16 @@ def _rectangle_columns(rectangles: np.ndarray, records: Sequence[Record]) -> dic
     if np.isnan(rectangles).all():
         return columns | {"corners": [None] * len(records), "box": [None] * len(records)}
     extent = np.array([(r.width, r.height) for r in records], dtype=np.float32)
+    corners, boxes = relative_shapes(rectangles, extent)
+    return columns | {"corners": list(corners), "box": list(boxes)}
+
+
+def relative_shapes(rectangles: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rectangles `(N, 5)` in pixels of images of `extent` `(N, 2)`, width first: their corners `(N, 8)`, and the
+    upright boxes around them, clipped to the image, `(N, 4)` as `x, y, w, h`; both relative to the image."""
     as_tensor = torch.from_numpy(rectangles)
     points = geometry.corners(as_tensor).numpy() / extent[:, None]
     upright = geometry.bounding_boxes(as_tensor).numpy()
     low = np.clip(upright[:, :2] / extent, 0, 1)
     high = np.clip((upright[:, :2] + upright[:, 2:]) / extent, 0, 1)
-    columns["corners"] = list(points.reshape(len(records), 8))
-    columns["box"] = list(np.concatenate([low, high - low], axis=1))
-    return columns
+    return points.reshape(len(rectangles), 8), np.concatenate([low, high - low], axis=1)

@@ -47,7 +47,7 @@ def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source)
 
 
 def _sample(fo: Any, item: ExportItem, path: Path) -> Any:
-    from rsam_app.review.samples import true_boxes
+    from rsam_app.review.recorded import true_boxes
 
     record = item.record
     sample = fo.Sample(

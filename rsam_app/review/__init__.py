@@ -20,6 +20,7 @@ _HOME = {
     "app": "session",
     "open_app": "session",
     "open_review": "dataset",
+    "load_model": "run_model",
     "import_dataset": "source",
     "Imported": "source",
 }

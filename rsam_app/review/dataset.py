@@ -9,7 +9,7 @@ from rsam_app.data.records import DataSet
 from rsam_app.errors import UserError
 from rsam_app.review.database import import_fiftyone
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the way a run is written changes, so that runs written before are written again."""
 
 DECISIONS = ("right", "accept", "wrong place", "wrong label", "unsure", "exclude")

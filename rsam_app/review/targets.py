@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+from bson import ObjectId
+
 from rsam_app.review.fields import GEOMETRY, moved
+from rsam_app.review.swap import Change, swap
 
 Five = tuple[float, float, float, float, float]
 
@@ -76,19 +80,31 @@ def adopt_accepted(review_set: Any, key: str) -> list[str]:
                 targets[sample_id] = as_target(five, width, height, key)
             except (ValueError, TypeError, IndexError):  # nothing is shown, or nothing that is a rectangle
                 without.append(record_id)
-        if targets:
-            review_set.set_values("attention_target", targets, key_field="id", validate=False, expand_schema=False)
-    withdrawn = review_set.match(drawn & ~accepted).values(["id", "attention_target.detections"])
-    emptied = {i: None for i, found in zip(*withdrawn, strict=True) if all(_accepted_as_is(d) for d in found)}
-    if emptied:
-        review_set.set_values("attention_target", emptied, key_field="id", validate=False, expand_schema=False)
+        _set_targets(review_set, targets, lambda detections: not detections)
+    withdrawn = review_set.match(drawn & ~accepted).values("id")
+    _set_targets(review_set, dict.fromkeys(withdrawn), lambda detections: all(map(_accepted_as_is, detections)))
     return without
 
 
-def _accepted_as_is(detection: Any) -> bool:
-    if not detection.has_field("accepted_from") or not detection["accepted_from"]:
-        return False
-    return not moved(detection.bounding_box, detection["model_box"])
+def _set_targets(review_set: Any, targets: dict[str, Any], may: Callable[[list[dict[str, Any]]], bool]) -> None:
+    """Set the targets of samples, by id, where what is drawn there may be replaced and until then nobody draws."""
+    if not targets:
+        return
+    collection = review_set._sample_collection
+    fields = ("attention_target", "review", "tags")
+    changes = []
+    for held in collection.find({"_id": {"$in": [ObjectId(i) for i in targets]}}, dict.fromkeys(fields, 1)):
+        if may((held.get("attention_target") or {}).get("detections") or []):
+            target = targets[str(held["_id"])]
+            seen = {field: held.get(field) for field in fields}
+            changes.append(Change(held["_id"], seen, {"attention_target": target and target.to_dict()}))
+    swap(collection, changes)
+    review_set.reload()
+
+
+def _accepted_as_is(detection: dict[str, Any]) -> bool:
+    """Whether a detection, as stored, is a rectangle that was accepted and not moved since."""
+    return bool(detection.get("accepted_from")) and not moved(detection["bounding_box"], detection.get("model_box"))
 
 
 def _attributes(detection: Any) -> Five | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,20 +11,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rsam_app.corrections import corrections_path, in_force, read_corrections
-from rsam_app.data.records import DataSet, Record, by_id
+from rsam_app.data.records import DataSet, by_id
 from rsam_app.errors import UserError
 from rsam_app.review.appearance import arrange
-from rsam_app.review.dataset import FORMAT, check_key, create_or_open, memory, remember, run_keys
+from rsam_app.review.dataset import check_key, create_or_open, memory, run_keys
 from rsam_app.review.derived import derive
-from rsam_app.review.fields import declare_run, run_values, score_fields
-from rsam_app.review.samples import CHUNK, Decided, Samples
+from rsam_app.review.fields import declare_run, score_fields
+from rsam_app.review.rows import RowWriter
+from rsam_app.review.samples import CHUNK, Samples
 from rsam_app.review.targets import adopt_accepted
-from rsam_app.review.touched import carry_over, read_touched
 from rsam_app.review.views import save_views
-from rsam_app.run_folder import RunFolder, fingerprint
+from rsam_app.review.written import Written, digest_of
+from rsam_app.run_folder import RunFolder
 
 Progress = Callable[[int, int], None]
-"""Called with how many of the rows that changed are done, and how many there are."""
+"""Called with how many of the predictions' rows are done, and how many there are."""
+REMEMBERED = 10
+"""After so many written chunks it is stored that they are: so much at most is compared again after an interruption."""
+READ_AHEAD = 2**20
+"""Bytes of a table that are read at once: a whole group of rows may be larger than the memory."""
 
 
 @dataclass
@@ -36,9 +40,9 @@ class WriteReport:
     key: str
     added: int = 0
     updated: int = 0
-    """Rows written to a sample that was there before."""
+    """Rows that changed a sample that was there before."""
     unchanged: int = 0
-    """Rows of predictions files that are as they were when they were last written."""
+    """Rows whose sample says the same already."""
     followed: int = 0
     """Samples that followed a changed data set: path, size, split, boxes or label."""
     kept: int = 0
@@ -46,7 +50,7 @@ class WriteReport:
     vanished: list[str] = field(default_factory=list)
     """Records that have a sample or a prediction but are no longer in the data set; nothing of them is deleted."""
     notes: list[str] = field(default_factory=list)
-    """What could not be derived from the predictions, and why."""
+    """What a person should know: how it was written, and what could not be derived from the predictions."""
 
 
 def write_run(
@@ -56,7 +60,8 @@ def write_run(
 
     `dataset` is the card's, before corrections: what a person decided is kept beside it. `key` prefixes the run's
     fields (default: the run's name). Memory does not grow with the predictions. Written twice, nothing changes twice;
-    tags, edited labels, drawn boxes, moved rectangles and decisions stay. Interrupted, the next call completes it.
+    tags, edited labels, drawn boxes, moved rectangles and decisions stay, also those made while it writes. Interrupted,
+    the next call completes it.
 
     Raises `UserError` where there are no predictions, where the key belongs to another run, and where the data set's
     name belongs to a FiftyOne data set of the person's own.
@@ -67,62 +72,57 @@ def write_run(
     _check_owner(review_set, run, key)
     if keys := run_keys(review_set):
         adopt_accepted(review_set, keys[0])
-    samples = Samples(review_set)
+    samples, records = Samples(review_set), by_id(dataset.records)
     report = WriteReport(review_set.name, key)
-    hashes = {path.stem: _hash(path) for path in files}
-    written = memory(review_set).get("runs", {}).get(key, {}).get("predictions", {})
-    changed = [path for path in files if written.get(path.stem) != hashes[path.stem]]
-    report.unchanged = sum(_rows(path) for path in files if path not in changed)
     decided = in_force(read_corrections(corrections_path(run.path, dataset.name)))
-    gone = _write_files(samples, changed, by_id(dataset.records), decided, report, progress)
-    report.vanished = sorted(gone | set(samples.vanished(dataset)))
+    written = Written(review_set, run.path, key)
+    writer = RowWriter(samples, key, records, decided)
+    gone = _write_files(files, writer, written, report, progress)
+    report.added, report.updated, report.kept, report.notes = writer.added, writer.updated, writer.kept, writer.notes
+    report.unchanged += writer.same
+    report.vanished = sorted(gone | samples.vanished(records))
     report.followed = samples.follow(dataset)
-    if written != hashes:
-        _remember_run(review_set, run, key, hashes, [n for p in files for n in score_fields(pq.read_schema(p).names)])
-    report.notes = derive(review_set, run, key)
+    written.remember([name for path in files for name in score_fields(pq.read_schema(path).names)])
+    report.notes = [*report.notes, *derive(review_set, run, key)]
     save_views(review_set, key)
     arrange(review_set, key)
     return report
 
 
 def _write_files(
-    samples: Samples,
-    files: list[Path],
-    records: dict[str, Record],
-    decided: Decided,
-    report: WriteReport,
-    progress: Progress | None,
+    files: list[Path], writer: RowWriter, written: Written, report: WriteReport, progress: Progress | None
 ) -> set[str]:
-    """Write these tables, a chunk of rows at a time; returns the ids that have no record any more."""
-    done, total, gone = 0, sum(_rows(path) for path in files), set()
+    """Write what is new in these tables, a chunk of rows at a time; returns the ids that have no record any more."""
+    done, total, new, gone = 0, sum(_rows(path) for path in files), 0, set()
     for path in files:
-        with pq.ParquetFile(path) as table:
-            declare_run(samples.review_set, report.key, table.schema_arrow.names)
+        declared = False
+        with pq.ParquetFile(path, buffer_size=READ_AHEAD, pre_buffer=False) as table:
             for batch in table.iter_batches(CHUNK):
-                gone |= _write_rows(samples, report.key, batch, records, decided, report)
+                rows, lost = _with_record(batch, writer)
+                gone |= lost
+                digest = digest_of(rows)
+                if written.holds(path.stem, digest):
+                    report.unchanged += len(rows)
+                else:
+                    if not declared:
+                        declare_run(writer.samples.review_set, report.key, table.schema_arrow.names)
+                        declared = True
+                    if new % REMEMBERED == 0:
+                        written.remember()
+                    writer.write(rows)
+                    written.add(path.stem, digest)
+                    new += 1
                 done += len(batch)
                 if progress:
                     progress(done, total)
     return gone
 
 
-def _write_rows(
-    samples: Samples, key: str, rows: pa.RecordBatch, records: dict[str, Record], decided: Decided, report: WriteReport
-) -> set[str]:
+def _with_record(rows: pa.RecordBatch, writer: RowWriter) -> tuple[pa.RecordBatch, set[str]]:
+    """The rows whose record exists, and the ids of the others."""
     ids = rows.column("id").to_pylist()
-    gone = {i for i in ids if i not in records}
-    if gone:
-        rows = rows.filter(pa.array([i not in gone for i in ids]))
-        ids = [i for i in ids if i not in gone]
-    added = samples.add([records[i] for i in ids], decided)
-    report.added += added
-    report.updated += len(ids) - added
-    touched = read_touched(samples, key, ids) if added < len(ids) else {}
-    report.kept += sum(hers.moved for hers in touched.values())
-    for name, values in run_values(key, rows):
-        by_record = dict(zip(ids, values, strict=True))
-        samples.set(name, carry_over(name.removeprefix(f"{key}_"), by_record, touched))
-    return gone
+    lost = {i for i in ids if i not in writer.records}
+    return (rows.filter(pa.array([i not in lost for i in ids])), lost) if lost else (rows, lost)
 
 
 def _rows(path: Path) -> int:
@@ -150,15 +150,3 @@ def _check_owner(review_set: Any, run: RunFolder, key: str) -> None:
             f"{run.path}: the fields {key}_* of FiftyOne data set {review_set.name!r} belong to the run {owner}.\n"
             f"Give this run another key: rsam review {run.path} --set review.key=NAME"
         )
-
-
-def _remember_run(review_set: Any, run: RunFolder, key: str, hashes: dict[str, str], scores: list[str]) -> None:
-    review_set.reload()  # another run may have been written meanwhile
-    runs = {k: v for k, v in memory(review_set).get("runs", {}).items() if k != key}
-    runs[key] = {"path": str(run.path.resolve()), "predictions": hashes, "scores": list(dict.fromkeys(scores))}
-    remember(review_set, runs=runs)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as stream:
-        return fingerprint(FORMAT, hashlib.file_digest(stream, "sha256").hexdigest())

@@ -201,7 +201,7 @@ def test_an_interrupted_write_is_completed(drawn: DataSet, make_run: MakeRun, fi
     half["original_label"], half["ground_truth"] = None, None  # as if killed between adding and labelling
     half.save()
     report = write_run(run, drawn)
-    assert report.added + report.updated == 24
+    assert report.added + report.updated + report.unchanged == 24
     assert len(review_set) == review_set.count("ground_truth") == review_set.count("run_one_prediction") == 24
 
 

@@ -1,0 +1,132 @@
+"""What FiftyOne stores, built without its objects: documents of MongoDB, equal to its own to the last byte.
+
+FiftyOne makes, checks and tracks an object for every label before it stores a plain document, which is most of the time
+that writing takes. `review.probe` compares the first sample of every write with what FiftyOne stores itself.
+"""
+
+from __future__ import annotations
+
+import io
+import random
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from bson import ObjectId
+
+from rsam_app.data.records import Record
+from rsam_app.review.fields import GEOMETRY, finite, score_fields
+from rsam_app.review.recorded import Decided, base_values
+
+Document = dict[str, Any]
+
+_place_in_shuffle = random.Random()
+
+
+def sample_document(record: Record, decided: Decided, run: Document, dataset_id: ObjectId, now: datetime) -> Document:
+    """A whole sample, to be inserted: the record, what was `decided` about it before, and the fields of a `run`.
+
+    `now` is the time in UTC without a zone, as FiftyOne keeps it.
+    """
+    values = {**base_documents(record, decided), **run}
+    metadata = values.pop("metadata")
+    path = values.pop("filepath")
+    head = {"filepath": path, "tags": [], "metadata": metadata, "_media_type": _media_type(record.path.suffix)}
+    head["_rand"] = 0.999 + 0.001 * _place_in_shuffle.random()
+    tail = {"_dataset_id": dataset_id, "created_at": now, "last_modified_at": now}
+    return {name: value for name, value in {**head, **values, **tail}.items() if value is not None}
+
+
+def base_documents(record: Record, decided: Decided) -> Document:
+    """The fields of a sample that do not depend on a run; None where it has nothing there."""
+    values = base_values(record, decided)
+    size = {"_cls": "ImageMetadata", "width": record.width, "height": record.height}
+    boxes = [
+        _label("Detection", label=record.label, bounding_box=box, original_box=list(box))
+        for box in values["ground_truth_boxes"] or ()
+    ]
+    target = values["attention_target"]
+    return values | {
+        "metadata": size if record.width else None,
+        "ground_truth": _label("Classification", label=values["ground_truth"]),
+        "ground_truth_boxes": _listed("Detections", boxes),
+        "attention_target": None if target is None else target.to_dict(),
+    }
+
+
+def run_documents(key: str, rows: pa.RecordBatch) -> list[Document]:
+    """The fields of the run `key` for each row of a predictions table: `objects.run_objects`, as they are stored."""
+    table = rows.select([name for name in rows.schema.names if name != "logits"]).to_pylist()
+    scores = [(name, f"{key}_{name}") for name in score_fields(rows.schema.names)]
+    documents = []
+    for row, logits in zip(table, _logits(rows), strict=True):
+        label, confidence = row["predicted"], finite(row["confidence"])
+        document = {
+            f"{key}_prediction": _prediction(label, confidence, logits),
+            f"{key}_attention": _attention(label, confidence, row),
+            f"{key}_rectangle": _rectangle(label, confidence, row["corners"]),
+        }
+        for name, field in scores:
+            document[field] = finite(row[name])
+        documents.append(document)
+    return documents
+
+
+def _prediction(label: str | None, confidence: float | None, logits: bytes | None) -> Document | None:
+    return None if label is None else _label("Classification", label=label, confidence=confidence, logits=logits)
+
+
+def _attention(label: str, confidence: float | None, row: Document) -> Document | None:
+    box, five = row["box"], {name: row[name] for name in GEOMETRY}
+    if box is None or None in five.values():
+        return None
+    detection = _label("Detection", label=label, bounding_box=box, confidence=confidence, model_box=list(box), **five)
+    return _listed("Detections", [detection])
+
+
+def _rectangle(label: str, confidence: float | None, corners: list[float] | None) -> Document | None:
+    if corners is None:
+        return None
+    points = [[list(point) for point in zip(corners[0::2], corners[1::2], strict=True)]]
+    return _listed(
+        "Polylines", [_label("Polyline", label=label, points=points, confidence=confidence, closed=True, filled=True)]
+    )
+
+
+def _label(kind: str, **values: Any) -> Document:
+    """A label with an id of its own and no tags; what is None is not stored."""
+    head: Document = {"_id": ObjectId(), "_cls": kind}
+    if kind in ("Detection", "Polyline"):
+        head["attributes"] = {}
+    return {**head, "tags": [], **{name: value for name, value in values.items() if value is not None}}
+
+
+def _listed(kind: str, labels: list[Document]) -> Document | None:
+    return {"_cls": kind, kind.lower(): labels} if labels else None
+
+
+def _logits(rows: pa.RecordBatch) -> Iterator[bytes | None]:
+    """Each row's logits as FiftyOne stores an array: NumPy's file format, compressed."""
+    column = rows.column("logits")
+    values = column.values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    offsets, missing = column.offsets.to_numpy(), column.is_null().to_numpy(zero_copy_only=False)
+    for start, end, absent in zip(offsets[:-1], offsets[1:], missing, strict=True):
+        yield None if absent else zlib.compress(_header(int(end - start)) + values[start:end].tobytes())
+
+
+@cache
+def _header(length: int) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.zeros(length, dtype=np.float32))
+    return stream.getvalue()[: -4 * length or None]
+
+
+@cache
+def _media_type(suffix: str) -> str:
+    from fiftyone.core.media import get_media_type
+
+    return str(get_media_type(f"image{suffix}"))
