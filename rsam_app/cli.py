@@ -315,6 +315,29 @@ def download(
     _print(done.as_dict() if as_json else done.text(), as_json)
 
 
+@app.command()
+def annotate(
+    run: RunArgument,
+    file: Annotated[Path, typer.Argument(help="Tasks to write, or an export to read.")],
+    to: Annotated[str | None, typer.Option(help="Write tasks for label-studio or cvat.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Read an export of label-studio or cvat.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only samples that carry this tag.")] = None,
+    as_json: JsonOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Correct rectangles in Label Studio or CVAT: they go out turned, and come back as attention_target."""
+    _main_process_only()
+    from rsam_app.review.annotate import READERS, bring_back, send
+
+    form = to or from_
+    if (to is None) == (from_ is None) or form not in READERS:
+        raise UserError(f"rsam annotate: give --to or --from with one of: {', '.join(READERS)}.")
+    job = _job_of(run, set_)
+    key = job.pipeline.review.key or job.run.key
+    done = send(job.card.name, key, form, file, tag) if to else bring_back(job.card.name, key, form, file)
+    _print(done.as_dict() if as_json else done.text(), as_json)
+
+
 @app.command("import-fiftyone")
 def import_fiftyone(
     name: Annotated[str, typer.Argument(help="A data set in FiftyOne.")],

@@ -306,6 +306,8 @@ class ReviewConfig(_Strict):
 
     key: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
     """Prefix of this run's fields; the run's name where not given."""
+    soft_masks: bool = False
+    """`rsam predict` keeps each image's soft mask, a small image, and `rsam review` shows it as a heatmap."""
 
 
 class SelectConfig(_Strict):

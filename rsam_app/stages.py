@@ -89,6 +89,7 @@ def predict(job: Job, splits: list[str]) -> None:
     from rsam_app.evaluation.training_belief import training_belief
     from rsam_app.model.precision import choose_precision
     from rsam_app.predictions import write_predictions
+    from rsam_app.soft_masks import place_masks, prepare_masks
 
     begun = time.perf_counter()
     model = _trained_model(job)
@@ -100,11 +101,16 @@ def predict(job: Job, splits: list[str]) -> None:
         with job.reporter.counter(f"predicting {split}", len(records)) as advance:
             size, workers = job.pipeline.evaluate.batch_size, job.pipeline.train.workers
             args = (model, records, dataset.class_index, size, job.accelerator, precision, workers)
-            outputs = run_model(*args, advance, views=job.pipeline.evaluate.stability_views)
+            outputs = run_model(
+                *args, advance, views=job.pipeline.evaluate.stability_views, soft_masks=job.pipeline.review.soft_masks
+            )
         if is_main_process():
+            path = job.run.predictions / f"{split}.parquet"
+            partial = prepare_masks(path, [r.id for r in records], outputs.masks)
             believed = training_belief(job.run, len(records)) if split == "train" else None
             table, absent = predictions_table(outputs, records, dataset, believed, _habits(job, split))
-            write_predictions(job.run.predictions / f"{split}.parquet", table, outputs.embeddings)
+            write_predictions(path, table, outputs.embeddings)
+            place_masks(path, partial)
             for score, why in absent.items():
                 job.reporter.say(f"{split}: no {score}: {why}")
         _finish(job, f"predict {split}", _predict_inputs(job, split), begun)
@@ -203,6 +209,8 @@ def review(job: Job) -> str:
     begun = time.perf_counter()
     with job.reporter.bar("writing into FiftyOne") as advance:
         report = write_run(job.run, job.original, job.pipeline.review.key, advance)
+    for note in report.notes:
+        job.reporter.say(note)
     job.reporter.say(
         f"FiftyOne data set {report.dataset!r}: {report.added} added, {report.updated} updated,"
         f" {report.unchanged} unchanged, {report.kept} kept as a person moved them"
@@ -280,10 +288,11 @@ def _train_inputs(job: Job) -> str:
 def _predict_inputs(job: Job, split: str) -> str:
     dataset, _ = job.corrected
     looks, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
+    masks = ["soft masks"] if job.pipeline.review.soft_masks else []
     weights = _file_hash(job.run.model / "model.safetensors")
     # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
     compared = split != "train" and _training_is_predicted(job)
-    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared)
+    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks)
 
 
 def _training_is_predicted(job: Job) -> bool:

@@ -37,6 +37,8 @@ class Outputs:
     embeddings: np.ndarray
     instability: np.ndarray
     outside_activation: np.ndarray
+    masks: np.ndarray | None = None
+    """Soft masks `(N, h, w)` on the feature map, uint8 from 0 to 255, where asked for and there is attention."""
 
 
 def run_model(
@@ -49,6 +51,7 @@ def run_model(
     workers: int | str = "auto",
     advance: Callable[[int], object] = lambda images: None,
     views: int | None = None,
+    soft_masks: bool = False,
 ) -> Outputs:
     """Outputs of `model` for whole images. `advance` is told how many images all processes finished.
 
@@ -67,6 +70,8 @@ def run_model(
     with torch.inference_mode(), all_cores():
         for batch in loader:
             parts.append(_inspect(model, batch["image"], batch["to_image"], accelerator.device, precision, views))
+            if not soft_masks:
+                parts[-1].pop("masks", None)
             parts[-1]["index"] = batch["index"].numpy()
             advance(len(batch["index"]) * accelerator.num_processes)
     model.train(training)
@@ -112,7 +117,10 @@ def _inspect(
         "rectangles": rectangle,
         "embeddings": seen.embedding,
     }
-    return {name: values.float().cpu().numpy() for name, values in arrays.items()}
+    found = {name: values.float().cpu().numpy() for name, values in arrays.items()}
+    if seen.look.mask is not None:
+        found["masks"] = (seen.look.mask.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return found
 
 
 def _look_closely(

@@ -19,7 +19,7 @@ import pyarrow as pa
 from bson import ObjectId
 
 from rsam_app.data.records import Record
-from rsam_app.review.fields import GEOMETRY, finite, score_fields
+from rsam_app.review.fields import GEOMETRY, SOFT_MASK, finite, score_fields
 from rsam_app.review.recorded import Decided, base_values
 
 Document = dict[str, Any]
@@ -70,6 +70,10 @@ def run_documents(key: str, rows: pa.RecordBatch) -> list[Document]:
             f"{key}_attention": _attention(label, confidence, row),
             f"{key}_rectangle": _rectangle(label, confidence, row["corners"]),
         }
+        if path := row.get(SOFT_MASK):
+            document[f"{key}_{SOFT_MASK}"] = {**_label("Heatmap", map_path=path), "range": None}
+        elif SOFT_MASK in row:
+            document[f"{key}_{SOFT_MASK}"] = None
         for name, field in scores:
             document[field] = finite(row[name])
         documents.append(document)

@@ -10,7 +10,8 @@ from rsam_app.review.dataset import add_field
 
 CERTAINTY = ("confidence", "margin", "entropy")
 GEOMETRY = ("cx", "cy", "width", "height", "angle")
-LABELS = ("prediction", "attention", "rectangle")
+SOFT_MASK = "soft_mask"
+"""A column beside those of the predictions table: the path of each row's soft mask."""
 
 TOLERANCE = 1e-4
 """A box is moved where one of its four relative numbers differs by more (a tenth of a pixel in 1,000)."""
@@ -18,7 +19,7 @@ TOLERANCE = 1e-4
 
 def score_fields(columns: list[str]) -> list[str]:
     """Columns of a predictions table that become float fields: how certain the model was, then every score."""
-    return [*CERTAINTY, *(name for name in columns if name not in SCHEMA.names)]
+    return [*CERTAINTY, *(name for name in columns if name not in (*SCHEMA.names, SOFT_MASK))]
 
 
 def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
@@ -32,6 +33,8 @@ def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
     for name in GEOMETRY:
         add_field(review_set, f"{key}_attention.detections.{name}", fo.FloatField)
     add_field(review_set, f"{key}_attention.detections.model_box", fo.ListField, subfield=fo.FloatField)
+    if SOFT_MASK in columns:
+        add_field(review_set, f"{key}_{SOFT_MASK}", label, embedded_doc_type=fo.Heatmap)
     for name in score_fields(columns):
         add_field(review_set, f"{key}_{name}", fo.FloatField)
 

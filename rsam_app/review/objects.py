@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from rsam_app.data.records import Record
-from rsam_app.review.fields import GEOMETRY, finite, score_fields
+from rsam_app.review.fields import GEOMETRY, SOFT_MASK, finite, score_fields
 from rsam_app.review.recorded import Decided, base_values, true_boxes
 
 
@@ -30,6 +30,8 @@ def run_objects(key: str, rows: pa.RecordBatch) -> list[dict[str, Any]]:
 
     A row without a rectangle has None for attention and rectangle; a score that is not finite is None.
     """
+    import fiftyone as fo
+
     found = []
     for row in rows.to_pylist():
         label, confidence = row["predicted"], finite(row["confidence"])
@@ -38,6 +40,8 @@ def run_objects(key: str, rows: pa.RecordBatch) -> list[dict[str, Any]]:
             f"{key}_attention": attention_label(label, confidence, row["box"], [row[name] for name in GEOMETRY]),
             f"{key}_rectangle": rectangle_label(label, confidence, row["corners"]),
         }
+        if SOFT_MASK in row:
+            values[f"{key}_{SOFT_MASK}"] = fo.Heatmap(map_path=row[SOFT_MASK]) if row[SOFT_MASK] else None
         scores = {f"{key}_{name}": finite(row[name]) for name in score_fields(rows.schema.names)}
         found.append(values | scores)
     return found

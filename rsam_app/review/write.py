@@ -16,13 +16,14 @@ from rsam_app.errors import UserError
 from rsam_app.review.appearance import arrange
 from rsam_app.review.dataset import check_key, create_or_open, memory, run_keys
 from rsam_app.review.derived import derive
-from rsam_app.review.fields import declare_run, score_fields
+from rsam_app.review.fields import SOFT_MASK, declare_run, score_fields
 from rsam_app.review.rows import RowWriter
 from rsam_app.review.samples import CHUNK, Samples
 from rsam_app.review.targets import adopt_accepted
 from rsam_app.review.views import save_views
 from rsam_app.review.written import Written, digest_of
 from rsam_app.run_folder import RunFolder
+from rsam_app.soft_masks import mask_file, masks_folder
 
 Progress = Callable[[int, int], None]
 """Called with how many of the predictions' rows are done, and how many there are."""
@@ -99,13 +100,14 @@ def _write_files(
         with pq.ParquetFile(path, buffer_size=READ_AHEAD, pre_buffer=False) as table:
             for batch in table.iter_batches(CHUNK):
                 rows, lost = _with_record(batch, writer)
+                rows = _with_soft_masks(rows, path, writer)
                 gone |= lost
                 digest = digest_of(rows)
                 if written.holds(path.stem, digest):
                     report.unchanged += len(rows)
                 else:
                     if not declared:
-                        declare_run(writer.samples.review_set, report.key, table.schema_arrow.names)
+                        declare_run(writer.samples.review_set, report.key, rows.schema.names)
                         declared = True
                     if new % REMEMBERED == 0:
                         written.remember()
@@ -123,6 +125,17 @@ def _with_record(rows: pa.RecordBatch, writer: RowWriter) -> tuple[pa.RecordBatc
     ids = rows.column("id").to_pylist()
     lost = {i for i in ids if i not in writer.records}
     return (rows.filter(pa.array([i not in lost for i in ids])), lost) if lost else (rows, lost)
+
+
+def _with_soft_masks(rows: pa.RecordBatch, table: Path, writer: RowWriter) -> pa.RecordBatch:
+    """The rows with the paths of their soft masks, where there are any or the data set still shows some."""
+    folder = masks_folder(table.resolve())
+    shown = writer.samples.review_set.has_sample_field(f"{writer.key}_{SOFT_MASK}")
+    if not folder.exists() and not shown:
+        return rows
+    files = [mask_file(folder, record_id) for record_id in rows.column("id").to_pylist()]
+    paths = [str(file) if file.exists() else None for file in files]
+    return rows.append_column(SOFT_MASK, pa.array(paths, pa.string()))
 
 
 def _rows(path: Path) -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import bson
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from rsam_app.review.probe import BY_CHANCE, difference
 from rsam_app.review.ways import Direct, ThroughFiftyOne
 from rsam_app.review.write import write_run
 from rsam_app.run_folder import RunFolder
+from rsam_app.soft_masks import place_masks, prepare_masks
 
 MakeRun = Callable[..., RunFolder]
 WHEN = "2026-01-01T00:00:00Z"
@@ -144,3 +146,32 @@ def test_a_difference_is_found_wherever_it_is() -> None:
 
 def stored(review_set: Any) -> dict[str, dict[str, Any]]:
     return {s["record_id"]: s for s in review_set._sample_collection.find()}
+
+
+def test_soft_masks_come_and_go_with_their_files(drawn: DataSet, make_run: MakeRun) -> None:
+    run = make_run(drawn)
+    from fiftyone import ViewField as F
+
+    write_run(run, drawn)
+    review_set = open_review(drawn.name)
+    assert not review_set.has_sample_field("run_one_soft_mask"), "only on request"
+    path = run.predictions / "test.parquet"
+    ids = [r.id for r in drawn.split("test")]
+    masks = np.tile(np.linspace(0, 255, 49, dtype=np.uint8).reshape(7, 7), (len(ids), 1, 1))
+    place_masks(path, prepare_masks(path, ids, masks))
+    assert write_run(run, drawn).updated == len(ids)
+    review_set.reload()
+    sample = review_set.one(F("record_id") == ids[0])
+    assert sample.run_one_soft_mask.get_map().shape == (56, 56)
+    assert stored(review_set)[ids[0]]["run_one_soft_mask"].keys() == stored_heatmap().keys()
+    assert review_set.count("run_one_soft_mask") == len(ids)
+    assert write_run(run, drawn).updated == 0
+    place_masks(path, prepare_masks(path, ids, None))
+    assert write_run(run, drawn).updated == len(ids)
+    assert review_set.count("run_one_soft_mask") == 0
+
+
+def stored_heatmap() -> dict[str, Any]:
+    import fiftyone as fo
+
+    return dict(fo.Heatmap(map_path="/x.png").to_dict())

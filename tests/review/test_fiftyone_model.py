@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 
-from rsam_app.config import ModelConfig, Pipeline
+from rsam_app.config import ModelConfig, Pipeline, TrainConfig
 from rsam_app.data.records import DataSet, Record
 from rsam_app.errors import UserError
 from rsam_app.evaluation.inference import Outputs, run_model
@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         for parameter in model.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
     made = RunFolder(tmp_path_factory.mktemp("runs") / "run one")
-    made.save_pipeline(Pipeline(name="tiny", dataset="none", model=config))
+    made.save_pipeline(Pipeline(name="tiny", dataset="none", model=config, train=TrainConfig(precision="float32")))
     save_model(model, made.model)
     return made
 
@@ -140,7 +140,10 @@ def test_arrays_and_patches(run: RunFolder, hers: Any, records: tuple[Record, ..
     found = hers.compute_patch_embeddings(model, "whole", num_workers=0)
     embeddings = [found[i] for i in hers.values("id")]
     assert {e.shape for e in embeddings} == {(2, predicted.embeddings.shape[1])}
-    np.testing.assert_allclose(embeddings[0][0], predicted.embeddings[0], atol=1e-3)
+    # FiftyOne decodes and crops patches itself, so a few grey values differ.
+    whole, known = embeddings[0][0], predicted.embeddings[0]
+    assert whole @ known / np.linalg.norm(whole) / np.linalg.norm(known) > 0.99
+    assert embeddings[0][1] @ known / np.linalg.norm(embeddings[0][1]) / np.linalg.norm(known) < 0.99
 
 
 def test_what_cannot_be_had_is_said(run: RunFolder, tmp_path: Path) -> None:
