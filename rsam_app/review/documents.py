@@ -65,7 +65,7 @@ def run_documents(key: str, rows: pa.RecordBatch) -> list[Document]:
     documents = []
     for row, logits in zip(table, _logits(rows), strict=True):
         label, confidence = row["predicted"], finite(row["confidence"])
-        document = {
+        document: Document = {
             f"{key}_prediction": _prediction(label, confidence, logits),
             f"{key}_attention": _attention(label, confidence, row),
             f"{key}_rectangle": _rectangle(label, confidence, row["corners"]),

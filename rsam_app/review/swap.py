@@ -48,7 +48,7 @@ def swap(collection: Any, changes: Sequence[Change]) -> int:
 
     if not changes:
         return 0
-    at = now()
+    at = now()  # must move on: the App replaces the whole sample that it read, unless this says that it is outdated
     updates = []
     for change in changes:
         unchanged = {name: {"$eq": value} for name, value in change.seen.items()}
