@@ -248,6 +248,7 @@ def apply(
     who: Annotated[
         str | None, typer.Option(help="Name to keep with the decisions; your login where not given.")
     ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back what the last apply added, in FiftyOne too.")] = False,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -256,7 +257,7 @@ def apply(
     from rsam_app import decide
 
     job = _job_of(run, set_)
-    report = decide.apply_decisions(job, who)
+    report = decide.undo_decisions(job, who) if undo else decide.apply_decisions(job, who)
     _print(report.as_dict() if as_json else report.text(), as_json)
 
 

@@ -9,8 +9,10 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -34,6 +36,11 @@ class Correction:
     who: str
     when: str
     run: str
+
+
+def now() -> str:
+    """The time in UTC as `when` has it; to the millisecond, so that two additions differ."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def corrections_path(run: Path, dataset: str) -> Path:
@@ -81,6 +88,33 @@ def add_corrections(path: Path, new: Iterable[Correction]) -> list[Correction]:
 def in_force(corrections: Iterable[Correction]) -> dict[tuple[str, str], Correction]:
     """The last decision about each (record id, kind)."""
     return {(c.id, c.kind): c for c in corrections}
+
+
+def last_addition(corrections: Sequence[Correction]) -> list[Correction]:
+    """The rows of the last addition that still holds; none where there is none.
+
+    Rows that one call added carry the same `who`, `when` and `run`. An addition that only brought back what was in
+    force before another one, row by row, undid it: both are passed over, so that undoing again goes further back.
+    """
+    holding: list[tuple[list[Correction], list[Correction]]] = []  # additions, each with the rows that would undo it
+    force: dict[tuple[str, str], Correction] = {}
+    for _, rows in groupby(corrections, key=lambda c: (c.who, c.when, c.run)):
+        added = list(rows)
+        if holding and {(c.id, c.kind): c.after for c in added} == {(c.id, c.kind): c.after for c in holding[-1][1]}:
+            holding.pop()
+        else:
+            holding.append((added, undoing(added, force)))
+        force.update(in_force(added))
+    return holding[-1][0] if holding else []
+
+
+def undoing(added: Iterable[Correction], before: dict[tuple[str, str], Correction]) -> list[Correction]:
+    """Rows that bring back what was in force `before` these were added, or the data set's own value; signed as they."""
+    rows = []
+    for key, c in in_force(added).items():
+        held = before.get(key)
+        rows.append(replace(c, before=c.after, after=held.after if held else c.before))
+    return rows
 
 
 def apply_corrections(

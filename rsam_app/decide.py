@@ -1,15 +1,26 @@
-"""`rsam apply`: what a person decided in FiftyOne becomes corrections."""
+"""`rsam apply`: what a person decided in FiftyOne becomes corrections, and is taken back on request."""
 
 from __future__ import annotations
 
 import getpass
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rsam_app.corrections import Correction, add_corrections, corrections_path
+from rsam_app.corrections import (
+    Correction,
+    add_corrections,
+    corrections_path,
+    in_force,
+    last_addition,
+    now,
+    read_corrections,
+    undoing,
+)
+from rsam_app.errors import UserError
 from rsam_app.job import Job
+from rsam_app.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -43,15 +54,72 @@ class ApplyReport:
         return "\n".join([*lines, *(f"not read: {p}" for p in self.problems)])
 
 
+@dataclass(frozen=True)
+class UndoReport:
+    """What `undo_last` took back."""
+
+    path: Path
+    undone: list[Correction]
+    """The rows as they were added."""
+    left: list[str]
+    """Ids of records about which FiftyOne says something newer; that stays there and the next `rsam apply` reads it."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"path": str(self.path), "undone": [vars(c) for c in self.undone], "left": self.left}
+
+    def text(self) -> str:
+        """For a person."""
+        kinds = Counter(c.kind for c in self.undone)
+        what = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+        first = self.undone[0]
+        lines = [f"{self.path}: took back {what}, added by {first.who} on {first.when}"]
+        if self.left:
+            names = ", ".join(self.left[:3]) + (" …" if len(self.left) > 3 else "")
+            lines.append(f"{len(self.left)} were changed again since; FiftyOne keeps the newer decision: {names}")
+        return "\n".join([*lines, "FiftyOne shows them as they were before; `rsam apply` will not add them again."])
+
+
 def apply_decisions(job: Job, who: str | None) -> ApplyReport:
     """Add every decision that is not already in the corrections table, in the name of `who`."""
+    return apply_to(job.run, job.card.name, job.pipeline.review.key or job.run.key, who)
+
+
+def undo_decisions(job: Job, who: str | None) -> UndoReport:
+    """Take back what the last `rsam apply` added, in the name of `who`."""
+    return undo_last(job.run, job.card.name, job.pipeline.review.key or job.run.key, who)
+
+
+def apply_to(run: RunFolder, dataset_name: str, key: str, who: str | None) -> ApplyReport:
+    """The same for a run folder, the data set's name and the key of the run's fields."""
     from rsam_app.review import open_review, read_decisions
     from rsam_app.review.calibrated import write_calibrated
 
-    key = job.pipeline.review.key or job.run.key
-    decisions = read_decisions(job.card.name, key, who or getpass.getuser())
-    path = corrections_path(job.run.path, job.card.name)
+    decisions = read_decisions(dataset_name, key, who or getpass.getuser())
+    path = corrections_path(run.path, dataset_name)
     added = add_corrections(path, decisions.corrections)
     held = len(decisions.corrections) - len(added)
-    learned = write_calibrated(open_review(job.card.name), job.run, key)
+    learned = write_calibrated(open_review(dataset_name), run, key)
     return ApplyReport(path, added, held, decisions.problems, learned.text() if learned.verdicts else "")
+
+
+def undo_last(run: RunFolder, dataset_name: str, key: str, who: str | None) -> UndoReport:
+    """Take back what the last `rsam apply` to this data set added, whichever run it came from.
+
+    First FiftyOne's fields go back to what was in force before, then rows that say so are appended to the table; an
+    interruption in between leaves what the next `rsam apply` completes. Undone again, the addition before goes.
+    Raises `UserError` where nothing is left to undo.
+    """
+    from rsam_app.review import take_back
+
+    path = corrections_path(run.path, dataset_name)
+    table = read_corrections(path)
+    added = last_addition(table)
+    if not added:
+        raise UserError(f"{path}: there is nothing to undo: every addition was taken back, or none was made.")
+    earlier = in_force(table[: table.index(added[0])])
+    rows = undoing(added, earlier)
+    left = take_back(dataset_name, key, rows)
+    signed = [replace(c, who=who or getpass.getuser(), when=now(), run=key) for c in rows]
+    add_corrections(path, signed)
+    return UndoReport(path, added, left)

@@ -223,19 +223,11 @@ def review(job: Job) -> str:
 
 def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
     """Choose the images to look at next, write them into the run and tag them in FiftyOne; returns the selection."""
-    from rsam_app.corrections import corrections_path, read_corrections
-    from rsam_app.selection import Limits
-    from rsam_app.selection import select as choose
+    from rsam_app.relabel import choose
 
     begun = time.perf_counter()
-    decided = {c.id for c in read_corrections(corrections_path(job.run.path, job.card.name))}
-    seed = job.pipeline.seed
-    limits = Limits(settings.per_class, settings.near_duplicates)
-    chosen = choose(job.run, settings.strategy, settings.budget, settings.split, seed, exclude=decided, limits=limits)
+    chosen, added = choose(job.run, job.card.name, settings, job.pipeline.seed, tag)
     if tag:
-        from rsam_app.review import tag_records
-
-        added = tag_records(job.card.name, chosen.ids, settings.tag)
         job.reporter.say(f"{len(chosen.ids)} images chosen; {added} newly tagged {settings.tag!r} in FiftyOne")
     job.run.finish_stage("select", _select_inputs(job, settings), time.perf_counter() - begun)
     return chosen

@@ -12,7 +12,9 @@ from rsam_app.corrections import (
     apply_corrections,
     corrections_path,
     in_force,
+    last_addition,
     read_corrections,
+    undoing,
 )
 from rsam_app.data.records import DataSet, Record
 from rsam_app.errors import UserError
@@ -163,3 +165,24 @@ def test_two_people_at_once_lose_nothing(table) -> None:
     for person in people:
         person.join()
     assert len(read_corrections(table)) == 50
+
+
+def test_the_last_addition_is_found_and_undone_ones_are_passed_over() -> None:
+    first = [decided("a"), decided("b", "exclude", "false", "true")]
+    second = [decided("a", before="auk", after="tern", when="2025-01-02T00:00:00Z")]
+    undo_second = [decided("a", before="tern", after="wren", when="2025-01-03T00:00:00Z")]
+    undo_first = [replace(c, before=c.after, after=c.before, when="2025-01-04T00:00:00Z") for c in first]
+    assert last_addition([]) == []
+    assert last_addition(first) == first
+    assert last_addition([*first, *second]) == second
+    assert last_addition([*first, *second, *undo_second]) == first
+    assert last_addition([*first, *second, *undo_second, *undo_first]) == []
+    again = [replace(c, when="2025-01-05T00:00:00Z") for c in first]
+    assert last_addition([*first, *second, *undo_second, *undo_first, *again]) == again
+
+
+def test_undoing_brings_back_what_was_in_force_or_the_data_sets_own_value() -> None:
+    (row,) = undoing([decided("a", before="auk", after="tern")], {})
+    assert (row.before, row.after) == ("tern", "auk")
+    (row,) = undoing([decided("a", before="auk", after="tern")], {("a", "label"): decided("a", after="wren")})
+    assert (row.before, row.after) == ("tern", "wren")

@@ -17,6 +17,8 @@ _HOME = {
     "tagged_ids": "tags",
     "read_decisions": "decisions",
     "Decisions": "decisions",
+    "take_back": "taking_back",
+    "link_plugin": "plugin_link",
     "app": "session",
     "open_app": "session",
     "open_review": "dataset",

@@ -8,6 +8,8 @@ from rsam_app.review.dataset import DECISIONS, memory, remember, run_keys
 from rsam_app.review.derived import map_name
 from rsam_app.review.triage import TRIAGE_COLORS
 
+REVIEW_PANEL = "rsam_review"
+"""The plugin's panel with the queue, as FiftyOne knows it."""
 OPACITY = 0.45
 """Of what FiftyOne fills: enough to see a rectangle on a cluttered photograph, not enough to hide what is in it."""
 RUN_COLORS = ("#FF6D04", "#00B8D4", "#AA00FF", "#FFD600", "#F50057")
@@ -129,8 +131,7 @@ def _active(review_set: Any, key: str) -> dict[str, Any]:
 
 
 def workspace_name(key: str) -> str:
-    """Name of the workspace in which a run is reviewed: its images beside the histogram of their misattention and the
-    map of their embeddings."""
+    """Name of the workspace in which a run is reviewed: its images beside the queue and their misattention."""
     return f"{key} review"
 
 
@@ -141,18 +142,17 @@ def _workspace(review_set: Any, key: str) -> dict[str, Any]:
     if name in made:
         return {}
     score = "misattention" if review_set.has_sample_field(f"{key}_misattention") else "confidence"
-    beside = [fo.Panel(type="Histograms", state={"path": f"{key}_{score}"})]
-    about = f"the images beside the histogram of their {score}"
+    images, queue = fo.Panel(type="Samples", pinned=True), fo.Panel(type=REVIEW_PANEL)
+    charts = [fo.Panel(type="Histograms", state={"path": f"{key}_{score}"})]
+    about = f"the images beside the queue and the histogram of their {score}"
     if review_set.has_brain_run(map_name(key)):
         state = {"brainResult": map_name(key), "colorByField": f"{key}_triage"}
-        beside.append(fo.Panel(type="Embeddings", state=state))
-        about += " and the map of their embeddings"
+        charts.append(fo.Panel(type="Embeddings", state=state))
+        about += ", the map of their embeddings behind it"
     # Without its active child a space opens as an empty pane.
-    panes = [
-        fo.Space(children=[p], active_child=p.component_id) for p in [fo.Panel(type="Samples", pinned=True), *beside]
-    ]
-    right = panes[1] if len(panes) == 2 else fo.Space(children=panes[1:], orientation="vertical", sizes=[0.4, 0.6])
-    space = fo.Space(children=[panes[0], right], orientation="horizontal", sizes=[0.65, 0.35])
+    panes = [fo.Space(children=tabs, active_child=tabs[0].component_id) for tabs in ([images], [queue], charts)]
+    right = fo.Space(children=panes[1:], orientation="vertical", sizes=[0.5, 0.5])
+    space = fo.Space(children=[panes[0], right], orientation="horizontal", sizes=[0.68, 0.32])
     if not review_set.has_workspace(name):
         review_set.save_workspace(name, space, description=about)
     return {"workspaces": [*made, name]}

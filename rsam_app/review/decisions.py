@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from rsam_app.corrections import Correction, Kind
+from rsam_app.corrections import Correction, Kind, now
 from rsam_app.errors import UserError
 from rsam_app.review.dataset import DECISIONS, memory, open_review, run_keys
 from rsam_app.review.fields import moved
@@ -94,7 +93,7 @@ class _Reader:
         self.classes = set(memory(review_set).get("classes", []))
         self.keys = keys
         self.who = who
-        self.when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.when = now()
         self.found = found
 
     def read(self, sample: dict[str, Any]) -> set[str]:

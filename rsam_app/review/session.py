@@ -15,6 +15,8 @@ from rsam_app.errors import UserError
 from rsam_app.review.appearance import workspace_name
 from rsam_app.review.database import import_fiftyone
 from rsam_app.review.dataset import open_review, run_keys
+from rsam_app.review.delegated import run_scheduled
+from rsam_app.review.plugin_link import link_plugin
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 5151
@@ -45,6 +47,7 @@ def app(
         known = ", ".join(review_set.list_saved_views())
         raise UserError(f"data set {dataset_name!r} has no saved view {view!r} (has: {known}).")
     port = free_port(address) if port is None else check_port(address, port)
+    link_plugin()
     logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of options of its own that are gone
     logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting names the wrong address for a remote server
     _start_server(address, port)
@@ -79,6 +82,7 @@ def open_app(
     """
     if no_app:
         open_review(dataset_name)
+        link_plugin()  # for an App that is opened otherwise
         report(f"FiftyOne data set: {dataset_name}")
         return
     report("Starting the FiftyOne App …")
@@ -94,7 +98,7 @@ def open_app(
                 report("Ctrl-C ends it; everything you did is saved as you do it.")
                 never = threading.Event()
                 while not never.wait(1.0):  # an endless wait would miss a Ctrl-C that comes just before it begins
-                    pass
+                    run_scheduled(dataset_name)
 
 
 def _workspace(review_set: Any) -> Any:
@@ -109,10 +113,19 @@ def _start_server(address: str, port: int) -> None:
     time, and then leaves a thread behind that complains every ten seconds.
     """
     import fiftyone as fo
+    import fiftyone.constants as foc
     from fiftyone.core.service import ServerService, ServiceListenTimeout
     from fiftyone.core.session import session as sessions
 
     class PatientServer(ServerService):
+        # The operators of our plugin run in the server: a card or RSAM_DATA that starts from here is found there too.
+        working_dir = os.getcwd()
+
+        @property
+        def command(self) -> list[str]:
+            python, main, *options = super().command
+            return [python, os.path.join(foc.SERVER_DIR, main), *options]
+
         def _wait_for_child_port(self, port: int | None = None, timeout: int = PATIENCE) -> int:
             return int(super()._wait_for_child_port(port=port, timeout=max(timeout, PATIENCE)))
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,17 @@ def taken() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def test_a_browser_shows_the_images_with_their_rectangles(review_set: Any, chromium: str) -> None:
+def test_a_browser_shows_the_rectangles_and_a_key_marks_the_image(review_set: Any, chromium: str) -> None:
+    """One server and one browser for all of it: they take longer to start than to use."""
     port, said, shots = free_port(), [], []
+    worst = review_set.load_saved_view("run_one misattended").values("id")
 
     def look(line: str) -> None:
         said.append(line)
         if line.startswith("FiftyOne App: "):
-            shots.append(_screenshot(chromium, line.removeprefix("FiftyOne App: ")))
+            with _page(chromium, line.removeprefix("FiftyOne App: ")) as page:
+                shots.append(_painted_page(page))
+                _review_with_keys(page, review_set, worst)
 
     open_app(review_set.name, port, view="run_one misattended", report=look)  # no terminal here: it returns by itself
     assert said[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
@@ -71,6 +75,36 @@ def test_a_browser_shows_the_images_with_their_rectangles(review_set: Any, chrom
     over_black = OPACITY * color + (1 - OPACITY) * 30
     share = (np.abs(grid - over_black).max(-1) < 25).mean()
     assert share > 0.005, f"no rectangle over the black birds: {share:.4%} of the grid"
+
+
+def _review_with_keys(page: Any, review_set: Any, worst: list[str]) -> None:
+    """Go through the queue as a reviewer does: the panel's button, keys, an operator by its name; read the database."""
+    page.get_by_text("24 left").first.wait_for(timeout=120_000)
+    page.get_by_role("button", name="Look at it").click()
+    _until_open(page, worst[0])
+    page.keyboard.press("2")
+    _until_marked(review_set, worst[0], "wrong place")
+    _until_open(page, worst[1])  # the next in the view's order
+    page.keyboard.press("0")
+    _until_marked(review_set, worst[0], None)
+    _until_open(page, worst[0])
+    page.keyboard.press("`")
+    page.get_by_placeholder("Search operations").fill("RSAM: unsure")
+    page.keyboard.press("Enter")
+    _until_marked(review_set, worst[0], "unsure")
+
+
+def _until_open(page: Any, sample_id: str) -> None:
+    """Wait until the image is open and has been drawn: its id is in the address."""
+    page.wait_for_url(lambda address: f"id={sample_id}" in address, timeout=120_000)
+    page.locator("[data-cy=modal]").wait_for()
+
+
+def _until_marked(review_set: Any, sample_id: str, mark: str | None) -> None:
+    deadline = time.monotonic() + 120
+    while (found := review_set.select(sample_id).values("review")) != [mark] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert found == [mark]
 
 
 def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:
@@ -131,27 +165,35 @@ def test_an_unknown_data_set_or_view_is_said(review_set: Any) -> None:
         open_app(review_set.name, view="worst")
 
 
-def _screenshot(chromium: str, url: str) -> bytes:
+@contextmanager
+def _page(chromium: str, url: str) -> Iterator[Any]:
+    """The App in a browser, its grid filled."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
         try:
             page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.set_default_timeout(120_000)
             # FiftyOne asks for fonts from the network; without one the page would wait for them.
             page.route(lambda address: not address.startswith(url.split("/datasets")[0]), lambda route: route.abort())
-            page.goto(url, wait_until="domcontentloaded", timeout=120_000)
-            page.get_by_text("24 samples").wait_for(timeout=120_000)
-            before, deadline = b"", time.monotonic() + 120
-            while time.monotonic() < deadline:  # images and labels are painted one after the other: wait until all are
-                page.wait_for_timeout(2_000)
-                shot = page.screenshot()
-                if shot == before and _painted(shot):
-                    return shot
-                before = shot
-            return before
+            page.goto(url, wait_until="domcontentloaded")
+            page.get_by_text("24 samples").wait_for()
+            yield page
         finally:
             browser.close()
+
+
+def _painted_page(page: Any) -> bytes:
+    """A screenshot once images and labels, which are painted one after the other, are all there."""
+    before, deadline = b"", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        page.wait_for_timeout(2_000)
+        shot = page.screenshot()
+        if shot == before and _painted(shot):
+            return shot
+        before = shot
+    return before
 
 
 def _painted(shot: bytes) -> bool:

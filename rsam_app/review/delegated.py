@@ -1,0 +1,31 @@
+"""Scheduled operators: FiftyOne only queues them; a process has to take them up. Ours does while the App is open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsam_app.review.database import import_fiftyone
+
+OURS = "@rsam/review/"
+
+
+def run_scheduled(dataset_name: str) -> int:
+    """Do what was scheduled on the data set from our plugin, one after the other; returns how many.
+
+    Operators of other plugins wait for FiftyOne's own `fiftyone delegated launch`. One that is interrupted counts as
+    failed, so that nobody waits for it.
+    """
+    import_fiftyone()
+    from fiftyone.operators.delegated import DelegatedOperationService
+    from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
+
+    service = DelegatedOperationService()
+    waiting: list[Any] = service.list_operations(dataset_name=dataset_name, run_state=ExecutionRunState.QUEUED)
+    ours = [operation for operation in waiting if operation.operator.startswith(OURS)]
+    for operation in ours:
+        try:
+            service.execute_operation(operation)
+        except KeyboardInterrupt:
+            service.set_failed(operation.id, ExecutionResult(error="stopped: the App was closed"))
+            raise
+    return len(ours)

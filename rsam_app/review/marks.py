@@ -1,0 +1,121 @@
+"""Marks: a decision put on samples in one go, with a short history of who, when and what was there before."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rsam_app.errors import UserError
+from rsam_app.review.dataset import DECISIONS
+from rsam_app.review.targets import adopt_accepted
+
+STORE = "rsam_marks"
+KEPT = 100
+"""How many marks can be undone, the latest first."""
+MOST = 5000
+"""Samples in one mark: its history is one document of the database."""
+SPEAKING_TAGS = ("accept", "exclude")
+"""Tags that `rsam apply` reads like a mark of the same name; another mark takes them off."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What `mark` or `undo` did."""
+
+    mark: str
+    ids: list[str]
+    """Samples that carry the mark now, or again what they carried before."""
+    left: list[str] = field(default_factory=list)
+    """Record ids that were not changed: nothing to accept; or changed by somebody since, and therefore not undone."""
+
+
+def mark(review_set: Any, sample_ids: Sequence[str], decision: str, key: str, who: str | None = None) -> Marked:
+    """Set `review` of these samples to `decision`, one of `DECISIONS`, as `decisions.read_decisions` reads it.
+
+    'accept' makes the rectangle of the run `key` the sample's target at once, unless a person drew one; where the run
+    shows none the sample stays as it was and is named. Any mark takes off the tags that say otherwise ('accept',
+    'exclude') and a target that was only accepted. Raises `UserError` for another word or too many samples.
+    """
+    if decision not in DECISIONS:
+        raise UserError(f"mark {decision!r}: expected one of {', '.join(DECISIONS)}.")
+    if len(sample_ids) > MOST:
+        raise UserError(f"mark: {len(sample_ids):,} images are selected, at most {MOST:,} are marked in one go.")
+    chosen = review_set.select(list(sample_ids))
+    before = _states(chosen)
+    _write(review_set, {i: decision for i in before})
+    contradicting = [tag for tag in SPEAKING_TAGS if tag != decision]
+    if dropped := [i for i, state in before.items() if set(state["tags"]) & set(contradicting)]:
+        review_set.select(dropped).untag_samples(contradicting)
+    left = adopt_accepted(chosen, key)
+    if left:
+        _restore(review_set, {i: s for i, s in before.items() if s["record_id"] in left})
+    after = _states(chosen)
+    changed = {i: [before[i], after[i]] for i in before if before[i] != after[i]}
+    if changed:
+        entry = {"mark": decision, "who": who or getpass.getuser(), "when": time.time(), "samples": changed}
+        _remember(review_set, entry)
+    return Marked(decision, [i for i, state in before.items() if state["record_id"] not in left], left)
+
+
+def undo(review_set: Any, who: str | None = None) -> Marked:
+    """Take back the last mark that `who` made: `review`, the tags it took off and the target are as they were before.
+
+    What somebody changed since is left as it is and named. Raises `UserError` where there is nothing to undo.
+    """
+    name, store = who or getpass.getuser(), _store(review_set)
+    for entry_key in reversed(sorted(store.list_keys())):
+        entry = store.get(entry_key)
+        if entry is None or entry["who"] != name or not store.delete(entry_key):  # another process was quicker
+            continue
+        now = _states(review_set.select(list(entry["samples"])))
+        as_left = {i: pair for i, pair in entry["samples"].items() if i in now and now[i] == pair[1]}
+        _restore(review_set, {i: pair[0] for i, pair in as_left.items()})
+        left = [pair[1]["record_id"] or i for i, pair in entry["samples"].items() if i not in as_left]
+        return Marked(entry["mark"], list(as_left), left)
+    raise UserError("undo: no mark of yours is left to take back. Set `review` by hand where it should be otherwise.")
+
+
+def _states(samples: Any) -> dict[str, dict[str, Any]]:
+    """By sample id all that a mark may change, as plain values."""
+    found = samples.values(["id", "record_id", "review", "tags", "attention_target"])
+    states = {}
+    for sample_id, record_id, review, tags, target in zip(*found, strict=True):
+        spoken = [tag for tag in SPEAKING_TAGS if tag in (tags or [])]
+        shown = target.to_dict() if target is not None else None
+        states[sample_id] = {"record_id": record_id, "review": review, "tags": spoken, "target": shown}
+    return states
+
+
+def _restore(review_set: Any, states: dict[str, dict[str, Any]]) -> None:
+    import fiftyone as fo
+
+    if not states:
+        return
+    _write(review_set, {i: state["review"] for i, state in states.items()})
+    targets = {i: s["target"] and fo.Detections.from_dict(s["target"]) for i, s in states.items()}
+    review_set.set_values("attention_target", targets, key_field="id", validate=False, expand_schema=False)
+    for tag in SPEAKING_TAGS:
+        for wanted, change in ((True, "tag_samples"), (False, "untag_samples")):
+            ids = [i for i, state in states.items() if (tag in state["tags"]) is wanted]
+            if ids:
+                getattr(review_set.select(ids), change)(tag)
+
+
+def _write(review_set: Any, marks: dict[str, str | None]) -> None:
+    review_set.set_values("review", marks, key_field="id", validate=False, expand_schema=False)
+
+
+def _store(review_set: Any) -> Any:
+    from fiftyone.operators.store import ExecutionStore
+
+    return ExecutionStore.create(STORE, review_set._doc.id)
+
+
+def _remember(review_set: Any, entry: dict[str, Any]) -> None:
+    store = _store(review_set)
+    store.set(f"{time.time_ns():020d}", entry)
+    for old in sorted(store.list_keys())[:-KEPT]:
+        store.delete(old)

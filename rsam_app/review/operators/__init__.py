@@ -1,0 +1,42 @@
+"""Operators and the panel of the FiftyOne plugin `@rsam/review`: forms and messages; the work is in the modules around.
+
+Imported by FiftyOne itself, through the thin package in `rsam_app/review/plugin`.
+"""
+
+from rsam_app.review.operators.apply import Apply
+from rsam_app.review.operators.compare import CompareRuns
+from rsam_app.review.operators.export import Export
+from rsam_app.review.operators.keys import Key
+from rsam_app.review.operators.mark import (
+    AcceptRectangle,
+    Mark,
+    MarkRight,
+    MarkUnsure,
+    MarkWrongLabel,
+    MarkWrongPlace,
+    NextImage,
+    Undo,
+)
+from rsam_app.review.operators.panel import ReviewPanel
+from rsam_app.review.operators.score import Score
+from rsam_app.review.operators.select import SelectForRelabeling
+
+OPERATORS = (
+    Mark,
+    MarkRight,
+    MarkWrongPlace,
+    MarkWrongLabel,
+    MarkUnsure,
+    AcceptRectangle,
+    Undo,
+    NextImage,
+    Key,
+    SelectForRelabeling,
+    CompareRuns,
+    Score,
+    Export,
+    Apply,
+    ReviewPanel,
+)
+
+__all__ = ["OPERATORS", *(operator.__name__ for operator in OPERATORS)]

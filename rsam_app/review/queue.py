@@ -1,0 +1,135 @@
+"""The queue: which image a reviewer looks at next, why it is there, and how many are left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rsam_app.review.dataset import run_keys
+
+SCORES = {
+    "misattention": ("how wrong the place probably is", True),
+    "label_quality": ("how well the label fits", False),
+    "confidence": ("how sure the model was", False),
+    "margin": ("how far the first class was ahead of the second", False),
+    "entropy": ("how undecided the model was", True),
+}
+"""Scores in plain words, and whether high values are the ones to look at; others are shown by their names."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an image is in the queue, in words."""
+
+    title: str
+    """Its record id, which names the file."""
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Count:
+    """How far a queue is worked through."""
+
+    done: int
+    total: int
+
+    @property
+    def left(self) -> int:
+        """Images without a mark."""
+        return self.total - self.done
+
+
+def queue_of(review_set: Any, view: Any, key: str) -> Any:
+    """The images in the order to go through: those of the view that is open, in its order; else all, by the run's
+    misattention, worst first. Images a person added herself are not ours to ask about."""
+    from fiftyone import ViewField as F
+
+    order = view if view is not None and _is_narrowed(view) else None
+    if order is None:
+        score = f"{key}_misattention"
+        known = review_set.has_sample_field(score)
+        order = review_set.exists(score).sort_by(score, reverse=True) if known else review_set.view()
+    elif not sorted_by(order):
+        score = f"{key}_misattention"
+        order = order.sort_by(score, reverse=True) if review_set.has_sample_field(score) else order
+    return order.match(F("record_id").exists())
+
+
+def count(queue: Any) -> Count:
+    """How many images of the queue carry a mark."""
+    from fiftyone import ViewField as F
+
+    return Count(len(queue.match(F("review").exists())), len(queue))
+
+
+def next_sample(queue: Any, after: str | None = None) -> str | None:
+    """Id of the next image without a mark behind the image `after`, from the front again at the end; None where all
+    have one, or only `after` is left."""
+    ids, marks = queue.values(["id", "review"])
+    place = ids.index(after) + 1 if after in ids else 0
+    round_trip = [*range(place, len(ids)), *range(place)]
+    return next((ids[i] for i in round_trip if marks[i] is None and ids[i] != after), None)
+
+
+def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
+    """Why the image is where it is: what it is sorted by and how that compares, label against prediction, its mark."""
+    names = ["record_id", "ground_truth.label", f"{key}_prediction.label", f"{key}_prediction.confidence", "review"]
+    chosen = review_set.select(sample_id)
+    (record_id,), (label,), (predicted,), (confidence,), (mark,) = chosen.values(names)
+    lines = []
+    score = _shown_score(review_set, queue, key)
+    if score and (value := chosen.values(score)[0]) is not None:
+        lines.append(_placed(review_set, score, value, key))
+    sure = "" if confidence is None else f" ({100 * confidence:.0f} % sure)"
+    if label is None:
+        lines.append(f"No label; the model says **{predicted}**{sure}.")
+    elif predicted is None:
+        lines.append(f"Label **{label}**; {key} has no prediction for it.")
+    elif predicted == label:
+        lines.append(f"Label and prediction agree: **{label}**{sure}.")
+    else:
+        lines.append(f"Label **{label}**, but the model says **{predicted}**{sure}.")
+    if mark:
+        lines.append(f"You marked it: **{mark}**.")
+    return Reason(record_id or sample_id, lines)
+
+
+def run_of(review_set: Any, view: Any) -> str | None:
+    """Key of the run under review: the one whose field the view is sorted by, else the latest; None without any."""
+    keys = run_keys(review_set)
+    order = sorted_by(view) if view is not None else None
+    owners = [k for k in keys if order and order.startswith(f"{k}_")]
+    return max(owners, key=len) if owners else next(iter(keys), None)
+
+
+def sorted_by(view: Any) -> str | None:
+    """The field that a view was last sorted by; None where it is not, or by an expression."""
+    import fiftyone as fo
+
+    orders = [s.field_or_expr for s in getattr(view, "_stages", []) if isinstance(s, fo.SortBy)]
+    return orders[-1] if orders and isinstance(orders[-1], str) else None
+
+
+def _is_narrowed(view: Any) -> bool:
+    return bool(getattr(view, "_stages", []))
+
+
+def _shown_score(review_set: Any, queue: Any, key: str) -> str | None:
+    order = sorted_by(queue)
+    if order and order.startswith(f"{key}_"):
+        return order
+    fallback = f"{key}_misattention"
+    return fallback if review_set.has_sample_field(fallback) else None
+
+
+def _placed(review_set: Any, field: str, value: float, key: str) -> str:
+    from fiftyone import ViewField as F
+
+    name = field.removeprefix(f"{key}_")
+    known = len(review_set.exists(field))
+    below = len(review_set.match(F(field) < value))
+    meaning, high = SCORES.get(name, (name.replace("_", " "), True))
+    beyond = below if high else known - 1 - below
+    compared, most = ("higher", "highest") if high else ("lower", "lowest")
+    place = f"the {most}" if beyond >= known - 1 else f"{compared} than {100 * beyond // (known - 1)} %"
+    return f"{name.replace('_', ' ').capitalize()} **{value:.2f}** ({meaning}): {place} of {known:,} images."
