@@ -9,6 +9,13 @@ from rsam_app.review.dataset import run_keys
 
 SCORES = {
     "misattention": ("how wrong the place probably is", True),
+    "misattention_calibrated": ("how likely you would call the place wrong", True),
+    "outside_activation": ("how much of what speaks for the class lies outside the rectangle", True),
+    "instability": ("how little the rectangle comes along when the image moves", True),
+    "outside_evidence": ("how much the outside alone says about the class", True),
+    "unusual_geometry": ("how unusual the rectangle is for its class", True),
+    "degeneracy": ("how far the rectangle is from pointing at anything", True),
+    "off_object": ("how far the rectangle is off the true object", True),
     "label_quality": ("how well the label fits", False),
     "confidence": ("how sure the model was", False),
     "margin": ("how far the first class was ahead of the second", False),
