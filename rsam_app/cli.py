@@ -146,14 +146,14 @@ def predict(
     """Write what the model says about every image, and where it looked, into predictions/SPLIT.parquet."""
     if _relaunched(processes):
         return
-    from rsam_app import stages
+    from rsam_app.predict import predict as predict_splits
 
     job = _job_of(run, set_)
     present = [s for s in ("train", "val", "test") if job.corrected[0].split(s)]
     if split not in (*present, "all"):
         raise UserError(f"--split {split}: the data set has {', '.join(present)}; or take `all`.")
     with job.run.writing_on_main():
-        stages.predict(job, present if split == "all" else [split])
+        predict_splits(job, present if split == "all" else [split])
 
 
 @app.command()

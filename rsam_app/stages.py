@@ -3,14 +3,12 @@ inputs did not change is not done again."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsam_app.config import Pipeline, SelectConfig
@@ -18,18 +16,23 @@ from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.launching.agreement import of_main
 from rsam_app.launching.place import find_place
+from rsam_app.predict import predict, trained_model
 from rsam_app.progress import is_main_process
-from rsam_app.run_folder import environment, fingerprint, write_atomically
+from rsam_app.run_folder import environment, write_atomically
+from rsam_app.stage_record import (
+    evaluate_inputs,
+    finish,
+    is_done,
+    predict_inputs,
+    review_inputs,
+    select_inputs,
+    train_inputs,
+)
 
 if TYPE_CHECKING:
     from rsam_app.data import DataSet
-    from rsam_app.evaluation.scores.table import Habits
-    from rsam_app.model import AttentiveClassifier
 
 T = TypeVar("T")
-
-SCORES = 1
-"""Raised when predictions get other scores, so that a run's tables are made again."""
 
 
 def train(job: Job, resume: bool = False, restart: bool = False) -> None:
@@ -39,8 +42,8 @@ def train(job: Job, resume: bool = False, restart: bool = False) -> None:
     from rsam_app.training.loop import train as train_model
     from rsam_app.training.trackers import require_trackers
 
-    inputs = _train_inputs(job)
-    if resume and not restart and _of_main(job, _done(job, "train", inputs)):
+    inputs = train_inputs(job)
+    if resume and not restart and _of_main(job, is_done(job, "train", inputs)):
         job.reporter.say(f"{job.run.path}: is trained to its end; --restart begins again")
         return
     trained = job.run.read_json().get("stages", {}).get("train")
@@ -69,7 +72,7 @@ def train(job: Job, resume: bool = False, restart: bool = False) -> None:
     with job.reporter.counter("training", images) as advance, _images_at_hand(job.pipeline, dataset, job.reporter.say):
         args = (job.pipeline, job.run, dataset, rectangles, inputs, job.accelerator, bool(resume and waiting))
         train_model(*args, job.reporter.say, advance)
-    _finish(job, "train", inputs, begun)
+    finish(job, "train", inputs, begun)
 
 
 def _images_at_hand(pipeline: Pipeline, dataset: DataSet, say: Callable[[str], None]) -> AbstractContextManager[None]:
@@ -80,61 +83,6 @@ def _images_at_hand(pipeline: Pipeline, dataset: DataSet, say: Callable[[str], N
     if wanted_views(pipeline):
         return nullcontext()
     return keeping_images([*dataset.split("train"), *dataset.split("val")], pipeline.model.input_side, say)
-
-
-def predict(job: Job, splits: list[str]) -> None:
-    """Write the predictions table, its scores and the embeddings of each split."""
-    from rsam_app.evaluation.inference import run_model
-    from rsam_app.evaluation.prediction import predictions_table
-    from rsam_app.evaluation.training_belief import training_belief
-    from rsam_app.model.precision import choose_precision
-    from rsam_app.predictions import write_predictions
-    from rsam_app.soft_masks import place_masks, prepare_masks
-
-    begun = time.perf_counter()
-    model = _trained_model(job)
-    dataset, _ = job.corrected
-    _same_classes(job, model.label_names)
-    precision = choose_precision(job.pipeline.train.precision, job.accelerator.device)
-    for split in splits:
-        records = dataset.split(split)
-        with job.reporter.counter(f"predicting {split}", len(records)) as advance:
-            size, workers = job.pipeline.evaluate.batch_size, job.pipeline.train.workers
-            args = (model, records, dataset.class_index, size, job.accelerator, precision, workers)
-            outputs = run_model(
-                *args, advance, views=job.pipeline.evaluate.stability_views, soft_masks=job.pipeline.review.soft_masks
-            )
-        if is_main_process():
-            path = job.run.predictions / f"{split}.parquet"
-            partial = prepare_masks(path, [r.id for r in records], outputs.masks)
-            believed = training_belief(job.run, len(records)) if split == "train" else None
-            table, absent = predictions_table(outputs, records, dataset, believed, _habits(job, split))
-            write_predictions(path, table, outputs.embeddings)
-            place_masks(path, partial)
-            for score, why in absent.items():
-                job.reporter.say(f"{split}: no {score}: {why}")
-        _finish(job, f"predict {split}", _predict_inputs(job, split), begun)
-        begun = time.perf_counter()
-
-
-def _habits(job: Job, split: str) -> Habits:
-    """What the rectangles of a split are compared with: the training split's, where they are predicted by this model.
-
-    They are read from its predictions, so that a split predicted alone is judged as one predicted with the others.
-    """
-    from rsam_app.evaluation.prediction_arrays import split_arrays
-    from rsam_app.evaluation.scores.unusual_geometry import learn_habits
-    from rsam_app.evaluation.truth import image_sizes
-    from rsam_app.predictions import read_predictions
-
-    if split == "train":
-        return "own"
-    if not _training_is_predicted(job):
-        return None
-    dataset, _ = job.corrected
-    rows = split_arrays(read_predictions(job.run.predictions, ["train"]), dataset, "train", dataset.classes)
-    sizes = image_sizes(rows.records)
-    return learn_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes))
 
 
 def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
@@ -153,7 +101,7 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
         raise UserError(
             f"{job.run.path}: the data set {dataset.name} has no {split} split (has: {', '.join(present)})."
         )
-    stale = [s for s in present if not _done(job, f"predict {s}", _predict_inputs(job, s))]
+    stale = [s for s in present if not is_done(job, f"predict {s}", predict_inputs(job, s))]
     # Rectangles are compared with those of the training images, so what was judged without them is judged again.
     predict(job, _of_main(job, present if "train" in stale else stale))
     if not is_main_process():
@@ -165,7 +113,7 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
     write_atomically(job.run.evaluation / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     report = write_report(job.run.evaluation, metrics, table, dataset, job.run.metrics_log)
     job.reporter.say(f"report: {report}")
-    job.run.finish_stage("evaluate", _evaluate_inputs(job, split), time.perf_counter() - begun)
+    job.run.finish_stage("evaluate", evaluate_inputs(job, split), time.perf_counter() - begun)
     return metrics
 
 
@@ -186,7 +134,7 @@ def _look_again(job: Job, metrics: dict[str, Any], split: str, robustness: bool)
     dataset, _ = job.corrected
     settings, device = job.pipeline.evaluate, job.accelerator.device
     precision = choose_precision(job.pipeline.train.precision, device)
-    observer = Observer(_trained_model(job), device, precision, settings.batch_size)
+    observer = Observer(trained_model(job), device, precision, settings.batch_size)
     records = dataset.split(split)
     if plain:
         with job.reporter.counter("Grad-CAM", len(records)) as advance:
@@ -217,7 +165,7 @@ def review(job: Job) -> str:
     )
     for note in report.notes:
         job.reporter.say(note)
-    job.run.finish_stage("review", _review_inputs(job), time.perf_counter() - begun)
+    job.run.finish_stage("review", review_inputs(job), time.perf_counter() - begun)
     return job.original.name
 
 
@@ -229,102 +177,33 @@ def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
     chosen, added = choose(job.run, job.card.name, settings, job.pipeline.seed, tag)
     if tag:
         job.reporter.say(f"{len(chosen.ids)} images chosen; {added} newly tagged {settings.tag!r} in FiftyOne")
-    job.run.finish_stage("select", _select_inputs(job, settings), time.perf_counter() - begun)
+    job.run.finish_stage("select", select_inputs(job, settings), time.perf_counter() - begun)
     return chosen
 
 
 def run_all(job: Job) -> None:
     """Every stage whose inputs changed since it was last done, in order, resuming a stopped training."""
-    if not _of_main(job, _done(job, "train", _train_inputs(job))):
+    if not _of_main(job, is_done(job, "train", train_inputs(job))):
         train(job, resume=True, restart=True)
     split = job.pipeline.evaluate.split
     stages: list[tuple[str, str, Callable[[], object]]] = [
-        ("evaluate", _evaluate_inputs(job, split), lambda: evaluate(job, split)),
-        ("review", _review_inputs(job), lambda: review(job)),
-        ("select", _select_inputs(job, job.pipeline.select), lambda: select(job, job.pipeline.select)),
+        ("evaluate", evaluate_inputs(job, split), lambda: evaluate(job, split)),
+        ("review", review_inputs(job), lambda: review(job)),
+        ("select", select_inputs(job, job.pipeline.select), lambda: select(job, job.pipeline.select)),
     ]
     for name, inputs, work in stages:
         if name != "evaluate" and not is_main_process():
             continue
-        done = _done(job, name, inputs)
+        done = is_done(job, name, inputs)
         if _of_main(job, done) if name == "evaluate" else done:  # only the main process comes to the others
             job.reporter.say(f"{name}: nothing changed")
         else:
             work()
 
 
-def _trained_model(job: Job) -> AttentiveClassifier:
-    """The run's model on this process's device, with a second look where the pipeline, or its override, wants it."""
-    from rsam_app.model import load_model
-
-    model = load_model(job.run.model).to(job.accelerator.device)
-    wanted = job.pipeline.model.second_look
-    if wanted and model.detail == 1:
-        raise UserError(
-            f"{job.run.path}: this model was trained to look once.\n"
-            "Train it with `--set model.second_look=true`; one that was can also be evaluated without."
-        )
-    model.second_look = wanted
-    return model
-
-
-# ---- what each stage is made from
-
-
-def _train_inputs(job: Job) -> str:
-    dataset, rectangles = job.corrected
-    settings = job.pipeline.train.model_dump(mode="json", exclude={"workers", "trackers"})
-    return fingerprint(job.pipeline.model, settings, job.pipeline.seed, dataset.fingerprint, sorted(rectangles.items()))
-
-
-def _predict_inputs(job: Job, split: str) -> str:
-    dataset, _ = job.corrected
-    looks, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
-    masks = ["soft masks"] if job.pipeline.review.soft_masks else []
-    weights = _file_hash(job.run.model / "model.safetensors")
-    # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
-    compared = split != "train" and _training_is_predicted(job)
-    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks)
-
-
-def _training_is_predicted(job: Job) -> bool:
-    predicted = (job.run.predictions / "train.parquet").exists()
-    return predicted and _done(job, "predict train", _predict_inputs(job, "train"))
-
-
-def _evaluate_inputs(job: Job, split: str) -> str:
-    settings = job.pipeline.evaluate
-    asked = [settings.robustness_images, job.pipeline.seed] if settings.robustness else []
-    groups = [(r.id, r.group) for r in job.corrected[0].split(split) if r.group]  # no model learns from them
-    return fingerprint(_predict_inputs(job, split), "evaluate", *asked, *groups)
-
-
-def _review_inputs(job: Job) -> str:
-    tables = {p.name: _file_hash(p) for p in sorted(job.run.predictions.glob("*.parquet"))}
-    return fingerprint(tables, job.original.fingerprint, job.pipeline.review)
-
-
-def _select_inputs(job: Job, settings: SelectConfig) -> str:
-    return fingerprint(_review_inputs(job), settings, job.pipeline.seed)
-
-
 def _of_main(job: Job, value: T) -> T:
     """The main process's `value`, on every process."""
     return value if find_place() is None else of_main(job.accelerator, value)
-
-
-def _done(job: Job, stage: str, inputs: str) -> bool:
-    return job.run.stage_done(stage, inputs)
-
-
-def _finish(job: Job, stage: str, inputs: str, begun: float) -> None:
-    if is_main_process():
-        job.run.finish_stage(stage, inputs, time.perf_counter() - begun)
-    job.accelerator.wait_for_everyone()
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
 
 
 def _forget(job: Job) -> None:
@@ -335,12 +214,3 @@ def _forget(job: Job) -> None:
     for folder in (job.run.checkpoints, job.run.predictions):
         shutil.rmtree(folder, ignore_errors=True)
     job.run.metrics_log.unlink(missing_ok=True)
-
-
-def _same_classes(job: Job, names: Any) -> None:
-    dataset, _ = job.corrected
-    if tuple(names) != dataset.classes:
-        raise UserError(
-            f"{job.run.path}: the model knows {len(names)} classes, the data set {dataset.name} has"
-            f" {len(dataset.classes)}, and they differ. Train again, or restore the data set."
-        )
