@@ -1,0 +1,99 @@
+"""How a file and `--set` overrides become a card or a pipeline, and what is said where that fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rsam_app.config.card import Card
+from rsam_app.config.pipeline import Pipeline
+from rsam_app.errors import UserError
+from rsam_app.validation import YAML_ERRORS, read_mapping, suggest, validate
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> Pipeline:
+    """The pipeline at a path, or of that name in `pipelines/`, with `key.sub=value` overrides applied.
+
+    Raises `UserError` that names file, key, value and remedy.
+    """
+    path = _find(str(reference), "pipelines")
+    content = read_mapping(path)
+    content.setdefault("name", path.stem)
+    for override in overrides or []:
+        _override(content, override)
+    pipeline = validate(Pipeline, content, path)
+    _check_transforms(pipeline, path)
+    return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path))})
+
+
+def overridden(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline:
+    """`pipeline`, which stands in `path`, with `key.sub=value` overrides applied. Raises `UserError`."""
+    content = pipeline.model_dump(mode="json")
+    for override in overrides:
+        _override(content, override)
+    changed = validate(Pipeline, content, path)
+    _check_transforms(changed, path)
+    return changed
+
+
+def _check_transforms(pipeline: Pipeline, path: Path) -> None:
+    """Try the albumentations that a pipeline names, if any: importing them takes seconds."""
+    augment = pipeline.train.augment
+    for key in ("extra", "transforms"):
+        if getattr(augment, key):
+            from rsam_app.data.transforms import NamedTransforms
+
+            try:
+                NamedTransforms(getattr(augment, key), f"train.augment.{key}")
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+
+
+def load_card(reference: str | Path) -> Card:
+    """The card at a path, or of that name in `datasets/`. Raises `UserError` that names file, key, value and remedy."""
+    path = _find(str(reference), "datasets")
+    return validate(Card, read_mapping(path), path)
+
+
+def read_pipeline(path: Path) -> Pipeline:
+    """The pipeline in a file that is complete as it is, such as a run's `config.yaml`. Raises `UserError` as above."""
+    return validate(Pipeline, read_mapping(path), path)
+
+
+def _find(reference: str, folder: str, near: Path | None = None) -> Path:
+    direct = Path(reference).expanduser()
+    if direct.suffix in (".yaml", ".yml"):
+        around = [direct, near.parent / direct] if near else [direct]
+        candidates = [*around, REPOSITORY / direct]
+    else:
+        folders = [Path(folder), REPOSITORY / folder]
+        if near:
+            folders.insert(0, near.resolve().parent.parent / folder)
+        candidates = [f / f"{reference}.yaml" for f in folders]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    known = sorted({p.stem for f in {c.parent for c in candidates} if f.is_dir() for p in f.glob("*.yaml")})
+    where = f"{near}: dataset: " if near else ""
+    remedy = suggest(reference, known)
+    raise UserError(f"{where}{reference}: no such file, and nothing of that name in {folder}/.{remedy}")
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: expected key.sub=value, e.g. --set train.epochs=3")
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = content.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {override}: {parent} is a value and has no keys below it.")
+        content = inner
+    try:
+        content[last] = yaml.safe_load(text)
+    except YAML_ERRORS as error:
+        raise UserError(f"--set {override}: {text!r} is not a YAML value. Put quotes around a text.") from error
