@@ -270,6 +270,12 @@ def export(
         str, typer.Option(help="folder, manifest, coco, yolo-obb, fiftyone, imagefolder, parquet or crops.")
     ] = "folder",
     mode: Annotated[str, typer.Option(help="copy, hardlink or symlink.")] = "copy",
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Keep one of each group of near-duplicates.")
+    ] = False,
+    test_share: Annotated[
+        float | None, typer.Option(help="Make train and test anew, with near-duplicates on one side.")
+    ] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -277,7 +283,8 @@ def export(
     _main_process_only()
     from rsam_app import curate
 
-    report = curate.export_tagged(_job_of(run, set_), tag, format, out, mode)
+    job = _job_of(run, set_)
+    report = curate.export_tagged(job, tag, format, out, mode, drop_duplicates=drop_duplicates, test_share=test_share)
     _print(report.as_dict() if as_json else report.text(), as_json)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rsam_app.corrections import corrections_path, read_corrections
 from rsam_app.export import ExportReport, Source, collect, export
+from rsam_app.export.near_duplicates import duplicate_groups, split_anew, without_duplicates
 from rsam_app.job import Job
 
 
@@ -28,13 +29,35 @@ class CurateReport:
         return "\n".join([f"{made.out}: {made.images} images of {made.classes} classes ({splits})", *made.notes])
 
 
-def export_tagged(job: Job, tag: str, format: str, out: Path, mode: str) -> CurateReport:
-    """Export the records tagged `tag`, with the labels and rectangles that hold now. Raises `UserError`."""
+def export_tagged(
+    job: Job,
+    tag: str,
+    format: str,
+    out: Path,
+    mode: str,
+    *,
+    drop_duplicates: bool = False,
+    test_share: float | None = None,
+) -> CurateReport:
+    """Export the records tagged `tag`, with the labels and rectangles that hold now.
+
+    With `drop_duplicates` one of each group of near-duplicates; with `test_share` in new splits that part no
+    near-duplicates. Raises `UserError`.
+    """
     from rsam_app.review import tagged_ids
 
     dataset = job.original
     ids = tagged_ids(dataset.name, tag)
     corrections = read_corrections(corrections_path(job.run.path, dataset.name))
     items = collect(job.run, dataset, ids, corrections, {i: (tag,) for i in ids})
+    notes = []
+    if (drop_duplicates or test_share is not None) and items:
+        groups = duplicate_groups(job.run, ids)
+        if drop_duplicates:
+            items, note = without_duplicates(items, groups)
+            notes.append(note)
+        if test_share is not None:
+            items, note = split_anew(items, groups, test_share, job.pipeline.seed)
+            notes.append(note)
     source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag)
-    return CurateReport(export(items, format, out, mode, source=source))  # type: ignore[arg-type]
+    return CurateReport(export(items, format, out, mode, source=source, notes=notes))  # type: ignore[arg-type]

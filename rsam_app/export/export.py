@@ -56,11 +56,18 @@ class ExportReport:
 
 
 def export(
-    records_to_export: Sequence[ExportItem], format: str, out: Path, mode: Mode = "copy", *, source: Source
+    records_to_export: Sequence[ExportItem],
+    format: str,
+    out: Path,
+    mode: Mode = "copy",
+    *,
+    source: Source,
+    notes: Sequence[str] = (),
 ) -> ExportReport:
     """Write a curated subset to the folder `out` in one of `FORMATS`, with data card, `records.csv` and checksums.
 
     The folder appears when it is whole; nothing is left where writing fails. Images are copied or linked byte for byte.
+    `notes` join what the data card says a person should know.
     Raises `UserError` for an unknown format or mode, an `out` that is occupied, nothing to export, a missing image, and
     whatever the system refuses (disk full, hard link to another disk).
     """
@@ -78,12 +85,12 @@ def export(
         )
     with staged(out) as partial:
         written = chosen.write(items, partial, mode, source)
-        notes = list(written.notes)
+        said = [*written.notes, *notes]
         if len(items) < len(included):
-            notes.append(f"{len(included) - len(items)} images are left out: they have {chosen.lacking}")
+            said.append(f"{len(included) - len(items)} images are left out: they have {chosen.lacking}")
         if excluded:
-            notes.append(f"{excluded} images with the tag {source.tag!r} are left out because a person excluded them")
-        written = replace(written, notes=tuple(notes))
+            said.append(f"{excluded} images with the tag {source.tag!r} are left out because a person excluded them")
+        written = replace(written, notes=tuple(said))
         write_records(partial, items, written.files)
         write_card(partial, out.absolute(), items, source, (format, mode), written)
         write_checksums(partial)
