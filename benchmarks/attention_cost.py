@@ -20,6 +20,7 @@ from measuring.surroundings import where
 from measuring.turns import ratio, take_turns
 
 from rsam_app.config import ModelConfig
+from rsam_app.kept_memory import keep_freed_memory
 from rsam_app.model import AttentiveClassifier, build_model
 from rsam_app.model.precision import autocast, choose_precision
 from rsam_app.training import losses
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as every command does
     device = torch.device(arguments.device)
     precision = choose_precision("auto", device)
     models = {name: _model(arguments.backbone, settings, device) for name, settings in VARIANTS.items()}

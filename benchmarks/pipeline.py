@@ -31,6 +31,7 @@ from measuring.turns import ratio, take_turns
 from rsam_app.config import load_card, load_pipeline
 from rsam_app.data import DataSet, load_dataset
 from rsam_app.data.loader import Batch
+from rsam_app.kept_memory import keep_freed_memory
 from rsam_app.model import build_model
 from rsam_app.model.precision import choose_precision
 from rsam_app.training.checkpoint import save_checkpoint
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as every command does
     pipeline = load_pipeline(arguments.pipeline, ["model.weights=none"])
     whole = load_dataset(load_card(pipeline.dataset), pipeline.seed)
     chosen = {record.id for record in whole.split("train")[: arguments.images]}

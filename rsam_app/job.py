@@ -66,8 +66,10 @@ class Job:
         Raises `UserError` where they do not. The main process must hold the run for writing.
         """
         from rsam_app.accelerator import make_accelerator
+        from rsam_app.kept_memory import keep_freed_memory
         from rsam_app.launching.agreement import check_data, check_run_folder
 
+        keep_freed_memory()
         accelerator = make_accelerator(self.pipeline.train.precision)
         check_run_folder(accelerator, self.run.path)
         dataset, rectangles = self.corrected
