@@ -29,7 +29,7 @@ def test_an_images_own_label_does_not_change_what_is_said_about_it() -> None:
     before = held_out_probabilities(points, labels, 3, seed=1)
     assert before is not None
     assert before.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    alone = torch.full((5, 8), 9.0)  # five equal images with five labels, each in a fold of its own
+    alone = torch.full((5, 8), 9.0)  # five equal images, no two of them in one fold
     given = torch.tensor([0, 1, 2, 0, 1])
     both = held_out_probabilities(torch.cat([points, alone]), torch.cat([labels, given]), 3, seed=1)
     swapped = held_out_probabilities(torch.cat([points, alone]), torch.cat([labels, given.flip(0)]), 3, seed=1)
@@ -68,12 +68,17 @@ def test_too_many_numbers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert held_out_probabilities(*blobs(12, 3, 4), 3, seed=0) is None
 
 
-def test_what_was_held_out_is_believed_before_what_was_learned(tmp_path: Path) -> None:
+def test_two_witnesses_are_believed_together_and_each_alone(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert training_belief(run, 3) is None
-    np.save(run.learned_probabilities, np.full((3, 2), 0.5, dtype=np.float16))
-    believed = training_belief(run, 3)
-    assert believed is not None and believed.dtype == np.float32 and (believed == 0.5).all()
-    np.save(run.held_out_probabilities, np.full((3, 2), 0.25, dtype=np.float32))
-    assert (training_belief(run, 3) == 0.25).all()  # type: ignore[union-attr]
+    learned = np.array([[0.5, 0.5], [0.9, 0.1], [np.nan, np.nan]])
+    np.save(run.learned_probabilities, learned.astype(np.float16))
+    alone = training_belief(run, 3)
+    assert alone is not None and alone.dtype == np.float32
+    np.testing.assert_allclose(alone, learned, atol=1e-3)
+    np.save(run.held_out_probabilities, np.array([[0.25, 0.75], [0.0, 1.0], [0.5, 0.5]], dtype=np.float32))
+    both = training_belief(run, 3)
+    assert both is not None and both.dtype == np.float32
+    assert both[0, 1] / both[0, 0] == pytest.approx(3**0.6, rel=1e-3)
+    assert both[1, 1] > 0.99 and np.isnan(both[2]).all()
     assert training_belief(run, 4) is None, "of another training split"
