@@ -120,6 +120,7 @@ def undo_last(run: RunFolder, dataset_name: str, key: str, who: str | None) -> U
     earlier = in_force(table[: table.index(added[0])])
     rows = undoing(added, earlier)
     left = take_back(dataset_name, key, rows)
-    signed = [replace(c, who=who or getpass.getuser(), when=now(), run=key) for c in rows]
+    who, when = who or getpass.getuser(), now()  # one time for all: it tells an addition from the next
+    signed = [replace(c, who=who, when=when, run=key) for c in rows]
     add_corrections(path, signed)
     return UndoReport(path, added, left)

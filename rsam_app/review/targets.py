@@ -90,7 +90,7 @@ def _set_targets(review_set: Any, targets: dict[str, Any], may: Callable[[list[d
     """Set the targets of samples, by id, where what is drawn there may be replaced and until then nobody draws."""
     if not targets:
         return
-    collection = review_set._sample_collection
+    collection = review_set._dataset._sample_collection
     fields = ("attention_target", "review", "tags")
     changes = []
     for held in collection.find({"_id": {"$in": [ObjectId(i) for i in targets]}}, dict.fromkeys(fields, 1)):
