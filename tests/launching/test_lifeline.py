@@ -106,6 +106,7 @@ def test_the_reason_of_any_process_is_told_once_by_the_main_one(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_command_that_is_stopped_ends_all_as_stopped(tmp_path, number):
     def stopped() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal; pytest's workers ignore it
         app.command("wait")(wait_for_the_end)
         threading.Timer(1, os.kill, (os.getpid(), number)).start()
         sys.argv = ["rsam", "wait"]
