@@ -11,7 +11,7 @@ from PIL import Image
 
 from rsam_app.data.images import read_image
 from rsam_app.export.item import ExportItem, Mode, Rectangle, Source, Written
-from rsam_app.export.names import UniqueNames, class_folders, file_name
+from rsam_app.export.names import class_files
 from rsam_app.export.shapes import inside, rectangle_corners
 
 QUALITY = 95
@@ -20,18 +20,12 @@ QUALITY = 95
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
     """Write `folder/SPLIT/CLASS/image.jpg` for each item, at the resolution of the photograph; see `upright_crop`."""
-    folders = class_folders(item.label for item in items)
-    names: dict[tuple[str, str], UniqueNames] = {}
-    files = []
-    for item in items:
-        place_in = (item.record.split, folders[item.label])
-        name = file_name(item.record.path.with_suffix(".jpg"), names.setdefault(place_in, UniqueNames()))
-        files.append("/".join((*place_in, name)))
-        path = folder / files[-1]
+    files, renamed = class_files(items, ".jpg")
+    for item, file in zip(items, files, strict=True):
+        path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         image, _ = read_image(item.record.path, banner=item.record.banner)
         Image.fromarray(upright_crop(image, _rectangle(item))).save(path, quality=QUALITY, subsampling=0)
-    renamed = [f"the class {label!r} is in the folder {name!r}" for label, name in folders.items() if label != name]
     notes = [*renamed, "what a rectangle shows beyond its image repeats the image's border"]
     return Written(files, "layout: folder\nroot: '{out}'", tuple(notes))
 

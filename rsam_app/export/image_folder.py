@@ -12,24 +12,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rsam_app.export import folder as class_folders
 from rsam_app.export.item import ExportItem, Mode, Source, Written
+from rsam_app.export.media import place
+from rsam_app.export.names import class_files
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
     """Write `folder/SPLIT/metadata.jsonl`: a line an image with `file_name, label, id`, its `rectangle` (cx, cy, width,
     height in pixels, angle in radians; null without), `rectangle_by` and `boxes` (lists of x, y, width, height)."""
-    placed = class_folders.write(items, folder, mode, source)
+    files, renamed = class_files(items)
     lines: dict[str, list[str]] = defaultdict(list)
-    for item, file in zip(items, placed.files, strict=True):
+    for item, file in zip(items, files, strict=True):
+        place(item.record.path, folder / file, mode)
         split, _, name = file.partition("/")
         lines[split].append(json.dumps({"file_name": name, **columns(item)}, ensure_ascii=False))
     for split, of_split in lines.items():
         (folder / split / "metadata.jsonl").write_text("\n".join(of_split) + "\n", encoding="utf-8")
     masks = sum(item.record.mask is not None for item in items)
-    notes = [n for n in placed.notes if n.startswith("the class")]
-    notes += [f"the masks of {masks} images are left out; the format manifest has them"] if masks else []
-    return Written(placed.files, "datasets.load_dataset('imagefolder', data_dir={out})", tuple(notes))
+    notes = [f"the masks of {masks} images are left out; the format manifest has them"] if masks else []
+    return Written(files, "datasets.load_dataset('imagefolder', data_dir={out})", (*renamed, *notes))
 
 
 def columns(item: ExportItem) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rsam_app.data.layouts.folder import SUFFIXES
+from rsam_app.export.item import ExportItem
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in "123456789¹²³")}
 """Names that Windows keeps for devices, whatever their suffix."""
@@ -56,6 +57,20 @@ def class_folders(labels: Iterable[str]) -> dict[str, str]:
     names = UniqueNames()
     unchanged_first = sorted(safe, key=lambda label: (safe[label] != label, label))
     return {label: names.take(safe[label]) for label in unchanged_first}
+
+
+def class_files(items: Sequence[ExportItem], suffix: str = "") -> tuple[list[str], list[str]]:
+    """`SPLIT/CLASS/name` for each item, with another `suffix` than its image's where given, and a note on each class
+    whose folder is not called as it."""
+    folders = class_folders(item.label for item in items)
+    names: dict[tuple[str, str], UniqueNames] = {}
+    files = []
+    for item in items:
+        place_in = (item.record.split, folders[item.label])
+        image = item.record.path.with_suffix(suffix) if suffix else item.record.path
+        files.append("/".join((*place_in, file_name(image, names.setdefault(place_in, UniqueNames())))))
+    renamed = [f"the class {label!r} is in the folder {name!r}" for label, name in folders.items() if label != name]
+    return files, renamed
 
 
 def file_name(image: Path, names: UniqueNames) -> str:

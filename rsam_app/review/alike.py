@@ -8,6 +8,8 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from rsam_app.selection.strategy import directions
+
 NEAR = 0.97
 """Cosine of two embeddings from which on two images count as near-duplicates."""
 WIDTH = 64
@@ -40,8 +42,7 @@ def find_alike(embeddings: np.ndarray, splits: np.ndarray, near: float = NEAR) -
     group = np.full(count, -1)
     if len(usable) < 2:
         return Alike(nearest, elsewhere, group)
-    units = embeddings[usable].astype(np.float32)
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    units = directions(embeddings[usable])
     narrow = principal_components(units, WIDTH)
     of = np.unique(splits[usable], return_inverse=True)[1]
     pairs = []

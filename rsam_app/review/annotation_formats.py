@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rsam_app.review.targets import Five
+from rsam_app.review.targets import Five, canonical_angle
 
 Extent = tuple[int, int]
 """Width and height of the image as displayed, in pixels."""
@@ -95,4 +95,4 @@ def _checked(cx: float, cy: float, width: float, height: float, angle: float) ->
     """The canonical rectangle: CVAT and Label Studio turn through the full circle, ours through half of it."""
     if not all(math.isfinite(v) for v in (cx, cy, width, height, angle)) or width <= 0 or height <= 0:
         raise ValueError(f"a rectangle of {width} × {height} pixels at {cx}, {cy} is none")
-    return cx, cy, width, height, (angle + math.pi / 2) % math.pi - math.pi / 2
+    return cx, cy, width, height, canonical_angle(angle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rsam_app.review.alike import principal_components
+from rsam_app.selection.strategy import directions, finite_rows
 
 LANDMARKS = 1500
 """Images that t-SNE places; the time it takes grows faster than their number, seven seconds on one core for these."""
@@ -20,12 +21,10 @@ def map_embeddings(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     and no faster. (landmarks after the paper's section 5, simplified) Rows that are not finite lie in the middle.
     """
     points = np.zeros((len(embeddings), 2))
-    usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1))
+    usable = finite_rows(embeddings)
     if len(usable) < 4:
         return points
-    units = embeddings[usable].astype(np.float32)
-    units /= np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
-    narrow = principal_components(units, min(_WIDTH, len(usable) - 1))
+    narrow = principal_components(directions(embeddings[usable]), min(_WIDTH, len(usable) - 1))
     landmarks = np.sort(np.random.default_rng(seed).permutation(len(usable))[:LANDMARKS])
     placed = _place(narrow[landmarks], seed)
     points[usable] = _among(narrow, narrow[landmarks], placed)

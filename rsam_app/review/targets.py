@@ -36,7 +36,7 @@ def rectangle_of(detection: Any, width: int, height: int) -> Five:
         return five
     if upright[2] * upright[3] < 1:
         raise ValueError(f"its box covers less than a pixel ({upright[2]:.2f} × {upright[3]:.2f})")
-    return (*upright, 0.0 if original else _canonical(_turn(detection)))
+    return (*upright, 0.0 if original else canonical_angle(_turn(detection)))
 
 
 def as_target(five: Five, width: int, height: int, accepted_from: str | None = None) -> Any:
@@ -123,5 +123,6 @@ def _turn(detection: Any) -> float:
     return 0.0
 
 
-def _canonical(angle: float) -> float:
+def canonical_angle(angle: float) -> float:
+    """The same direction in [-π/2, π/2): a rectangle turned by half a circle is itself."""
     return (angle + math.pi / 2) % math.pi - math.pi / 2

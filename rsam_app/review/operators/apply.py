@@ -6,7 +6,14 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
-from rsam_app.review.operators.base import ReviewOperator, choose_run, described, is_ours, key_of, run_folder_of
+from rsam_app.review.operators.base import (
+    ReviewOperator,
+    button_above_grid,
+    choose_run,
+    described,
+    key_of,
+    run_folder_of,
+)
 
 
 class Apply(ReviewOperator):
@@ -20,10 +27,7 @@ class Apply(ReviewOperator):
 
     def resolve_placement(self, ctx: Any) -> Any:
         """A button above the grid."""
-        if not is_ours(ctx):
-            return None
-        button = types.Button(label="RSAM: apply my decisions", icon="publish", prompt=True)
-        return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
+        return button_above_grid(ctx, "RSAM: apply my decisions", "publish")
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
         """For which run, and in whose name."""

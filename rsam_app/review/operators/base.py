@@ -66,6 +66,14 @@ def described(name: str, label: str, **more: Any) -> Any:
     return foo.OperatorConfig(name=name, label=label, disable_schema_validation=True, **more)
 
 
+def button_above_grid(ctx: Any, label: str, icon: str) -> Any:
+    """Where FiftyOne puts an operator that has a form: a button above the grid, on data sets of ours."""
+    if not is_ours(ctx):
+        return None
+    button = types.Button(label=label, icon=icon, prompt=True)
+    return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
+
+
 class ReviewOperator(foo.Operator):
     """An operator with a form, whose answer is a notice in the App's corner, or `{"error": …}` where it cannot be
     done."""
@@ -93,6 +101,14 @@ class ReviewOperator(foo.Operator):
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
         """Do it; returns the result for a caller. Raises `UserError`."""
         raise NotImplementedError
+
+
+class OneClickOperator(ReviewOperator):
+    """An operator that asks nothing."""
+
+    def resolve_input(self, ctx: Any) -> Any:
+        """No form."""
+        return None
 
 
 class ReportingOperator(ReviewOperator):

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from rsam_app.review.operators.base import ReviewOperator, described, is_ours
+from rsam_app.review.operators.base import OneClickOperator, described, is_ours
 from rsam_app.review.operators.mark import go_on, mark_images, undo_mark
 
 MARKS = {"1": "right", "2": "wrong place", "3": "wrong label", "4": "unsure", "5": "accept", "6": "exclude"}
 UNDO, NEXT = "0", "n"
 
 
-class Key(ReviewOperator):
+class Key(OneClickOperator):
     """What a key does; nothing on data sets that are not RSAM's, where keys are not ours to take."""
 
     @property
     def config(self) -> Any:
         """How FiftyOne knows it; nobody calls it by name."""
         return described(name="key", label="RSAM: a key was pressed", unlisted=True)
-
-    def resolve_input(self, ctx: Any) -> Any:
-        """Nothing is asked."""
-        return None
 
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Do what the key means."""

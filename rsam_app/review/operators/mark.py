@@ -9,7 +9,14 @@ import fiftyone.operators.types as types
 from rsam_app.errors import UserError
 from rsam_app.review.dataset import DECISIONS
 from rsam_app.review.marks import Marked, mark, undo
-from rsam_app.review.operators.base import ReviewOperator, count_images, described, is_ours, key_of
+from rsam_app.review.operators.base import (
+    OneClickOperator,
+    ReviewOperator,
+    button_above_grid,
+    count_images,
+    described,
+    key_of,
+)
 from rsam_app.review.queue import Reason, explain, next_sample, queue_of
 
 MEANINGS = {
@@ -102,17 +109,14 @@ class Mark(ReviewOperator):
 
     def resolve_placement(self, ctx: Any) -> Any:
         """A button above the grid."""
-        if not is_ours(ctx):
-            return None
-        button = types.Button(label="RSAM: mark", icon="rate_review", prompt=True)
-        return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
+        return button_above_grid(ctx, "RSAM: mark", "rate_review")
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
         """Mark them."""
         return mark_images(ctx, review_set, str(ctx.params.get("decision")))
 
 
-class _MarkAs(ReviewOperator):
+class _MarkAs(OneClickOperator):
     name_: str
     decision: str
     icon_: str
@@ -124,10 +128,6 @@ class _MarkAs(ReviewOperator):
         return described(
             name=self.name_, label=label, icon=self.icon_, description=MEANINGS[self.decision].capitalize()
         )
-
-    def resolve_input(self, ctx: Any) -> Any:
-        """Nothing is asked."""
-        return None
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
         """Mark the image that is open, or those selected."""
@@ -164,7 +164,7 @@ class AcceptRectangle(_MarkAs):
     name_, decision, icon_ = "accept_rectangle", "accept", "crop_free"
 
 
-class Undo(ReviewOperator):
+class Undo(OneClickOperator):
     """Take back the last mark."""
 
     @property
@@ -172,26 +172,18 @@ class Undo(ReviewOperator):
         """How FiftyOne lists it."""
         return described(name="undo", label="RSAM: undo the last mark", icon="undo")
 
-    def resolve_input(self, ctx: Any) -> Any:
-        """Nothing is asked."""
-        return None
-
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
         """Take it back."""
         return undo_mark(ctx, review_set)
 
 
-class NextImage(ReviewOperator):
+class NextImage(OneClickOperator):
     """Open the next image of the queue."""
 
     @property
     def config(self) -> Any:
         """How FiftyOne lists it."""
         return described(name="next_image", label="RSAM: next image without a mark", icon="skip_next")
-
-    def resolve_input(self, ctx: Any) -> Any:
-        """Nothing is asked."""
-        return None
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
         """Open it."""

@@ -10,10 +10,10 @@ import fiftyone.operators.types as types
 from rsam_app.config import SelectConfig
 from rsam_app.review.operators.base import (
     ReviewOperator,
+    button_above_grid,
     choose_run,
     count_images,
     described,
-    is_ours,
     key_of,
     run_folder_of,
 )
@@ -35,10 +35,7 @@ class SelectForRelabeling(ReviewOperator):
 
     def resolve_placement(self, ctx: Any) -> Any:
         """A button above the grid."""
-        if not is_ours(ctx):
-            return None
-        button = types.Button(label="RSAM: select for relabeling", icon="playlist_add", prompt=True)
-        return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
+        return button_above_grid(ctx, "RSAM: select for relabeling", "playlist_add")
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
         """Which run, strategy, how many, from which split, and the tag."""
