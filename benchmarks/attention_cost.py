@@ -33,6 +33,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "RSAM, moments": {"attention": "rsam", "predictor": "moments"},
     "RSAM, second look": {"attention": "rsam", "second_look": True},
 }
+TWO_LOOKS, FIRST_ALONE = "RSAM, second look", "RSAM, second look left out"
+"""The same model with `second_look` and, the attribute set to False, without: what the second look itself costs."""
 
 
 def main() -> None:
@@ -46,6 +48,8 @@ def main() -> None:
     device = torch.device(arguments.device)
     precision = choose_precision("auto", device)
     models = {name: _model(arguments.backbone, settings, device) for name, settings in VARIANTS.items()}
+    models[FIRST_ALONE] = _model(arguments.backbone, VARIANTS[TWO_LOOKS], device)
+    models[FIRST_ALONE].second_look = False
     plain = sum(p.numel() for p in models["none"].backbone.parameters())
     report: dict[str, Any] = {"backbone": arguments.backbone, "batch": arguments.batch, "precision": precision}
     report["environment"] = where()
@@ -54,6 +58,7 @@ def main() -> None:
         seconds = take_turns(_ways(models, measure, arguments.batch, device, precision), rounds)
         report[name] = {key: ratio(taken, seconds["none"]) for key, taken in seconds.items()}
         report[name]["none"]["seconds"] = float(np.median(seconds["none"]))
+        report[name]["two looks by the first alone"] = ratio(seconds[TWO_LOOKS], seconds[FIRST_ALONE])
     report["parameters"] = {
         key: {"attention": count, "share_of_backbone": count / plain}
         for key, model in models.items()
