@@ -12,6 +12,8 @@ setup: ## Make the private .venv with everything in it, as requirements.lock say
 demo: setup ## The whole loop on a generated data set, then the FiftyOne App (ARGS=… for `rsam demo`)
 	.venv/bin/rsam demo $(ARGS)
 
+# Threads that wait do not spin: several test processes share the cores, and would wait for each other's spinning.
+test: export OMP_WAIT_POLICY = PASSIVE
 test: lint ## Lint, types and all tests; photographs are taken from RSAM_DATA (ARGS=… for pytest)
 	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
