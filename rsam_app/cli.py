@@ -81,16 +81,23 @@ def _run_command() -> None:
 def run(
     pipeline: PipelineArgument,
     run: RunOption = None,
+    round_: Annotated[
+        bool, typer.Option("--round", help="A new run beside the last one, trained from what was decided since.")
+    ] = False,
     set_: SetOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
     """Train, evaluate, predict, review and select; what did not change is not done again, what stopped goes on."""
     if _relaunched(processes):
         return
-    from rsam_app import stages
+    from rsam_app import rounds, stages
 
     job = _job(pipeline, set_, run)
+    if round_:
+        job = rounds.next_round(job)
     with job.run.writing_on_main():
+        if round_:
+            rounds.begin_round(job)
         stages.run_all(job)
 
 
@@ -185,6 +192,9 @@ def select(
     split: Annotated[str | None, typer.Option(help="train, val, test or all; the pipeline's where not given.")] = None,
     tag: Annotated[str | None, typer.Option(help="Tag for them in FiftyOne; the pipeline's where not given.")] = None,
     no_tag: Annotated[bool, typer.Option("--no-tag", help="Write the list only; leave FiftyOne alone.")] = False,
+    replay: Annotated[
+        Path | None, typer.Option(help="Manifest of an earlier selection (RUN/selection/*.json) to choose again.")
+    ] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -197,8 +207,14 @@ def select(
     job = _job_of(run, set_)
     given = {"strategy": strategy, "budget": budget, "split": split, "tag": tag}
     settings = job.pipeline.select.model_dump() | {k: v for k, v in given.items() if v is not None}
+    if replay is not None and (strategy or budget or split):
+        raise UserError("rsam select --replay: the manifest says strategy, budget and split. Leave them out.")
+    wanted = validate(SelectConfig, settings, Path("rsam select"))
     with job.run.writing():
-        chosen = stages.select(job, validate(SelectConfig, settings, Path("rsam select")), tag=not no_tag)
+        if replay is not None:
+            chosen = stages.select_again(job, replay, None if no_tag else wanted.tag)
+        else:
+            chosen = stages.select(job, wanted, tag=not no_tag)
     if as_json:
         _print({"strategy": chosen.strategy, "ids": list(chosen.ids), "scores": list(chosen.scores)}, True)
     else:

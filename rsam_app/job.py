@@ -26,6 +26,8 @@ class Job:
     pipeline: Pipeline
     run: RunFolder
     reporter: Reporter
+    corrections: int | None = None
+    """How many rows of the corrections table hold; None: those that the run's round began with, else all."""
 
     @classmethod
     def of_pipeline(cls, reference: str, overrides: list[str], run: Path | None, reporter: Reporter) -> Job:
@@ -54,10 +56,27 @@ class Job:
     def corrected(self) -> tuple[DataSet, dict[str, tuple[float, float, float, float, float]]]:
         """The data set with a person's decisions applied, and the rectangles she gave, by record id."""
         path = corrections_path(self.run.path, self.original.name)
-        corrections = read_corrections(path)
+        table = read_corrections(path)
+        corrections = table[: self._held(len(table))]
         if corrections:
-            self.reporter.say(f"{len(corrections)} corrections from {path}")
+            later = len(table) - len(corrections)
+            self.reporter.say(
+                f"{len(corrections)} corrections from {path}"
+                + (f"; {later} came after this round began and are for the next" if later else "")
+            )
         return apply_corrections(self.original, corrections)
+
+    def _held(self, rows: int) -> int:
+        if self.corrections is not None:
+            return self.corrections
+        begun = self.run.read_json().get("round", {}).get("corrections", {}).get("rows")
+        return rows if begun is None else int(begun)
+
+    @property
+    def learns_from(self) -> str:
+        """Fingerprint of what a training learns from: the corrected data set and the rectangles a person gave."""
+        dataset, rectangles = self.corrected
+        return fingerprint(dataset.fingerprint, sorted(rectangles.items()))
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -72,8 +91,7 @@ class Job:
         keep_freed_memory()
         accelerator = make_accelerator(self.pipeline.train.precision)
         check_run_folder(accelerator, self.run.path)
-        dataset, rectangles = self.corrected
-        check_data(accelerator, dataset.name, fingerprint(dataset.fingerprint, sorted(rectangles.items())))
+        check_data(accelerator, self.original.name, self.learns_from)
         return accelerator
 
 

@@ -19,9 +19,9 @@ def predict(job: Job, splits: list[str]) -> None:
     """Write the predictions table, its scores and the embeddings of each split."""
     from rsam_app.evaluation.inference import run_model
     from rsam_app.evaluation.prediction import predictions_table
-    from rsam_app.evaluation.training_belief import training_belief
     from rsam_app.model.precision import choose_precision
     from rsam_app.predictions import write_predictions
+    from rsam_app.selection.training_belief import training_belief
     from rsam_app.soft_masks import place_masks, prepare_masks
 
     begun = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsam_app.config import SelectConfig
@@ -25,8 +26,23 @@ def choose(
     limits = Limits(settings.per_class, settings.near_duplicates)
     strategy, budget, split = settings.strategy, settings.budget, settings.split
     chosen = select(run, strategy, budget, split, seed, exclude=decided, limits=limits)
-    if not tag:
-        return chosen, 0
+    return chosen, _tag(dataset_name, chosen, settings.tag if tag else None)
+
+
+def choose_again(run: RunFolder, dataset_name: str, manifest: Path, tag: str | None) -> tuple[Selection, int]:
+    """The selection of a manifest once more, whatever was decided since, and how many of its images were newly tagged.
+
+    Raises `UserError` where the run's predictions are no longer those it was made from.
+    """
+    from rsam_app.selection import replay
+
+    chosen = replay(run, manifest)
+    return chosen, _tag(dataset_name, chosen, tag)
+
+
+def _tag(dataset_name: str, chosen: Selection, tag: str | None) -> int:
+    if tag is None:
+        return 0
     from rsam_app.review import tag_records
 
-    return chosen, tag_records(dataset_name, chosen.ids, settings.tag)
+    return tag_records(dataset_name, chosen.ids, tag)

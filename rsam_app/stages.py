@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsam_app.config import Pipeline, SelectConfig
@@ -65,7 +66,12 @@ def train(job: Job, resume: bool = False, restart: bool = False) -> None:
         job.run.update_json(
             **environment(),
             seed=job.pipeline.seed,
-            data={"name": dataset.name, "fingerprint": dataset.fingerprint, "records": len(dataset.records)},
+            data={
+                "name": dataset.name,
+                "fingerprint": dataset.fingerprint,
+                "records": len(dataset.records),
+                "learns_from": job.learns_from,
+            },
         )
     job.accelerator.wait_for_everyone()
     images = len(dataset.split("train")) * job.pipeline.train.epochs
@@ -178,6 +184,16 @@ def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
     if tag:
         job.reporter.say(f"{len(chosen.ids)} images chosen; {added} newly tagged {settings.tag!r} in FiftyOne")
     job.run.finish_stage("select", select_inputs(job, settings), time.perf_counter() - begun)
+    return chosen
+
+
+def select_again(job: Job, manifest: Path, tag: str | None) -> Any:
+    """Choose what a selection's manifest chose, from the same predictions, and tag it where a tag is given."""
+    from rsam_app.relabel import choose_again
+
+    chosen, added = choose_again(job.run, job.card.name, manifest, tag)
+    if tag is not None:
+        job.reporter.say(f"{len(chosen.ids)} images chosen again; {added} newly tagged {tag!r} in FiftyOne")
     return chosen
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from rsam_app.errors import UserError
 from rsam_app.predictions import read_embeddings, read_predictions, score_names
 from rsam_app.run_folder import RunFolder
+from rsam_app.selection.suggestion import Belief, believe, with_training_belief
 
 RECTANGLE = ("cx", "cy", "width", "height", "angle")
 
@@ -52,6 +53,8 @@ class Pool:
     """`(M, D)` embeddings of the records that were left out because a person saw them already."""
     label_counts: np.ndarray | None = None
     """`(C,)`: how many labels of each class a person gave already; None: those of the pool's own records."""
+    judged: Belief | None = None
+    """What was believed about the labels of training images while the run trained; None: what the model says now."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -69,6 +72,15 @@ class Pool:
         """Column of each record's label, `(N,)` int64; -1 where the model does not know the label."""
         column = {name: i for i, name in enumerate(self.classes) if name}
         return np.array([column.get(label, -1) for label in self.labels], dtype=np.int64)
+
+    def class_name(self, column: int) -> str:
+        """Name of a column of `logits`; its number where the name could not be found out."""
+        return self.classes[column] or f"class {column}"
+
+    @cached_property
+    def belief(self) -> Belief:
+        """What is believed about each label, and which is believed instead."""
+        return self.judged or believe(self.probabilities, self.label_indices)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -102,6 +114,7 @@ class Pool:
             scores={name: column[rows] for name, column in self.scores.items()},
             rectangles=self.rectangles[rows],
             embeddings=None if self.embeddings is None else self.embeddings[rows],
+            judged=None if self.judged is None else self.judged.take(rows),
         )
 
     def without(self, exclude: Collection[str]) -> Pool:
@@ -142,6 +155,9 @@ def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
         rectangles=np.stack([_numbers(table, name) for name in RECTANGLE], axis=1),
         embeddings=vectors,
     )
+    probabilities = with_training_belief(run, pool.splits, pool.probabilities)
+    if probabilities is not pool.probabilities:
+        pool = replace(pool, judged=believe(probabilities, pool.label_indices))
     return pool.take(np.argsort(np.array(ids, dtype=object), kind="stable"))
 
 

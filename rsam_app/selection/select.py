@@ -53,10 +53,11 @@ def select(
 ) -> Selection:
     """Choose `budget` records of a split by a strategy's name and write them below `RUN/selection/`.
 
-    A CSV (best first: rank, id, path, split, label, predicted, score, further numbers, reason in plain words) and a
-    JSON manifest of the same name. The name holds the pool's fingerprint, so a later round never overwrites an earlier
-    one, and the same selection twice writes the same bytes. Records in `exclude` (a person saw them already) are left
-    out; strategies that look at embeddings count them as covered. `limits` hold for every strategy.
+    A CSV (best first: rank, id, path, split, label, predicted, score, further numbers, the label suggested where it is
+    another than the given and its probability, reason in plain words) and a JSON manifest of the same name. The name
+    holds the pool's fingerprint, so a later round never overwrites an earlier one, and the same selection twice writes
+    the same bytes. Records in `exclude` (a person saw them already) are left out; strategies that look at embeddings
+    count them as covered. `limits` hold for every strategy.
 
     Raises `UserError` for an unknown strategy, a budget below 1, missing predictions or an empty pool.
     """
@@ -128,7 +129,7 @@ def _queue(pool: Pool, choice: Choice, strategy: Strategy) -> str:
     header = ["rank", "id", "path", "split", "label", "predicted", "score", "confidence", "margin", "entropy"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, *score_columns, "reason"])
+    writer.writerow([*header, *score_columns, "suggested", "suggested_probability", "reason"])
     reasons = strategy.reasons(pool, choice)
     for number, (i, score, reason) in enumerate(zip(choice.indices, choice.scores, reasons, strict=True), start=1):
         names = [pool.ids[i], pool.paths[i], pool.splits[i], pool.labels[i], pool.predicted[i]]
@@ -139,8 +140,16 @@ def _queue(pool: Pool, choice: Choice, strategy: Strategy) -> str:
             pool.entropy[i],
             *(pool.scores[s][i] for s in score_columns),
         ]
-        writer.writerow([number, *names, *(_number(c) for c in columns), reason])
+        writer.writerow([number, *names, *(_number(c) for c in columns), *_suggestion(pool, int(i)), reason])
     return text.getvalue()
+
+
+def _suggestion(pool: Pool, i: int) -> tuple[str, str]:
+    """The label that is believed instead of the given one and its probability; empty where it is the given one."""
+    suggested = int(pool.belief.suggested[i])
+    if suggested < 0 or suggested == pool.label_indices[i]:
+        return "", ""
+    return pool.class_name(suggested), _number(float(pool.belief.chance[i]))
 
 
 def _number(value: float) -> str:

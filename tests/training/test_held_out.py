@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from rsam_app.evaluation.training_belief import training_belief
 from rsam_app.run_folder import RunFolder
 from rsam_app.selection import label_quality
+from rsam_app.selection.training_belief import training_belief
 from rsam_app.training import held_out
 from rsam_app.training.held_out import held_out_probabilities
 from rsam_app.training.warm_start import logistic_regression

@@ -41,11 +41,14 @@ def explain_suspicion(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> li
 
 
 def _reason(pool: Pool, i: int) -> str:
-    label, predicted, column = pool.labels[i], pool.predicted[i], pool.label_indices[i]
-    if column < 0:
-        return f"labelled {label or 'nothing'}, which is no class of the model; the model says {predicted}"
-    given = f"labelled {label}, which the model gives {pool.probabilities[i, column]:.0%}"
-    return given if label == predicted else f"{given}; it says {predicted} at {pool.confidence[i]:.0%}"
+    label, belief = pool.labels[i], pool.belief
+    if pool.label_indices[i] < 0:
+        return f"labelled {label or 'nothing'}, which is no class of the model; the model says {pool.predicted[i]}"
+    if np.isnan(belief.chance[i]):
+        return f"labelled {label}; the model says {pool.predicted[i]}"
+    given = f"labelled {label}, which the model gives {belief.given[i]:.0%}"
+    suggested = pool.class_name(int(belief.suggested[i]))
+    return given if label == suggested else f"{given}; it says {suggested} at {belief.chance[i]:.0%}"
 
 
 SUSPECT_LABEL = Strategy(

@@ -1,0 +1,108 @@
+"""`rsam run --round`: the next run of a pipeline, trained from what a person decided since the last one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rsam_app.corrections import corrections_path, read_corrections
+from rsam_app.errors import UserError
+from rsam_app.job import Job
+from rsam_app.progress import is_main_process
+from rsam_app.run_folder import RunFolder
+
+STAGES = ("train", "evaluate", "review", "select")
+"""What a round has done when it is finished."""
+
+
+def round_of(path: Path) -> tuple[Path, int]:
+    """The folder of the first round and the number of the round that a run folder's name says: `birds-round3` is the
+    third of `birds`, a name without a number the first."""
+    found = re.fullmatch(r"(.+)-round([2-9]|[1-9]\d+)", path.resolve().name)
+    return (path.with_name(found[1]), int(found[2])) if found else (path, 1)
+
+
+def round_folder(first: Path, number: int) -> RunFolder:
+    """The run folder of a round."""
+    return RunFolder(first if number == 1 else first.with_name(f"{first.name}-round{number}"))
+
+
+def next_round(job: Job) -> Job:
+    """The job of the round to do now, in a run folder of its own beside that of `job`'s run: the last one, where it
+    stopped before its end, else the one after it.
+
+    Nothing is written. Raises `UserError` where no round was trained yet, or where there is nothing to learn that the
+    last one did not learn from.
+    """
+    first, _ = round_of(job.run.path)
+    number = _last_round(first)
+    last = round_folder(first, number)
+    stages = last.read_json().get("stages", {})
+    if number > 1 and not all(name in stages for name in STAGES):
+        return _in_folder(job, last, number)
+    if "train" not in stages:
+        raise UserError(
+            f"{last.path}: the first round is not trained to its end, so there is nothing to decide about.\n"
+            f"Run `rsam run {job.pipeline.name}`, decide in the App, `rsam apply {last.path}`; then the next round."
+        )
+    following = _in_folder(job, round_folder(first, number + 1), number + 1)
+    if following.learns_from == learned_from(Job(last.load_pipeline(), last, job.reporter)):
+        raise UserError(
+            f"{last.path}: nothing was decided since round {number} that the next could learn from.\n"
+            f"Decide in the App (`rsam review {last.path}`), then `rsam apply {last.path}`."
+        )
+    return following
+
+
+def begin_round(job: Job) -> None:
+    """Write into the run of a round, held for writing, from which round and which corrections it comes; once."""
+    if not is_main_process() or job.run.read_json().get("round"):
+        return
+    first, number = round_of(job.run.path)
+    before = round_folder(first, number - 1)
+    path = corrections_path(job.run.path, job.original.name)
+    rows = len(read_corrections(path))
+    job.run.save_pipeline(job.pipeline)
+    job.run.update_json(
+        round={
+            "number": number,
+            "from": before.path.name,
+            "from_model_sha256": _sha256(before.model / "model.safetensors"),
+            "corrections": {"file": f"corrections/{path.name}", "rows": rows, "sha256": _sha256(path)},
+        }
+    )
+    job.reporter.say(f"round {number}, after {before.path}, learns from {rows} corrections")
+    old = before.load_pipeline()
+    other = [
+        name for name in ("dataset", "seed", "model", "train") if getattr(old, name) != getattr(job.pipeline, name)
+    ]
+    if other:
+        job.reporter.say(f"settings differ from those of {before.path} in: {', '.join(other)}; compare with care")
+
+
+def learned_from(job: Job) -> str:
+    """What a trained run learned from, as `Job.learns_from`; runs made before it was kept had the data set as it is."""
+    kept: Any = job.run.read_json().get("data", {}).get("learns_from")
+    return kept or replace(job, corrections=0).learns_from
+
+
+def _last_round(first: Path) -> int:
+    """The largest number of a round that has begun; 1 where there is only the first, or none."""
+    begun = [round_of(path)[1] for path in first.parent.glob(f"{first.name}-round*") if (path / "run.json").exists()]
+    return max([1, *begun])
+
+
+def _in_folder(job: Job, run: RunFolder, number: int) -> Job:
+    """The pipeline at work in the folder of a round; its fields in FiftyOne get a key of their own."""
+    key = job.pipeline.review.key
+    if key is None:
+        return replace(job, run=run)
+    review = job.pipeline.review.model_copy(update={"key": f"{key}_round{number}"})
+    return replace(job, run=run, pipeline=job.pipeline.model_copy(update={"review": review}))
+
+
+def _sha256(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
