@@ -41,7 +41,7 @@ def test_the_queue_lists_the_ids_best_first_with_reasons(run: RunFolder, strateg
     rows = rows_of(made.csv)
     assert made.csv.parent == run.selection
     assert list(rows[0])[:7] == ["rank", "id", "path", "split", "label", "predicted", "score"]
-    assert list(rows[0])[-2:] == ["misattention", "reason"]
+    assert list(rows[0])[-4:] == ["misattention", "suggested", "suggested_probability", "reason"]
     assert [r["id"] for r in rows] == list(made.ids)
     assert [int(r["rank"]) for r in rows] == list(range(1, 9))
     assert all(r["reason"] and r["path"] == f"photographs/{r['id']}" for r in rows)
@@ -146,3 +146,31 @@ def test_an_empty_predictions_table_is_an_empty_pool(make_run: MakeRun) -> None:
     for strategy in (name for name, found in STRATEGIES.items() if not found.needs_embeddings and name != "auto"):
         with pytest.raises(UserError, match="the pool is empty"):
             select(run, strategy, 5, "train", seed=0)
+
+
+def test_the_queue_suggests_the_label_that_is_believed_instead(run: RunFolder, random_logits: np.ndarray) -> None:
+    made = select(run, "margin", 40, "train", seed=0)
+    names = ("wren", "wryneck", "zilpzalp", "Grünfink")
+    for row in rows_of(made.csv):
+        logits = random_logits[IDS.index(row["id"])]
+        if row["label"] == names[logits.argmax()]:
+            assert row["suggested"] == row["suggested_probability"] == ""
+        else:
+            assert row["suggested"] == row["predicted"] == names[logits.argmax()]
+            assert float(row["suggested_probability"]) == pytest.approx(float(row["confidence"]), rel=1e-4)
+
+
+def test_what_was_believed_while_training_outweighs_a_model_that_agrees_with_its_labels(make_run: MakeRun) -> None:
+    """The model learned the wrong label of the second image by heart; held out, another class explains it."""
+    learned_by_heart = np.eye(4)[[0, 0, 1]] * 9
+    run = make_run(learned_by_heart, ["wren", "wren", "wryneck"], ids=["c", "b", "a"], label_quality=[0.9, 0.1, 0.9])
+    held_out = np.array([[0.9, 0.1, 0, 0], [0.05, 0.15, 0.8, 0], [0, 1, 0, 0]], dtype=np.float32)
+    np.save(run.held_out_probabilities, held_out)
+    (run.model).mkdir()
+    (run.model / "config.json").write_text(json.dumps({"label_names": ["wren", "wryneck", "zilpzalp", "Grünfink"]}))
+    rows = {row["id"]: row for row in rows_of(select(run, "suspect_label", 3, "train", seed=0).csv)}
+    assert (rows["b"]["suggested"], float(rows["b"]["suggested_probability"])) == ("zilpzalp", pytest.approx(0.8))
+    assert rows["b"]["reason"] == "labelled wren, which the model gives 5%; it says zilpzalp at 80%"
+    assert rows["a"]["suggested"] == rows["c"]["suggested"] == ""
+    np.save(run.held_out_probabilities, held_out[:2])  # of another training split
+    assert not any(row["suggested"] for row in rows_of(select(run, "suspect_label", 3, "train", seed=0).csv))
