@@ -4,7 +4,7 @@
     PYTHONPATH=elsewhere python benchmarks/k_center.py [--rows 100000] [--budget 1000]
 
 scikit-activeml is no dependency of ours. Its time grows evenly with the picks (a look at all rows for each), so it is
-measured for `--their-picks` and carried on from the last two; ours makes the whole budget. Both on one thread, both from
+measured for `--their-picks` and carried on from the last two; ours makes the whole budget. Both on one thread and from
 the same first centre, so that both choose the same rows. Kept in `benchmarks/results/k_center.json`.
 """
 

@@ -49,7 +49,7 @@ class ApplyReport:
         new = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "nothing new"
         lines = [f"{self.path}: {new} ({self.held} held already)"]
         if self.added:
-            lines.append("The next `rsam train` or `rsam run` in this folder of runs learns from them.")
+            lines.append("`rsam run PIPELINE --round` trains the next run from them, beside this one.")
         lines += [self.calibration] if self.calibration else []
         return "\n".join([*lines, *(f"not read: {p}" for p in self.problems)])
 
