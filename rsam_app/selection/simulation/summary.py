@@ -21,8 +21,9 @@ def summarise(curves: Curves, labels: Sequence[int], full: Mapping[int, float]) 
 
     `area`: the mean accuracy over the points, with the half-width of its 95 % interval. `labels_to_target`: labels
     at which the mean curve reaches `TARGET` of the full accuracy, None where it does not. `minus_random`: the
-    difference in area, paired by seed, its interval and the p of a t-test. `share_of_best`: the smallest ratio over
-    the points of the mean accuracy to that of the best strategy there.
+    difference in area, paired by seed, its interval and the p of a t-test; `minus_others` those from every other
+    strategy. `share_of_best`: the smallest ratio over the points of the mean accuracy to that of the best strategy
+    there.
     """
     means = {name: _points(by_seed).mean(axis=0) for name, by_seed in curves.items()}
     best = np.max(list(means.values()), axis=0)
@@ -42,6 +43,7 @@ def summarise(curves: Curves, labels: Sequence[int], full: Mapping[int, float]) 
             "minus_random": paired_areas(by_seed, curves["random"])
             if name != "random" and "random" in curves
             else None,
+            "minus_others": {other: paired_areas(by_seed, curves[other]) for other in curves if other != name},
         }
     return {
         "labels": list(labels),

@@ -15,7 +15,7 @@ from rsam_app.selection.simulation import run as module
 from rsam_app.selection.simulation.logistic import scaled
 from rsam_app.selection.simulation.rounds import Oracle, simulate, unlabelled
 from rsam_app.selection.simulation.run import Plan, simulate_all, table
-from rsam_app.selection.simulation.summary import labels_to, paired_areas
+from rsam_app.selection.simulation.summary import labels_to, paired_areas, summarise
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,17 @@ def test_areas_are_compared_seed_by_seed() -> None:
     assert found is not None and found["n"] == 2
     assert found["mean"] == pytest.approx(0.1) and found["p"] < 1e-6
     assert paired_areas({0: [1.0]}, {0: [0.5]}) is None
+
+
+def test_every_strategy_is_compared_with_every_other() -> None:
+    curves = {
+        "one": {0: [0.5, 0.7], 1: [0.2, 0.3]},
+        "two": {0: [0.4, 0.8], 1: [0.1, 0.1]},
+        "random": {0: [0, 0], 1: [0, 0]},
+    }
+    found = summarise(curves, [10, 20], {0: 1.0, 1: 1.0})["strategies"]
+    assert found["one"]["minus_others"].keys() == {"two", "random"}
+    assert found["one"]["minus_others"]["two"]["mean"] == pytest.approx(0.075)
+    assert found["two"]["minus_others"]["one"]["mean"] == pytest.approx(-0.075)
+    assert found["one"]["share_of_best"] == pytest.approx(1.0)
+    assert found["two"]["share_of_best"] == pytest.approx(0.25 / 0.35)
