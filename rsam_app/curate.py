@@ -8,7 +8,7 @@ from typing import Any
 
 from rsam_app.corrections import corrections_path, read_corrections
 from rsam_app.export import ExportReport, Source, collect, export
-from rsam_app.export.near_duplicates import duplicate_groups, split_anew, without_duplicates
+from rsam_app.export.near_duplicates import find_twins, split_anew, without_duplicates
 from rsam_app.job import Job
 
 
@@ -50,14 +50,16 @@ def export_tagged(
     ids = tagged_ids(dataset.name, tag)
     corrections = read_corrections(corrections_path(job.run.path, dataset.name))
     items = collect(job.run, dataset, ids, corrections, {i: (tag,) for i in ids})
-    notes = []
+    notes: list[str] = []
     if (drop_duplicates or test_share is not None) and items:
-        groups = duplicate_groups(job.run, ids)
+        with job.reporter.bars() as advance:
+            twins = find_twins([item.record for item in items], dataset.records, advance)
+        notes += twins.notes
         if drop_duplicates:
-            items, note = without_duplicates(items, groups)
+            items, note = without_duplicates(items, twins)
             notes.append(note)
         if test_share is not None:
-            items, note = split_anew(items, groups, test_share, job.pipeline.seed)
+            items, note = split_anew(items, twins, test_share, job.pipeline.seed)
             notes.append(note)
     source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag)
     return CurateReport(export(items, format, out, mode, source=source, notes=notes))  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -41,6 +42,20 @@ class Reporter:
     def bar(self, title: str) -> Iterator[Advance]:
         """A progress bar; yields what to call with (done, total)."""
         with self._bar(title, MofNCompleteColumn()) as advance:
+            yield advance
+
+    @contextmanager
+    def bars(self) -> Iterator[Callable[[str, int, int], None]]:
+        """A progress bar for each step of a work; yields what to call with (its title, done, total)."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as shown:
+            tasks: dict[str, TaskID] = {}
+
+            def advance(title: str, done: int, total: int) -> None:
+                if title not in tasks:
+                    tasks[title] = shown.add_task(title, total=None)
+                shown.update(tasks[title], completed=done, total=total or None)
+
             yield advance
 
     @contextmanager

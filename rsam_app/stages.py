@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -161,10 +162,9 @@ def review(job: Job) -> str:
     from rsam_app.review import write_run
 
     begun = time.perf_counter()
-    with job.reporter.bar("writing into FiftyOne") as advance:
-        report = write_run(job.run, job.original, job.pipeline.review.key, advance)
-    for note in report.notes:
-        job.reporter.say(note)
+    with job.reporter.bars() as advance:
+        writing = partial(advance, "writing into FiftyOne")
+        report = write_run(job.run, job.original, job.pipeline.review.key, writing, advance)
     job.reporter.say(
         f"FiftyOne data set {report.dataset!r}: {report.added} added, {report.updated} updated,"
         f" {report.unchanged} unchanged, {report.kept} kept as a person moved them"

@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rsam_app.data.records import Record
+from rsam_app.duplicates import RULE
 from rsam_app.errors import UserError
 from rsam_app.export.item import ExportItem
-from rsam_app.predictions import read_embeddings, read_predictions
-from rsam_app.review.alike import NEAR, find_alike
-from rsam_app.run_folder import RunFolder
 
 
-def duplicate_groups(run: RunFolder, ids: Sequence[str]) -> dict[str, int]:
-    """A number for each of these records that has near-duplicates among them by the run's embeddings; the same number
-    for images that are nearly the same, or linked by such. Records that the run did not predict have none.
+@dataclass(frozen=True)
+class Twins:
+    """Which of some records are the same photograph: `pairs` of ids, and `groups`, the same number for each of those
+    that are linked, directly or through others."""
 
-    Raises `UserError` where the run has no embeddings.
+    pairs: tuple[tuple[str, str], ...]
+    groups: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+def find_twins(
+    records: Sequence[Record], within: Sequence[Record], progress: Callable[[str, int, int], None] | None = None
+) -> Twins:
+    """The near-duplicates among `records`, some of those of the data set `within`."""
+    from rsam_app.duplicates.find import find_duplicates  # imports torch
+
+    found = find_duplicates(records, within, progress)
+    ids = [record.id for record in records]
+    groups = {ids[row]: group for row, group in enumerate(found.groups().tolist()) if group >= 0}
+    return Twins(tuple((ids[a], ids[b]) for a, b in found.pairs.tolist()), groups, tuple(found.notes()))
+
+
+def without_duplicates(items: Sequence[ExportItem], twins: Twins) -> tuple[list[ExportItem], str]:
+    """The items of which no near-duplicate is kept, in their order; and a note that counts the others.
+
+    Records in a test split come before others, so that a test split stays as large as it was. What a person excluded
+    takes nobody's place. An image is left out only
+    for one that it is the same photograph as itself: that both are like a third does not count.
     """
-    known = read_predictions(run.predictions).column("id").to_pylist()
-    embeddings, wanted = read_embeddings(run.predictions), set(ids)
-    rows = [row for row, record_id in enumerate(known) if record_id in wanted]
-    alike = find_alike(embeddings[rows], np.zeros(len(rows), dtype=np.int64))
-    return {known[row]: int(group) for row, group in zip(rows, alike.group, strict=True) if group >= 0}
-
-
-def without_duplicates(items: Sequence[ExportItem], groups: Mapping[str, int]) -> tuple[list[ExportItem], str]:
-    """The first item of each group and all that are in none, in their order; and a note that counts the others.
-
-    Records in a test split come before others, so that a test split stays as large as it was.
-    """
-    first: dict[int, str] = {}
+    others: dict[str, set[str]] = {}
+    for first, second in twins.pairs:
+        others.setdefault(first, set()).add(second)
+        others.setdefault(second, set()).add(first)
+    kept: set[str] = set()
     for item in sorted(items, key=lambda item: item.record.split != "test"):
-        if item.record.id in groups:
-            first.setdefault(groups[item.record.id], item.record.id)
-    kept = [i for i in items if i.record.id not in groups or first[groups[i.record.id]] == i.record.id]
-    note = f"{len(items) - len(kept)} near-duplicates (cosine of embeddings ≥ {NEAR:g}) of kept images are left out"
-    return kept, note
+        if not item.excluded and not kept & others.get(item.record.id, set()):
+            kept.add(item.record.id)
+    left = [item for item in items if item.excluded or item.record.id in kept]
+    return left, f"{len(items) - len(left)} near-duplicates of kept images are left out ({RULE})"
 
 
-def split_anew(
-    items: Sequence[ExportItem], groups: Mapping[str, int], test_share: float, seed: int
-) -> tuple[list[ExportItem], str]:
+def split_anew(items: Sequence[ExportItem], twins: Twins, test_share: float, seed: int) -> tuple[list[ExportItem], str]:
     """The items in new splits, about `test_share` of each class in `test` and the others in `train`, near-duplicates on
-    one side; and a note that says so. The same items, groups and seed give the same splits.
+    one side; and a note that says so. The same items, twins and seed give the same splits.
 
     Raises `UserError` for a share outside of (0, .5], and where so few images have no such split.
     """
@@ -53,6 +64,7 @@ def split_anew(
 
     if not 0 < test_share <= 0.5:
         raise UserError(f"export --test-share {test_share:g}: expected a share above 0 and up to 0.5, e.g. 0.2.")
+    groups = twins.groups
     folds = round(1 / test_share)
     ordered = sorted(range(len(items)), key=lambda i: items[i].record.id)
     labels = np.array([items[i].label for i in ordered])
@@ -72,6 +84,6 @@ def split_anew(
     shared = len(set(groups.values()))
     note = (
         f"the splits were made anew (seed {seed}): {len(tested)} images to test on; each of {shared} groups of"
-        f" near-duplicates (cosine of embeddings ≥ {NEAR:g}) is on one side"
+        f" near-duplicates is on one side ({RULE})"
     )
     return split, note

@@ -4,22 +4,26 @@ which classes are confused."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from rsam_app.data.records import DataSet, Record, by_id
 from rsam_app.errors import UserError
 from rsam_app.predictions import embeddings_path, read_columns, read_embeddings
-from rsam_app.review.alike import MOST, NEAR, Alike, find_alike
+from rsam_app.review.alike import nearest_cosines
 from rsam_app.review.calibrated import write_calibrated
 from rsam_app.review.dataset import add_field, memory, remember
 from rsam_app.review.embedding_map import map_embeddings
 from rsam_app.review.triage import find_thresholds, write_triage
 from rsam_app.run_folder import RunFolder, fingerprint
 
-VERSION = 1
+if TYPE_CHECKING:
+    from rsam_app.duplicates.find import Duplicates, Progress
+
+VERSION = 2
 """Raised when something here is computed otherwise, so that it is computed again."""
 PAIRS = 5
 """Confusion pairs that get a view of their own."""
@@ -28,21 +32,35 @@ SEEN_OFTEN = 3
 CHUNK = 20_000
 
 
-def derive(review_set: Any, run: RunFolder, key: str) -> list[str]:
+def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress: Progress | None = None) -> list[str]:
     """Bring what follows from all tables of `run` up to date in its FiftyOne data set.
 
-    Returns what could not be said, and why, and how calibration on a person's verdicts goes. What the tables, and the
-    embeddings beside them, said the last time is not computed again.
+    Returns what could not be said, and why, and how calibration on a person's verdicts goes. What the tables, the
+    embeddings beside them and the images said the last time is not computed again.
     """
+    from rsam_app.duplicates.find import find_duplicates  # imports torch, as below
+    from rsam_app.duplicates.thumbnails import files_state
+
     table = read_columns(run.predictions, ["id", "split", "label", "predicted", "label_quality", "misattention"])
     notes: list[str] = []
     thresholds = find_thresholds(table)
     if thresholds.label_quality is not None or thresholds.misattention is not None:
         write_triage(review_set, key, thresholds)
     held = _held(review_set, key)
-    state = {"pairs": confusion_pairs(table), "embeddings": _embeddings_state(run, table)}
+    rows = _shown_rows(review_set, table)
+    records = by_id(dataset.records)
+    shown = [records[record_id] for record_id in rows.ids if record_id in records]
+    state = {
+        "pairs": confusion_pairs(table),
+        "embeddings": _embeddings_state(run, table),
+        "photographs": fingerprint(VERSION, files_state(shown), [record.split for record in shown]),
+    }
     if state["embeddings"] != held.get("embeddings"):
-        notes += _write_embeddings(review_set, run, key, table)
+        notes += _write_embeddings(review_set, run, key, rows)
+    if state["photographs"] != held.get("photographs"):
+        duplicates = find_duplicates(shown, dataset.records, progress)
+        _write_duplicates(review_set, key, rows, shown, duplicates)
+        notes += duplicates.notes()
     if state != held:
         derived = memory(review_set).get("derived", {})
         remember(review_set, derived={**derived, key: state})
@@ -81,41 +99,76 @@ def _embeddings_state(run: RunFolder, table: pa.Table) -> str:
     return fingerprint(VERSION, stamps, table.column("id").to_pylist(), table.column("split").to_pylist())
 
 
-def _write_embeddings(review_set: Any, run: RunFolder, key: str, table: pa.Table) -> list[str]:
-    if table.num_rows > MOST:
-        return [f"no near-duplicates and no map of {table.num_rows:,} embeddings: up to {MOST:,} are compared"]
+class _Rows(NamedTuple):
+    """The predictions that have a sample: their rows in the tables, their ids, and the samples'."""
+
+    places: np.ndarray
+    ids: list[str]
+    samples: list[str]
+
+
+def _shown_rows(review_set: Any, table: pa.Table) -> _Rows:
+    ids = table.column("id").to_pylist()
+    sample_of = dict(zip(*review_set.values(["record_id", "id"]), strict=True))
+    places = [place for place, record_id in enumerate(ids) if record_id in sample_of]
+    found = [ids[place] for place in places]
+    return _Rows(np.array(places, dtype=np.int64), found, [sample_of[record_id] for record_id in found])
+
+
+def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows) -> list[str]:
     try:
         embeddings = read_embeddings(run.predictions)
     except UserError as error:
-        return [f"no near-duplicates and no map of embeddings: {error}"]
-    ids = table.column("id").to_pylist()
-    sample_of = dict(zip(*review_set.values(["record_id", "id"]), strict=True))
-    rows = np.array([n for n, record_id in enumerate(ids) if record_id in sample_of], dtype=np.int64)
-    samples = [sample_of[ids[n]] for n in rows]
-    splits = np.array(table.column("split").to_pylist(), dtype=object)[rows].astype(str)
-    _write_alike(review_set, key, samples, [ids[n] for n in rows], find_alike(embeddings[rows], splits))
-    _write_map(review_set, key, samples, map_embeddings(embeddings[rows]))
+        return [f"no map of embeddings, and no nearest ones: {error}"]
+    if len(rows.places) < len(embeddings):
+        embeddings = embeddings[rows.places]
+    about = "cosine of its embedding with the nearest other one's: series of one subject have a high one"
+    nearest = _or_none(nearest_cosines(embeddings))
+    _write_values(review_set, f"{key}_nearest", dict(zip(rows.samples, nearest, strict=True)), about)
+    _write_map(review_set, key, rows.samples, map_embeddings(embeddings))
     return []
 
 
-def _write_alike(review_set: Any, key: str, samples: list[str], ids: list[str], alike: Alike) -> None:
+def _write_duplicates(review_set: Any, key: str, rows: _Rows, shown: Sequence[Record], duplicates: Duplicates) -> None:
+    from rsam_app.duplicates.same_photograph import DETAIL
+
+    sample_of = dict(zip(rows.ids, rows.samples, strict=True))
+    samples = [sample_of[record.id] for record in shown]
+    splits = np.array([record.split for record in shown], dtype=object)
+    groups = duplicates.groups()
+    first = [shown[row].id if row >= 0 else None for row in groups.tolist()]
+    values: dict[str, tuple[list[Any], str]] = {
+        "near_duplicate": (
+            _or_none(duplicates.best()),
+            f"how well its detail agrees with that of the same photograph beside it, {DETAIL:g} to 1",
+        ),
+        "leak": (_or_none(_leaks(duplicates, groups, splits)), "the same, where that is in another split"),
+        "duplicate_group": (first, "the first image of those that are the same photograph"),
+    }
+    for name, (column, about) in values.items():
+        _write_values(review_set, f"{key}_{name}", dict(zip(samples, column, strict=True)), about)
+
+
+def _leaks(duplicates: Duplicates, groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """The likeness with the same photograph in another split, NaN where there is none; of an image that is linked with
+    such only through others, its likeness with these."""
+    direct, any_split = duplicates.best(splits), duplicates.best()
+    in_group: dict[int, set[str]] = {}
+    for group, split in zip(groups.tolist(), splits.tolist(), strict=True):
+        in_group.setdefault(group, set()).add(split)
+    leaked = np.array([group >= 0 and len(in_group[group]) > 1 for group in groups.tolist()], dtype=bool)
+    found: np.ndarray = np.where(leaked, np.where(np.isnan(direct), any_split, direct), np.nan)
+    return found
+
+
+def _write_values(review_set: Any, field: str, values: Mapping[str, Any], about: str) -> None:
+    """Values by sample; a field of text where they are text, else of numbers."""
     import fiftyone as fo
 
-    names = {
-        "near_duplicate": (fo.FloatField, "cosine of its embedding with that of the image most like it"),
-        "leak": (fo.FloatField, "the same, among images of other splits"),
-        "duplicate_group": (fo.StringField, f"the first image of those that are alike, from a cosine of {NEAR} on"),
-    }
-    for name, (kind, about) in names.items():
-        add_field(review_set, f"{key}_{name}", kind, description=about)
-    values: dict[str, list[Any]] = {
-        "near_duplicate": _or_none(alike.nearest),
-        "leak": _or_none(alike.elsewhere),
-        "duplicate_group": [ids[first] if first >= 0 else None for first in alike.group],
-    }
-    for name, column in values.items():
-        for part in _parts(dict(zip(samples, column, strict=True))):
-            review_set.set_values(f"{key}_{name}", part, key_field="id", validate=False, expand_schema=False)
+    text = field.endswith("_group")
+    add_field(review_set, field, fo.StringField if text else fo.FloatField, description=about)
+    for part in _parts(values):
+        review_set.set_values(field, part, key_field="id", validate=False, expand_schema=False)
 
 
 def _write_map(review_set: Any, key: str, samples: list[str], points: np.ndarray) -> None:
@@ -138,7 +191,7 @@ def _or_none(values: np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
-def _parts(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _parts(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     items = list(values.items())
     for start in range(0, len(items), CHUNK):
         yield dict(items[start : start + CHUNK])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rsam_app.review.alike import principal_components
-from rsam_app.selection.strategy import directions, finite_rows
+from rsam_app.selection.strategy import finite_rows
 
 LANDMARKS = 1500
 """Images that t-SNE places; the time it takes grows faster than their number, seven seconds on one core for these."""
@@ -24,7 +24,7 @@ def map_embeddings(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     usable = finite_rows(embeddings)
     if len(usable) < 4:
         return points
-    narrow = principal_components(directions(embeddings[usable]), min(_WIDTH, len(usable) - 1))
+    narrow = principal_components(embeddings, usable, min(_WIDTH, len(usable) - 1))
     landmarks = np.sort(np.random.default_rng(seed).permutation(len(usable))[:LANDMARKS])
     placed = _place(narrow[landmarks], seed)
     points[usable] = _among(narrow, narrow[landmarks], placed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rsam_app.review.alike import NEAR
 from rsam_app.review.dataset import memory, remember
 from rsam_app.review.decisions import is_decided
 from rsam_app.review.derived import pairs_of
@@ -109,15 +108,13 @@ def _ranked_views(review_set: Any, key: str) -> Iterator[SavedView]:
 
 def _alike_views(review_set: Any, key: str) -> Iterator[SavedView]:
     """Near-duplicates beside each other, and those of them that lie in several splits."""
-    from fiftyone import ViewField as F
-
     group = f"{key}_duplicate_group"
     if not review_set.has_sample_field(group):
         return
-    text = "nearly the same image, by the embeddings; alike ones beside each other"
+    text = "the same photograph again, perhaps altered, by its pixels; alike ones beside each other"
     yield SavedView(f"{key} near-duplicates", review_set.exists(group).sort_by(group), text, "#6D4C41")
-    leaked = review_set.match(F(f"{key}_leak") >= NEAR).sort_by(group)
-    text = "nearly the same image is in another split: what is measured there flatters the model"
+    leaked = review_set.exists(f"{key}_leak").sort_by(group)
+    text = "the same photograph is in another split: what is measured there flatters the model"
     yield SavedView(f"{key} split leakage", leaked, text, "#6D4C41")
 
 

@@ -55,14 +55,18 @@ class WriteReport:
 
 
 def write_run(
-    run: RunFolder, dataset: DataSet, key: str | None = None, progress: Progress | None = None
+    run: RunFolder,
+    dataset: DataSet,
+    key: str | None = None,
+    progress: Progress | None = None,
+    comparing: Callable[[str, int, int], None] | None = None,
 ) -> WriteReport:
     """Write all predictions of `run` into the FiftyOne data set of `dataset`, then its views and its appearance.
 
     `dataset` is the card's, before corrections: what a person decided is kept beside it. `key` prefixes the run's
     fields (default: the run's name). Memory does not grow with the predictions. Written twice, nothing changes twice;
     tags, edited labels, drawn boxes, moved rectangles and decisions stay, also those made while it writes. Interrupted,
-    the next call completes it.
+    the next call completes it. `comparing` is told how far the search for near-duplicates is: (what, done, total).
 
     Raises `UserError` where there are no predictions, where the key belongs to another run, and where the data set's
     name belongs to a FiftyOne data set of the person's own.
@@ -84,7 +88,7 @@ def write_run(
     report.vanished = sorted(gone | samples.vanished(records))
     report.followed = samples.follow(dataset)
     written.remember([name for path in files for name in score_fields(pq.read_schema(path).names)])
-    report.notes = [*report.notes, *derive(review_set, run, key)]
+    report.notes = [*report.notes, *derive(review_set, run, key, dataset, comparing)]
     save_views(review_set, key)
     arrange(review_set, key)
     return report

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
+from PIL import Image, ImageOps
 
 from rsam_app.data.records import DataSet
 from rsam_app.predictions import read_predictions, write_predictions
@@ -19,27 +24,65 @@ MakeRun = Callable[..., RunFolder]
 
 
 def with_embeddings(run: RunFolder, seed: int = 0) -> RunFolder:
-    """Random embeddings beside a run's tables; the first training image is in the test split again."""
+    """Random embeddings beside a run's tables."""
     rng = np.random.default_rng(seed)
-    first = rng.normal(size=32)
     for split in ("train", "test"):
         table = read_predictions(run.predictions, [split])
-        embeddings = rng.normal(size=(table.num_rows, 32))
-        embeddings[0] = first
-        write_predictions(run.predictions / f"{split}.parquet", table, embeddings)
+        write_predictions(run.predictions / f"{split}.parquet", table, rng.normal(size=(table.num_rows, 32)))
     return run
 
 
-def test_near_duplicates_across_splits_are_shown_beside_each_other(drawn: DataSet, make_run: MakeRun) -> None:
-    report = write_run(with_embeddings(make_run(drawn)), drawn)
-    assert report.notes == []
+@pytest.fixture
+def leaking(drawn: DataSet, tmp_path: Path) -> DataSet:
+    """Photographs instead of drawings: noise at many scales, each its own, but that one of the training images is in
+    the test split again, in a mirror and recompressed, that two of the training images are one, and that one file is
+    gone."""
+    rng = np.random.default_rng(0)
+    records = []
+    for number, record in enumerate(drawn.records):
+        pixels = np.zeros((120, 180, 3))
+        for cells in (4, 12, 36):
+            noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+            pixels += np.asarray(noise.resize((180, 120), Image.Resampling.BICUBIC), dtype=float) / 3
+        path = tmp_path / "photographs" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+        records.append(replace(record, path=path))
+    train, test = (tuple(r for r in records if r.split == split) for split in ("train", "test"))
+    with Image.open(train[0].path) as image:
+        ImageOps.mirror(image).save(test[0].path, quality=50)
+    shutil.copyfile(train[3].path, train[5].path)
+    test[-1].path.unlink()
+    return replace(drawn, records=tuple(records))
+
+
+def test_near_duplicates_and_leaks_are_shown(leaking: DataSet, make_run: MakeRun) -> None:
+    told: list[str] = []
+    run = with_embeddings(make_run(leaking))
+    report = write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
+    train, test = leaking.split("train"), leaking.split("test")
+    (note,) = report.notes
+    assert note.startswith("1 of 24 images") and str(test[-1].path) in note
+    assert "reading images" in told
+    review_set = open_review(leaking.name)
+    leaked, twice = {train[0].id, test[0].id}, {train[3].id, train[5].id}
+    shown = review_set.load_saved_view("run_one near-duplicates").values("record_id")
+    assert {*shown[:2]} in (leaked, twice) and {*shown[2:]} in (leaked, twice) and len(shown) == 4
+    assert set(review_set.load_saved_view("run_one split leakage").values("record_id")) == leaked
+    values = review_set.match({"record_id": {"$in": sorted(leaked)}}).values(["run_one_near_duplicate", "run_one_leak"])
+    assert values[0] == values[1] and all(0.92 <= value <= 1 for value in values[0])
+    groups = review_set.count_values("run_one_duplicate_group")
+    assert groups.pop(None) == 20 and list(groups.values()) == [2, 2]
+    assert all(group & set(groups) for group in (leaked, twice)), "named after one of its own"
+
+
+def test_the_map_and_the_nearest_of_the_embeddings_are_written(drawn: DataSet, make_run: MakeRun) -> None:
+    write_run(with_embeddings(make_run(drawn)), drawn)
     review_set = open_review(drawn.name)
-    twice = {drawn.split("train")[0].id, drawn.split("test")[0].id}
-    for view in ("near-duplicates", "split leakage"):
-        assert set(review_set.load_saved_view(f"run_one {view}").values("record_id")) == twice
     assert map_name("run_one") in review_set.list_brain_runs()
     points = review_set.load_brain_results(map_name("run_one"))
     assert points.points.shape == (24, 2)
+    assert all(-1 <= cosine <= 1 for cosine in review_set.values("run_one_nearest"))
     assert not any(field.endswith("embeddings") for field in review_set.get_field_schema())
     panels = review_set.load_workspace("run_one review").to_dict()
     assert {"Samples", "Histograms", "Embeddings"} <= set(_types(panels))
@@ -58,7 +101,7 @@ def test_what_did_not_change_is_not_computed_again(drawn: DataSet, make_run: Mak
 def test_a_run_without_embeddings_says_so(drawn: DataSet, make_run: MakeRun) -> None:
     report = write_run(make_run(drawn), drawn)
     assert len(report.notes) == 1 and "rsam predict" in report.notes[0]
-    assert "run_one near-duplicates" not in open_review(drawn.name).list_saved_views()
+    assert "run_one near-duplicates" in open_review(drawn.name).list_saved_views(), "told by the images alone"
 
 
 def rows(pairs: list[tuple[str, str, str]]) -> pa.Table:

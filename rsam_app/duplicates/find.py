@@ -1,0 +1,110 @@
+"""Which images are the same photograph: a shortlist by coarse descriptors, decided by the pixels of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from rsam_app.data.records import Record, Skipped
+from rsam_app.duplicates.candidates import WINDOWS, Candidates, find_candidates
+from rsam_app.duplicates.same_photograph import likeness
+from rsam_app.duplicates.thumbnails import Thumbnails, make_thumbnails
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is done, steps done, steps in all)."""
+
+_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pairs of N images that are the same photograph.
+
+    `pairs` `(P, 2)` are rows, the lower first, in order; `likeness` `(P,)` how well their detail agrees, in [.92, 1].
+    `broken` are files that could not be read, `flat` the number of images of one grey: these are compared with nothing.
+    `note` says why thumbnails could not be kept, or nothing.
+    """
+
+    count: int
+    pairs: np.ndarray
+    likeness: np.ndarray
+    broken: tuple[Skipped, ...] = ()
+    flat: int = 0
+    note: str = ""
+
+    def groups(self) -> np.ndarray:
+        """For each image the row of the first of those it is linked with, directly or through others; -1 where there
+        are none: `(N,)`."""
+        graph = coo_matrix((np.ones(len(self.pairs)), (self.pairs[:, 0], self.pairs[:, 1])), shape=(self.count,) * 2)
+        component = connected_components(graph, directed=False)[1]
+        first = np.full(component.max(initial=-1) + 1, self.count)
+        np.minimum.at(first, component, np.arange(self.count))
+        linked = np.bincount(component)[component] > 1 if self.count else np.zeros(0, dtype=bool)
+        return np.where(linked, first[component], -1)
+
+    def best(self, of: np.ndarray | None = None) -> np.ndarray:
+        """The likeness of each image with the one most like it, NaN where there is none: `(N,)`; with `of` `(N,)`, an
+        image's split, say, only that of images of another."""
+        found = np.full(self.count, -np.inf)
+        chosen = np.ones(len(self.pairs), dtype=bool) if of is None else of[self.pairs[:, 0]] != of[self.pairs[:, 1]]
+        for side in (0, 1):
+            np.maximum.at(found, self.pairs[chosen, side], self.likeness[chosen])
+        return np.where(np.isfinite(found), found, np.nan)
+
+    def notes(self) -> list[str]:
+        """What a person should know about images that were not compared."""
+        said = [self.note] if self.note else []
+        left_out = f"of {self.count} images are not compared for near-duplicates"
+        if self.broken:
+            named = "; ".join(skipped.reason for skipped in self.broken[:3])
+            more = f"; and {len(self.broken) - 3} more" if len(self.broken) > 3 else ""
+            said.append(f"{len(self.broken)} {left_out}: {named}{more}")
+        if self.flat:
+            said.append(f"{self.flat} {left_out}, since they show one grey alone")
+        return said
+
+
+def find_duplicates(
+    records: Sequence[Record], within: Sequence[Record] | None = None, progress: Progress | None = None
+) -> Duplicates:
+    """The pairs among `records` that are the same photograph.
+
+    Every image is looked at once, then its thumbnail is kept (`thumbnails.make_thumbnails`, with `within`). No model is
+    asked. Memory: some 800 bytes an image. Files that cannot be read are left out, and said in `notes`.
+    """
+
+    def tell(what: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(what, done, total)
+
+    thumbnails = make_thumbnails(records, within, tell("reading images"))
+    candidates = find_candidates(thumbnails, tell("looking for near-duplicates"))
+    found = _decide(thumbnails, candidates, tell("comparing near-duplicates"))
+    near = found > 0
+    pairs = np.stack([candidates.shown[near], candidates.other[near]], axis=1).astype(np.int64)
+    pairs = np.sort(pairs, axis=1)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+    return Duplicates(
+        len(records), pairs[order], found[near][order], thumbnails.broken, len(candidates.flat), thumbnails.note
+    )
+
+
+def _decide(thumbnails: Thumbnails, candidates: Candidates, tell: Callable[[int, int], None] | None) -> np.ndarray:
+    places = torch.tensor([window.place() for window in WINDOWS])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    found = np.zeros(len(candidates.shown), dtype=np.float32)
+    for begin in range(0, len(found), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        shown = torch.from_numpy(thumbnails.take(candidates.shown[part])).to(device)
+        other = torch.from_numpy(thumbnails.take(candidates.other[part])).to(device)
+        mirrored = torch.from_numpy(candidates.mirrored[part]).to(device)[:, None, None]
+        other = torch.where(mirrored, other.flip(-1), other)
+        place = places[torch.from_numpy(candidates.window[part])].to(device)
+        found[part] = likeness(shown, other, place).cpu().numpy()
+        if tell:
+            tell(min(begin + _AT_ONCE, len(found)), len(found))
+    return found
