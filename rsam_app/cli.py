@@ -287,7 +287,7 @@ def export(
     ] = "folder",
     mode: Annotated[str, typer.Option(help="copy, hardlink or symlink.")] = "copy",
     drop_duplicates: Annotated[
-        bool, typer.Option("--drop-duplicates", help="Keep one of each group of near-duplicates.")
+        bool, typer.Option("--drop-duplicates", help="Keep one of each photograph that is there twice.")
     ] = False,
     test_share: Annotated[
         float | None, typer.Option(help="Make train and test anew, with near-duplicates on one side.")

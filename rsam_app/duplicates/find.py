@@ -75,7 +75,7 @@ def find_duplicates(
     """The pairs among `records` that are the same photograph.
 
     Every image is looked at once, then its thumbnail is kept (`thumbnails.make_thumbnails`, with `within`). No model is
-    asked. Memory: some 800 bytes an image. Files that cannot be read are left out, and said in `notes`.
+    asked. Memory: some 1.5 KiB an image. Files that cannot be read are left out, and said in `notes`.
     """
 
     def tell(what: str) -> Callable[[int, int], None] | None:

@@ -64,9 +64,10 @@ def write_run(
     """Write all predictions of `run` into the FiftyOne data set of `dataset`, then its views and its appearance.
 
     `dataset` is the card's, before corrections: what a person decided is kept beside it. `key` prefixes the run's
-    fields (default: the run's name). Memory does not grow with the predictions. Written twice, nothing changes twice;
-    tags, edited labels, drawn boxes, moved rectangles and decisions stay, also those made while it writes. Interrupted,
-    the next call completes it. `comparing` is told how far the search for near-duplicates is: (what, done, total).
+    fields (default: the run's name). Written twice, nothing changes twice; tags, edited labels, drawn boxes, moved
+    rectangles and decisions stay, also those made while it writes. Interrupted, the next call completes it. Memory does
+    not grow with the predictions, but for what is compared across all images: their embeddings, and 1.5 KiB each.
+    `comparing` is told how far the search for near-duplicates is: (what, done, total).
 
     Raises `UserError` where there are no predictions, where the key belongs to another run, and where the data set's
     name belongs to a FiftyOne data set of the person's own.
