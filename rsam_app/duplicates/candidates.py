@@ -23,8 +23,6 @@ EACH = 4
 """Neighbours of each image that are asked for, in each window."""
 MOST = 6
 """Pairs of an image that are looked at, the nearest ones."""
-FLAT = 32.0
-"""Length of a descriptor, half a grey level of deviation, below which an image shows nothing."""
 _BLOCK = 4096
 
 
@@ -53,26 +51,22 @@ WINDOWS = (
 @dataclass(frozen=True)
 class Candidates:
     """P pairs: `shown` has, about at the window of number `window`, what `other` is, seen in a mirror where
-    `mirrored`. Each `(P,)`. `flat` rows show nothing and are compared with nothing."""
+    `mirrored`. Each `(P,)`."""
 
     shown: np.ndarray
     other: np.ndarray
     window: np.ndarray
     mirrored: np.ndarray
-    flat: np.ndarray
 
 
-def find_candidates(thumbnails: Thumbnails, progress: Progress | None = None) -> Candidates:
-    """Pairs whose descriptors have a cosine of .8 or more, as they are, mirrored, or with a crop taken off the one.
+def find_candidates(thumbnails: Thumbnails, rows: np.ndarray, progress: Progress | None = None) -> Candidates:
+    """Pairs among some readable rows `(R,)` whose descriptors have a cosine of .8 or more: as they are, mirrored, or
+    with a crop taken off the one.
 
     Each pair comes once, in the window and the way round that fits it best, and of each image the six pairs that fit
     best: those that another image counts among its own come besides.
     """
-    rows = np.flatnonzero(thumbnails.readable)
-    whole = _descriptors(thumbnails, rows, WINDOWS[0])
-    showing = np.linalg.norm(whole, axis=1) >= FLAT
-    flat, rows = rows[~showing], rows[showing]
-    units = _units(whole[showing])
+    units = _units(_descriptors(thumbnails, rows, WINDOWS[0]))
     neighbours = Neighbours(units, probes=6)  # copies lie so near that they are in the first cells
     flips = np.where(np.arange(WAVES) % 2, -1, 1).astype(np.float32)
     mirror = np.tile(flips, (WAVES, 1)).reshape(-1)
@@ -90,7 +84,7 @@ def find_candidates(thumbnails: Thumbnails, progress: Progress | None = None) ->
     squared, first, second, kind = (np.concatenate(column) for column in zip(*found, strict=True))
     kept = _best(squared, first, second)
     shown, other, kind = rows[first[kept]], rows[second[kept]], kind[kept]
-    return Candidates(shown, other, kind // 2, kind % 2 == 1, flat)
+    return Candidates(shown, other, kind // 2, kind % 2 == 1)
 
 
 def _best(squared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:

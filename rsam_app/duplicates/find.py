@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from rsam_app.data.records import Record, Skipped
 from rsam_app.duplicates.candidates import WINDOWS, Candidates, find_candidates
+from rsam_app.duplicates.distinct import find_distinct
 from rsam_app.duplicates.same_photograph import likeness
 from rsam_app.duplicates.thumbnails import Thumbnails, make_thumbnails
 
@@ -23,14 +24,16 @@ _AT_ONCE = 2048
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pairs of N images that are the same photograph.
+    """Which of N images are the same photograph.
 
-    `pairs` `(P, 2)` are rows, the lower first, in order; `likeness` `(P,)` how well their detail agrees, in [.92, 1].
-    `broken` are files that could not be read, `flat` the number of images of one grey: these are compared with nothing.
-    `note` says why thumbnails could not be kept, or nothing.
+    `same` `(N,)` is for each the row of the first image with the very same thumbnail, itself where there is none before
+    it. `pairs` `(P, 2)` are pairs of such first rows that are the same photograph, the lower first, in order;
+    `likeness` `(P,)` how well their detail agrees, in [.92, 1]. `broken` are files that could not be read, `flat` the
+    number of images of one grey: these are compared with nothing. `note` says why thumbnails could not be kept, or
+    nothing.
     """
 
-    count: int
+    same: np.ndarray
     pairs: np.ndarray
     likeness: np.ndarray
     broken: tuple[Skipped, ...] = ()
@@ -40,26 +43,37 @@ class Duplicates:
     def groups(self) -> np.ndarray:
         """For each image the row of the first of those it is linked with, directly or through others; -1 where there
         are none: `(N,)`."""
-        graph = coo_matrix((np.ones(len(self.pairs)), (self.pairs[:, 0], self.pairs[:, 1])), shape=(self.count,) * 2)
-        component = connected_components(graph, directed=False)[1]
-        first = np.full(component.max(initial=-1) + 1, self.count)
-        np.minimum.at(first, component, np.arange(self.count))
-        linked = np.bincount(component)[component] > 1 if self.count else np.zeros(0, dtype=bool)
+        count = len(self.same)
+        links = np.concatenate([np.stack([np.arange(count), self.same], axis=1), self.pairs])
+        graph = coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(count, count))
+        component = connected_components(graph, directed=False)[1] if count else np.zeros(0, dtype=np.int64)
+        first = np.full(component.max(initial=-1) + 1, count)
+        np.minimum.at(first, component, np.arange(count))
+        linked = np.bincount(component)[component] > 1 if count else np.zeros(0, dtype=bool)
         return np.where(linked, first[component], -1)
 
     def best(self, of: np.ndarray | None = None) -> np.ndarray:
         """The likeness of each image with the one most like it, NaN where there is none: `(N,)`; with `of` `(N,)`, an
         image's split, say, only that of images of another."""
-        found = np.full(self.count, -np.inf)
-        chosen = np.ones(len(self.pairs), dtype=bool) if of is None else of[self.pairs[:, 0]] != of[self.pairs[:, 1]]
-        for side in (0, 1):
-            np.maximum.at(found, self.pairs[chosen, side], self.likeness[chosen])
+        count = len(self.same)
+        own = np.arange(count) if of is None else np.unique(of, return_inverse=True)[1]
+        only = np.full(count, -1)  # what all images of a first row have, -2 where that differs
+        only[self.same] = own
+        only[self.same[only[self.same] != own]] = -2
+        found = np.where(only[self.same] == -2, 1.0, -np.inf)
+        order = np.argsort(self.same, kind="stable")
+        for (first, second), value in zip(self.pairs, self.likeness, strict=True):
+            for here, there in ((first, second), (second, first)):
+                begin, end = np.searchsorted(self.same, (here, here + 1), sorter=order)
+                members = order[begin:end]
+                members = members[own[members] != only[there]]
+                found[members] = np.maximum(found[members], value)
         return np.where(np.isfinite(found), found, np.nan)
 
     def notes(self) -> list[str]:
         """What a person should know about images that were not compared."""
         said = [self.note] if self.note else []
-        left_out = f"of {self.count} images are not compared for near-duplicates"
+        left_out = f"of {len(self.same)} images are not compared for near-duplicates"
         if self.broken:
             named = "; ".join(skipped.reason for skipped in self.broken[:3])
             more = f"; and {len(self.broken) - 3} more" if len(self.broken) > 3 else ""
@@ -82,15 +96,15 @@ def find_duplicates(
         return None if progress is None else lambda done, total: progress(what, done, total)
 
     thumbnails = make_thumbnails(records, within, tell("reading images"))
-    candidates = find_candidates(thumbnails, tell("looking for near-duplicates"))
+    distinct = find_distinct(thumbnails)
+    candidates = find_candidates(thumbnails, distinct.rows, tell("looking for near-duplicates"))
     found = _decide(thumbnails, candidates, tell("comparing near-duplicates"))
     near = found > 0
     pairs = np.stack([candidates.shown[near], candidates.other[near]], axis=1).astype(np.int64)
     pairs = np.sort(pairs, axis=1)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
-    return Duplicates(
-        len(records), pairs[order], found[near][order], thumbnails.broken, len(candidates.flat), thumbnails.note
-    )
+    broken, note = thumbnails.broken, thumbnails.note
+    return Duplicates(distinct.same, pairs[order], found[near][order], broken, distinct.flat, note)
 
 
 def _decide(thumbnails: Thumbnails, candidates: Candidates, tell: Callable[[int, int], None] | None) -> np.ndarray:

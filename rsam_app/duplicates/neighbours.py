@@ -13,8 +13,9 @@ Progress = Callable[[int, int], None]
 
 EXACT = 20_000
 """Points up to which each is compared with each: cells would hardly save anything."""
-PROBES = 12
-"""Cells that are looked into for each query: .97 and more of what an exact search finds on embeddings."""
+PROBES = 36
+"""Cells that are looked into for each query: .96 of the four nearest of 100,000 drawn embeddings are found
+(`benchmarks/neighbours_scale.py`), and with 12 cells .86."""
 QUERIES, POINTS = 32_768, 8192
 """Rows that are dealt with at once; beside the points, no more than some hundred MiB are held."""
 _SAMPLE, _ROUNDS = 40, 5
@@ -24,9 +25,9 @@ class Neighbours:
     """Finds the nearest, by Euclidean distance, of points `(N, D)`: for unit vectors the order of their cosines.
 
     Up to 20,000 points, and on an accelerator, every distance is looked at. Above, k-means parts the points into about
-    4 √N cells, and a query looks at the points of the 12 cells whose centres lie nearest (the inverted file of Jégou,
-    Douze & Schmid, TPAMI 2011, without their compression): a million points in minutes on one core, and some of the
-    neighbours that lie across a far border of cells are missed. Points are held in float32. The same every time.
+    4 √N cells, and a query looks at the points of the 36 cells whose centres lie nearest (the inverted file of Jégou,
+    Douze & Schmid, TPAMI 2011, without their compression), so that time grows with N √N, and some of the neighbours
+    that lie across a far border of cells are missed. Points are held in float32. The same every time.
     """
 
     def __init__(self, points: np.ndarray, device: str | None = None, probes: int = PROBES) -> None:

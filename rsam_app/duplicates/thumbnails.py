@@ -87,28 +87,34 @@ def make_thumbnails(
     else:
         missing = [row for row, place in enumerate(places.tolist()) if store.view(place) is None]
     readable, broken = np.ones(len(records), dtype=bool), []
-    done = len(records) - len(missing)
+    rows_of: dict[tuple[Path, int], list[int]] = {}
+    for row in missing:
+        rows_of.setdefault((records[row].path, records[row].banner), []).append(row)
+    files, done = list(rows_of), len(records) - len(missing)
     with ThreadPoolExecutor(min(8, available_cores())) as executor:
-        for begin in range(0, len(missing), _AT_ONCE):
-            part = missing[begin : begin + _AT_ONCE]
-            for row, made in zip(part, executor.map(_thumbnail, (records[row] for row in part)), strict=True):
-                if isinstance(made, Skipped):
-                    readable[row] = False
-                    broken.append(made)
-                elif isinstance(store, np.ndarray):
-                    store[row] = made
-                else:
-                    store.put(int(places[row]), made)
+        for begin in range(0, len(files), _AT_ONCE):
+            part = files[begin : begin + _AT_ONCE]
+            for file, made in zip(part, executor.map(_thumbnail, part), strict=True):
+                for row in rows_of[file]:
+                    if isinstance(made, Skipped):
+                        readable[row] = False
+                        broken.append(made)
+                    elif isinstance(store, np.ndarray):
+                        store[row] = made
+                    else:
+                        store.put(int(places[row]), made)
+                done += len(rows_of[file])
             if progress:
-                progress(done + begin + len(part), len(records))
+                progress(done, len(records))
     return Thumbnails(readable, tuple(broken), note, store, places)
 
 
-def _thumbnail(record: Record) -> np.ndarray | Skipped:
+def _thumbnail(file: tuple[Path, int]) -> np.ndarray | Skipped:
+    path, banner = file
     try:
-        pixels, _ = read_image(record.path, SIDE // 2, record.banner)
+        pixels, _ = read_image(path, SIDE // 2, banner)
     except UserError as error:
-        return Skipped(record.path, str(error).splitlines()[0])
+        return Skipped(path, str(error).splitlines()[0])
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 

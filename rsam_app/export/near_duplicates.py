@@ -15,9 +15,10 @@ from rsam_app.export.item import ExportItem
 
 @dataclass(frozen=True)
 class Twins:
-    """Which of some records are the same photograph: `pairs` of ids, and `groups`, the same number for each of those
-    that are linked, directly or through others."""
+    """Which of some records are the same photograph: `same`, the same id for each of those that look exactly the same,
+    `pairs` of such ids, and `groups`, the same number for each of those that are linked, directly or through others."""
 
+    same: Mapping[str, str]
     pairs: tuple[tuple[str, str], ...]
     groups: Mapping[str, int]
     notes: tuple[str, ...] = ()
@@ -32,7 +33,8 @@ def find_twins(
     found = find_duplicates(records, within, progress)
     ids = [record.id for record in records]
     groups = {ids[row]: group for row, group in enumerate(found.groups().tolist()) if group >= 0}
-    return Twins(tuple((ids[a], ids[b]) for a, b in found.pairs.tolist()), groups, tuple(found.notes()))
+    same = {ids[row]: ids[first] for row, first in enumerate(found.same.tolist())}
+    return Twins(same, tuple((ids[a], ids[b]) for a, b in found.pairs.tolist()), groups, tuple(found.notes()))
 
 
 def without_duplicates(items: Sequence[ExportItem], twins: Twins) -> tuple[list[ExportItem], str]:
@@ -47,9 +49,12 @@ def without_duplicates(items: Sequence[ExportItem], twins: Twins) -> tuple[list[
         others.setdefault(first, set()).add(second)
         others.setdefault(second, set()).add(first)
     kept: set[str] = set()
+    taken: set[str] = set()
     for item in sorted(items, key=lambda item: item.record.split != "test"):
-        if not item.excluded and not kept & others.get(item.record.id, set()):
+        shown = twins.same.get(item.record.id, item.record.id)
+        if not item.excluded and not taken & {shown, *others.get(shown, ())}:
             kept.add(item.record.id)
+            taken.add(shown)
     left = [item for item in items if item.excluded or item.record.id in kept]
     return left, f"{len(items) - len(left)} near-duplicates of kept images are left out ({RULE})"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from rsam_app.selection.strategy import directions, finite_rows
@@ -12,13 +14,13 @@ CANDIDATES = 4
 _BLOCK, _FITTED = 8192, 5000
 
 
-def nearest_cosines(embeddings: np.ndarray) -> np.ndarray:
+def nearest_cosines(embeddings: np.ndarray, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
     """The cosine of each of `embeddings` `(N, D)` with the one most like it, `(N,)`: NaN where it is zero or not
     finite, or alone.
 
     Shots of a series and scenes that were photographed twice have a high one, and so have images that a network merely
     cannot tell apart: how high, no number says for all networks. Above 20,000 images a few in a hundred get a neighbour
-    that is not quite the nearest (`duplicates.neighbours`). Beside the embeddings it needs some 800 bytes an image.
+    that is not quite the nearest (`duplicates.neighbours`). Beside the embeddings it needs some 1.2 KiB an image.
     """
     from rsam_app.duplicates.neighbours import Neighbours  # imports torch
 
@@ -29,13 +31,13 @@ def nearest_cosines(embeddings: np.ndarray) -> np.ndarray:
         return nearest
     narrow = principal_components(embeddings, usable, WIDTH)
     neighbours = Neighbours(narrow)
+    found, _ = neighbours.search(narrow, CANDIDATES, np.arange(len(usable)), progress)
     for begin in range(0, len(usable), _BLOCK):
-        own = np.arange(begin, min(begin + _BLOCK, len(usable)))
-        found, _ = neighbours.search(narrow[own], CANDIDATES, own)
-        asked = directions(embeddings[usable[own]])
-        units = directions(embeddings[usable[found.ravel()]]).reshape(*found.shape, -1)
+        part = slice(begin, begin + _BLOCK)
+        asked = directions(embeddings[usable[part]])
+        units = directions(embeddings[usable[found[part].ravel()]]).reshape(*found[part].shape, -1)
         cosines = np.einsum("rd,rkd->rk", asked, units)
-        nearest[usable[own]] = np.where(found >= 0, cosines, -1.0).max(axis=1)
+        nearest[usable[part]] = np.where(found[part] >= 0, cosines, -1.0).max(axis=1)
     return nearest
 
 

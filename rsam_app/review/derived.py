@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,7 +57,7 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
         "photographs": fingerprint(VERSION, files_state(shown), [record.split for record in shown]),
     }
     if state["embeddings"] != held.get("embeddings"):
-        notes += _write_embeddings(review_set, run, key, rows)
+        notes += _write_embeddings(review_set, run, key, rows, progress)
     if state["photographs"] != held.get("photographs"):
         duplicates = find_duplicates(shown, dataset.records, progress)
         _write_duplicates(review_set, key, rows, shown, duplicates)
@@ -115,7 +116,7 @@ def _shown_rows(review_set: Any, table: pa.Table) -> _Rows:
     return _Rows(np.array(places, dtype=np.int64), found, [sample_of[record_id] for record_id in found])
 
 
-def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows) -> list[str]:
+def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows, progress: Progress | None) -> list[str]:
     try:
         embeddings = read_embeddings(run.predictions)
     except UserError as error:
@@ -123,7 +124,8 @@ def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows) ->
     if len(rows.places) < len(embeddings):
         embeddings = embeddings[rows.places]
     about = "cosine of its embedding with the nearest other one's: series of one subject have a high one"
-    nearest = _or_none(nearest_cosines(embeddings))
+    searching = None if progress is None else partial(progress, "looking for the nearest embeddings")
+    nearest = _or_none(nearest_cosines(embeddings, searching))
     _write_values(review_set, f"{key}_nearest", dict(zip(rows.samples, nearest, strict=True)), about)
     _write_map(review_set, key, rows.samples, map_embeddings(embeddings))
     return []

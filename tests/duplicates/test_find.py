@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ MakeCopies = Callable[[Sequence[Record]], list[Record]]
 
 
 def pairs_of(records: list[Record], found: Duplicates) -> set[tuple[str, str]]:
-    return {(records[first].id, records[second].id) for first, second in found.pairs}
+    again = [(first, row) for row, first in enumerate(found.same) if first != row]
+    return {(records[first].id, records[second].id) for first, second in [*found.pairs.tolist(), *again]}
 
 
 def test_altered_copies_are_found_and_different_drawings_are_not(
@@ -65,7 +67,7 @@ def test_what_cannot_be_compared_is_said(beetles: tuple[Record, ...], tmp_path: 
         Image.new("RGB", (90, 70)).save(path)
         records.append(Record(path.name, path, "", "train"))
     found = find_duplicates([*records, beetles[0]])
-    assert found.pairs.tolist() == [[1, 5]]
+    assert found.pairs.tolist() == [] and found.same.tolist() == [0, 1, 2, 3, 4, 1]
     unread, flat = found.notes()
     assert unread.startswith("2 of 6 images") and str(broken) in unread and str(gone) in unread
     assert flat.startswith("2 of 6") and "one grey" in flat
@@ -108,3 +110,17 @@ def test_an_image_that_lies_sideways_is_compared_as_displayed(beetles: tuple[Rec
         image.rotate(90, expand=True).save(path, exif=exif)
     turned = Record("turned", path, "", "train")
     assert find_duplicates([*beetles[:4], turned]).pairs.tolist() == [[0, 4]]
+
+
+def test_a_file_that_is_there_very_often_is_compared_once(beetles: tuple[Record, ...], copies: MakeCopies) -> None:
+    (smaller,) = copies(beetles[:1] * 3)[2:]
+    often = [replace(beetles[0], id=f"{number}", split=("train", "val")[number % 2]) for number in range(3000)]
+    records = [smaller, *often, beetles[1]]
+    found = find_duplicates(records)
+    assert found.pairs.tolist() == [[0, 1]] and found.same.tolist() == [0] + [1] * 3000 + [3001]
+    assert found.groups().tolist() == [0] * 3001 + [-1]
+    best, elsewhere = found.best(), found.best(np.array([record.split for record in records]))
+    assert best[0] == found.likeness[0] and (best[1:3001] == 1).all() and np.isnan(best[3001])
+    assert elsewhere[0] == found.likeness[0] and (elsewhere[1:3001] == 1).all()
+    one_split = found.best(np.array(["test"] + ["train"] * 3001))
+    assert (one_split[:3001] == found.likeness[0]).all(), "only the smaller one lies in another split"
