@@ -40,7 +40,7 @@ def predict(job: Job, splits: list[str]) -> None:
         if is_main_process():
             path = job.run.predictions / f"{split}.parquet"
             partial = prepare_masks(path, [r.id for r in records], outputs.masks)
-            believed = training_belief(job.run, len(records)) if split == "train" else None
+            believed = training_belief(job.run, [r.id for r in records]) if split == "train" else None
             table, absent = predictions_table(outputs, records, dataset, believed, _habits(job, split))
             write_predictions(path, table, outputs.embeddings)
             place_masks(path, partial)

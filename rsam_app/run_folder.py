@@ -73,6 +73,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def training_records(self) -> Path:
+        """Ids of the training images when the run was trained, in the row order of the two files below."""
+        return self.path / "training_records.json"
+
+    @property
     def learned_probabilities(self) -> Path:
         """What the model said about each training image, averaged over the epochs."""
         return self.path / "training_probabilities.npy"

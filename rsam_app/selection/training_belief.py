@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +16,25 @@ LEARNED = 0.4
 a frozen backbone and a tenth of the labels wrong, average precision for 0, .2, .4, .6 and 1 of it: .931, .933, .929,
 .910, .637 where the wrong labels are any, .585, .630, .653, .623, .444 where they are siblings (one run each)."""
 LEAST = 1e-7
+Rows = tuple[int, np.ndarray]
+"""How many rows are kept, and which of them belongs to each image, -1 where none does."""
 
 
-def training_belief(run: RunFolder, images: int) -> np.ndarray | None:
-    """Class probabilities `(N, C)` float32 of training images, to judge their labels by; None where nothing is kept.
+def training_belief(run: RunFolder, ids: Sequence[str]) -> np.ndarray | None:
+    """Class probabilities `(N, C)` float32 of the training images `ids`, to judge their labels by; None where nothing
+    is kept.
+
+    What is kept is of the images that the run was trained on. A person may have excluded some since, or added others:
+    rows go by the ids, and an image that was not trained on has a row of NaN. Runs of earlier versions did not keep the
+    ids; theirs are believed where the number of images is the same.
 
     The weighted geometric mean of two witnesses: classifiers on pretrained features that did not see the image's label,
     and the model itself while it learned, averaged over the epochs. The first knows nothing of the label but is the
     weaker classifier; the second, begun with a classifier fitted to all labels, believes the wrong ones too, siblings
     least. One alone where the other is not kept; rows that one of them lacks (NaN) are NaN. (ours)
     """
-    held_out, learned = _kept(run.held_out_probabilities, images), _kept(run.learned_probabilities, images)
+    rows = _rows(run.training_records, ids)
+    held_out, learned = _kept(run.held_out_probabilities, rows), _kept(run.learned_probabilities, rows)
     if held_out is None or learned is None:
         return learned if held_out is None else held_out
     logs = LEARNED * np.log(np.maximum(learned, LEAST)) + (1 - LEARNED) * np.log(np.maximum(held_out, LEAST))
@@ -32,6 +42,17 @@ def training_belief(run: RunFolder, images: int) -> np.ndarray | None:
     return belief
 
 
-def _kept(path: Path, images: int) -> np.ndarray | None:
+def _rows(kept: Path, ids: Sequence[str]) -> Rows:
+    if not kept.exists():
+        return len(ids), np.arange(len(ids))
+    trained: list[str] = json.loads(kept.read_text(encoding="utf-8"))
+    place = {record_id: row for row, record_id in enumerate(trained)}
+    return len(trained), np.array([place.get(record_id, -1) for record_id in ids], dtype=np.int64)
+
+
+def _kept(path: Path, wanted: Rows) -> np.ndarray | None:
     found = np.load(path).astype(np.float32) if path.exists() else None
-    return found if found is not None and len(found) == images else None
+    trained, rows = wanted
+    if found is None or len(found) != trained:
+        return None
+    return np.where(rows[:, None] >= 0, found[rows], np.float32(np.nan))

@@ -133,6 +133,7 @@ class _Training:
         if fresh and self.accelerator.is_main_process:
             for kept in (self.run.path / "discovered.json", self.run.held_out_probabilities):
                 kept.unlink(missing_ok=True)
+            write_atomically(self.run.training_records, json.dumps([r.id for r in self.dataset.split("train")]))
         self.accelerator.wait_for_everyone()
         found = self._discover() if self.discover_at == 0 else {}
         targets = join_targets(found, self.corrected)

@@ -70,15 +70,25 @@ def test_too_many_numbers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_witnesses_are_believed_together_and_each_alone(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    assert training_belief(run, 3) is None
+    assert training_belief(run, ["a", "b", "c"]) is None
     learned = np.array([[0.5, 0.5], [0.9, 0.1], [np.nan, np.nan]])
     np.save(run.learned_probabilities, learned.astype(np.float16))
-    alone = training_belief(run, 3)
+    alone = training_belief(run, ["a", "b", "c"])
     assert alone is not None and alone.dtype == np.float32
     np.testing.assert_allclose(alone, learned, atol=1e-3)
     np.save(run.held_out_probabilities, np.array([[0.25, 0.75], [0.0, 1.0], [0.5, 0.5]], dtype=np.float32))
-    both = training_belief(run, 3)
+    both = training_belief(run, ["a", "b", "c"])
     assert both is not None and both.dtype == np.float32
     assert both[0, 1] / both[0, 0] == pytest.approx(3**0.6, rel=1e-3)
     assert both[1, 1] > 0.99 and np.isnan(both[2]).all()
-    assert training_belief(run, 4) is None, "of another training split"
+    assert training_belief(run, ["a", "b", "c", "d"]) is None, "of another training split"
+
+
+def test_belief_follows_the_image_when_others_were_excluded_or_added(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    learned = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]])
+    np.save(run.learned_probabilities, learned.astype(np.float16))
+    run.training_records.write_text('["a", "b", "c"]', encoding="utf-8")
+    found = training_belief(run, ["new", "c", "b"])
+    assert found is not None
+    np.testing.assert_allclose(found, [[np.nan, np.nan], learned[2], learned[1]], atol=1e-3)
