@@ -154,9 +154,10 @@ def predict(
     if _relaunched(processes):
         return
     from rsam_app.predict import predict as predict_splits
+    from rsam_app.predict import present_splits
 
     job = _job_of(run, set_)
-    present = [s for s in ("train", "val", "test") if job.corrected[0].split(s)]
+    present = present_splits(job)
     if split not in (*present, "all"):
         raise UserError(f"--split {split}: the data set has {', '.join(present)}; or take `all`.")
     with job.run.writing_on_main():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.progress import is_main_process
-from rsam_app.stage_record import finish, predict_inputs, training_is_predicted
+from rsam_app.stage_record import finish, is_done, predict_inputs, training_is_predicted
 
 if TYPE_CHECKING:
     from rsam_app.evaluation.scores.table import Habits
@@ -48,6 +48,19 @@ def predict(job: Job, splits: list[str]) -> None:
                 job.reporter.say(f"{split}: no {score}: {why}")
         finish(job, f"predict {split}", predict_inputs(job, split), begun)
         begun = time.perf_counter()
+
+
+def present_splits(job: Job) -> list[str]:
+    """The splits that have images."""
+    return [split for split in ("train", "val", "test") if job.corrected[0].split(split)]
+
+
+def stale_splits(job: Job) -> list[str]:
+    """The splits whose predictions are missing, or were made by another model or from other labels or images."""
+    present = present_splits(job)
+    stale = [split for split in present if not is_done(job, f"predict {split}", predict_inputs(job, split))]
+    # Rectangles are compared with those of the training images, so what was judged without them is judged again.
+    return present if "train" in stale else stale
 
 
 def _habits(job: Job, split: str) -> Habits:

@@ -18,14 +18,13 @@ from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.launching.agreement import of_main
 from rsam_app.launching.place import find_place
-from rsam_app.predict import predict, trained_model
+from rsam_app.predict import predict, present_splits, stale_splits, trained_model
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import environment, write_atomically
 from rsam_app.stage_record import (
     evaluate_inputs,
     finish,
     is_done,
-    predict_inputs,
     review_inputs,
     select_inputs,
     train_inputs,
@@ -103,14 +102,12 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
     from rsam_app.predictions import read_predictions
 
     dataset, _ = job.corrected
-    present = [s for s in ("train", "val", "test") if dataset.split(s)]
+    present = present_splits(job)
     if split not in present:
         raise UserError(
             f"{job.run.path}: the data set {dataset.name} has no {split} split (has: {', '.join(present)})."
         )
-    stale = [s for s in present if not is_done(job, f"predict {s}", predict_inputs(job, s))]
-    # Rectangles are compared with those of the training images, so what was judged without them is judged again.
-    predict(job, _of_main(job, present if "train" in stale else stale))
+    predict(job, _of_main(job, stale_splits(job)))
     if not is_main_process():
         return {}
     begun = time.perf_counter()

@@ -123,9 +123,11 @@ class ReportingOperator(ReviewOperator):
                 raise
             yield show(ctx, {"error": str(error)})
             return
-        if not ctx.delegated:
-            yield ctx.ops.reload_dataset()
-            yield show(ctx, {"message": message})
+        if ctx.delegated:
+            ctx.set_progress(progress=1.0, label=message)  # `run_scheduled` passes it on
+            return
+        yield ctx.ops.reload_dataset()
+        yield show(ctx, {"message": message})
 
     def steps(self, ctx: Any, review_set: Any) -> Generator[Any, None, str]:
         """Yield `progress` as it goes on; returns what to tell at the end. Raises `UserError`."""
@@ -133,8 +135,8 @@ class ReportingOperator(ReviewOperator):
 
 
 def progress(ctx: Any, done: int, total: int, label: str) -> Any:
-    """How far it is, for the App's prompt, or for the list of runs where it is delegated."""
-    share, text = done / max(total, 1), f"{label}: {done:,} of {total:,}"
+    """How far it is, for the App's prompt, or for the list of runs where it is delegated; `total` 0: not known yet."""
+    share, text = done / max(total, 1), f"{label}: {done:,} of {total:,}" if total else f"{label} …"
     if ctx.delegated:
         ctx.set_progress(progress=share, label=text)
         return None

@@ -1,0 +1,84 @@
+"""A run's predictions made anew in a process of their own, on a small model of random weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from rsam_app.config import ModelConfig, Pipeline, TrainConfig
+from rsam_app.errors import UserError
+from rsam_app.model import build_model, save_model
+from rsam_app.predictions import read_predictions
+from rsam_app.rescore import Step, rescored
+from rsam_app.run_folder import RunFolder
+
+CLASSES = ("blue tit", "crow")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    rng = np.random.default_rng(0)
+    rows = [(f"{i}.png", CLASSES[i % 2], "test" if i > 5 else "train") for i in range(9)]
+    for name, _, _ in rows:
+        Image.fromarray(rng.integers(0, 255, (50, 70, 3)).astype(np.uint8)).save(tmp_path / name)
+    write_manifest(tmp_path, rows)
+    card = {"name": "noise", "layout": "manifest", "root": str(tmp_path / "manifest.csv"), "licence": "CC0"}
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+    torch.manual_seed(0)
+    config = ModelConfig(backbone="test_resnet", weights="none", image_size=64)
+    made = RunFolder(tmp_path / "runs" / "one")
+    settings = TrainConfig(precision="float32", workers=0)
+    made.save_pipeline(Pipeline(name="noise", dataset=str(tmp_path / "card.yaml"), model=config, train=settings))
+    save_model(build_model(config, CLASSES), made.model)
+    return made
+
+
+def write_manifest(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("path", "label", "split"), *rows])
+
+
+def end(run: RunFolder, splits: list[str] | None = None) -> tuple[list[str], list[Step]]:
+    """What is returned, and the steps before."""
+    steps, seen = rescored(run.path, splits), []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as stop:
+            return stop.value, seen
+
+
+def test_what_is_out_of_date_is_predicted_and_told_step_by_step(run: RunFolder) -> None:
+    predicted, seen = end(run)
+    assert predicted == ["train", "val", "test"]
+    assert [step.title for step in seen if step.done == step.total][-1] == "predicting test"
+    assert len(read_predictions(run.predictions)) == 9
+    assert end(run)[0] == [], "nothing changed"
+    one = read_predictions(run.predictions, ["train"]).slice(0, 1).to_pylist()[0]
+    other = next(name for name in CLASSES if name != one["label"])
+    table = run.path.parent / "corrections" / "noise.csv"
+    table.parent.mkdir()
+    table.write_text(
+        f"id,kind,before,after,who,when,run\n{one['id']},label,{one['label']},{other},ann,2026-01-01T00:00:00Z,one\n",
+        encoding="utf-8",
+    )
+    assert end(run)[0] == ["train", "val", "test"]
+    (again,) = [row for row in read_predictions(run.predictions).to_pylist() if row["id"] == one["id"]]
+    assert again["label"] == other
+    assert again["label_quality"] != pytest.approx(one["label_quality"])
+
+
+def test_why_it_failed_is_passed_on(run: RunFolder) -> None:
+    with run.writing(), pytest.raises(UserError, match="another process"):
+        end(run, ["test"])
+    weights = run.model / "config.json"
+    weights.write_text(json.dumps({"architecture": "nothing"}), encoding="utf-8")
+    with pytest.raises(UserError):
+        end(run, ["test"])
