@@ -17,11 +17,14 @@ from rsam_app.review.database import import_fiftyone
 from rsam_app.review.dataset import open_review, run_keys
 from rsam_app.review.delegated import run_scheduled
 from rsam_app.review.plugin_link import link_plugin
+from rsam_app.review.views import first_view
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 5151
 PATIENCE = 240
 """Seconds that the App's server may take to start."""
+SCHEDULING = "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS"
+"""FiftyOne's switch for *Schedule* in the App; it is off, because something must take up what is scheduled: we do."""
 
 
 @contextmanager
@@ -36,8 +39,8 @@ def app(
     """The App on a review data set, as a context; yields its address, e.g. `http://127.0.0.1:5151/datasets/birds`.
 
     `port`: None takes 5151 or, where that is taken, a free one. `remote`: no browser is opened here; neither is one
-    where this machine has no screen. `view`: name of a saved view to open. The server ends with the context, and also
-    with this process however it ends.
+    where this machine has no screen. `view`: name of a saved view to open; the latest run's misattended images, worst
+    first, where not given. The server ends with the context, and also with this process however it ends.
 
     Raises `UserError` where there is no such data set or view, or the port is taken.
     """
@@ -46,6 +49,7 @@ def app(
     if view is not None and not review_set.has_saved_view(view):
         known = ", ".join(review_set.list_saved_views())
         raise UserError(f"data set {dataset_name!r} has no saved view {view!r} (has: {known}).")
+    view = view or first_view(review_set)
     port = free_port(address) if port is None else check_port(address, port)
     link_plugin()
     logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of options of its own that are gone
@@ -98,7 +102,7 @@ def open_app(
                 report("Ctrl-C ends it; everything you did is saved as you do it.")
                 never = threading.Event()
                 while not never.wait(1.0):  # an endless wait would miss a Ctrl-C that comes just before it begins
-                    run_scheduled(dataset_name)
+                    run_scheduled(dataset_name, report)
 
 
 def _workspace(review_set: Any) -> Any:
@@ -129,6 +133,7 @@ def _start_server(address: str, port: int) -> None:
         def _wait_for_child_port(self, port: int | None = None, timeout: int = PATIENCE) -> int:
             return int(super()._wait_for_child_port(port=port, timeout=max(timeout, PATIENCE)))
 
+    os.environ.setdefault(SCHEDULING, "true")
     try:
         server = PatientServer(port, address=address, do_not_track=fo.config.do_not_track)
     except ServiceListenTimeout as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rsam_app.review.dataset import memory, remember
+from rsam_app.review.dataset import memory, remember, run_keys
 from rsam_app.review.decisions import is_decided
 from rsam_app.review.derived import pairs_of
 from rsam_app.review.triage import TRIAGE_COLORS
@@ -42,6 +42,12 @@ def save_views(review_set: Any, key: str) -> list[str]:
     if new:
         remember(review_set, views=[*made, *new])
     return new
+
+
+def first_view(review_set: Any) -> str | None:
+    """The view to begin with: the latest run's misattended images, where it has such scores and she kept the view."""
+    names = (f"{key} misattended" for key in run_keys(review_set)[:1])
+    return next((name for name in names if review_set.has_saved_view(name)), None)
 
 
 def _views(review_set: Any, key: str) -> Iterator[SavedView]:

@@ -193,10 +193,39 @@ def test_score_writes_what_changed_and_tells_how_far_it_is(
 ) -> None:
     before = review_set.values("run_one_confidence")
     make_run(drawn, seed=5)
-    _, asked = call(review_set, "score", params={"run": "run_one"})
+    _, asked = call(review_set, "score", params={"run": "run_one", "images": "written"})
     assert review_set.values("run_one_confidence") != before
     assert asked["set_progress"]["progress"] == 1.0
     assert "24 updated" in asked["show_output"]["results"]["message"]
+
+
+def test_score_applies_a_corrected_label_and_looks_again(run: RunFolder, drawn: DataSet, review_set: Any) -> None:
+    """The run's predictions here were made up; those of its model, which knows nothing, are others."""
+    from rsam_app.config import ModelConfig, TrainConfig
+    from rsam_app.model import build_model, save_model
+
+    config = ModelConfig(backbone="test_resnet", weights="none", image_size=64)
+    settings = TrainConfig(precision="float32", workers=0)
+    run.save_pipeline(run.load_pipeline().model_copy(update={"model": config, "train": settings}))
+    save_model(build_model(config, drawn.classes), run.model)
+    assert form(review_set, "score")["images"]["default"] == "changed"
+    one = review_set.match({"split": "train"}).first()
+    other = next(name for name in drawn.classes if name != one.ground_truth.label)
+    one.ground_truth.label = other
+    one.save()
+    _, asked = call(review_set, "score", params={"images": "changed"})
+    said = asked["show_output"]["results"]["message"]
+    assert "1 label" in said and "Predicted anew: train, val, test." in said
+    assert max(review_set.values("run_one_confidence")) < 0.6, "a model that knows nothing is not sure"
+    assert review_set[one.id].run_one_label_quality == pytest.approx(1, abs=0.3)
+    assert review_set[one.id].ground_truth.label == other
+    _, asked = call(review_set, "score", params={"images": "changed"})
+    assert "Nothing had changed." in asked["show_output"]["results"]["message"]
+    view = review_set.match({"split": "test"})
+    _, asked = call(review_set, "score", view=view, params={"images": "view"})
+    assert "Predicted anew: test." in asked["show_output"]["results"]["message"]
+    _, asked = call(review_set, "score", params={"images": "some"})
+    assert "'some' is not a choice" in asked["show_output"]["results"]["error"]
 
 
 def test_export_writes_the_tagged_images(run: RunFolder, review_set: Any, tmp_path: Path) -> None:
@@ -241,17 +270,20 @@ def test_long_ones_can_be_delegated_and_a_failed_one_says_why(run: RunFolder, re
     from rsam_app.review.delegated import run_scheduled
 
     review_set.limit(3).tag_samples("gold")
-    service = DelegatedOperationService()
+    service, said = DelegatedOperationService(), list[str]()
     for folder, state in ((str(tmp_path / "gold"), "completed"), ("gold", "failed")):
         params = {"tag": "gold", "format": "folder", "folder": folder}
         call(review_set, "export", params=params, request_delegation=True)
-        assert run_scheduled(review_set.name) == 1
+        assert run_scheduled(review_set.name, said.append) == 1
         (operation,) = service.list_operations(dataset_name=review_set.name)
         assert operation.run_state == state
         assert state == "completed" or "not absolute" in operation.result.error
         service.delete_for_dataset(review_set._doc.id)
     assert (tmp_path / "gold").is_dir()
     assert run_scheduled(review_set.name) == 0
+    begun, done, _, failed = said
+    assert begun == "RSAM: export tagged images: begun" and "3 images" in done
+    assert failed.startswith("RSAM: export tagged images: failed: export: the folder 'gold' is not absolute")
 
 
 def test_the_panel_shows_the_queue_and_its_buttons_decide(review_set: Any) -> None:
