@@ -56,7 +56,7 @@ def queue_of(review_set: Any, view: Any, key: str) -> Any:
         score = f"{key}_misattention"
         known = review_set.has_sample_field(score)
         order = review_set.exists(score).sort_by(score, reverse=True) if known else review_set.view()
-    elif not sorted_by(order):
+    elif not sorted_by(order) and not _is_ordered(order):
         score = f"{key}_misattention"
         order = order.sort_by(score, reverse=True) if review_set.has_sample_field(score) else order
     return order.match(F("record_id").exists())
@@ -119,6 +119,11 @@ def sorted_by(view: Any) -> str | None:
 
 def _is_narrowed(view: Any) -> bool:
     return bool(getattr(view, "_stages", []))
+
+
+def _is_ordered(view: Any) -> bool:
+    """Whether the view lists its samples one by one in an order of its own, as a selection does, best first."""
+    return any(getattr(stage, "ordered", False) for stage in getattr(view, "_stages", []))
 
 
 def _shown_score(review_set: Any, queue: Any, key: str) -> str | None:

@@ -19,6 +19,8 @@ def test_a_view_keeps_its_own_order(review_set: Any) -> None:
     suspect = review_set.load_saved_view("run_one suspect labels")
     queue = queue_of(review_set, suspect, "run_one")
     assert queue.values("id") == suspect.values("id")
+    selection = review_set.select_by("record_id", review_set.values("record_id")[7:2:-1], ordered=True)
+    assert queue_of(review_set, selection, "run_one").values("id") == selection.values("id")
     unsorted = review_set.match_tags("nobody")
     assert next_sample(queue_of(review_set, unsorted, "run_one")) is None
 

@@ -79,7 +79,7 @@ class ReviewPanel(foo.Panel):
         review_set, key = review_set_of(ctx), key_of(ctx)
         queue = queue_of(review_set, ctx.view, key)
         counted, current = count(queue), ctx.current_sample
-        order = (sorted_by(queue) or "the data set").removeprefix(f"{key}_").replace("_", " ")
+        order = (sorted_by(queue) or "the view").removeprefix(f"{key}_").replace("_", " ")
         heading = f"**{counted.left:,} left** of {counted.total:,} · run {key} · in the order of {order}"
         panel.md(heading, name="counts")
         shown = current or next_sample(queue)
