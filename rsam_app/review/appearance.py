@@ -24,12 +24,16 @@ FIRST_FIELDS = (
     "label_quality",
 )
 """Of a run, at the top of its group in the sidebar."""
-FIXED_COLORS = {
-    "ground_truth": "#43A047",
-    "ground_truth_boxes": "#43A047",
-    "attention_target": "#2979FF",
-    "review": "#FBC02D",
+FIXED_COLORS = {"ground_truth": "#43A047", "ground_truth_boxes": "#43A047", "attention_target": "#2979FF"}
+MARK_COLORS = {
+    "right": "#43A047",
+    "accept": "#00897B",
+    "wrong place": TRIAGE_COLORS["re-attend"],
+    "wrong label": TRIAGE_COLORS["relabel"],
+    "unsure": "#FBC02D",
+    "exclude": "#757575",
 }
+"""Of the reviewer's marks: what is found and what is decided about it look alike."""
 
 
 def arrange(review_set: Any, key: str) -> None:
@@ -40,7 +44,7 @@ def arrange(review_set: Any, key: str) -> None:
     """
     _sidebar(review_set, key)
     _colors(review_set, key)
-    made = {**_active(review_set, key), **_workspace(review_set, key), **_annotation(review_set)}
+    made = {**_active(review_set, key), **_workspace(review_set, key), **_annotation(review_set, key)}
     review_set.save()
     if made:
         remember(review_set, **made)
@@ -91,9 +95,10 @@ def _belongs_to_longer_key(review_set: Any, path: str, key: str) -> bool:
 
 
 def _colors(review_set: Any, key: str) -> None:
+    """Triage and marks by their word, all else by its field: the App colours everything by the one or the other."""
     import fiftyone as fo
 
-    scheme = review_set.app_config.color_scheme or fo.ColorScheme(color_by="field", opacity=OPACITY, fields=[])
+    scheme = review_set.app_config.color_scheme or fo.ColorScheme(color_by="value", opacity=OPACITY, fields=[])
     held = {entry["path"] for entry in scheme.fields or []}
     order = list(reversed(run_keys(review_set)))
     color = RUN_COLORS[order.index(key) % len(RUN_COLORS)]
@@ -101,14 +106,22 @@ def _colors(review_set: Any, key: str) -> None:
         **FIXED_COLORS,
         **{f"{key}_{name}": color for name in ("prediction", "rectangle", "attention", "misattention")},
     }
-    new: list[dict[str, Any]] = [
-        {"path": path, "fieldColor": value} for path, value in colors.items() if path not in held
-    ]
-    if f"{key}_triage" not in held:
-        words = [{"value": word, "color": value} for word, value in TRIAGE_COLORS.items()]
-        new.append({"path": f"{key}_triage", "fieldColor": TRIAGE_COLORS["trust"], "valueColors": words})
-    scheme.fields = [*(scheme.fields or []), *new]
+    wanted = [_one_color(path, value) for path, value in colors.items()]
+    wanted += [_color_a_word("review", MARK_COLORS), _color_a_word(f"{key}_triage", TRIAGE_COLORS)]
+    scheme.fields = [*(scheme.fields or []), *(entry for entry in wanted if entry["path"] not in held)]
     review_set.app_config.color_scheme = scheme
+
+
+def _one_color(path: str, color: str) -> dict[str, Any]:
+    """One colour for a label field, also where the App colours by value: by an attribute that no label has, for which
+    `none` names the colour."""
+    without = [{"value": "none", "color": color}]
+    return {"path": path, "fieldColor": color, "colorByAttribute": "none", "valueColors": without}
+
+
+def _color_a_word(path: str, colors: dict[str, str]) -> dict[str, Any]:
+    words = [{"value": word, "color": color} for word, color in colors.items()]
+    return {"path": path, "fieldColor": next(iter(colors.values())), "valueColors": words}
 
 
 def _active(review_set: Any, key: str) -> dict[str, Any]:
@@ -158,14 +171,18 @@ def _workspace(review_set: Any, key: str) -> dict[str, Any]:
     return {"workspaces": [*made, name]}
 
 
-def _annotation(review_set: Any) -> dict[str, Any]:
-    """Which fields the App's Annotate tab edits, with the values it offers. FiftyOne before 1.13 has no such tab."""
+def _annotation(review_set: Any, key: str) -> dict[str, Any]:
+    """Which fields the App's Annotate tab edits, with the values it offers; it shows no others. So the rectangle is
+    among them, to be looked at alone, while the box around it can be dragged. FiftyOne before 1.13 has no such tab."""
     if not hasattr(review_set, "update_label_schema"):
         return {}
-    schemas = {
+    classes = {"component": "dropdown", "classes": memory(review_set)["classes"]}
+    schemas: dict[str, dict[str, Any]] = {
         "review": {"type": "str", "component": "radio", "values": list(DECISIONS)},
-        "ground_truth": {"type": "classification", "component": "dropdown", "classes": memory(review_set)["classes"]},
+        "ground_truth": {"type": "classification", **classes},
         "attention_target": {"type": "detections", "component": "dropdown", "classes": ["target"], "default": "target"},
+        f"{key}_attention": {"type": "detections", **classes},
+        f"{key}_rectangle": {"type": "polylines", **classes, "read_only": True},
     }
     held, ours = review_set.label_schemas, memory(review_set).get("annotation", {})
     new = {f: s for f, s in schemas.items() if ours.get(f) != s and (f not in held or _same(held[f], ours.get(f)))}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-TRIAGE_COLORS = {"trust": "#43A047", "relabel": "#8E24AA", "re-attend": "#FF6D04", "hard": "#D32F2F"}
+TRIAGE_COLORS = {"trust": "#607D8B", "relabel": "#8E24AA", "re-attend": "#2979FF", "hard": "#D32F2F"}
 """Both fine; the label is suspect; the place is; both are. And how the App colours them."""
 
 SUSPECT = 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import select
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -23,6 +24,7 @@ from PIL import Image
 
 from rsam_app.errors import UserError
 from rsam_app.review.appearance import OPACITY, RUN_COLORS
+from rsam_app.review.decisions import read_decisions
 from rsam_app.review.session import check_port, free_port, open_app
 
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -52,7 +54,7 @@ def taken() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def test_a_browser_shows_the_rectangles_and_a_key_marks_the_image(review_set: Any, chromium: str) -> None:
+def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(review_set: Any, chromium: str) -> None:
     """One server and one browser for all of it: they take longer to start than to use."""
     port, said, shots = free_port(), [], []
     worst = review_set.load_saved_view("run_one misattended").values("id")
@@ -63,8 +65,9 @@ def test_a_browser_shows_the_rectangles_and_a_key_marks_the_image(review_set: An
             with _page(chromium, line.removeprefix("FiftyOne App: ")) as page:
                 shots.append(_painted_page(page))
                 _review_with_keys(page, review_set, worst)
+                _draw_a_target(page, review_set, worst[0])
 
-    open_app(review_set.name, port, view="run_one misattended", report=look)  # no terminal here: it returns by itself
+    open_app(review_set.name, port, report=look)  # no terminal here: it returns by itself
     assert said[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
     assert not listening(port), "the App's server outlived its session"
     pixels = np.asarray(Image.open(io.BytesIO(shots[0])).convert("RGB")).astype(float)
@@ -91,6 +94,25 @@ def _review_with_keys(page: Any, review_set: Any, worst: list[str]) -> None:
     _until_open(page, worst[0])
 
 
+def _draw_a_target(page: Any, review_set: Any, sample_id: str) -> None:
+    """Draw a box on the open image, with nothing set up first; `rsam apply` would read it as this image's target."""
+    page.get_by_text("Annotate", exact=True).click()
+    page.locator("[data-cy=detection-mode]").click()
+    page.get_by_text("Click and drag to create a bounding box").wait_for()
+    page.mouse.move(400, 350)  # somewhere on the image, which fills the middle of the window
+    page.mouse.down()
+    page.mouse.move(500, 420, steps=5)
+    page.mouse.move(620, 500, steps=5)
+    page.mouse.up()
+    _wait_for(lambda: review_set.select(sample_id).values("attention_target.detections.label") == [["target"]])
+    (box,) = review_set[sample_id].attention_target.detections
+    decided = read_decisions(review_set.name, "run_one", "ann")
+    (target,) = [c for c in decided.corrections if c.kind == "rectangle"]
+    x, y, width, height = np.array(box.bounding_box) * [240, 160, 240, 160]
+    assert json.loads(target.after) == pytest.approx([x + width / 2, y + height / 2, width, height, 0], abs=1e-3)
+    assert target.id == review_set[sample_id].record_id and not decided.problems
+
+
 def _until_open(page: Any, sample_id: str) -> None:
     """Wait until the image is open and has been drawn: its id is in the address."""
     page.wait_for_url(lambda address: f"id={sample_id}" in address, timeout=120_000)
@@ -98,10 +120,14 @@ def _until_open(page: Any, sample_id: str) -> None:
 
 
 def _until_marked(review_set: Any, sample_id: str, mark: str | None) -> None:
+    _wait_for(lambda: review_set.select(sample_id).values("review") == [mark])
+
+
+def _wait_for(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
-    while (found := review_set.select(sample_id).values("review")) != [mark] and time.monotonic() < deadline:
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
         time.sleep(0.2)
-    assert found == [mark]
 
 
 def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:

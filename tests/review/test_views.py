@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rsam_app.data.records import DataSet
-from rsam_app.review.dataset import open_review
+from rsam_app.review.dataset import DECISIONS, open_review
 from rsam_app.review.tags import tag_records
+from rsam_app.review.views import first_view
 from rsam_app.review.write import write_run
 from rsam_app.run_folder import RunFolder
 
@@ -75,6 +76,27 @@ def test_the_app_opens_on_rectangles_and_little_else(review_set: Any) -> None:
     colors = {entry["path"]: entry["fieldColor"] for entry in config.color_scheme.fields}
     assert colors["run_one_rectangle"] != colors["ground_truth"]
     assert review_set.has_workspace("run_one review")
+    assert first_view(review_set) == "run_one misattended"
+
+
+def test_words_have_their_colours_and_shapes_their_run_s(review_set: Any) -> None:
+    """The App colours all by value: what no label has is `none`, and has its field's colour."""
+    scheme = review_set.app_config.color_scheme
+    assert scheme.color_by == "value"
+    entries = {entry["path"]: entry for entry in scheme.fields}
+    rectangle = entries["run_one_rectangle"]
+    assert not review_set.first().run_one_rectangle.polylines[0].has_field(rectangle["colorByAttribute"])
+    assert rectangle["valueColors"] == [{"value": "none", "color": rectangle["fieldColor"]}]
+    assert {entry["value"] for entry in entries["review"]["valueColors"]} == set(DECISIONS)
+    assert len({entry["color"] for entry in entries["run_one_triage"]["valueColors"]}) == 4
+
+
+def test_annotation_offers_targets_and_shows_the_rectangle(review_set: Any) -> None:
+    schemas, active = review_set.label_schemas, review_set.active_label_schemas
+    assert {"run_one_attention", "run_one_rectangle"} <= set(active)
+    first_of_its_kind = active.index("attention_target") < active.index("run_one_attention")
+    assert first_of_its_kind, "a new box goes there"
+    assert schemas["run_one_rectangle"]["read_only"] and schemas["attention_target"]["default"] == "target"
 
 
 def test_what_a_person_arranged_stays(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
@@ -117,4 +139,4 @@ def test_the_app_offers_the_decisions_and_the_classes(drawn: DataSet, review_set
     schemas = review_set.label_schemas
     assert schemas["ground_truth"]["classes"] == list(drawn.classes)
     assert "wrong place" in schemas["review"]["values"]
-    assert set(review_set.active_label_schemas) == {"review", "ground_truth", "attention_target"}
+    assert {"review", "ground_truth", "attention_target"} <= set(review_set.active_label_schemas)
