@@ -115,7 +115,7 @@ class Score(ReportingOperator):
         job = Job.of_run(run.path, [], Reporter())
         with run.writing():
             steps = steps_of(lambda advance: write_run(run, job.original, key, advance))
-            return (yield from _shown(steps, lambda step: progress(ctx, *step, "images written")))
+            return (yield from _shown(steps, lambda step: progress(ctx, step[0], step[1], "images written")))
 
 
 def _shown(steps: Any, show: Callable[[Any], Any]) -> Any:
