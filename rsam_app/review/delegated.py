@@ -20,12 +20,13 @@ def run_scheduled(dataset_name: str, report: Callable[[str], None] | None = None
     import_fiftyone()
     from fiftyone.operators.delegated import DelegatedOperationService
     from fiftyone.operators.executor import ExecutionResult, ExecutionRunState
+    from fiftyone.operators.registry import get_operator
 
     service = DelegatedOperationService()
     waiting: list[Any] = service.list_operations(dataset_name=dataset_name, run_state=ExecutionRunState.QUEUED)
     ours = [operation for operation in waiting if operation.operator.startswith(OURS)]
     for operation in ours:
-        name = operation.label.removesuffix(" …")
+        name = get_operator(operation.operator).config.label.removesuffix(" …")
         if report:
             report(f"{name}: begun")
         try:

@@ -99,18 +99,20 @@ def _draw_a_target(page: Any, review_set: Any, sample_id: str) -> None:
     page.get_by_text("Annotate", exact=True).click()
     page.locator("[data-cy=detection-mode]").click()
     page.get_by_text("Click and drag to create a bounding box").wait_for()
+    _wait_for(lambda: _contrast(page.screenshot()) > 5)  # the tool waits for the image, which is painted last
     page.mouse.move(400, 350)  # somewhere on the image, which fills the middle of the window
     page.mouse.down()
     page.mouse.move(500, 420, steps=5)
     page.mouse.move(620, 500, steps=5)
     page.mouse.up()
-    _wait_for(lambda: review_set.select(sample_id).values("attention_target.detections.label") == [["target"]])
-    (box,) = review_set[sample_id].attention_target.detections
+    drawn = review_set.select(sample_id)
+    _wait_for(lambda: drawn.values("attention_target.detections.label") == [["target"]])
+    ((box,),) = drawn.values("attention_target.detections.bounding_box")
     decided = read_decisions(review_set.name, "run_one", "ann")
     (target,) = [c for c in decided.corrections if c.kind == "rectangle"]
-    x, y, width, height = np.array(box.bounding_box) * [240, 160, 240, 160]
+    x, y, width, height = np.array(box) * [240, 160, 240, 160]
     assert json.loads(target.after) == pytest.approx([x + width / 2, y + height / 2, width, height, 0], abs=1e-3)
-    assert target.id == review_set[sample_id].record_id and not decided.problems
+    assert [target.id] == drawn.values("record_id") and not decided.problems
 
 
 def _until_open(page: Any, sample_id: str) -> None:
@@ -220,8 +222,13 @@ def _painted_page(page: Any) -> bytes:
 
 
 def _painted(shot: bytes) -> bool:
+    return _contrast(shot) > 20
+
+
+def _contrast(shot: bytes) -> float:
+    """Standard deviation of the grey levels in the middle of the window: 0 where nothing is painted yet."""
     pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("L")).astype(float)
-    return bool(pixels[150:850, 320:1050].std() > 20)
+    return float(pixels[150:850, 320:1050].std())
 
 
 def _until(terminal: int, text: str) -> str:
