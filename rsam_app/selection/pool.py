@@ -155,7 +155,7 @@ def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
         rectangles=np.stack([_numbers(table, name) for name in RECTANGLE], axis=1),
         embeddings=vectors,
     )
-    probabilities = with_training_belief(run, pool.splits, pool.probabilities)
+    probabilities = with_training_belief(run, pool.ids, pool.splits, pool.probabilities)
     if probabilities is not pool.probabilities:
         pool = replace(pool, judged=believe(probabilities, pool.label_indices))
     return pool.take(np.argsort(np.array(ids, dtype=object), kind="stable"))

@@ -35,11 +35,14 @@ def believe(probabilities: np.ndarray, labels: np.ndarray) -> Belief:
     return Belief(given, *suggested_labels(probabilities, labels))
 
 
-def with_training_belief(run: RunFolder, splits: tuple[str, ...], probabilities: np.ndarray) -> np.ndarray:
-    """`probabilities` `(N, C)` of the predictions' rows; those of training images replaced by what was believed of them
-    while the run trained, where it kept that: a model that learned from wrong labels agrees with them."""
+def with_training_belief(
+    run: RunFolder, ids: tuple[str, ...], splits: tuple[str, ...], probabilities: np.ndarray
+) -> np.ndarray:
+    """`probabilities` `(N, C)` of the predictions' rows of `ids` and `splits`; those of training images replaced by what
+    was believed of them while the run trained, where it kept that: a model that learned from wrong labels agrees with
+    them."""
     rows = np.flatnonzero([split == "train" for split in splits])
-    believed = training_belief(run, len(rows)) if len(rows) else None
+    believed = training_belief(run, [ids[row] for row in rows]) if len(rows) else None
     if believed is None or believed.shape[1] != probabilities.shape[1]:
         return probabilities
     known = np.isfinite(believed).all(axis=1)
