@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -61,24 +60,8 @@ def test_what_is_out_of_date_is_predicted_and_told_step_by_step(run: RunFolder) 
     assert [step.title for step in seen if step.done == step.total][-1] == "predicting test"
     assert len(read_predictions(run.predictions)) == 9
     assert end(run)[0] == [], "nothing changed"
-    one = read_predictions(run.predictions, ["train"]).slice(0, 1).to_pylist()[0]
-    other = next(name for name in CLASSES if name != one["label"])
-    table = run.path.parent / "corrections" / "noise.csv"
-    table.parent.mkdir()
-    table.write_text(
-        f"id,kind,before,after,who,when,run\n{one['id']},label,{one['label']},{other},ann,2026-01-01T00:00:00Z,one\n",
-        encoding="utf-8",
-    )
-    assert end(run)[0] == ["train", "val", "test"]
-    (again,) = [row for row in read_predictions(run.predictions).to_pylist() if row["id"] == one["id"]]
-    assert again["label"] == other
-    assert again["label_quality"] != pytest.approx(one["label_quality"])
 
 
 def test_why_it_failed_is_passed_on(run: RunFolder) -> None:
     with run.writing(), pytest.raises(UserError, match="another process"):
-        end(run, ["test"])
-    weights = run.model / "config.json"
-    weights.write_text(json.dumps({"architecture": "nothing"}), encoding="utf-8")
-    with pytest.raises(UserError):
         end(run, ["test"])

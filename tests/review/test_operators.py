@@ -217,10 +217,8 @@ def test_score_applies_a_corrected_label_and_looks_again(run: RunFolder, drawn: 
     said = asked["show_output"]["results"]["message"]
     assert "1 label" in said and "Predicted anew: train, val, test." in said
     assert max(review_set.values("run_one_confidence")) < 0.6, "a model that knows nothing is not sure"
-    assert review_set[one.id].run_one_label_quality == pytest.approx(1, abs=0.3)
+    assert review_set[one.id].run_one_label_quality == pytest.approx(0.5, abs=0.2)
     assert review_set[one.id].ground_truth.label == other
-    _, asked = call(review_set, "score", params={"images": "changed"})
-    assert "Nothing had changed." in asked["show_output"]["results"]["message"]
     view = review_set.match({"split": "test"})
     _, asked = call(review_set, "score", view=view, params={"images": "view"})
     assert "Predicted anew: test." in asked["show_output"]["results"]["message"]

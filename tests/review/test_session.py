@@ -87,10 +87,10 @@ def _review_with_keys(page: Any, review_set: Any, worst: list[str]) -> None:
     page.keyboard.press("n")
     _until_open(page, worst[0])
     page.keyboard.press("2")
-    _until_marked(review_set, worst[0], "wrong place")
+    _until_marked(page, review_set, worst[0], "wrong place")
     _until_open(page, worst[1])  # the next in the view's order
     page.keyboard.press("0")
-    _until_marked(review_set, worst[0], None)
+    _until_marked(page, review_set, worst[0], None)
     _until_open(page, worst[0])
 
 
@@ -99,14 +99,14 @@ def _draw_a_target(page: Any, review_set: Any, sample_id: str) -> None:
     page.get_by_text("Annotate", exact=True).click()
     page.locator("[data-cy=detection-mode]").click()
     page.get_by_text("Click and drag to create a bounding box").wait_for()
-    _wait_for(lambda: _contrast(page.screenshot()) > 5)  # the tool waits for the image, which is painted last
+    _wait_for(page, lambda: _contrast(page.screenshot()) > 5)  # the tool waits for the image, which is painted last
     page.mouse.move(400, 350)  # somewhere on the image, which fills the middle of the window
     page.mouse.down()
     page.mouse.move(500, 420, steps=5)
     page.mouse.move(620, 500, steps=5)
     page.mouse.up()
     drawn = review_set.select(sample_id)
-    _wait_for(lambda: drawn.values("attention_target.detections.label") == [["target"]])
+    _wait_for(page, lambda: drawn.values("attention_target.detections.label") == [["target"]])
     ((box,),) = drawn.values("attention_target.detections.bounding_box")
     decided = read_decisions(review_set.name, "run_one", "ann")
     (target,) = [c for c in decided.corrections if c.kind == "rectangle"]
@@ -121,15 +121,16 @@ def _until_open(page: Any, sample_id: str) -> None:
     page.locator("[data-cy=modal]").wait_for()
 
 
-def _until_marked(review_set: Any, sample_id: str, mark: str | None) -> None:
-    _wait_for(lambda: review_set.select(sample_id).values("review") == [mark])
+def _until_marked(page: Any, review_set: Any, sample_id: str, mark: str | None) -> None:
+    _wait_for(page, lambda: review_set.select(sample_id).values("review") == [mark])
 
 
-def _wait_for(holds: Callable[[], bool]) -> None:
+def _wait_for(page: Any, holds: Callable[[], bool]) -> None:
+    """Wait in the browser's own time: while this process sleeps, no request of the page gets through."""
     deadline = time.monotonic() + 120
     while not holds():
         assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.2)
+        page.wait_for_timeout(200)
 
 
 def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:
