@@ -1,0 +1,48 @@
+"""Commands that need neither data nor a run: the demo, and what is wrong with this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import typer
+
+from rsam_app.cli.options import AddressOption, JsonOption, NoAppOption, PortOption, RemoteOption, RunOption, app
+from rsam_app.cli.starting import main_process_only, reporter, show
+from rsam_app.errors import UserError
+
+
+@app.command()
+def demo(
+    run: RunOption = None,
+    no_app: NoAppOption = False,
+    port: PortOption = None,
+    remote: RemoteOption = False,
+    address: AddressOption = "127.0.0.1",
+) -> None:
+    """The whole loop on a generated data set, no download, then the App."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("rsam demo runs on one process: give it without a launcher.")
+    from rsam_app.demo.run import run_demo
+    from rsam_app.review import open_app
+
+    name = run_demo(run or Path("runs/demo"), reporter(), typer.echo)
+    open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check this machine, and say for everything wrong how to mend it."""
+    main_process_only()
+    from rsam_app.doctor import examine
+
+    checks = examine()
+    if as_json:
+        show([vars(c) for c in checks], True)
+    else:
+        for check in checks:
+            typer.echo(f"{'ok   ' if check.ok else 'WRONG'} {check.name}: {check.detail}")
+            if check.remedy:
+                typer.echo(f"      → {check.remedy}")
+    if not all(c.ok for c in checks):
+        raise typer.Exit(2)
