@@ -38,9 +38,8 @@ def believe(probabilities: np.ndarray, labels: np.ndarray) -> Belief:
 def with_training_belief(
     run: RunFolder, ids: tuple[str, ...], splits: tuple[str, ...], probabilities: np.ndarray
 ) -> np.ndarray:
-    """`probabilities` `(N, C)` of the predictions' rows of `ids` and `splits`, those of training images replaced by what
-    was believed of them while the run trained, where it kept that: a model that learned wrong labels agrees with
-    them."""
+    """`probabilities` `(N, C)` of records `ids` of `splits`, those of training images replaced by what was believed of
+    them while the run trained, where it kept that: a model that learned wrong labels agrees with them."""
     rows = np.flatnonzero([split == "train" for split in splits])
     believed = training_belief(run, [ids[row] for row in rows]) if len(rows) else None
     if believed is None or believed.shape[1] != probabilities.shape[1]:
