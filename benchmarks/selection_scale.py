@@ -35,9 +35,9 @@ def main() -> None:
             with multiprocessing.get_context("spawn").Pool(1) as process:  # a peak of memory of its own
                 cells.append(process.apply(_measure, (strategy, rows, arguments.budget)))
             print(cells[-1], flush=True)
-    report = {"width": WIDTH, "budget": arguments.budget, "cells": cells, "environment": where()}
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            report = {"width": WIDTH, "budget": arguments.budget, "cells": cells, "environment": where()}
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _measure(strategy: str, rows: int, budget: int) -> dict[str, Any]:
