@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring.memory import forget_peak, peak
 from measuring.surroundings import where
 
 RESULTS = Path(__file__).resolve().parent / "results" / "neighbours_scale.json"
@@ -48,7 +49,7 @@ def _measure(rows: int, device: str | None) -> dict[str, Any]:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     embeddings = _embeddings(rows)
-    before = _forget_peak()
+    before = forget_peak()
     begun, worked = time.perf_counter(), time.process_time()
     narrow = principal_components(embeddings, np.arange(rows), 64)
     projected = time.perf_counter() - begun
@@ -56,7 +57,7 @@ def _measure(rows: int, device: str | None) -> dict[str, Any]:
     parted = time.perf_counter() - begun
     found, _ = neighbours.search(narrow, COUNT, np.arange(rows))
     seconds, worked = time.perf_counter() - begun, time.process_time() - worked
-    peak = _mib("VmHWM")
+    most = peak()
     some = np.random.default_rng(1).permutation(rows)[:CHECKED]
     exact = _exact(narrow, some)
     recall = np.mean([len(set(a) & set(b)) / COUNT for a, b in zip(found[some].tolist(), exact.tolist(), strict=True)])
@@ -64,7 +65,7 @@ def _measure(rows: int, device: str | None) -> dict[str, Any]:
         "rows": rows, "device": str(neighbours.device), "seconds": round(seconds, 1),
         "seconds_of_processor": round(worked, 1), "until_projected": round(projected, 1),
         "until_parted": round(parted, 1), "recall": round(float(recall), 4),
-        "mib_of_embeddings": round(embeddings.nbytes / 2**20), "mib_beyond_them": peak - before,
+        "mib_of_embeddings": round(embeddings.nbytes / 2**20), "mib_beyond_them": most - before,
     }  # fmt: skip
 
 
@@ -90,17 +91,6 @@ def _embeddings(rows: int) -> np.ndarray:
         noise = 0.2 * rng.standard_normal((len(of), WIDTH), dtype=np.float32)
         embeddings[begin : begin + 8192] = (centres[of] + within + noise).astype(np.float16)
     return embeddings
-
-
-def _forget_peak() -> int:
-    """What this process holds now, MiB; its peak is counted anew from here (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _mib("VmRSS")
-
-
-def _mib(entry: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")) // 1024
 
 
 if __name__ == "__main__":

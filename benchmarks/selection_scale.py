@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring.memory import forget_peak, peak
 from measuring.surroundings import where
 
 RESULTS = Path(__file__).resolve().parent / "results" / "selection_scale.json"
@@ -44,16 +45,16 @@ def _measure(strategy: str, rows: int, budget: int) -> dict[str, Any]:
     from rsam_app.selection.strategies import find_strategy
 
     chosen_by, pool = find_strategy(strategy), _pool(rows)
-    before = _forget_peak()
+    before = forget_peak()
     begun = time.perf_counter()
     choice = chosen_by(pool, budget, np.random.default_rng(0))
     seconds = time.perf_counter() - begun
     if len(set(choice.indices.tolist())) != budget:
         raise RuntimeError(f"{strategy} chose {len(set(choice.indices.tolist()))} of {budget}")
-    peak = _mib("VmHWM")
+    most = peak()
     return {
         "strategy": strategy, "rows": rows, "seconds": round(seconds, 2),
-        "mib_of_embeddings": round(pool.embeddings.nbytes / 2**20), "mib_beyond_the_pool": peak - before,
+        "mib_of_embeddings": round(pool.embeddings.nbytes / 2**20), "mib_beyond_the_pool": most - before,
     }  # fmt: skip
 
 
@@ -80,17 +81,6 @@ def _pool(rows: int) -> Any:
         predicted=predicted, classes=names, logits=logits, confidence=one, margin=first[:, 1] - first[:, 0],
         entropy=one, scores={}, rectangles=np.full((rows, 5), np.nan, dtype=np.float32), embeddings=embeddings,
     )  # fmt: skip
-
-
-def _forget_peak() -> int:
-    """What this process holds now, MiB; its peak is counted anew from here (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _mib("VmRSS")
-
-
-def _mib(entry: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{entry}:")) // 1024
 
 
 if __name__ == "__main__":

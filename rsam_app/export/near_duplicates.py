@@ -41,8 +41,8 @@ def without_duplicates(items: Sequence[ExportItem], twins: Twins) -> tuple[list[
     """The items of which no near-duplicate is kept, in their order; and a note that counts the others.
 
     Records in a test split come before others, so that a test split stays as large as it was. What a person excluded
-    takes nobody's place. An image is left out only
-    for one that it is the same photograph as itself: that both are like a third does not count.
+    takes nobody's place. An image is left out only for one that it is the same photograph as itself: that both are like
+    a third does not count.
     """
     others: dict[str, set[str]] = {}
     for first, second in twins.pairs:
