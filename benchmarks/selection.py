@@ -2,10 +2,11 @@
 
     RSAM_DATA=../shared/data RSAM_WEIGHTS=../shared/weights python benchmarks/selection.py
 
-50 labels, then 8 rounds of 50, measured by a logistic regression on the official test images; each seed may choose from
-another nine tenths of the training images, so that strategies that draw nothing at random vary too. `--whole-pool` lets
-every seed choose from all, the protocol of earlier figures. Finished cells are kept in `--folder` and not run again, so
-the command can be stopped at any time. Results go to `benchmarks/results/selection.json`.
+As many labels as there are classes, then 8 rounds of as many (`--labels`: another number), measured by a logistic
+regression on the official test images; each seed may choose from another nine tenths of the training images, so that
+strategies that draw nothing at random vary too. `--whole-pool` lets every seed choose from all, the protocol of earlier
+figures. Finished cells are kept in `--folder` and not run again, so the command can be stopped at any time. Results go
+to `benchmarks/results/selection.json`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rsam_app.progress import Reporter
 from rsam_app.simulate import plant_label_errors, simulate_rounds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "selection.json"
-STRATEGIES = "herding,typiclust,diverse_margin,margin,badge,k_center,entropy,least_confidence,random"
+STRATEGIES = "auto,herding,typiclust,diverse_margin,margin,badge,k_center,entropy,least_confidence,random"
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--pipelines", nargs="+", default=["cub_mobilenetv2"], help="names, or paths of pipelines")
     parser.add_argument("--strategies", default=STRATEGIES)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--labels", type=int, help="at the start and in each round, instead of one per class")
     parser.add_argument("--whole-pool", action="store_true")
     parser.add_argument("--skip-noise", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("runs/selection-benchmark"))
@@ -43,10 +45,11 @@ def main() -> None:
         with job.run.writing():
             share = 1.0 if arguments.whole_pool else 0.9
             names = tuple(dict.fromkeys([*arguments.strategies.split(","), "random"]))
-            classes = len(job.original.classes)
-            found = simulate_rounds(job, names, 8, classes, classes, arguments.seeds, share)
+            labels = arguments.labels or len(job.original.classes)
+            found = simulate_rounds(job, names, 8, labels, labels, arguments.seeds, share)
             print(found.text)
-            _keep(f"{name}, {'whole pool' if share == 1 else 'nine tenths of the pool'}", found.summary)
+            protocol = f"{name}, {'whole pool' if share == 1 else 'nine tenths of the pool'}"
+            _keep(f"{protocol}, {labels} labels a round" if arguments.labels else protocol, found.summary)
             if not arguments.skip_noise:
                 planted = plant_label_errors(job, 0.1, 3)
                 print(planted.text)

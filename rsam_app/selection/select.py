@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def select(
     *,
     exclude: Collection[str] = frozenset(),
     limits: Limits = Limits(),
+    expected: Sequence[str] | None = None,
 ) -> Selection:
     """Choose `budget` records of a split by a strategy's name and write them below `RUN/selection/`.
 
@@ -57,21 +58,30 @@ def select(
     another than the given and its probability, reason in plain words) and a JSON manifest of the same name. The name
     holds the pool's fingerprint, so a later round never overwrites an earlier one, and the same selection twice writes
     the same bytes. Records in `exclude` (a person saw them already) are left out; strategies that look at embeddings
-    count them as covered. `limits` hold for every strategy.
+    count them as covered. `limits` hold for every strategy. Nothing is written where others than the `expected` ids
+    would be chosen.
 
-    Raises `UserError` for an unknown strategy, a budget below 1, missing predictions or an empty pool.
+    Raises `UserError` for an unknown strategy, a budget below 1, missing predictions, an empty pool, or ids that are
+    not the expected ones.
     """
     chosen_by = find_strategy(strategy)
     whole = _pool_for(run, chosen_by, split, limits)
     excluded = sorted(set(exclude) & set(whole.ids))
     pool = whole.without(set(excluded)) if excluded else whole
     choice = choose_within(chosen_by, pool, budget, np.random.default_rng(seed), limits)
+    ids = tuple(pool.ids[i] for i in choice.indices)
+    if expected is not None and ids != tuple(expected):
+        raise UserError(
+            f"select {chosen_by.name}: {len(set(expected) - set(ids))} of the {len(expected)} records in the manifest"
+            " would not be chosen now, or in another order: it was written by a version of rsam that chose otherwise.\n"
+            "The CSV file beside the manifest still lists them; or select anew."
+        )
     notes = choice.notes
     if excluded:
         notes = (f"{len(excluded)} records were left out because a person decided about them already", *notes)
     stem = f"{chosen_by.name}-{budget}-{split}-seed{seed}{_limited(limits)}-{pool.fingerprint[:8]}"
     selection = Selection(
-        ids=tuple(pool.ids[i] for i in choice.indices),
+        ids=ids,
         scores=tuple(float(s) for s in choice.scores),
         strategy=chosen_by.name,
         budget=budget,
@@ -90,13 +100,14 @@ def select(
 def replay(run: RunFolder, manifest: Path) -> Selection:
     """The selection of a manifest, chosen again from the same pool: the same ids.
 
-    Raises `UserError` where the manifest cannot be read or the run's predictions are no longer those it was made from.
+    Raises `UserError` where the manifest cannot be read, the run's predictions are no longer those it was made from, or
+    the strategy has become another since.
     """
     try:
         kept: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
         arguments = {key: kept[key] for key in ("strategy", "budget", "split", "seed")}
         excluded, fingerprint = set(kept["excluded"]), kept["pool"]["fingerprint"]
-        limits = Limits(**kept.get("limits", {}))
+        limits, ids = Limits(**kept.get("limits", {})), [str(record_id) for record_id in kept["ids"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{manifest}: not a selection's manifest ({error!r}). Give a JSON file of RUN/selection."
@@ -108,7 +119,7 @@ def replay(run: RunFolder, manifest: Path) -> Selection:
             f"{manifest}: {run.path} has other predictions now than this selection was made from.\n"
             "Select anew, or bring back the predictions of that time."
         )
-    return select(run, **arguments, exclude=excluded, limits=limits)
+    return select(run, **arguments, exclude=excluded, limits=limits, expected=ids)
 
 
 def _pool_for(run: RunFolder, strategy: Strategy, split: str, limits: Limits) -> Pool:

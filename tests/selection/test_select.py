@@ -95,6 +95,17 @@ def test_a_later_round_keeps_the_earlier_one_and_refuses_its_replay(run: RunFold
         replay(run, first.manifest)
 
 
+def test_a_manifest_of_a_strategy_that_chose_otherwise_is_refused_and_kept(run: RunFolder) -> None:
+    made = select(run, "margin", 5, "train", seed=0)
+    kept = json.loads(made.manifest.read_text())
+    kept["ids"][0] = next(record_id for record_id in IDS if record_id not in made.ids)
+    made.manifest.write_text(json.dumps(kept))
+    before = made.csv.read_bytes(), made.manifest.read_bytes()
+    with pytest.raises(UserError, match="1 of the 5 records in the manifest would not be chosen now"):
+        replay(run, made.manifest)
+    assert (made.csv.read_bytes(), made.manifest.read_bytes()) == before
+
+
 def test_all_splits_together(run: RunFolder, make_run: MakeRun) -> None:
     test_ids = ["t/1.jpg", "t/0.jpg"]
     vectors = np.zeros((2, 6))

@@ -105,12 +105,15 @@ def test_worst_of_two_is_the_better_of_two_queues() -> None:
     assert combined[:4] == pytest.approx([1, 2 / 3, 0.5, 1], abs=1e-5)
 
 
+EMBEDDED = {"embeddings": np.random.default_rng(0).normal(size=(40, 6))}
+
+
 @pytest.mark.parametrize(
     ("labels", "scores", "like", "note"),
     [
         (["wren"] * 40, {}, "suspect_label", "no misattention scores"),
         ([None] * 40, {"misattention": np.linspace(0, 1, 40)}, "margin", "no known labels"),
-        ([None] * 40, {"embeddings": np.random.default_rng(0).normal(size=(40, 6))}, "herding", "by herding"),
+        ([None] * 40, EMBEDDED, "transductive_design", "by transductive_design"),
     ],
 )
 def test_auto_falls_back_and_says_so(
@@ -121,6 +124,13 @@ def test_auto_falls_back_and_says_so(
     assert choice.indices.tolist() == STRATEGIES[like](pool, 10, np.random.default_rng(0)).indices.tolist()
     assert note in choice.notes[-1]
     assert len(STRATEGIES["auto"].reasons(pool, choice)) == 10
+
+
+def test_auto_herds_before_there_is_a_model(make_pool: MakePool) -> None:
+    pool = make_pool(np.full((40, 4), np.nan), [None] * 40, **EMBEDDED)
+    choice = find_strategy("auto")(pool, 10, np.random.default_rng(0))
+    assert choice.indices.tolist() == STRATEGIES["herding"](pool, 10, np.random.default_rng(0)).indices.tolist()
+    assert "by herding" in choice.notes[-1]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -23,7 +23,7 @@ from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Strategy
 
 CLASSIFIER = "logistic regression, strength 1, vectors of length 10"
-VERSION = 2
+VERSION = 3
 """Raise it when a strategy starts to choose others, so that finished cells of before are not mixed with new ones."""
 
 NEEDS_A_RUN = ("misattention", "uncertain_attention", "suspect_label")

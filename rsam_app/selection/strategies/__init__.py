@@ -17,12 +17,14 @@ from rsam_app.selection.strategies.misattention import MISATTENTION
 from rsam_app.selection.strategies.random import RANDOM
 from rsam_app.selection.strategies.rare_class_first import RARE_CLASS_FIRST
 from rsam_app.selection.strategies.suspect_label import SUSPECT_LABEL
+from rsam_app.selection.strategies.transductive_design import TRANSDUCTIVE_DESIGN
 from rsam_app.selection.strategies.typiclust import TYPICLUST
 from rsam_app.selection.strategies.uncertain_attention import UNCERTAIN_ATTENTION
 from rsam_app.selection.strategy import Strategy
 
 _RELABEL = (AUTO, SUSPECT_LABEL, MISATTENTION, UNCERTAIN_ATTENTION)
 _LABEL = (
+    TRANSDUCTIVE_DESIGN,
     HERDING,
     TYPICLUST,
     K_CENTER,

@@ -1,4 +1,5 @@
-"""The default. With labels: whatever stands out most, a suspect label or a misplaced rectangle. Without: herding."""
+"""The default. With labels: whatever stands out most, a suspect label or a misplaced rectangle. Without: what stands
+for many others, and once there is a model, what tells the most about them."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from rsam_app.selection.strategies.herding import HERDING
 from rsam_app.selection.strategies.margin import MARGIN
 from rsam_app.selection.strategies.misattention import MISATTENTION, has_misattention, misattention
 from rsam_app.selection.strategies.suspect_label import explain_suspicion, has_label_quality, suspicion
+from rsam_app.selection.strategies.transductive_design import TRANSDUCTIVE_DESIGN
 from rsam_app.selection.strategy import Choice, Strategy, percentile_ranks, rank
 
 
@@ -41,7 +43,9 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
 
 
 def _to_label(pool: Pool) -> Strategy:
-    return MARGIN if pool.embeddings is None else HERDING
+    if pool.embeddings is None:
+        return MARGIN
+    return HERDING if np.isnan(pool.margin).all() else TRANSDUCTIVE_DESIGN
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
@@ -68,10 +72,13 @@ _ALSO = 0.9
 
 AUTO = Strategy(
     name="auto",
-    summary="the default: suspect labels and misplaced rectangles; `herding` where nothing has a label yet",
+    summary=(
+        "the default: suspect labels and misplaced rectangles; where nothing has a label, `herding`, then"
+        " `transductive_design`"
+    ),
     source=(
-        "ours: a heuristic for relabelling that has not been compared with others yet; for labelling, `herding`"
-        " (docs/selection.md)"
+        "ours: a heuristic for relabelling that has not been compared with others yet; for labelling, what"
+        " did best of all (docs/selection.md)"
     ),
     pick=_pick,
     explain=_explain,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rsam_app.selection.pool import Pool
+from rsam_app.selection.similarity import gaussian, median_distance, sample_rows
 from rsam_app.selection.strategies.margin import narrowness
 from rsam_app.selection.strategy import Choice, Strategy, directions, finite_rows, missing_last
 
@@ -65,8 +66,8 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
         unsure = np.ones(len(pool))  # no model yet: every record counts alike
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
-    candidates = _sample(usable, max(CANDIDATES, budget), rng)
-    anchors = _sample(usable, ANCHORS, rng)
+    candidates = sample_rows(usable, max(CANDIDATES, budget), rng)
+    anchors = sample_rows(usable, ANCHORS, rng)
     at_anchors, at_candidates = directions(pool.embeddings[anchors]), directions(pool.embeddings[candidates])
     width = WIDTH * median_distance(at_anchors, rng)
     covered = np.zeros(len(anchors), dtype=np.float32)
@@ -79,29 +80,6 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     weights = DECIDED + (1 - DECIDED) * unsure[anchors]
     chosen, gains = herd(similarity, weights.astype(np.float32), covered, budget)
     return missing_last(candidates[chosen], gains, usable, pool, budget, rng)
-
-
-def gaussian(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
-    """exp(-‖a - b‖² / width²) of unit vectors `(A, D)` and `(B, D)`: `(A, B)` float32 in [0, 1]."""
-    exponent = first @ second.T
-    exponent -= 1
-    np.minimum(exponent, 0, out=exponent)
-    exponent *= np.float32(2 / width**2)
-    similar: np.ndarray = np.exp(exponent, out=exponent)
-    return similar
-
-
-def median_distance(units: np.ndarray, rng: np.random.Generator) -> float:
-    """Of two different ones among at most 1,000 of the unit vectors `(N, D)`; 1 where there are none, or all agree."""
-    some = units[_sample(np.arange(len(units)), 1000, rng)]
-    pairs = np.triu_indices(len(some), k=1)
-    if not len(pairs[0]):
-        return 1.0
-    return float(np.sqrt(np.median(np.maximum(2 - 2 * (some @ some.T)[pairs], 0)))) or 1.0
-
-
-def _sample(rows: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
