@@ -23,7 +23,9 @@ from rsam_app.progress import Reporter
 from rsam_app.simulate import plant_label_errors, simulate_rounds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "selection.json"
-STRATEGIES = "auto,herding,typiclust,diverse_margin,margin,badge,k_center,entropy,least_confidence,random"
+STRATEGIES = (
+    "auto,transductive_design,herding,typiclust,diverse_margin,margin,badge,k_center,entropy,least_confidence,random"
+)
 
 
 def main() -> None:

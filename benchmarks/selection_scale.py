@@ -27,7 +27,9 @@ WIDTH, CLASSES = 512, 200
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--strategies", nargs="+", default=["k_center", "herding", "typiclust", "badge"])
+    parser.add_argument(
+        "--strategies", nargs="+", default=["k_center", "transductive_design", "herding", "typiclust", "badge"]
+    )
     parser.add_argument("--budget", type=int, default=1000)
     arguments = parser.parse_args()
     cells: list[dict[str, Any]] = []

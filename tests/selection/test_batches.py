@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from rsam_app.selection import STRATEGIES, Pool
+from rsam_app.selection.strategies import typiclust
 from rsam_app.selection.strategies.badge import gradient_seeds
 from rsam_app.selection.strategies.diverse_margin import nearest_to_centres
 from rsam_app.selection.strategies.typiclust import typical_of_clusters, typicality
@@ -76,6 +77,18 @@ def test_typiclust_covers_blobs_that_have_no_label(make_pool: MakePool) -> None:
     seen = pool.without({i for i in pool.ids if int(i[7:11]) < 5})
     chosen = STRATEGIES["typiclust"](seen, 3, np.random.default_rng(0)).indices
     assert sorted(int(seen.ids[i][7:11]) // 10 for i in chosen) == [1, 2, 3]
+
+
+def test_typiclust_samples_a_large_pool_and_meets_the_budget(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typiclust, "MOST", 10)
+    rng = np.random.default_rng(0)
+    pool = make_pool(rng.normal(size=(40, 4)), [None] * 40, embeddings=rng.normal(size=(40, 3)))
+    seen = pool.without(set(pool.ids[:15]))
+    for budget in (3, 20):
+        choice = STRATEGIES["typiclust"](seen, budget, np.random.default_rng(1))
+        assert len(set(choice.indices.tolist())) == budget and not np.isnan(choice.scores).any()
 
 
 def test_nearest_to_centres_takes_each_point_once() -> None:

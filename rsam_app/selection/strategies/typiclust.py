@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rsam_app.selection.pool import Pool
+from rsam_app.selection.similarity import sample_rows
 from rsam_app.selection.strategy import Choice, Strategy, finite_rows, missing_last
 
 NEIGHBOURS = 20
@@ -13,6 +14,10 @@ SMALLEST = 5
 
 MOST_CLUSTERS = 500
 """As in the authors' experiments: more of them are slow to find and hold too few records each."""
+
+MOST = 100_000
+"""Records that are clustered, and as many that have a label. Larger pools are sampled by seed: of typical records there
+are many."""
 
 
 def typicality(points: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
@@ -67,21 +72,22 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     if pool.embeddings is None:
         raise ValueError("typiclust needs a pool with embeddings")
     usable = finite_rows(pool.embeddings)
-    points = pool.embeddings[usable].astype(np.float32)
+    shown = sample_rows(usable, max(MOST, budget), rng)
+    points = pool.embeddings[shown].astype(np.float32)
     known = 0
     if pool.covered is not None and len(pool.covered):
-        covered = pool.covered[finite_rows(pool.covered)].astype(np.float32)
+        covered = pool.covered[sample_rows(finite_rows(pool.covered), MOST, rng)].astype(np.float32)
         points, known = np.concatenate([points, covered]), len(covered)
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
-    labelled = np.arange(len(points)) >= len(usable)
+    labelled = np.arange(len(points)) >= len(shown)
     clusters = _k_means(points, min(known + budget, MOST_CLUSTERS, len(points)), rng)
     typical = np.empty(len(points))
     for cluster in range(int(clusters.max()) + 1):
         members = np.flatnonzero(clusters == cluster)
         typical[members] = typicality(points[members])
     chosen = typical_of_clusters(clusters, typical, labelled, budget)
-    return missing_last(usable[chosen], typical[chosen], usable, pool, budget, rng)
+    return missing_last(shown[chosen], typical[chosen], usable, pool, budget, rng)
 
 
 def _k_means(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
