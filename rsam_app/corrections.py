@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, get_args
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import UNLABELLED, DataSet, Record
 from rsam_app.errors import UserError
 
 Kind = Literal["label", "rectangle", "exclude"]
@@ -122,9 +122,10 @@ def apply_corrections(
 ) -> tuple[DataSet, dict[str, tuple[float, float, float, float, float]]]:
     """The data set as corrected, and target rectangles (image pixels, radians) by record id.
 
-    Only `train` and `val` change: a test split corrected by looking at the model would flatter the model. Corrections
-    that change nothing, because of that or because their record is gone, are counted in the data set's notes. Raises
-    `UserError` where a corrected label is no class of the data set.
+    Only `train`, `val` and `unlabelled` change: a test split corrected by looking at the model would flatter the model.
+    What had no label and was given one is in `train`. Corrections that change nothing, because of that or because their
+    record is gone, are counted in the data set's notes. Raises `UserError` where a corrected label is no class of the
+    data set.
     """
     force = in_force(corrections)
     records, targets = [], {}
@@ -133,7 +134,7 @@ def apply_corrections(
             records.append(record)
             continue
         label = force.get((record.id, "label"))
-        if label and label.after not in dataset.class_index:
+        if label and label.after not in dataset.class_index and (label.after or record.split != UNLABELLED):
             raise UserError(
                 f"corrections of {dataset.name}: record {record.id} has label {label.after!r}, which is no class of the"
                 " data set.\nCorrect the label in the App and run `rsam apply` again, or mend the table."
@@ -144,9 +145,14 @@ def apply_corrections(
         rectangle = force.get((record.id, "rectangle"))
         if rectangle and rectangle.after:
             targets[record.id] = _parse_rectangle(rectangle.after, record.id)
-        records.append(replace(record, label=label.after) if label else record)
+        records.append(_relabelled(record, label.after) if label else record)
     notes = (*dataset.notes, *_without_effect(dataset, force))
     return replace(dataset, records=tuple(records), notes=notes), targets
+
+
+def _relabelled(record: Record, label: str) -> Record:
+    first = record.split == UNLABELLED and label
+    return replace(record, label=label, split="train" if first else record.split)
 
 
 def _without_effect(dataset: DataSet, force: dict[tuple[str, str], Correction]) -> list[str]:

@@ -51,6 +51,9 @@ def export_tagged(
     corrections = read_corrections(corrections_path(job.run.path, dataset.name))
     items = collect(job.run, dataset, ids, corrections, {i: (tag,) for i in ids})
     notes: list[str] = []
+    if without := [item for item in items if not item.label]:
+        notes.append(f"{len(without)} images without a label are left out, e.g. {without[0].record.id}")
+        items = [item for item in items if item.label]
     if (drop_duplicates or test_share is not None) and items:
         with job.reporter.bars() as advance:
             twins = find_twins([item.record for item in items], dataset.records, advance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from rsam_app.data import SPLITS, UNLABELLED
 from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.progress import is_main_process
@@ -51,8 +52,8 @@ def predict(job: Job, splits: list[str]) -> None:
 
 
 def present_splits(job: Job) -> list[str]:
-    """The splits that have images."""
-    return [split for split in ("train", "val", "test") if job.corrected[0].split(split)]
+    """The splits that have images, those without a label included."""
+    return [split for split in (*SPLITS, UNLABELLED) if job.corrected[0].split(split)]
 
 
 def stale_splits(job: Job) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from rsam_app.config import SelectConfig
+from rsam_app.data import UNLABELLED
 from rsam_app.job import Job
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import fingerprint
@@ -30,7 +31,9 @@ def predict_inputs(job: Job, split: str) -> str:
     weights = _file_hash(job.run.model / "model.safetensors")
     # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
     compared = split != "train" and training_is_predicted(job)
-    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks)
+    shown = [(r.id, r.width, r.height) for r in dataset.split(split)] if split == UNLABELLED else None
+    seen = [] if shown is None else [shown]  # the data set's fingerprint passes them over
+    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks, *seen)
 
 
 def training_is_predicted(job: Job) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsam_app.config import Pipeline, SelectConfig
+from rsam_app.data import UNLABELLED
 from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.launching.agreement import of_main
@@ -102,7 +103,7 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
     from rsam_app.predictions import read_predictions
 
     dataset, _ = job.corrected
-    present = present_splits(job)
+    present = [name for name in present_splits(job) if name != UNLABELLED]
     if split not in present:
         raise UserError(
             f"{job.run.path}: the data set {dataset.name} has no {split} split (has: {', '.join(present)})."

@@ -81,7 +81,7 @@ def evaluate(
 @app.command()
 def predict(
     run: RunArgument,
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
+    split: Annotated[str, typer.Option(help="train, val, test, unlabelled or all.")] = "all",
     processes: ProcessesOption = 1,
     set_: SetOption = None,
 ) -> None:

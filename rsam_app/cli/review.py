@@ -49,7 +49,9 @@ def select(
     run: RunArgument,
     strategy: Annotated[str | None, typer.Option(help="See README; the pipeline's where not given.")] = None,
     budget: Annotated[int | None, typer.Option(help="How many images; the pipeline's where not given.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, val, test or all; the pipeline's where not given.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val, test, unlabelled or all; the pipeline's where not given.")
+    ] = None,
     tag: Annotated[str | None, typer.Option(help="Tag for them in FiftyOne; the pipeline's where not given.")] = None,
     no_tag: Annotated[bool, typer.Option("--no-tag", help="Write the list only; leave FiftyOne alone.")] = False,
     replay: Annotated[

@@ -64,6 +64,8 @@ class Card(Strict):
     licence: str
     splits: dict[Literal["train", "val", "test"], str] = {"train": "train", "val": "val", "test": "test"}
     """Our split → the release's name for it. Without `val` a stratified tenth of `train` is held out."""
+    unlabelled: str = ""
+    """A folder with further images, which have no label yet; a relative one starts from RSAM_DATA."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
     """More unreadable images than this share is an error instead of a warning."""
     options: dict[str, str] = {}
@@ -74,7 +76,12 @@ class Card(Strict):
     @property
     def root_path(self) -> Path:
         """The root, absolute or starting from `RSAM_DATA` (default `data/`)."""
-        return Path(os.environ.get("RSAM_DATA") or "data").expanduser() / Path(self.root).expanduser()
+        return _below_data(self.root)
+
+    @property
+    def unlabelled_path(self) -> Path | None:
+        """The folder of images without a label; None where the card names none."""
+        return _below_data(self.unlabelled) if self.unlabelled else None
 
     @field_validator("splits")
     @classmethod
@@ -84,3 +91,7 @@ class Card(Strict):
         if len(set(value.values())) < len(value):
             raise ValueError("must not use one split of the release twice: training images would be tested on")
         return value
+
+
+def _below_data(path: str) -> Path:
+    return Path(os.environ.get("RSAM_DATA") or "data").expanduser() / Path(path).expanduser()

@@ -74,7 +74,7 @@ class SelectConfig(Strict):
 
     strategy: str = "auto"
     budget: int = Field(100, ge=1)
-    split: Literal["train", "val", "test", "all"] = "train"
+    split: Literal["train", "val", "test", "unlabelled", "all"] = "train"
     tag: str = "relabel"
     per_class: int | None = Field(None, ge=1)
     """Most images of one predicted class."""

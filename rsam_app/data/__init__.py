@@ -5,6 +5,17 @@ from __future__ import annotations
 from rsam_app.data.dataset import load_dataset
 from rsam_app.data.describe import describe
 from rsam_app.data.masks import read_mask
-from rsam_app.data.records import SPLITS, Box, DataSet, Record, Skipped, by_id
+from rsam_app.data.records import SPLITS, UNLABELLED, Box, DataSet, Record, Skipped, by_id
 
-__all__ = ["SPLITS", "Box", "DataSet", "Record", "Skipped", "by_id", "describe", "load_dataset", "read_mask"]
+__all__ = [
+    "SPLITS",
+    "UNLABELLED",
+    "Box",
+    "DataSet",
+    "Record",
+    "Skipped",
+    "by_id",
+    "describe",
+    "load_dataset",
+    "read_mask",
+]

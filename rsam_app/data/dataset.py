@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from rsam_app.config import Card
 from rsam_app.data.layouts import read_listing
-from rsam_app.data.records import DataSet, Record, Skipped
+from rsam_app.data.records import UNLABELLED, DataSet, Record, Skipped
 from rsam_app.data.scan import Progress, scan
 from rsam_app.data.scan_cache import ScanCache, cache_path
 from rsam_app.data.splits import complete_splits, name_splits
+from rsam_app.data.unlabelled import list_unlabelled, part_unlabelled
 from rsam_app.errors import UserError
 
 
@@ -23,18 +24,24 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     list, too many broken images, fewer than two classes, a class or a split without an image to train on.
     """
     listing = read_listing(card)
-    listed, naming_notes = name_splits(card.name, listing.records, card.splits)
+    labelled, blank = part_unlabelled(card.name, listing.records, card.splits)
+    named, naming_notes = name_splits(card.name, labelled, card.splits)
+    further, further_notes = list_unlabelled(card, listing.records)
+    listed = [*named, *blank, *further]
     cache = ScanCache(cache_path(card.name, card.root_path))
     scanned = scan(listed, cache, progress)
     unsaved = cache.save()
     _refuse_broken(card, scanned.skipped, len(listed))
     boxed, box_notes = _without_outside_boxes(scanned.records)
-    unsplit = all(r.split == "" for r in listing.records)
+    unsplit = all(r.split == "" for r in labelled)
     records, holding_notes = complete_splits(boxed, seed, hold_out_test=unsplit and "test" in card.splits)
-    used = {r.label for r in listed}
+    used = {r.label for r in named}
     classes = tuple(name for name in listing.classes if name in used)
     _refuse_untrainable(card, records, classes)
-    notes = (*listing.notes, *naming_notes, *holding_notes, *box_notes, *([unsaved] if unsaved else []))
+    unlabelled = sum(r.split == UNLABELLED for r in records)
+    if unlabelled:
+        further_notes.append(f"{unlabelled:,} images have no label: they are predicted and chosen from, not trained on")
+    notes = (*listing.notes, *naming_notes, *further_notes, *holding_notes, *box_notes, *([unsaved] if unsaved else []))
     return DataSet(
         name=card.name,
         records=tuple(records),

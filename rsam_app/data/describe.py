@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rsam_app.data.records import SPLITS, DataSet, Record, Skipped
+from rsam_app.data.records import SPLITS, UNLABELLED, DataSet, Record, Skipped
 
 NAMED = 10
 """Left-out files named before the rest is only counted."""
@@ -14,6 +14,8 @@ def describe(dataset: DataSet) -> str:
     """Images, classes, boxes and masks of each split, the licence, what was left out and why, and what was assumed."""
     rows: list[tuple[str, ...]] = [("split", "images", "classes", "boxes", "images with boxes", "masks")]
     rows += [(name, *_counts(dataset.split(name))) for name in SPLITS]
+    if unlabelled := dataset.split(UNLABELLED):
+        rows.append((UNLABELLED, *_counts(unlabelled)))
     rows.append(("all", *_counts(dataset.records)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     table = [
@@ -38,7 +40,7 @@ def describe(dataset: DataSet) -> str:
 def _counts(records: Sequence[Record]) -> tuple[str, ...]:
     counts = (
         len(records),
-        len({r.label for r in records}),
+        len({r.label for r in records if r.label}),
         sum(len(r.boxes) for r in records),
         sum(bool(r.boxes) for r in records),
         sum(r.mask is not None for r in records),

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from rsam_app.data.augment import TrainAugment, whole_image
 from rsam_app.data.carried import Rectangle, rectangle_in_view
 from rsam_app.data.kept_images import reader_for
-from rsam_app.data.records import Record
+from rsam_app.data.records import Record, class_number
 from rsam_app.data.sampling import Draw
 from rsam_app.hardware import available_cores
 
@@ -75,7 +75,7 @@ class Views(Dataset[Batch]):
         indices = [index for _, index in draws]
         return Batch(
             image=torch.from_numpy(images).permute(0, 3, 1, 2),
-            label=torch.tensor([self.class_index[self.records[index].label] for index in indices]),
+            label=torch.tensor([class_number(self.records[index], self.class_index) for index in indices]),
             index=torch.tensor(indices),
             to_image=torch.from_numpy(to_image),
             target=target,

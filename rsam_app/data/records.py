@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,8 @@ Box = tuple[float, float, float, float]
 """An upright box `x, y, width, height` in continuous pixels of the image as displayed; may reach past the edge."""
 
 SPLITS = ("train", "val", "test")
+UNLABELLED = "unlabelled"
+"""The split of images without a label: predicted, shown and chosen from, and trained on once a person gave them one."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Record:
     `id` is unique in its data set and stable over re-reads: the image's path relative to the data set's root, in POSIX
     form. `width` and `height` are those of the image as displayed (EXIF orientation applied). `mask` is an image of the
     same size whose pixels equal to one of `mask_values` are the object. `group` names what else is there, such as a
-    background, where that is known: accuracies are measured per label and group, and nothing learns from it. `banner`
-    is how many rows at the bottom of the displayed image hold text about it: they are painted over when it is decoded.
+    background, where that is known: accuracies are measured per label and group, and nothing learns from it. `label` is
+    empty in the split `unlabelled`. `banner` is how many rows at the bottom of the displayed image hold text about it:
+    they are painted over when it is decoded.
     """
 
     id: str
@@ -76,7 +79,7 @@ class DataSet:
         """The records of one split (or `all`). Raises `UserError` where it has none: call before hours of training."""
         found = self.split(name)
         if not found:
-            have = ", ".join(s for s in SPLITS if self.split(s)) or "none"
+            have = ", ".join(s for s in (*SPLITS, UNLABELLED) if self.split(s)) or "none"
             raise UserError(
                 f"{self.name}: the split {name!r} is empty (with images: {have}).\n"
                 "Add images to it, map it under `splits` in the card, or use another, e.g. --set evaluate.split=val."
@@ -85,15 +88,25 @@ class DataSet:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over what a model could learn from: ids, labels, splits, sizes, boxes. Independent of the machine."""
+        """SHA-256 over what a model could learn from: ids, labels, splits, sizes, boxes. Independent of the machine.
+
+        Images without a label do not count.
+        """
         digest = hashlib.sha256()
         for r in self.records:
+            if r.split == UNLABELLED:
+                continue
             mask = r.mask.name if r.mask else ""
             digest.update(repr((r.id, r.label, r.split, r.width, r.height, r.boxes, mask)).encode())
             if r.banner:
                 digest.update(repr(r.banner).encode())
         digest.update(repr(self.classes).encode())
         return digest.hexdigest()
+
+
+def class_number(record: Record, class_index: Mapping[str, int]) -> int:
+    """The index of the record's class; -1 where it has no label. Raises `KeyError` for a class that is not known."""
+    return class_index[record.label] if record.label else -1
 
 
 def by_id(records: Sequence[Record]) -> dict[str, Record]:

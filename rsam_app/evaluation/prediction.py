@@ -10,7 +10,7 @@ import torch
 from scipy.special import softmax
 
 from rsam_app.attention import geometry
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import DataSet, Record, class_number
 from rsam_app.evaluation.inference import Outputs
 from rsam_app.evaluation.scores.table import Habits, score_columns
 from rsam_app.predictions import SCHEMA
@@ -35,14 +35,14 @@ def predictions_table(
         "id": [r.id for r in records],
         "path": [str(r.path) for r in records],
         "split": [r.split for r in records],
-        "label": [r.label for r in records],
+        "label": [r.label or None for r in records],
         "predicted": [dataset.classes[i] for i in probabilities.argmax(axis=1)],
         **_certainty(probabilities),
         "logits": list(outputs.logits),
         **_rectangle_columns(outputs.rectangles, records),
     }
     arrays = [pa.array(columns[f.name], type=f.type, from_pandas=True) for f in SCHEMA]
-    labels = np.array([dataset.class_index[r.label] for r in records], dtype=np.int64)
+    labels = np.array([class_number(r, dataset.class_index) for r in records], dtype=np.int64)
     scores, absent = score_columns(outputs, records, labels, habits)
     scores["label_quality"] = _label_quality(probabilities, labels, learned)
     table = pa.Table.from_arrays(arrays, schema=SCHEMA)

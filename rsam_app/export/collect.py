@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rsam_app.corrections import Correction, in_force
-from rsam_app.data.records import DataSet, Record, by_id
+from rsam_app.data.records import UNLABELLED, DataSet, Record, by_id
 from rsam_app.errors import UserError
 from rsam_app.export.item import ExportItem, Rectangle
 from rsam_app.predictions import read_predictions
@@ -29,9 +30,10 @@ def collect(
     """The records of `ids` (an id twice counts once, order kept) with what holds about them now.
 
     `dataset` is the data set as its files have it, without corrections. Corrections count in every split, the test
-    split too: an export is what the person decided, not what a model is measured on. `tags` gives each id's tags, in
-    any number. A record without predictions has neither prediction nor rectangle. Raises `UserError` for an id that is
-    not in the data set and for a corrected label that is none of its classes.
+    split too: an export is what the person decided, not what a model is measured on. What had no label and was given
+    one is a training image; what has none is an item with an empty label. `tags` gives each id's tags, in any number. A
+    record without predictions has neither prediction nor rectangle. Raises `UserError` for an id that is not in the
+    data set and for a corrected label that is none of its classes.
     """
     records = by_id(dataset.records)
     wanted = list(dict.fromkeys(ids))
@@ -62,11 +64,13 @@ def _item(
     tags: Sequence[str],
 ) -> ExportItem:
     label, drawn, exclude = (force.get((record.id, kind)) for kind in ("label", "rectangle", "exclude"))
-    if label and label.after not in dataset.class_index:
+    if label and label.after not in dataset.class_index and (label.after or record.label):
         raise UserError(
             f"export: record {record.id!r} was corrected to {label.after!r}, which is no class of {dataset.name!r}.\n"
             "Correct the label in the App and run `rsam apply` again."
         )
+    if record.split == UNLABELLED and label and label.after:
+        record = replace(record, split="train")
     by_person = _rectangle(json.loads(drawn.after)) if drawn and drawn.after else None
     by_model = _rectangle([said.get(name) for name in GEOMETRY])
     return ExportItem(

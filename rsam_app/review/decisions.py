@@ -80,12 +80,19 @@ def is_decided(keys: list[str]) -> Any:
         [
             F("review").exists(),
             F("tags").contains(["accept", "exclude"]),
-            F("ground_truth.label") != F("original_label"),
+            _or_blank("ground_truth.label") != _or_blank("original_label"),
             F("attention_target.detections").length() > 0,
             F("decided_kinds").length() > 0,
             *dragged,
         ]
     )
+
+
+def _or_blank(field: str) -> Any:
+    """What the database has there; the empty string where it has nothing."""
+    from fiftyone import ViewExpression
+
+    return ViewExpression({"$ifNull": [f"${field}", ""]})
 
 
 class _Reader:
@@ -121,10 +128,10 @@ class _Reader:
             self._problem(sample, f"review says {mark!r}, expected one of: {', '.join(DECISIONS)}.")
 
     def _label(self, sample: dict[str, Any], known: set[str]) -> None:
-        label, original = sample["ground_truth.label"], sample["original_label"]
+        label, original = sample["ground_truth.label"] or "", sample["original_label"] or ""
         if label == original and "label" not in known:
             return
-        if label not in self.classes:
+        if label not in self.classes and (label or original):
             self._problem(sample, f"label {label!r} is no class of the data set. Give it one in ground_truth.")
             return
         self._add(sample, "label", original, label)

@@ -46,13 +46,13 @@ def base_documents(record: Record, decided: Decided) -> Document:
     values = base_values(record, decided)
     size = {"_cls": "ImageMetadata", "width": record.width, "height": record.height}
     boxes = [
-        _label("Detection", label=record.label, bounding_box=box, original_box=list(box))
+        _label("Detection", label=record.label or None, bounding_box=box, original_box=list(box))
         for box in values["ground_truth_boxes"] or ()
     ]
     target = values["attention_target"]
     return values | {
         "metadata": size if record.width else None,
-        "ground_truth": _label("Classification", label=values["ground_truth"]),
+        "ground_truth": _label("Classification", label=values["ground_truth"]) if values["ground_truth"] else None,
         "ground_truth_boxes": _listed("Detections", boxes),
         "attention_target": None if target is None else target.to_dict(),
     }

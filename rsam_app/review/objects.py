@@ -20,7 +20,7 @@ def sample_object(record: Record, decided: Decided, run: dict[str, Any]) -> Any:
 
     values = base_values(record, decided)
     values["metadata"] = fo.ImageMetadata(width=record.width, height=record.height) if record.width else None
-    values["ground_truth"] = fo.Classification(label=values["ground_truth"])
+    values["ground_truth"] = fo.Classification(label=values["ground_truth"]) if values["ground_truth"] else None
     values["ground_truth_boxes"] = true_boxes(record) if values["ground_truth_boxes"] else None
     return fo.Sample(**{name: value for name, value in {**values, **run}.items() if value is not None})
 

@@ -24,7 +24,7 @@ def base_values(record: Record, decided: Decided) -> dict[str, Any]:
         "metadata": (record.width, record.height) if record.width else None,
         "record_id": record.id,
         "split": record.split,
-        "ground_truth": label,
+        "ground_truth": label or None,
         "ground_truth_boxes": relative_boxes(record) or None,
         "attention_target": _target(decided, record),
         "review": "exclude" if _in_force(decided, record, "exclude") else None,
@@ -45,7 +45,7 @@ def true_boxes(record: Record) -> Any:
     import fiftyone as fo
 
     boxes = relative_boxes(record)
-    found = [fo.Detection(label=record.label, bounding_box=box, original_box=list(box)) for box in boxes]
+    found = [fo.Detection(label=record.label or None, bounding_box=box, original_box=list(box)) for box in boxes]
     return fo.Detections(detections=found)
 
 

@@ -83,8 +83,11 @@ def _followed(record: Record, held: dict[str, Any]) -> dict[str, Any]:
         new["split"] = record.split
     if held.get("original_label") != record.label:
         new["original_label"] = record.label
-        if label == held.get("original_label") and "label" not in (held.get("decided_kinds") or []):
-            new["ground_truth.label"] = record.label
+        if (label or "") == (held.get("original_label") or "") and "label" not in (held.get("decided_kinds") or []):
+            if label and record.label:
+                new["ground_truth.label"] = record.label
+            else:  # it had none, or has none any more
+                new["ground_truth"] = fo.Classification(label=record.label).to_dict() if record.label else None
     true = (held.get("ground_truth_boxes") or {}).get("detections") or []
     pairs = [(box.get("bounding_box"), box.get("original_box")) for box in true]
     files = relative_boxes(record)

@@ -43,7 +43,8 @@ def _by_sample(review_set: Any, rows: list[Correction]) -> dict[str, str]:
 
 
 def _labels(review_set: Any, wanted: dict[str, str]) -> None:
-    _set(review_set, "ground_truth.label", wanted)
+    _set(review_set, "ground_truth.label", {i: label for i, label in wanted.items() if label})
+    _set(review_set, "ground_truth", {i: None for i, label in wanted.items() if not label})
 
 
 def _rectangles(review_set: Any, wanted: dict[str, str]) -> None:

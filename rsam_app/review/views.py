@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from rsam_app.data.records import UNLABELLED
 from rsam_app.review.dataset import memory, remember, run_keys
 from rsam_app.review.decisions import is_decided
 from rsam_app.review.derived import pairs_of
@@ -51,6 +52,8 @@ def first_view(review_set: Any) -> str | None:
 
 
 def _views(review_set: Any, key: str) -> Iterator[SavedView]:
+    from fiftyone import ViewField as F
+
     yield from _triage_views(review_set, key)
     yield from _ranked_views(review_set, key)
     yield from _alike_views(review_set, key)
@@ -58,6 +61,9 @@ def _views(review_set: Any, key: str) -> Iterator[SavedView]:
     yield SavedView(
         "to relabel", review_set.match_tags("relabel"), "tagged 'relabel', by `rsam select` or by you", "#FBC02D"
     )
+    if len(unlabelled := review_set.match((F("split") == UNLABELLED) & ~F("ground_truth").exists())):
+        text = "no label yet: `rsam select --split unlabelled` chooses which to label first"
+        yield SavedView("without a label", unlabelled, text, "#78909C")
     text = "you marked it, edited its label or drew a target; `rsam apply` reads it"
     yield SavedView("decided", review_set.match(is_decided([])), text, "#43A047")
 
@@ -96,7 +102,7 @@ def _ranked_views(review_set: Any, key: str) -> Iterator[SavedView]:
     if review_set.has_sample_field(f"{key}_misattention"):
         text = "where the model most likely looked in the wrong place, worst first"
         yield SavedView(f"{key} misattended", _ranked(review_set, key, "misattention", True), text, "#FF6D04")
-    wrong = F(f"{key}_prediction.label") != F("ground_truth.label")
+    wrong = F("ground_truth.label").exists() & (F(f"{key}_prediction.label") != F("ground_truth.label"))
     text = "the model's class is not the label"
     predicted = review_set.exists(f"{key}_prediction")
     yield SavedView(f"{key} wrong", predicted.match(wrong), text, "#D32F2F")

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from rsam_app.errors import UserError
-from rsam_app.predictions import read_embeddings, read_predictions, score_names
+from rsam_app.predictions import read_columns, read_embeddings, read_predictions, score_names
 from rsam_app.run_folder import RunFolder
 from rsam_app.selection.suggestion import Belief, believe, with_training_belief
 
@@ -50,7 +50,7 @@ class Pool:
     embeddings: np.ndarray | None = None
     """`(N, D)` float16 or float32; loaded only for strategies that want them."""
     covered: np.ndarray | None = None
-    """`(M, D)` embeddings of the records that were left out because a person saw them already."""
+    """`(M, D)` embeddings of the records that have a label already, or were left out since a person saw them."""
     label_counts: np.ndarray | None = None
     """`(C,)`: how many labels of each class a person gave already; None: those of the pool's own records."""
     judged: Belief | None = None
@@ -118,10 +118,13 @@ class Pool:
         )
 
     def without(self, exclude: Collection[str]) -> Pool:
-        """The pool without these ids; their embeddings, where loaded, become `covered`."""
+        """The pool without these ids; their embeddings, where loaded, become `covered`, with those that were."""
         out = np.array([i in exclude for i in self.ids], dtype=bool)
         kept = self.take(np.flatnonzero(~out))
-        return kept if self.embeddings is None else replace(kept, covered=self.embeddings[out])
+        if self.embeddings is None:
+            return kept
+        left = self.embeddings[out]
+        return replace(kept, covered=left if self.covered is None else np.concatenate([self.covered, left]))
 
 
 def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
@@ -159,6 +162,26 @@ def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
     if probabilities is not pool.probabilities:
         pool = replace(pool, judged=believe(probabilities, pool.label_indices))
     return pool.take(np.argsort(np.array(ids, dtype=object), kind="stable"))
+
+
+def beside_labelled(pool: Pool, run: RunFolder) -> Pool:
+    """A pool of images without a label, where the run's images with one count as covered and as labels given.
+
+    As far as their predictions are there, and their embeddings where the pool has its own.
+    """
+    labelled = [split for split in ("train", "val") if (run.predictions / f"{split}.parquet").exists()]
+    if not labelled:
+        return pool
+    labels = read_columns(run.predictions, ["split", "label"])
+    number = {name: i for i, name in enumerate(pool.classes) if name}
+    given = [
+        number[label]
+        for split, label in zip(*(labels.column(name).to_pylist() for name in ("split", "label")), strict=True)
+        if split in labelled and label in number
+    ]
+    counts = np.bincount(np.array(given, dtype=np.int64), minlength=len(pool.classes))
+    covered = None if pool.embeddings is None else read_embeddings(run.predictions, labelled)
+    return replace(pool, covered=covered, label_counts=counts)
 
 
 def _names(table: pa.Table, column: str) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from rsam_app.data.records import UNLABELLED
 from rsam_app.errors import UserError
 from rsam_app.run_folder import RunFolder, write_atomically
 from rsam_app.selection.limits import Limits, choose_within
-from rsam_app.selection.pool import Pool, load_pool
+from rsam_app.selection.pool import Pool, beside_labelled, load_pool
 from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Choice, Strategy
 
@@ -125,9 +126,9 @@ def replay(run: RunFolder, manifest: Path) -> Selection:
 def _pool_for(run: RunFolder, strategy: Strategy, split: str, limits: Limits) -> Pool:
     needed = strategy.needs_embeddings or limits.near_duplicates is not None
     pool = load_pool(run, split, embeddings=needed)
-    if needed or not strategy.needs_embeddings_unlabelled or (pool.label_indices >= 0).any():
-        return pool
-    return load_pool(run, split, embeddings=True)
+    if not needed and strategy.needs_embeddings_unlabelled and not (pool.label_indices >= 0).any():
+        pool = load_pool(run, split, embeddings=True)
+    return pool if split != UNLABELLED else beside_labelled(pool, run)
 
 
 def _limited(limits: Limits) -> str:

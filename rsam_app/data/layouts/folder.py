@@ -29,14 +29,14 @@ def read(card: Card) -> Listing:
         raise UserError(
             f"{root}: is a file; the layout folder needs a folder of class folders. Correct `root` in the card."
         )
-    below = _folders(root)
+    below = [folder for folder in _folders(root) if not _is_unlabelled(folder, card)]
     mapped = [f for f in below if f.name in card.splits.values()]
     strays: Counter[str] = Counter(_strays(root))
     records: list[Record] = []
     filled: dict[str, bool] = {}
     for split in below if mapped else [root]:
         strays.update(_strays(split) if mapped else ())
-        for class_folder in _folders(split):
+        for class_folder in _folders(split) if mapped else below:
             found = list(_images(class_folder, strays))
             records += [_record(root, path, class_folder.name, split.name if mapped else "") for path in found]
             # What the card does not name is listed only to be mentioned; empty folders in it are no classes.
@@ -45,6 +45,17 @@ def read(card: Card) -> Listing:
     _refuse_empty(root, filled)
     notes = tuple(f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items()))
     return Listing(tuple(records), tuple(sorted(filled)), notes)
+
+
+def images_below(folder: Path, strays: Counter[str]) -> list[str]:
+    """Every image below a folder, at any depth, by its path relative to it in POSIX form, sorted; other files are
+    counted in `strays`. Hidden files and folders are passed over. Raises `UserError` for a name that is not UTF-8."""
+    return sorted(_relative(folder, path) for path in _images(folder, strays))
+
+
+def _is_unlabelled(folder: Path, card: Card) -> bool:
+    """Whether the card names the folder, directly below the root, for images without a label."""
+    return card.unlabelled_path is not None and folder.resolve() == card.unlabelled_path.resolve()
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -78,12 +89,16 @@ def _raise(error: OSError) -> None:
 
 
 def _record(root: Path, path: Path, label: str, split: str) -> Record:
+    return Record(id=_relative(root, path), path=path, label=label, split=split)
+
+
+def _relative(root: Path, path: Path) -> str:
     relative = path.relative_to(root).as_posix()
     try:
         relative.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{root}: the file name {os.fsencode(relative)!r} is not UTF-8. Rename the file.") from error
-    return Record(id=relative, path=path, label=label, split=split)
+    return relative
 
 
 def _refuse_empty(root: Path, filled: dict[str, bool]) -> None:

@@ -32,7 +32,8 @@ def read(card: Card) -> Listing:
 
     Paths are relative to the file; absolute ones, and ones that lead out of its folder, are fine. Boxes are continuous
     pixels of the image as displayed; blank cells mean none, and several rows of one path with the same label are
-    several boxes. Raises `UserError` that names the row for anything malformed, contradictory or repeated.
+    several boxes. A blank label is that of an image to be labelled. Raises `UserError` that names the row for anything
+    malformed, contradictory or repeated.
     """
     path = require_file(card.root_path, LAYOUT)
     rows, notes = _read_rows(path)
@@ -45,7 +46,7 @@ def read(card: Card) -> Listing:
     if not records:
         raise UserError(f"{path}: has no rows below its header. Add one row per image.")
     _refuse_relative_boxes(path, records)
-    return Listing(records, tuple(sorted({r.label for r in records})), notes)
+    return Listing(records, tuple(sorted({r.label for r in records if r.label})), notes)
 
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
@@ -95,8 +96,8 @@ def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
 
 
 def _record(path: Path, number: int, cells: dict[str, str]) -> Record:
-    for column in ("path", "label", "split"):
-        if not cells.get(column, "?"):
+    for column in ("path", "split"):
+        if not cells.get(column, "?") and (column == "path" or cells["label"]):
             raise UserError(f"{path}, line {number}: {column} is blank. Fill it in, or delete the row.")
     folder = path.parent
     image = folder / cells["path"]

@@ -26,22 +26,23 @@ def outside_evidence(logits: Floats, inside: Floats, outside: Floats) -> Floats:
 def outside_correct(outside: Floats, labels: Integers) -> Floats:
     """Whether the label `(N,)`, a column index, is named from outside the rectangle alone: `(N,)`, 0 no, 1 yes.
 
-    `outside` are the logits `(N, C)` of that. NaN without attention.
+    `outside` are the logits `(N, C)` of that. NaN without attention, and for the label -1: there is none.
     """
     named = (outside.argmax(axis=1) == labels).astype(np.float64)
-    return np.where(np.isnan(outside).any(axis=1), np.nan, named)
+    return np.where(np.isnan(outside).any(axis=1) | (labels < 0), np.nan, named)
 
 
 def background_shortcut(correct: Floats, labels: Integers) -> Floats:
     """Of each image's class, the outside-only accuracy: `(N,)` in [0, 1], the mean of `outside_correct` over its label.
 
-    0: the class cannot be told without its object; 1: it always can, so its background gives it away. A score of
-    classes, not of images: use it to find the class to photograph elsewhere. Rank by it: a feature map's cells see past
-    the rectangle, so some of the object is always outside. (after the outside-only accuracy of METRICS; ours)
+    0: the class cannot be told without its object; 1: it always can, so its background gives it away. NaN for the label
+    -1. A score of classes, not of images: use it to find the class to photograph elsewhere. Rank by it: a feature map's
+    cells see past the rectangle, so some of the object is always outside. (after the outside-only accuracy of METRICS;
+    ours)
     """
     known = np.isfinite(correct)
     right = np.bincount(labels[known], weights=correct[known], minlength=int(labels.max(initial=0)) + 1)
     images = np.bincount(labels[known], minlength=len(right))
     with np.errstate(invalid="ignore"):
         share = right / images
-    return np.asarray(share[labels])
+    return np.where(labels < 0, np.nan, share[np.maximum(labels, 0)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
+from rsam_app.data.records import SPLITS, UNLABELLED
 from rsam_app.errors import UserError
 from rsam_app.review.operators.base import (
     ReportingOperator,
@@ -94,7 +95,7 @@ class Score(ReportingOperator):
         if wanted == CHANGED:
             return None
         shown = ctx.view if wanted == VIEW and ctx.view is not None else review_set
-        splits = [split for split in ("train", "val", "test") if split in set(shown.distinct("split"))]
+        splits = [split for split in (*SPLITS, UNLABELLED) if split in set(shown.distinct("split"))]
         if not splits:
             raise UserError("The view shows no image of this data set's files. Open another one.")
         return splits
