@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from rsam_app.data.records import DataSet, Record, by_id
+from rsam_app.data.records import DataSet, Record
+from rsam_app.duplicates.found import DETAIL, Duplicates
+from rsam_app.duplicates.kept import files_state, near_duplicates, predicted_records
 from rsam_app.errors import UserError
 from rsam_app.predictions import embeddings_path, read_columns, read_embeddings
 from rsam_app.review.alike import nearest_cosines
@@ -22,7 +24,7 @@ from rsam_app.review.triage import find_thresholds, write_triage
 from rsam_app.run_folder import RunFolder, fingerprint
 
 if TYPE_CHECKING:
-    from rsam_app.duplicates.find import Duplicates, Progress
+    from rsam_app.duplicates.find import Progress
 
 VERSION = 2
 """Raised when something here is computed otherwise, so that it is computed again."""
@@ -37,10 +39,9 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
     """Bring what follows from all tables of `run` up to date in its FiftyOne data set.
 
     Returns what could not be said, and why, and how calibration on a person's verdicts goes. What the tables, the
-    embeddings beside them and the images said the last time is not computed again.
+    embeddings beside them and the images said the last time is not computed again, and near-duplicates are those that
+    `rsam predict` kept, where the files are still the same.
     """
-    from rsam_app.duplicates.find import find_duplicates  # imports torch, as below
-    from rsam_app.duplicates.thumbnails import files_state
 
     table = read_columns(run.predictions, ["id", "split", "label", "predicted", "label_quality", "misattention"])
     notes: list[str] = []
@@ -49,8 +50,7 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
         write_triage(review_set, key, thresholds)
     held = _held(review_set, key)
     rows = _shown_rows(review_set, table)
-    records = by_id(dataset.records)
-    shown = [records[record_id] for record_id in rows.ids if record_id in records]
+    shown = predicted_records(dataset, rows.ids)
     state = {
         "pairs": confusion_pairs(table),
         "embeddings": _embeddings_state(run, table),
@@ -59,7 +59,7 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
     if state["embeddings"] != held.get("embeddings"):
         notes += _write_embeddings(review_set, run, key, rows, progress)
     if state["photographs"] != held.get("photographs"):
-        duplicates = find_duplicates(shown, dataset.records, progress)
+        duplicates = near_duplicates(run.near_duplicates, shown, dataset.records, progress)
         _write_duplicates(review_set, key, rows, shown, duplicates)
         notes += duplicates.notes()
     if state != held:
@@ -132,8 +132,6 @@ def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows, pr
 
 
 def _write_duplicates(review_set: Any, key: str, rows: _Rows, shown: Sequence[Record], duplicates: Duplicates) -> None:
-    from rsam_app.duplicates.same_photograph import DETAIL
-
     sample_of = dict(zip(rows.ids, rows.samples, strict=True))
     samples = [sample_of[record.id] for record in shown]
     splits = np.array([record.split for record in shown], dtype=object)
@@ -164,12 +162,14 @@ def _leaks(duplicates: Duplicates, groups: np.ndarray, splits: np.ndarray) -> np
 
 
 def _write_values(review_set: Any, field: str, values: Mapping[str, Any], about: str) -> None:
-    """Values by sample; a field of text where they are text, else of numbers."""
+    """Values by sample; a field of text where they are text, else of numbers. Most images have no near-duplicate, so
+    only what differs from what is there is written: a tenth of the time."""
     import fiftyone as fo
 
     text = field.endswith("_group")
     add_field(review_set, field, fo.StringField if text else fo.FloatField, description=about)
-    for part in _parts(values):
+    held = dict(zip(*review_set.values(["id", field]), strict=True))
+    for part in _parts({sample: value for sample, value in values.items() if value != held.get(sample)}):
         review_set.set_values(field, part, key_field="id", validate=False, expand_schema=False)
 
 
