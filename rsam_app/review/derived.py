@@ -1,5 +1,5 @@
-"""What a run's predictions say together rather than row by row: triage, near-duplicates, the map of embeddings, and
-which classes are confused."""
+"""What a run's predictions say together rather than row by row: triage, suggested labels, near-duplicates, the map of
+embeddings, and which classes are confused."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import pyarrow as pa
 from rsam_app.data.records import DataSet, Record
 from rsam_app.duplicates.found import DETAIL, Duplicates
 from rsam_app.duplicates.kept import files_state, near_duplicates, predicted_records
+from rsam_app.duplicates.thumbnails import stamp
 from rsam_app.errors import UserError
 from rsam_app.predictions import embeddings_path, read_columns, read_embeddings
 from rsam_app.review.alike import nearest_cosines
 from rsam_app.review.calibrated import write_calibrated
 from rsam_app.review.dataset import add_field, memory, remember
 from rsam_app.review.embedding_map import map_embeddings
+from rsam_app.review.suggested import beliefs_state, suggest, write_suggestions
 from rsam_app.review.triage import find_thresholds, write_triage
 from rsam_app.run_folder import RunFolder, fingerprint
 
@@ -43,7 +45,8 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
     `rsam predict` kept, where the files are still the same.
     """
 
-    table = read_columns(run.predictions, ["id", "split", "label", "predicted", "label_quality", "misattention"])
+    columns = ["id", "split", "label", "predicted", "confidence", "label_quality", "misattention"]
+    table = read_columns(run.predictions, columns)
     notes: list[str] = []
     thresholds = find_thresholds(table)
     if thresholds.label_quality is not None or thresholds.misattention is not None:
@@ -53,9 +56,12 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
     shown = predicted_records(dataset, rows.ids)
     state = {
         "pairs": confusion_pairs(table),
+        "beliefs": beliefs_state(run),
         "embeddings": _embeddings_state(run, table),
         "photographs": fingerprint(VERSION, files_state(shown), [record.split for record in shown]),
     }
+    if state["beliefs"] != held.get("beliefs"):
+        write_suggestions(review_set, key, suggest(run, table.take(rows.places), rows.samples))
     if state["embeddings"] != held.get("embeddings"):
         notes += _write_embeddings(review_set, run, key, rows, progress)
     if state["photographs"] != held.get("photographs"):
@@ -96,7 +102,7 @@ def _held(review_set: Any, key: str) -> dict[str, Any]:
 def _embeddings_state(run: RunFolder, table: pa.Table) -> str:
     """A fingerprint of the embeddings' files by name, size and time, and of which image is in which split."""
     files = [embeddings_path(path) for path in sorted(run.predictions.glob("*.parquet"))]
-    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else p.name for p in files]
+    stamps = [(path.name, stamp(path)) for path in files]
     return fingerprint(VERSION, stamps, table.column("id").to_pylist(), table.column("split").to_pylist())
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rsam_app.review.dataset import run_keys
+from rsam_app.review.suggested import suggestions
 
 SCORES = {
     "misattention": ("how wrong the place probably is", True),
@@ -31,6 +32,8 @@ class Reason:
     title: str
     """Its record id, which names the file."""
     lines: list[str]
+    suggested: str | None = None
+    """The label that is believed instead of its own."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def next_sample(queue: Any, after: str | None = None) -> str | None:
 
 
 def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
-    """Why the image is where it is: what it is sorted by and how that compares, label against prediction, its mark."""
+    """Why the image is where it is: what it is sorted by and how that compares, label against prediction and what is
+    believed instead, its mark."""
     names = ["record_id", "ground_truth.label", f"{key}_prediction.label", f"{key}_prediction.confidence", "review"]
     chosen = review_set.select(sample_id)
     (record_id,), (label,), (predicted,), (confidence,), (mark,) = chosen.values(names)
@@ -96,9 +100,13 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
         lines.append(f"Label and prediction agree: **{label}**{sure}.")
     else:
         lines.append(f"Label **{label}**, but the model says **{predicted}**{sure}.")
+    suggested = suggestions(review_set, [sample_id], key).get(sample_id)
+    if suggested and (suggested.label != predicted or abs(suggested.probability - (confidence or 0)) >= 0.005):
+        believed = f"**{suggested.label}** ({100 * suggested.probability:.0f} %)"
+        lines.append(f"Judged without relying on its label it is rather {believed}.")
     if mark:
         lines.append(f"You marked it: **{mark}**.")
-    return Reason(record_id or sample_id, lines)
+    return Reason(record_id or sample_id, lines, suggested.label if suggested else None)
 
 
 def run_of(review_set: Any, view: Any) -> str | None:
