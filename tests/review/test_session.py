@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 from rsam_app.errors import UserError
-from rsam_app.review.appearance import OPACITY, RUN_COLORS
+from rsam_app.review.colors import OPACITY, RUN_COLORS
 from rsam_app.review.decisions import read_decisions
 from rsam_app.review.session import check_port, free_port, open_app
 
