@@ -14,7 +14,7 @@ from rsam_app.config import Pipeline
 from rsam_app.corrections import corrections_path, read_corrections
 from rsam_app.data.records import DataSet
 from rsam_app.review.plugin_link import PLUGIN, link_plugin
-from rsam_app.review.queue import queue_of
+from rsam_app.review.queue import explain, queue_of
 from rsam_app.review.write import write_run
 from rsam_app.run_folder import RunFolder
 
@@ -162,7 +162,7 @@ def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(rev
     first, second, third = list(found)[:3]
     without = next(i for i in order if i not in found)
     before = review_set[second].ground_truth.label
-    assert f"It is {found[first].label} (7)" in texts(panel(review_set, "on_load", current_sample=first)[1])
+    assert f"Take {found[first].label} (7)" in texts(panel(review_set, "on_load", current_sample=first)[1])
     assert "(7)" not in texts(panel(review_set, "on_load", current_sample=without)[1])
     _, asked = call(review_set, "key", current_sample=first, params={"key": "7"})
     assert (review_set[first].review, review_set[first].ground_truth.label) == ("wrong label", found[first].label)
@@ -209,6 +209,9 @@ def test_runs_are_compared_by_their_rectangles(drawn: DataSet, make_run: MakeRun
     assert {"run_one_rectangle", "run_two_rectangle"} <= set(asked["set_active_fields"]["fields"])
     assert "set_view" in asked
     assert "twice" in call(review_set, "compare_runs", params={"first": "run_one", "second": "run_one"})[0]["error"]
+    overlap = review_set.exists("run_two_iou_with_run_one").sort_by("run_two_iou_with_run_one")
+    reason = explain(review_set, overlap, overlap.first().id, "run_two").lines[0]
+    assert "(of its rectangle with that of run_one): the lowest of 24 images" in reason
 
 
 def test_score_writes_what_changed_and_tells_how_far_it_is(

@@ -116,7 +116,8 @@ def go_on(ctx: Any, review_set: Any) -> dict[str, Any]:
 
 
 def _in_short(reason: Reason) -> str:
-    return " ".join(reason.lines).replace("**", "")
+    """What put it here; label and prediction stand on the image itself."""
+    return reason.lines[0].replace("**", "")
 
 
 def _tell(ctx: Any, done: Marked, text: str, reason: str) -> None:

@@ -102,7 +102,7 @@ class ReviewPanel(foo.Panel):
                     label = f"{decision.capitalize()} ({KEY_OF[decision]})"
                     self._button(buttons, decision.replace(" ", "_"), label, ICONS[decision], self.decide, params)
             if suggested:
-                label = f"It is {suggested} ({TAKE})"
+                label = f"Take {suggested} ({TAKE})"
                 self._button(panel.h_stack("suggestion", gap=1), "take", label, "new_label", self.take)
         rest = panel.h_stack("rest", gap=1)
         if shown is not None:
