@@ -4,7 +4,8 @@
 
 The work, for every image: the sample with its label, size and true box, and of one run the prediction with 200
 logits, the rectangle (Polylines), its box (Detections with `model_box` and five attributes) and eight scores. The rows
-are drawn at random, there are no images, and the database is a private one on this machine's disk.
+are drawn at random, there are no images, and the database is a private one on this machine's disk. Near-duplicates are
+read from the run's folder, where `rsam predict` leaves them.
 
 Three ways take turns in one run, each into a new data set: `write_run`, all of it (views, sidebar and indexes
 included); FiftyOne's bulk calls (`add_samples`, then `set_values` for each field); and the loop that a tutorial shows,
@@ -36,6 +37,7 @@ from measuring.surroundings import where
 
 from rsam_app.config import Pipeline
 from rsam_app.data.records import DataSet, Record
+from rsam_app.duplicates.kept import near_duplicates
 from rsam_app.predictions import SCHEMA
 from rsam_app.run_folder import RunFolder
 
@@ -151,6 +153,7 @@ def _run(path: Path, dataset: DataSet, seed: int, row_group: int = PIECE) -> Run
         for start in range(0, len(dataset.records), PIECE):
             piece = _rows(dataset.records[start : start + PIECE], rng)
             writer.write_table(pa.table(piece, schema=schema), row_group_size=row_group)
+    near_duplicates(run.near_duplicates, dataset.records, dataset.records)
     return run
 
 

@@ -36,6 +36,7 @@ from rsam_app.data.images import read_image
 from rsam_app.data.records import Record
 from rsam_app.duplicates import same_photograph as rule
 from rsam_app.duplicates.find import find_duplicates
+from rsam_app.duplicates.found import DETAIL
 from rsam_app.model import AttentiveClassifier, load_model
 from rsam_app.model.build import build_model
 from rsam_app.model.preprocess import normalise
@@ -106,7 +107,7 @@ def main() -> None:
     for name, (card, model) in sets.items():
         found[name] = _measure(list(load_dataset(load_card(card)).records), model, arguments.images, arguments.altered)
         print(name, json.dumps(found[name], indent=1), flush=True)
-        thresholds = {"cosine": COSINE, "detail": rule.DETAIL, "everywhere": rule.EVERYWHERE}
+        thresholds = {"cosine": COSINE, "detail": DETAIL, "everywhere": rule.EVERYWHERE}
         report = {"thresholds": thresholds, "sets": found, "environment": where()}
         RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

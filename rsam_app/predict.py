@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def predict(job: Job, splits: list[str]) -> None:
-    """Write the predictions table, its scores and the embeddings of each split."""
+    """Write the predictions table, its scores and the embeddings of each split, then which of all predicted images are
+    the same photograph."""
     from rsam_app.evaluation.inference import run_model
     from rsam_app.evaluation.prediction import predictions_table
     from rsam_app.model.precision import choose_precision
@@ -49,6 +50,8 @@ def predict(job: Job, splits: list[str]) -> None:
                 job.reporter.say(f"{split}: no {score}: {why}")
         finish(job, f"predict {split}", predict_inputs(job, split), begun)
         begun = time.perf_counter()
+    if is_main_process():
+        _find_near_duplicates(job)
 
 
 def present_splits(job: Job) -> list[str]:
@@ -62,6 +65,19 @@ def stale_splits(job: Job) -> list[str]:
     stale = [split for split in present if not is_done(job, f"predict {split}", predict_inputs(job, split))]
     # Rectangles are compared with those of the training images, so what was judged without them is judged again.
     return present if "train" in stale else stale
+
+
+def _find_near_duplicates(job: Job) -> None:
+    """Here, since a review should not have to open the images; where nothing changed, it is a look at their times."""
+    from rsam_app.duplicates.kept import near_duplicates, predicted_records
+    from rsam_app.predictions import read_columns
+
+    ids = read_columns(job.run.predictions, ["id"]).column("id").to_pylist()
+    records = predicted_records(job.original, ids)
+    with job.reporter.bars() as advance:
+        found = near_duplicates(job.run.near_duplicates, records, job.original.records, advance)
+    for note in found.notes():
+        job.reporter.say(note)
 
 
 def _habits(job: Job, split: str) -> Habits:

@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,6 +80,10 @@ def _parse(line: str) -> dict[str, Any]:
 
 class _Lines(Reporter):
     """A reporter whose bars are lines of JSON."""
+
+    @contextmanager
+    def bars(self) -> Iterator[Callable[[str, int, int], None]]:
+        yield lambda title, done, total: _tell(step=Step(title, done, total)._asdict())
 
     @contextmanager
     def _bar(self, title: str, *amounts: object) -> Iterator[Advance]:

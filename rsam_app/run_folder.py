@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "predictions"
 
     @property
+    def near_duplicates(self) -> Path:
+        """Table of the predicted images that are the same photograph (`duplicates.kept`)."""
+        return self.path / "near_duplicates.parquet"
+
+    @property
     def model(self) -> Path:
         """Folder that `timm.create_model('local-dir:…')` loads."""
         return self.path / "model"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -57,9 +59,25 @@ def end(run: RunFolder, splits: list[str] | None = None) -> tuple[list[str], lis
 def test_what_is_out_of_date_is_predicted_and_told_step_by_step(run: RunFolder) -> None:
     predicted, seen = end(run)
     assert predicted == ["train", "val", "test"]
-    assert [step.title for step in seen if step.done == step.total][-1] == "predicting test"
+    finished = [step.title for step in seen if step.done == step.total]
+    assert "predicting test" in finished and finished[-1] == "looking for near-duplicates"
     assert len(read_predictions(run.predictions)) == 9
+    kept = run.near_duplicates.stat().st_mtime_ns
     assert end(run)[0] == [], "nothing changed"
+    assert run.near_duplicates.stat().st_mtime_ns == kept
+
+
+def test_near_duplicates_are_completed_with_another_split_and_after_a_kill(run: RunFolder, tmp_path: Path) -> None:
+    shutil.copyfile(tmp_path / "2.png", tmp_path / "7.png")
+    end(run, ["train"])
+    assert pq.read_table(run.near_duplicates).num_rows == 0, "its twin was not predicted yet"
+    end(run, ["test"])
+    assert pq.read_table(run.near_duplicates).to_pylist() == [
+        {"first": "7.png", "second": "2.png", "likeness": 1.0, "identical": True}
+    ]
+    run.near_duplicates.unlink()  # killed between the last split and this
+    assert end(run)[0] == ["val"]
+    assert pq.read_table(run.near_duplicates).num_rows == 1
 
 
 def test_why_it_failed_is_passed_on(run: RunFolder) -> None:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rsam_app.duplicates.found import DETAIL
 from rsam_app.duplicates.registration import blurred, register, taken_at
 
-DETAIL = 0.92
-"""Correlation of detail from which on two images can be the same photograph."""
 EVERYWHERE = 0.4
 """Agreement that each part of them must reach: two photographs by a camera that stands still differ in a part."""
 COVER = 0.6

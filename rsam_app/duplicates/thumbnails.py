@@ -123,11 +123,12 @@ def files_state(records: Sequence[Record]) -> str:
     """What changes with the files of records, and with what makes thumbnails of them."""
     digest = hashlib.sha256(repr((VERSION, READING, SIDE, cv2.__version__, PIL.__version__)).encode())
     for record in records:
-        digest.update(repr((os.path.abspath(record.path), _stamp(record.path), record.banner)).encode())
+        digest.update(repr((os.path.abspath(record.path), stamp(record.path), record.banner)).encode())
     return digest.hexdigest()[:24]
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def stamp(path: Path) -> tuple[int, int] | None:
+    """A file's size and when it was changed, nanoseconds; None where there is none."""
     try:
         status = path.stat()
     except OSError:  # said when it is read

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rsam_app.review.colors import arrange_colors
 from rsam_app.review.dataset import DECISIONS, memory, remember, run_keys
 from rsam_app.review.derived import map_name
-from rsam_app.review.triage import TRIAGE_COLORS
 
 REVIEW_PANEL = "rsam_review"
 """The plugin's panel with the queue, as FiftyOne knows it."""
-OPACITY = 0.45
-"""Of what FiftyOne fills: enough to see a rectangle on a cluttered photograph, not enough to hide what is in it."""
-RUN_COLORS = ("#FF6D04", "#00B8D4", "#AA00FF", "#FFD600", "#F50057")
-"""Colour of a run's rectangle and prediction, by the order in which the runs were written."""
 FIRST_FIELDS = (
     "prediction",
     "rectangle",
@@ -22,29 +18,26 @@ FIRST_FIELDS = (
     "misattention_calibrated",
     "misattention",
     "label_quality",
+    "suggested",
+    "suggested_probability",
 )
 """Of a run, at the top of its group in the sidebar."""
-FIXED_COLORS = {"ground_truth": "#43A047", "ground_truth_boxes": "#43A047", "attention_target": "#2979FF"}
-MARK_COLORS = {
-    "right": "#43A047",
-    "accept": "#00897B",
-    "wrong place": TRIAGE_COLORS["re-attend"],
-    "wrong label": TRIAGE_COLORS["relabel"],
-    "unsure": "#FBC02D",
-    "exclude": "#757575",
-}
-"""Of the reviewer's marks: what is found and what is decided about it look alike."""
 
 
 def arrange(review_set: Any, key: str) -> None:
     """Add the run `key` to the App's sidebar, colours and annotation, and show it when the App opens.
 
-    Only what is missing is added; what a person arranged herself stays. The run is switched on unless she saved another
+    Only what is missing is added, and what is still as an earlier version left it brought up to date; what a person
+    arranged herself stays. The run is switched on unless she saved another
     selection of fields as the data set's default.
     """
     _sidebar(review_set, key)
-    _colors(review_set, key)
-    made = {**_active(review_set, key), **_workspace(review_set, key), **_annotation(review_set, key)}
+    made = {
+        **arrange_colors(review_set, key),
+        **_active(review_set, key),
+        **_workspace(review_set, key),
+        **_annotation(review_set, key),
+    }
     review_set.save()
     if made:
         remember(review_set, **made)
@@ -92,36 +85,6 @@ def _sidebar(review_set: Any, key: str) -> None:
 def _belongs_to_longer_key(review_set: Any, path: str, key: str) -> bool:
     """Whether the field is another run's whose key starts with this one: `birds` and `birds_large`."""
     return any(len(k) > len(key) and path.startswith(f"{k}_") for k in run_keys(review_set))
-
-
-def _colors(review_set: Any, key: str) -> None:
-    """Triage and marks by their word, all else by its field: the App colours everything by the one or the other."""
-    import fiftyone as fo
-
-    scheme = review_set.app_config.color_scheme or fo.ColorScheme(color_by="value", opacity=OPACITY, fields=[])
-    held = {entry["path"] for entry in scheme.fields or []}
-    order = list(reversed(run_keys(review_set)))
-    color = RUN_COLORS[order.index(key) % len(RUN_COLORS)]
-    colors = {
-        **FIXED_COLORS,
-        **{f"{key}_{name}": color for name in ("prediction", "rectangle", "attention", "misattention")},
-    }
-    wanted = [_one_color(path, value) for path, value in colors.items()]
-    wanted += [_color_a_word("review", MARK_COLORS), _color_a_word(f"{key}_triage", TRIAGE_COLORS)]
-    scheme.fields = [*(scheme.fields or []), *(entry for entry in wanted if entry["path"] not in held)]
-    review_set.app_config.color_scheme = scheme
-
-
-def _one_color(path: str, color: str) -> dict[str, Any]:
-    """One colour for a label field, also where the App colours by value: by an attribute that no label has, for which
-    `none` names the colour."""
-    without = [{"value": "none", "color": color}]
-    return {"path": path, "fieldColor": color, "colorByAttribute": "none", "valueColors": without}
-
-
-def _color_a_word(path: str, colors: dict[str, str]) -> dict[str, Any]:
-    words = [{"value": word, "color": color} for word, color in colors.items()]
-    return {"path": path, "fieldColor": next(iter(colors.values())), "valueColors": words}
 
 
 def _active(review_set: Any, key: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from rsam_app.errors import UserError
 from rsam_app.review.dataset import add_field, run_keys
 from rsam_app.review.fields import GEOMETRY
+from rsam_app.review.queue import OVERLAP
 
 
 def compare_runs(review_set: Any, first: str, second: str) -> tuple[str, int]:
@@ -37,7 +38,7 @@ def compare_runs(review_set: Any, first: str, second: str) -> tuple[str, int]:
         raise UserError(f"compare runs: no image shows a rectangle of {first!r} and one of {second!r}.")
     five = np.array([row for _, row in both])
     values = rotated_iou(five[:, :5], five[:, 5:])
-    name = f"{first}_iou_with_{second}"
+    name = f"{first}_{OVERLAP}{second}"
     add_field(review_set, name, fo.FloatField, description=f"overlap of the rectangles of {first} and {second}, 0 to 1")
     found = {sample_id: float(v) for (sample_id, _), v in zip(both, values, strict=True)}
     values_by_id = {i: found.get(i) for i in ids}

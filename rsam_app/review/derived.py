@@ -1,5 +1,5 @@
-"""What a run's predictions say together rather than row by row: triage, near-duplicates, the map of embeddings, and
-which classes are confused."""
+"""What a run's predictions say together rather than row by row: triage, suggested labels, near-duplicates, the map of
+embeddings, and which classes are confused."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from rsam_app.data.records import DataSet, Record, by_id
+from rsam_app.data.records import DataSet, Record
+from rsam_app.duplicates.found import DETAIL, Duplicates
+from rsam_app.duplicates.kept import files_state, near_duplicates, predicted_records
+from rsam_app.duplicates.thumbnails import stamp
 from rsam_app.errors import UserError
 from rsam_app.predictions import embeddings_path, read_columns, read_embeddings
 from rsam_app.review.alike import nearest_cosines
 from rsam_app.review.calibrated import write_calibrated
 from rsam_app.review.dataset import add_field, memory, remember
 from rsam_app.review.embedding_map import map_embeddings
+from rsam_app.review.suggested import beliefs_state, suggest, write_suggestions
 from rsam_app.review.triage import find_thresholds, write_triage
 from rsam_app.run_folder import RunFolder, fingerprint
 
 if TYPE_CHECKING:
-    from rsam_app.duplicates.find import Duplicates, Progress
+    from rsam_app.duplicates.find import Progress
 
 VERSION = 2
 """Raised when something here is computed otherwise, so that it is computed again."""
@@ -37,29 +41,31 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
     """Bring what follows from all tables of `run` up to date in its FiftyOne data set.
 
     Returns what could not be said, and why, and how calibration on a person's verdicts goes. What the tables, the
-    embeddings beside them and the images said the last time is not computed again.
+    embeddings beside them and the images said the last time is not computed again, and near-duplicates are those that
+    `rsam predict` kept, where the files are still the same.
     """
-    from rsam_app.duplicates.find import find_duplicates  # imports torch, as below
-    from rsam_app.duplicates.thumbnails import files_state
 
-    table = read_columns(run.predictions, ["id", "split", "label", "predicted", "label_quality", "misattention"])
+    columns = ["id", "split", "label", "predicted", "confidence", "label_quality", "misattention"]
+    table = read_columns(run.predictions, columns)
     notes: list[str] = []
     thresholds = find_thresholds(table)
     if thresholds.label_quality is not None or thresholds.misattention is not None:
         write_triage(review_set, key, thresholds)
     held = _held(review_set, key)
     rows = _shown_rows(review_set, table)
-    records = by_id(dataset.records)
-    shown = [records[record_id] for record_id in rows.ids if record_id in records]
+    shown = predicted_records(dataset, rows.ids)
     state = {
         "pairs": confusion_pairs(table),
+        "beliefs": beliefs_state(run),
         "embeddings": _embeddings_state(run, table),
         "photographs": fingerprint(VERSION, files_state(shown), [record.split for record in shown]),
     }
+    if state["beliefs"] != held.get("beliefs"):
+        write_suggestions(review_set, key, suggest(run, table.take(rows.places), rows.samples))
     if state["embeddings"] != held.get("embeddings"):
         notes += _write_embeddings(review_set, run, key, rows, progress)
     if state["photographs"] != held.get("photographs"):
-        duplicates = find_duplicates(shown, dataset.records, progress)
+        duplicates = near_duplicates(run.near_duplicates, shown, dataset.records, progress)
         _write_duplicates(review_set, key, rows, shown, duplicates)
         notes += duplicates.notes()
     if state != held:
@@ -96,7 +102,7 @@ def _held(review_set: Any, key: str) -> dict[str, Any]:
 def _embeddings_state(run: RunFolder, table: pa.Table) -> str:
     """A fingerprint of the embeddings' files by name, size and time, and of which image is in which split."""
     files = [embeddings_path(path) for path in sorted(run.predictions.glob("*.parquet"))]
-    stamps = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) if p.exists() else p.name for p in files]
+    stamps = [(path.name, stamp(path)) for path in files]
     return fingerprint(VERSION, stamps, table.column("id").to_pylist(), table.column("split").to_pylist())
 
 
@@ -132,8 +138,6 @@ def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows, pr
 
 
 def _write_duplicates(review_set: Any, key: str, rows: _Rows, shown: Sequence[Record], duplicates: Duplicates) -> None:
-    from rsam_app.duplicates.same_photograph import DETAIL
-
     sample_of = dict(zip(rows.ids, rows.samples, strict=True))
     samples = [sample_of[record.id] for record in shown]
     splits = np.array([record.split for record in shown], dtype=object)
@@ -164,12 +168,14 @@ def _leaks(duplicates: Duplicates, groups: np.ndarray, splits: np.ndarray) -> np
 
 
 def _write_values(review_set: Any, field: str, values: Mapping[str, Any], about: str) -> None:
-    """Values by sample; a field of text where they are text, else of numbers."""
+    """Values by sample; a field of text where they are text, else of numbers. Most images have no near-duplicate, so
+    only what differs from what is there is written: a tenth of the time."""
     import fiftyone as fo
 
     text = field.endswith("_group")
     add_field(review_set, field, fo.StringField if text else fo.FloatField, description=about)
-    for part in _parts(values):
+    held = dict(zip(*review_set.values(["id", field]), strict=True))
+    for part in _parts({sample: value for sample, value in values.items() if value != held.get(sample)}):
         review_set.set_values(field, part, key_field="id", validate=False, expand_schema=False)
 
 

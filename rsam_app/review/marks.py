@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +32,16 @@ class Marked:
     """Record ids that were not changed: nothing to accept; or changed by somebody since, and therefore not undone."""
 
 
-def mark(review_set: Any, sample_ids: Sequence[str], decision: str, key: str, who: str | None = None) -> Marked:
-    """Set `review` of these samples to `decision`, one of `DECISIONS`, as `decisions.read_decisions` reads it.
+def mark(
+    review_set: Any,
+    sample_ids: Sequence[str],
+    decision: str,
+    key: str,
+    who: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Marked:
+    """Set `review` of these samples to `decision`, one of `DECISIONS`, as `decisions.read_decisions` reads it, and
+    `ground_truth` of those that `labels` names by sample id.
 
     'accept' makes the rectangle of the run `key` the sample's target at once, unless a person drew one; where the run
     shows none the sample stays as it was and is named. Any mark takes off the tags that say otherwise ('accept',
@@ -44,15 +52,17 @@ def mark(review_set: Any, sample_ids: Sequence[str], decision: str, key: str, wh
     if len(sample_ids) > MOST:
         raise UserError(f"mark: {len(sample_ids):,} images are selected, at most {MOST:,} are marked in one go.")
     chosen = review_set.select(list(sample_ids))
-    before = _states(chosen)
+    before = _states(chosen, bool(labels))
     _write(review_set, {i: decision for i in before})
+    if labels:
+        _relabel(review_set, {i: before[i]["label"] for i in labels}, labels)
     contradicting = [tag for tag in SPEAKING_TAGS if tag != decision]
     if dropped := [i for i, state in before.items() if set(state["tags"]) & set(contradicting)]:
         review_set.select(dropped).untag_samples(contradicting)
     left = adopt_accepted(chosen, key)
     if left:
         _restore(review_set, {i: s for i, s in before.items() if s["record_id"] in left})
-    after = _states(chosen)
+    after = _states(chosen, bool(labels))
     changed = {i: [before[i], after[i]] for i in before if before[i] != after[i]}
     if changed:
         entry = {"mark": decision, "who": who or getpass.getuser(), "when": time.time(), "samples": changed}
@@ -61,7 +71,8 @@ def mark(review_set: Any, sample_ids: Sequence[str], decision: str, key: str, wh
 
 
 def undo(review_set: Any, who: str | None = None) -> Marked:
-    """Take back the last mark that `who` made: `review`, the tags it took off and the target are as they were before.
+    """Take back the last mark that `who` made: `review`, the tags it took off, the target and a label that was taken
+    with it are as they were before.
 
     What somebody changed since is left as it is and named. Raises `UserError` where there is nothing to undo.
     """
@@ -70,7 +81,8 @@ def undo(review_set: Any, who: str | None = None) -> Marked:
         entry = store.get(entry_key)
         if entry is None or entry["who"] != name or not store.delete(entry_key):  # another process was quicker
             continue
-        now = _states(review_set.select(list(entry["samples"])))
+        labelled = any("label" in pair[1] for pair in entry["samples"].values())
+        now = _states(review_set.select(list(entry["samples"])), labelled)
         as_left = {i: pair for i, pair in entry["samples"].items() if i in now and now[i] == pair[1]}
         _restore(review_set, {i: pair[0] for i, pair in as_left.items()})
         left = [pair[1]["record_id"] or i for i, pair in entry["samples"].items() if i not in as_left]
@@ -78,15 +90,31 @@ def undo(review_set: Any, who: str | None = None) -> Marked:
     raise UserError("undo: no mark of yours is left to take back. Set `review` by hand where it should be otherwise.")
 
 
-def _states(samples: Any) -> dict[str, dict[str, Any]]:
-    """By sample id all that a mark may change, as plain values."""
+def _states(samples: Any, labels: bool) -> dict[str, dict[str, Any]]:
+    """By sample id all that a mark may change, as plain values; the label only where `labels` were set with it, so that
+    one she corrects between a mark and its undoing is left alone."""
     found = samples.values(["id", "record_id", "review", "tags", "attention_target"])
     states = {}
     for sample_id, record_id, review, tags, target in zip(*found, strict=True):
         spoken = [tag for tag in SPEAKING_TAGS if tag in (tags or [])]
         shown = target.to_dict() if target is not None else None
         states[sample_id] = {"record_id": record_id, "review": review, "tags": spoken, "target": shown}
+    if labels:
+        for sample_id, label in zip(*samples.values(["id", "ground_truth"]), strict=True):
+            states[sample_id]["label"] = label.to_dict() if label is not None else None
     return states
+
+
+def _relabel(review_set: Any, held: Mapping[str, dict[str, Any] | None], labels: Mapping[str, str]) -> None:
+    """Give `ground_truth` another class; its id, tags and other attributes stay."""
+    import fiftyone as fo
+
+    values = {}
+    for sample_id, label in labels.items():
+        shown = held[sample_id]
+        values[sample_id] = fo.Classification() if shown is None else fo.Classification.from_dict(shown)
+        values[sample_id].label = label
+    _set(review_set, "ground_truth", values)
 
 
 def _restore(review_set: Any, states: dict[str, dict[str, Any]]) -> None:
@@ -95,8 +123,14 @@ def _restore(review_set: Any, states: dict[str, dict[str, Any]]) -> None:
     if not states:
         return
     _write(review_set, {i: state["review"] for i, state in states.items()})
-    targets = {i: s["target"] and fo.Detections.from_dict(s["target"]) for i, s in states.items()}
-    review_set.set_values("attention_target", targets, key_field="id", validate=False, expand_schema=False)
+    _set(
+        review_set,
+        "attention_target",
+        {i: s["target"] and fo.Detections.from_dict(s["target"]) for i, s in states.items()},
+    )
+    labels = {i: s["label"] and fo.Classification.from_dict(s["label"]) for i, s in states.items() if "label" in s}
+    if labels:
+        _set(review_set, "ground_truth", labels)
     for tag in SPEAKING_TAGS:
         for wanted, change in ((True, "tag_samples"), (False, "untag_samples")):
             ids = [i for i, state in states.items() if (tag in state["tags"]) is wanted]
@@ -105,7 +139,11 @@ def _restore(review_set: Any, states: dict[str, dict[str, Any]]) -> None:
 
 
 def _write(review_set: Any, marks: dict[str, str | None]) -> None:
-    review_set.set_values("review", marks, key_field="id", validate=False, expand_schema=False)
+    _set(review_set, "review", marks)
+
+
+def _set(review_set: Any, field: str, values: dict[str, Any]) -> None:
+    review_set.set_values(field, values, key_field="id", validate=False, expand_schema=False)
 
 
 def _store(review_set: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rsam_app.review.dataset import run_keys
+from rsam_app.review.suggested import suggestions
 
 SCORES = {
     "misattention": ("how wrong the place probably is", True),
@@ -22,6 +23,8 @@ SCORES = {
     "entropy": ("how undecided the model was", True),
 }
 """Scores in plain words, and whether high values are the ones to look at; others are shown by their names."""
+OVERLAP = "iou_with_"
+"""How the field begins, behind the run's key, that `compare_runs` writes."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Reason:
     title: str
     """Its record id, which names the file."""
     lines: list[str]
+    suggested: str | None = None
+    """The label that is believed instead of its own."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +69,8 @@ def queue_of(review_set: Any, view: Any, key: str) -> Any:
 
 def count(queue: Any) -> Count:
     """How many images of the queue carry a mark."""
-    from fiftyone import ViewField as F
-
-    return Count(len(queue.match(F("review").exists())), len(queue))
+    marks: dict[str | None, int] = queue.count_values("review")
+    return Count(sum(number for word, number in marks.items() if word is not None), sum(marks.values()))
 
 
 def next_sample(queue: Any, after: str | None = None) -> str | None:
@@ -79,10 +83,12 @@ def next_sample(queue: Any, after: str | None = None) -> str | None:
 
 
 def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
-    """Why the image is where it is: what it is sorted by and how that compares, label against prediction, its mark."""
+    """Why the image is where it is: what it is sorted by and how that compares, label against prediction and what is
+    believed instead, its mark."""
     names = ["record_id", "ground_truth.label", f"{key}_prediction.label", f"{key}_prediction.confidence", "review"]
-    chosen = review_set.select(sample_id)
-    (record_id,), (label,), (predicted,), (confidence,), (mark,) = chosen.values(names)
+    chosen, accepted = review_set.select(sample_id), "attention_target.detections.accepted_from"
+    (record_id,), (label,), (predicted,), (confidence,), (mark,), (targets,) = chosen.values([*names, accepted])
+    drawn = any(source is None for source in targets or ())
     lines = []
     score = _shown_score(review_set, queue, key)
     if score and (value := chosen.values(score)[0]) is not None:
@@ -96,9 +102,15 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
         lines.append(f"Label and prediction agree: **{label}**{sure}.")
     else:
         lines.append(f"Label **{label}**, but the model says **{predicted}**{sure}.")
+    suggested = suggestions(review_set, [sample_id], key).get(sample_id)
+    if suggested and (suggested.label != predicted or abs(suggested.probability - (confidence or 0)) >= 0.005):
+        believed = f"**{suggested.label}** ({100 * suggested.probability:.0f} %)"
+        lines.append(f"Judged without relying on its label it is rather {believed}.")
+    if drawn:
+        lines.append("You drew a target.")
     if mark:
         lines.append(f"You marked it: **{mark}**.")
-    return Reason(record_id or sample_id, lines)
+    return Reason(record_id or sample_id, lines, suggested.label if suggested else None)
 
 
 def run_of(review_set: Any, view: Any) -> str | None:
@@ -135,13 +147,15 @@ def _shown_score(review_set: Any, queue: Any, key: str) -> str | None:
 
 
 def _placed(review_set: Any, field: str, value: float, key: str) -> str:
-    from fiftyone import ViewField as F
-
     name = field.removeprefix(f"{key}_")
-    known = len(review_set.exists(field))
-    below = len(review_set.match(F(field) < value))
-    meaning, high = SCORES.get(name, (name.replace("_", " "), True))
+    samples = review_set._sample_collection  # counted by its index, which FiftyOne's own expressions do not use
+    known, below = (samples.count_documents({field: asked}) for asked in ({"$type": "number"}, {"$lt": value}))
+    words = name.replace("_", " ")
+    if name.startswith(OVERLAP):
+        words, meaning, high = "overlap", f"of its rectangle with that of {name.removeprefix(OVERLAP)}", False
+    else:
+        meaning, high = SCORES.get(name, (words, True))
     beyond = below if high else known - 1 - below
     compared, most = ("higher", "highest") if high else ("lower", "lowest")
     place = f"the {most}" if beyond >= known - 1 else f"{compared} than {100 * beyond // (known - 1)} %"
-    return f"{name.replace('_', ' ').capitalize()} **{value:.2f}** ({meaning}): {place} of {known:,} images."
+    return f"{words.capitalize()} **{value:.2f}** ({meaning}): {place} of {known:,} images."

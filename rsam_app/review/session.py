@@ -44,6 +44,15 @@ def app(
 
     Raises `UserError` where there is no such data set or view, or the port is taken.
     """
+    with _session(dataset_name, port, remote, address, view) as (_, url):
+        yield url
+
+
+@contextmanager
+def _session(
+    dataset_name: str, port: int | None, remote: bool, address: str, view: str | None
+) -> Iterator[tuple[Any, str]]:
+    """FiftyOne's session, and the App's address."""
     fo = import_fiftyone()
     review_set = open_review(dataset_name)
     if view is not None and not review_set.has_saved_view(view):
@@ -64,7 +73,7 @@ def app(
         remote=remote or not _has_screen(),
     )
     try:
-        yield f"http://{_reachable(address)}:{port}/datasets/{dataset_name}"
+        yield session, f"http://{_reachable(address)}:{port}/datasets/{dataset_name}"
     finally:
         session.close()
 
@@ -90,7 +99,7 @@ def open_app(
         report(f"FiftyOne data set: {dataset_name}")
         return
     report("Starting the FiftyOne App …")
-    with app(dataset_name, port, remote=remote, address=address, view=view) as url:
+    with _session(dataset_name, port, remote, address, view) as (session, url):
         report(f"FiftyOne App: {url}")
         if remote and address == LOOPBACK:
             number, host = url.split(":")[2].split("/")[0], socket.gethostname()
@@ -100,9 +109,29 @@ def open_app(
         if sys.stdout.isatty():
             with suppress(KeyboardInterrupt):
                 report("Ctrl-C ends it; everything you did is saved as you do it.")
-                never = threading.Event()
+                never, colors = threading.Event(), stored_colors(dataset_name)
                 while not never.wait(1.0):  # an endless wait would miss a Ctrl-C that comes just before it begins
                     run_scheduled(dataset_name, report)
+                    colors = follow_colors(session, colors)
+
+
+def stored_colors(dataset_name: str) -> Any:
+    """The colours of fields as the database has them now, whatever this process holds."""
+    import fiftyone as fo
+
+    asked = {"name": dataset_name}, {"app_config.color_scheme.fields": 1}
+    found = fo.core.odm.get_db_conn().datasets.find_one(*asked) or {}
+    return ((found.get("app_config") or {}).get("color_scheme") or {}).get("fields")
+
+
+def follow_colors(session: Any, held: Any) -> Any:
+    """Give the App the data set's colours where they are no longer those `held`, because another run was written, say:
+    it keeps those that it began with otherwise, also when its page is reloaded. Returns what is stored."""
+    stored = stored_colors(session.dataset.name)
+    if stored and stored != held:
+        session.dataset.reload()
+        session.color_scheme = session.dataset.app_config.color_scheme.copy()
+    return stored
 
 
 def _workspace(review_set: Any) -> Any:

@@ -10,6 +10,7 @@ from rsam_app.review.dataset import memory, remember, run_keys
 from rsam_app.review.decisions import is_decided
 from rsam_app.review.derived import pairs_of
 from rsam_app.review.triage import TRIAGE_COLORS
+from rsam_app.run_folder import fingerprint
 
 
 class SavedView(NamedTuple):
@@ -24,25 +25,55 @@ class SavedView(NamedTuple):
 def save_views(review_set: Any, key: str) -> list[str]:
     """Save the views of the run `key` and those of the data set; returns the names of those that are new.
 
-    A view is made once: one that the person changed stays as she left it, and one that she renamed or deleted, or whose
-    name she had taken, does not come (back). Views of confusion pairs that are no longer among the most frequent go,
-    unless she changed them.
+    A view is made once, and made anew where a later version asks otherwise. One that the person changed stays as she
+    left it, and one that she renamed or deleted, or whose name she had taken, does not come (back). Views of confusion
+    pairs that are no longer among the most frequent go, unless she changed them.
     """
     from fiftyone.core.utils import to_slug
 
     _forget_old_pairs(review_set, key)
     made: list[str] = memory(review_set).get("views", [])
+    asked: dict[str, str] = memory(review_set).get("view_stages", {})
     taken = {to_slug(name) for name in review_set.list_saved_views()}
-    new = []
+    new, now = [], {}
     for saved in _views(review_set, key):
-        if saved.name in made or to_slug(saved.name) in taken:
-            continue
-        review_set.save_view(saved.name, saved.view, description=saved.description, color=saved.color)
-        taken.add(to_slug(saved.name))
-        new.append(saved.name)
-    if new:
-        remember(review_set, views=[*made, *new])
+        now[saved.name] = _stages(saved.view)
+        if saved.name in made:
+            if now[saved.name] != asked.get(saved.name):
+                _renew(review_set, saved, {asked.get(saved.name), *map(_stages, _earlier(review_set, key, saved.name))})
+        elif to_slug(saved.name) not in taken:
+            _save(review_set, saved)
+            taken.add(to_slug(saved.name))
+            new.append(saved.name)
+    if new or {**asked, **now} != asked:
+        remember(review_set, views=[*made, *new], view_stages={**asked, **now})
     return new
+
+
+def _save(review_set: Any, saved: SavedView) -> None:
+    more = {"description": saved.description, "color": saved.color}
+    review_set.save_view(saved.name, saved.view, overwrite=True, **more)
+
+
+def _stages(view: Any) -> str:
+    """A fingerprint of what a view asks."""
+    return fingerprint(view._serialize(include_uuids=False))
+
+
+def _renew(review_set: Any, saved: SavedView, ours: set[str | None]) -> None:
+    """Save the view anew where it still asks what we asked before (`ours`)."""
+    if not review_set.has_saved_view(saved.name):
+        return
+    if _stages(review_set.load_saved_view(saved.name)) in ours:
+        _save(review_set, saved)
+
+
+def _earlier(review_set: Any, key: str, name: str) -> Iterator[Any]:
+    """What versions that did not remember it asked under this name."""
+    from fiftyone import ViewField as F
+
+    if name == f"{key} split leakage":  # when near-duplicates were told by a cosine
+        yield review_set.match(F(f"{key}_leak") >= 0.97).sort_by(f"{key}_duplicate_group")
 
 
 def first_view(review_set: Any) -> str | None:

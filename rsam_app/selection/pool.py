@@ -15,6 +15,7 @@ import pyarrow as pa
 from rsam_app.errors import UserError
 from rsam_app.predictions import read_columns, read_embeddings, read_predictions, score_names
 from rsam_app.run_folder import RunFolder
+from rsam_app.selection.class_names import class_names
 from rsam_app.selection.suggestion import Belief, believe, with_training_belief
 
 RECTANGLE = ("cx", "cy", "width", "height", "angle")
@@ -207,11 +208,9 @@ def _logits(table: pa.Table) -> np.ndarray | None:
 
 def _class_names(run: RunFolder, logits: np.ndarray, predicted: tuple[str, ...]) -> tuple[str, ...]:
     """The model's class names; where the run has no model, those that the predictions give away."""
-    config = run.model / "config.json"
-    if config.is_file():
-        names = json.loads(config.read_text(encoding="utf-8")).get("label_names") or []
-        if len(names) == logits.shape[1]:
-            return tuple(names)
+    names = class_names(run)
+    if len(names) == logits.shape[1]:
+        return names
     found = [""] * logits.shape[1]
     if found:
         finite = np.flatnonzero(np.isfinite(logits).all(axis=1))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from rsam_app.run_folder import RunFolder
+from rsam_app.selection.class_names import class_names
 from rsam_app.selection.label_errors import suggested_labels
 from rsam_app.selection.training_belief import training_belief
 
@@ -48,3 +50,20 @@ def with_training_belief(
     replaced = probabilities.copy()
     replaced[rows[known]] = believed[known]
     return replaced
+
+
+def believed_labels(
+    run: RunFolder, ids: Sequence[str], splits: Sequence[str], predicted: Sequence[str], confidence: Sequence[float]
+) -> list[tuple[str, float]]:
+    """For each record the label that is believed and its probability: the predicted one, but of training images that
+    which was believed while the run trained, where it kept that. What `believe` says, without the logits."""
+    believed = list(zip(predicted, confidence, strict=True))
+    rows = [row for row, split in enumerate(splits) if split == "train"]
+    kept, names = training_belief(run, [ids[row] for row in rows]) if rows else None, class_names(run)
+    if kept is None or kept.shape[1] != len(names):
+        return believed
+    for row, probabilities in zip(rows, kept, strict=True):
+        if np.isfinite(probabilities).all():
+            best = int(probabilities.argmax())
+            believed[row] = (names[best], float(probabilities[best]))
+    return believed

@@ -51,8 +51,8 @@ def _rows(kept: Path, ids: Sequence[str]) -> Rows:
 
 
 def _kept(path: Path, wanted: Rows) -> np.ndarray | None:
-    found = np.load(path).astype(np.float32) if path.exists() else None
+    found = np.load(path, mmap_mode="r") if path.exists() else None
     trained, rows = wanted
     if found is None or len(found) != trained:
         return None
-    return np.where(rows[:, None] >= 0, found[rows], np.float32(np.nan))
+    return np.where(rows[:, None] >= 0, found[rows].astype(np.float32), np.float32(np.nan))

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from rsam_app.data.records import DataSet
+from rsam_app.duplicates.kept import near_duplicates, predicted_records
 from rsam_app.predictions import read_predictions, write_predictions
 from rsam_app.review.dataset import open_review
 from rsam_app.review.derived import confusion_pairs, map_name
@@ -74,6 +75,23 @@ def test_near_duplicates_and_leaks_are_shown(leaking: DataSet, make_run: MakeRun
     groups = review_set.count_values("run_one_duplicate_group")
     assert groups.pop(None) == 20 and list(groups.values()) == [2, 2]
     assert all(group & set(groups) for group in (leaked, twice)), "named after one of its own"
+
+
+def test_near_duplicates_that_the_run_keeps_are_read_and_follow_the_files(leaking: DataSet, make_run: MakeRun) -> None:
+    run = make_run(leaking)
+    predicted = predicted_records(leaking, read_predictions(run.predictions).column("id").to_pylist())
+    near_duplicates(run.near_duplicates, predicted, leaking.records)
+    told: list[str] = []
+    report = write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
+    assert told == [] and any(note.startswith("1 of 24 images") for note in report.notes)
+    review_set = open_review(leaking.name)
+    assert len(review_set.load_saved_view("run_one near-duplicates")) == 4
+    train, test = leaking.split("train"), leaking.split("test")
+    shutil.copyfile(train[7].path, test[0].path)
+    write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
+    assert "comparing near-duplicates" in told or "looking for near-duplicates" in told
+    leaked = review_set.load_saved_view("run_one split leakage").values("record_id")
+    assert set(leaked) == {train[7].id, test[0].id}, "the one before is no leak any more"
 
 
 def test_the_map_and_the_nearest_of_the_embeddings_are_written(drawn: DataSet, make_run: MakeRun) -> None:

@@ -14,7 +14,7 @@ from rsam_app.config import Pipeline
 from rsam_app.corrections import corrections_path, read_corrections
 from rsam_app.data.records import DataSet
 from rsam_app.review.plugin_link import PLUGIN, link_plugin
-from rsam_app.review.queue import queue_of
+from rsam_app.review.queue import explain, queue_of
 from rsam_app.review.write import write_run
 from rsam_app.run_folder import RunFolder
 
@@ -140,7 +140,7 @@ def test_marking_nothing_and_nonsense_is_said(review_set: Any) -> None:
 
 
 def test_keys_do_what_the_panel_says(review_set: Any) -> None:
-    from rsam_app.review.operators.keys import MARKS, NEXT, UNDO  # with FiftyOne, which needs its database first
+    from rsam_app.review.operators.keys import MARKS, NEXT, TAKE, UNDO  # with FiftyOne, which needs its database first
 
     first, second = queue_of(review_set, None, "run_one").values("id")[:2]
     for key, decision in MARKS.items():
@@ -151,7 +151,30 @@ def test_keys_do_what_the_panel_says(review_set: Any) -> None:
     _, asked = call(review_set, "key", current_sample=first, params={"key": NEXT})
     assert asked["open_sample"]["id"] == second
     script = (PLUGIN / "keys.js").read_text(encoding="utf-8")
-    assert f"KEYS = {[*MARKS, UNDO, NEXT]};".replace("'", '"') in script
+    assert f"KEYS = {[*MARKS, TAKE, UNDO, NEXT]};".replace("'", '"') in script
+
+
+def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(review_set: Any) -> None:
+    from rsam_app.review.suggested import suggestions
+
+    order = queue_of(review_set, None, "run_one").values("id")
+    found = suggestions(review_set, order, "run_one")
+    first, second, third = list(found)[:3]
+    without = next(i for i in order if i not in found)
+    before = review_set[second].ground_truth.label
+    assert f"Take {found[first].label} (7)" in texts(panel(review_set, "on_load", current_sample=first)[1])
+    assert "(7)" not in texts(panel(review_set, "on_load", current_sample=without)[1])
+    _, asked = call(review_set, "key", current_sample=first, params={"key": "7"})
+    assert (review_set[first].review, review_set[first].ground_truth.label) == ("wrong label", found[first].label)
+    assert asked["open_sample"]["id"] and asked["notify"]["message"].startswith(f"label '{found[first].label}' taken.")
+    panel(review_set, "take", current_sample=second)
+    assert review_set[second].ground_truth.label == found[second].label
+    call(review_set, "undo", current_sample=third)
+    assert review_set[second].ground_truth.label == before
+    result, asked = call(review_set, "take_suggestion", selected=[second, third, without])
+    assert result["marked"] == 2 and result["left"] == [review_set[without].record_id]
+    assert "on 2 images; 1 image: no other label is suggested" in asked["notify"]["message"]
+    assert "For this image no other" in call(review_set, "take_suggestion", current_sample=without)[0]["error"]
 
 
 def test_selecting_tags_and_shows_what_was_selected(run: RunFolder, review_set: Any) -> None:
@@ -186,6 +209,9 @@ def test_runs_are_compared_by_their_rectangles(drawn: DataSet, make_run: MakeRun
     assert {"run_one_rectangle", "run_two_rectangle"} <= set(asked["set_active_fields"]["fields"])
     assert "set_view" in asked
     assert "twice" in call(review_set, "compare_runs", params={"first": "run_one", "second": "run_one"})[0]["error"]
+    overlap = review_set.exists("run_two_iou_with_run_one").sort_by("run_two_iou_with_run_one")
+    reason = explain(review_set, overlap, overlap.first().id, "run_two").lines[0]
+    assert "(of its rectangle with that of run_one): the lowest of 24 images" in reason
 
 
 def test_score_writes_what_changed_and_tells_how_far_it_is(

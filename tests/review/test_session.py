@@ -22,10 +22,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rsam_app.data.records import DataSet
 from rsam_app.errors import UserError
-from rsam_app.review.appearance import OPACITY, RUN_COLORS
+from rsam_app.review.colors import OPACITY, RUN_COLORS
 from rsam_app.review.decisions import read_decisions
 from rsam_app.review.session import check_port, free_port, open_app
+from rsam_app.review.write import write_run
+from rsam_app.run_folder import RunFolder
 
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
 
@@ -131,6 +134,19 @@ def _wait_for(page: Any, holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it never came"
         page.wait_for_timeout(200)
+
+
+def test_an_open_app_gets_the_colours_of_a_run_that_is_written_meanwhile(
+    drawn: DataSet, make_run: Callable[..., RunFolder], review_set: Any
+) -> None:
+    from rsam_app.review.session import _session, follow_colors, stored_colors
+
+    with _session(drawn.name, None, True, "127.0.0.1", None) as (session, _):
+        held = stored_colors(drawn.name)
+        assert follow_colors(session, held) == held
+        write_run(make_run(drawn, name="run two"), drawn)
+        follow_colors(session, held)
+        assert "run_two_rectangle" in {entry["path"] for entry in session.color_scheme.fields}
 
 
 def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rsam_app.data.records import DataSet
-from rsam_app.review.dataset import DECISIONS, open_review
+from rsam_app.review.dataset import DECISIONS, open_review, remember
 from rsam_app.review.tags import tag_records
+from rsam_app.review.triage import TRIAGE_COLORS
 from rsam_app.review.views import first_view
 from rsam_app.review.write import write_run
 from rsam_app.run_folder import RunFolder
@@ -116,6 +117,52 @@ def test_what_a_person_arranged_stays(drawn: DataSet, make_run: MakeRun, review_
     groups = {group.name: group.paths for group in config.sidebar_groups}
     assert groups["mine"] == ["run_one_margin"]
     assert "run_two_rectangle" in groups["run_two"]
+
+
+def test_what_an_earlier_version_left_is_brought_up_to_date_but_not_what_she_changed(
+    drawn: DataSet, make_run: MakeRun, review_set: Any
+) -> None:
+    """As versions before this one wrote it, which did not remember what they had set."""
+    from fiftyone import ViewField as F
+
+    scheme = review_set.app_config.color_scheme
+    scheme.color_by = "field"
+    scheme.fields = [{"path": entry["path"], "fieldColor": entry["fieldColor"]} for entry in scheme.fields]
+    by_path = {entry["path"]: entry for entry in scheme.fields}
+    by_path["run_one_prediction"]["fieldColor"] = "#123456"
+    triage = {"trust": "#43A047", "relabel": "#8E24AA", "re-attend": "#FF6D04", "hard": "#D32F2F"}
+    words = [{"value": word, "color": color} for word, color in triage.items()]
+    by_path["run_one_triage"] |= {"fieldColor": "#43A047", "valueColors": words}
+    review_set.save()
+    old = review_set.match(F("run_one_leak") >= 0.97).sort_by("run_one_duplicate_group")
+    review_set.save_view("run_one split leakage", old, overwrite=True)
+    review_set.save_view("run_one misattended", review_set.limit(3), overwrite=True)
+    remember(review_set, colors={}, view_stages={})
+    write_run(make_run(drawn), drawn)
+    changed = open_review(drawn.name)
+    scheme, views = changed.app_config.color_scheme, changed.load_saved_view
+    by_path = {entry["path"]: entry for entry in scheme.fields}
+    assert scheme.color_by == "value"
+    assert by_path["run_one_triage"]["valueColors"][0] == {"value": "trust", "color": TRIAGE_COLORS["trust"]}
+    assert by_path["run_one_rectangle"]["colorByAttribute"] == "none"
+    assert views("run_one split leakage") == changed.exists("run_one_leak").sort_by("run_one_duplicate_group")
+    assert by_path["run_one_prediction"] == {"path": "run_one_prediction", "fieldColor": "#123456"}
+    assert len(views("run_one misattended")) == 3
+
+
+def test_what_she_chose_later_stays_and_runs_keep_their_colours(
+    drawn: DataSet, make_run: MakeRun, review_set: Any
+) -> None:
+    write_run(make_run(drawn, name="run two"), drawn)
+    review_set.reload()
+    review_set.app_config.color_scheme.color_by = "field"
+    review_set.app_config.color_scheme.opacity = 0.9
+    review_set.save()
+    before = {entry["path"]: entry for entry in review_set.app_config.color_scheme.fields}
+    write_run(make_run(drawn, seed=1), drawn)
+    scheme = open_review(drawn.name).app_config.color_scheme
+    assert (scheme.color_by, scheme.opacity) == ("field", 0.9)
+    assert {entry["path"]: entry for entry in scheme.fields} == before, "though run one is the latest now"
 
 
 def test_the_next_run_is_the_one_shown(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:

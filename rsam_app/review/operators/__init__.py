@@ -15,6 +15,7 @@ from rsam_app.review.operators.mark import (
     MarkWrongLabel,
     MarkWrongPlace,
     NextImage,
+    TakeSuggestion,
     Undo,
 )
 from rsam_app.review.operators.panel import ReviewPanel
@@ -28,6 +29,7 @@ OPERATORS = (
     MarkWrongLabel,
     MarkUnsure,
     AcceptRectangle,
+    TakeSuggestion,
     Undo,
     NextImage,
     Key,

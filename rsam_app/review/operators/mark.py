@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import fiftyone.operators.types as types
@@ -18,6 +19,7 @@ from rsam_app.review.operators.base import (
     key_of,
 )
 from rsam_app.review.queue import Reason, explain, next_sample, queue_of
+from rsam_app.review.suggested import suggestions
 
 MEANINGS = {
     "right": "the model looked at the right place",
@@ -34,22 +36,59 @@ def mark_images(ctx: Any, review_set: Any, decision: str) -> dict[str, Any]:
 
     Raises `UserError` where there is none.
     """
-    key, current = key_of(ctx), ctx.current_sample
-    ids = [current] if current else list(ctx.selected)
+    key, ids = key_of(ctx), _meant(ctx)
+    reason = f"no rectangle of {key} to accept"
+    return _decide(ctx, review_set, lambda: mark(review_set, ids, decision, key), f"'{decision}'", reason)
+
+
+def take_suggestion(ctx: Any, review_set: Any) -> dict[str, Any]:
+    """Give the image that is open, or each that is selected, the label that is believed, marked 'wrong label'.
+
+    Raises `UserError` where there is no image, or none for which another label is believed.
+    """
+    key, ids = key_of(ctx), _meant(ctx)
+    labels = {i: found.label for i, found in suggestions(review_set, ids, key).items()}
+    if not labels:
+        which = "this image" if ctx.current_sample else "these images"
+        raise UserError(
+            f"For {which} no other label is suggested. Change it by hand under Annotate, or mark it with 3."
+        )
+    names = sorted(set(labels.values()))
+    label = f"label '{names[0]}'" if len(names) == 1 else f"{len(names)} labels"
+    reason = "no other label is suggested"
+    return _decide(ctx, review_set, lambda: _taken(review_set, ids, labels, key), f"{label} taken", reason)
+
+
+def _taken(review_set: Any, ids: list[str], labels: dict[str, str], key: str) -> Marked:
+    done = mark(review_set, list(labels), "wrong label", key, labels=labels)
+    left = review_set.select([i for i in ids if i not in labels]).values("record_id") if len(labels) < len(ids) else []
+    return Marked(done.mark, done.ids, [*done.left, *(name or "an image of yours" for name in left)])
+
+
+def _meant(ctx: Any) -> list[str]:
+    """Ids of the image that is open, else of those that are selected. Raises `UserError` where there is none."""
+    ids = [ctx.current_sample] if ctx.current_sample else list(ctx.selected)
     if not ids:
         raise UserError("Open an image, or select some in the grid, then mark them.")
+    return ids
+
+
+def _decide(ctx: Any, review_set: Any, work: Callable[[], Marked], said: str, reason: str) -> dict[str, Any]:
+    """Do `work`, go on to the next image where one is open, and tell what was done (`said`), and why images were left
+    (`reason`)."""
+    key, current = key_of(ctx), ctx.current_sample
     queue = queue_of(review_set, ctx.view, key)
     after = next_sample(queue, current) if current else None
-    done = mark(review_set, ids, decision, key)
-    said = f"{count_images(len(done.ids))} marked '{decision}'"
+    done = work()
+    text = f"{said} on {count_images(len(done.ids))}"
     if current and done.ids and after:
         ctx.ops.open_sample(id=after)
-        said = f"'{decision}'. Next: {_in_short(explain(review_set, queue, after, key))}"
+        text = f"{said}. Next: {_in_short(explain(review_set, queue, after, key))}"
     elif current and done.ids:
-        said += ", the last one here without a mark"
+        text += ", the last one here without a mark"
     elif not current:
         ctx.ops.clear_selected_samples()
-    _tell(ctx, done, said, f"no rectangle of {key} to accept")
+    _tell(ctx, done, text, reason)
     ctx.ops.reload_samples()
     return {"marked": len(done.ids), "left": done.left, "next": after}
 
@@ -77,7 +116,8 @@ def go_on(ctx: Any, review_set: Any) -> dict[str, Any]:
 
 
 def _in_short(reason: Reason) -> str:
-    return " ".join(reason.lines).replace("**", "")
+    """What put it here; label and prediction stand on the image itself."""
+    return reason.lines[0].replace("**", "")
 
 
 def _tell(ctx: Any, done: Marked, text: str, reason: str) -> None:
@@ -105,7 +145,7 @@ class Mark(ReviewOperator):
             choices.add_choice(decision, label=decision, description=MEANINGS[decision])
         inputs.enum("decision", choices.values(), label="Decision", required=True, view=choices)
         about = "the image that is open" if ctx.current_sample else f"{count_images(len(ctx.selected))} selected"
-        inputs.md(f"About {about}. Keys 1 to 6 do the same.", name="about")
+        inputs.md(f"About {about}. Keys 1 to 6 do the same, and 7 takes the suggested label.", name="about")
 
     def resolve_placement(self, ctx: Any) -> Any:
         """A button above the grid."""
@@ -156,6 +196,22 @@ class MarkUnsure(_MarkAs):
     """Undecided."""
 
     name_, decision, icon_ = "mark_unsure", "unsure", "help"
+
+
+class TakeSuggestion(OneClickOperator):
+    """The label that is believed becomes the image's."""
+
+    @property
+    def config(self) -> Any:
+        """How FiftyOne lists it."""
+        about = "The label that is believed instead of the given one becomes the image's"
+        return described(
+            name="take_suggestion", label="RSAM: take the suggested label", icon="new_label", description=about
+        )
+
+    def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
+        """Give it to the image that is open, or those selected."""
+        return take_suggestion(ctx, review_set)
 
 
 class AcceptRectangle(_MarkAs):

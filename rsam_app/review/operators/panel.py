@@ -11,8 +11,8 @@ import fiftyone.operators.types as types
 from rsam_app.errors import UserError
 from rsam_app.review.appearance import REVIEW_PANEL
 from rsam_app.review.operators.base import key_of, review_set_of
-from rsam_app.review.operators.keys import MARKS, NEXT, UNDO
-from rsam_app.review.operators.mark import go_on, mark_images, undo_mark
+from rsam_app.review.operators.keys import MARKS, NEXT, TAKE, UNDO
+from rsam_app.review.operators.mark import go_on, mark_images, take_suggestion, undo_mark
 from rsam_app.review.queue import count, explain, next_sample, queue_of, sorted_by
 
 HELP = """Images come in the order of the view that is open, or by misattention. A mark says what you decided; a drawn
@@ -58,6 +58,10 @@ class ReviewPanel(foo.Panel):
         """A decision's button."""
         _say_errors(ctx, lambda: mark_images(ctx, review_set_of(ctx), str(ctx.params.get("decision"))))
 
+    def take(self, ctx: Any) -> None:
+        """The button that gives the image the label that is believed."""
+        _say_errors(ctx, lambda: take_suggestion(ctx, review_set_of(ctx)))
+
     def undo(self, ctx: Any) -> None:
         """The button that takes the last mark back."""
         _say_errors(ctx, lambda: undo_mark(ctx, review_set_of(ctx)))
@@ -83,11 +87,13 @@ class ReviewPanel(foo.Panel):
         heading = f"**{counted.left:,} left** of {counted.total:,} · run {key} · in the order of {order}"
         panel.md(heading, name="counts")
         shown = current or next_sample(queue)
+        suggested = None
         if shown is None:
             panel.md("Every image here has a mark. Open another saved view, or run `rsam apply`.", name="done")
         else:
             reason = explain(review_set, queue, shown, key)
             panel.md("\n\n".join([f"**{reason.title}**", *reason.lines]), name="reason")
+            suggested = reason.suggested
         if current:
             for number, row in enumerate(ROWS):
                 buttons = panel.h_stack(f"decisions_{number}", gap=1)
@@ -95,6 +101,9 @@ class ReviewPanel(foo.Panel):
                     params = {"decision": decision}
                     label = f"{decision.capitalize()} ({KEY_OF[decision]})"
                     self._button(buttons, decision.replace(" ", "_"), label, ICONS[decision], self.decide, params)
+            if suggested:
+                label = f"Take {suggested} ({TAKE})"
+                self._button(panel.h_stack("suggestion", gap=1), "take", label, "new_label", self.take)
         rest = panel.h_stack("rest", gap=1)
         if shown is not None:
             label = f"Skip ({NEXT})" if current else f"Look at it ({NEXT})"
