@@ -4,10 +4,10 @@
         --beetles demo-data/rsam_demo.yaml
 
 A tenth of the labels for training and validation are made wrong in a manifest: replaced by any class, or by one that it
-is easily confused with. One run with a frozen backbone is trained from that manifest and its training images are
-predicted; then `label_quality`, as the predictions hold it, is ranked against what was planted. Beside it stand the
-other scores on the probabilities that the run kept, and on out-of-fold probabilities of a logistic regression on pooled
-features. A seed draws other errors; the run's own seed stays, so that its feature maps are computed once.
+is easily confused with. One run with a frozen backbone is trained from that manifest; then `label_quality`, as `rsam
+predict` computes it from what the run kept, is ranked against what was planted. Beside it stand the other scores on the
+same probabilities, and on out-of-fold ones of a logistic regression on pooled features. A seed draws other errors; the
+run's own seed stays, so that its feature maps are computed once.
 
 The way labels are judged was tuned on seeds 0 and 1, so the figures are of the seeds from 2 on. Runs are kept in
 `--folder` and go on where they stopped. Goes to `benchmarks/results/label_errors.json`.
@@ -33,22 +33,20 @@ from rsam_app.data.records import Record
 from rsam_app.demo.planting import read_planted
 from rsam_app.job import Job
 from rsam_app.paired import half_width, paired_difference
-from rsam_app.predict import predict
-from rsam_app.predictions import read_predictions
 from rsam_app.progress import Reporter
 from rsam_app.selection.simulation.label_noise import SCORES, STRENGTH, sibling_errors, siblings_of, uniform_errors
 from rsam_app.selection.simulation.logistic import out_of_fold
 from rsam_app.selection.training_belief import training_belief
 from rsam_app.simulate import make_oracle
-from rsam_app.stage_record import is_done, predict_inputs
 from rsam_app.stages import train
 
 RESULTS = Path(__file__).resolve().parent / "results" / "label_errors.json"
 KINDS = ("uniform", "siblings")
 SHARE, TUNED_ON = 0.1, 2
-OURS = "label_quality"
+OURS = "label_quality, combined"
+"""What `rsam predict` writes of training images as `label_quality`."""
 CLEANLAB = ("self_confidence", "normalised_margin")
-FROZEN = ["train.frozen_backbone=true", "train.trackers=[]", "evaluate.stability_views=0"]
+FROZEN = ["train.frozen_backbone=true", "train.trackers=[]"]
 
 Figures = dict[str, tuple[float, float]]
 """AUPRC and precision at k by score."""
@@ -129,16 +127,13 @@ def train_one(noisy: np.ndarray, truth: Truth, pipeline: str, overrides: list[st
 
 def measure(job: Job, truth: Truth, noisy: np.ndarray, seed: int) -> Figures:
     """Figures of every score for one planting, from the run that was trained with it."""
-    with job.run.writing():
-        if not is_done(job, "predict train", predict_inputs(job, "train")):
-            predict(job, ["train"])
-    training = np.flatnonzero([record.split == "train" for record in truth.records])
-    place = {str(truth.records[row].path.absolute()): row for row in training}
-    table = read_predictions(job.run.predictions, ["train"])
-    rows = np.array([place[path] for path in table.column("path").to_pylist()])
+    ids = json.loads(job.run.training_records.read_text(encoding="utf-8"))
+    place = {record.id: record.path for record in job.original.records}
+    row = {record.path.absolute(): row for row, record in enumerate(truth.records)}
+    rows = np.array([row[place[record_id].absolute()] for record_id in ids])
     wrong, labels = (noisy != truth.labels)[rows], noisy[rows]
-    figures = {OURS: _figures(wrong, 1 - table.column(OURS).cast("float64").to_numpy())}
-    for source, probabilities in _sources(job, table.column("id").to_pylist(), truth, rows, labels, seed):
+    figures = {}
+    for source, probabilities in _sources(job, ids, truth, rows, labels, seed):
         for score, suspicion in SCORES.items():
             figures[f"{score}, {source}"] = _figures(wrong, suspicion(probabilities, labels))
     return figures
@@ -161,11 +156,9 @@ def write_manifest(folder: Path, truth: Truth, noisy: np.ndarray) -> Path:
 def _sources(
     job: Job, ids: list[str], truth: Truth, rows: np.ndarray, labels: np.ndarray, seed: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Probabilities `(N, C)` of images `ids`, which are `rows` of the truth, by where they come from."""
-    trained = json.loads(job.run.training_records.read_text(encoding="utf-8"))
-    order = np.array([{record_id: row for row, record_id in enumerate(trained)}[i] for i in ids])
-    yield "held out", _rows(np.load(job.run.held_out_probabilities)[order])
-    yield "learned", _rows(np.load(job.run.learned_probabilities)[order])
+    """Probabilities `(N, C)` of the training images `ids`, which are `rows` of the truth, by where they come from."""
+    yield "held out", _rows(np.load(job.run.held_out_probabilities))
+    yield "learned", _rows(np.load(job.run.learned_probabilities))
     combined = training_belief(job.run, ids)
     if combined is not None:
         yield "combined", _rows(combined)

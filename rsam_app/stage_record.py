@@ -11,7 +11,7 @@ from rsam_app.job import Job
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import fingerprint
 
-SCORES = 1
+SCORES = 2
 """Raised when predictions get other scores, so that a run's tables are made again."""
 
 
@@ -24,19 +24,30 @@ def train_inputs(job: Job) -> str:
 
 def predict_inputs(job: Job, split: str) -> str:
     """What the predictions of a split are made from."""
-    dataset, _ = job.corrected
-    looks, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
-    masks = ["soft masks"] if job.pipeline.review.soft_masks else []
-    weights = _file_hash(job.run.model / "model.safetensors")
-    # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
-    compared = split != "train" and training_is_predicted(job)
-    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks)
+    return _predict_inputs(job, split, _weights(job))
 
 
 def training_is_predicted(job: Job) -> bool:
     """Whether the training split's predictions are those of the run's model."""
+    return _training_is_predicted(job, _weights(job))
+
+
+def _predict_inputs(job: Job, split: str, weights: str) -> str:
+    dataset, _ = job.corrected
+    looks, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
+    masks = ["soft masks"] if job.pipeline.review.soft_masks else []
+    # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
+    compared = split != "train" and _training_is_predicted(job, weights)
+    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks)
+
+
+def _training_is_predicted(job: Job, weights: str) -> bool:
     predicted = (job.run.predictions / "train.parquet").exists()
-    return predicted and is_done(job, "predict train", predict_inputs(job, "train"))
+    return predicted and is_done(job, "predict train", _predict_inputs(job, "train", weights))
+
+
+def _weights(job: Job) -> str:
+    return _file_hash(job.run.model / "model.safetensors")
 
 
 def evaluate_inputs(job: Job, split: str) -> str:
