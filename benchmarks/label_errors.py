@@ -210,7 +210,7 @@ def _mean(values: list[float]) -> dict[str, float]:
 def _difference(seeds: dict[int, Figures], rival: str, measure: int) -> dict[str, float] | None:
     ours = {seed: figures[OURS][measure] for seed, figures in seeds.items()}
     difference = paired_difference(ours, {seed: figures[rival][measure] for seed, figures in seeds.items()})
-    return difference and {key: round(float(value), 4) for key, value in difference._asdict().items()}
+    return difference and {key: round(value, 4) for key, value in difference._asdict().items()}
 
 
 def _keep(results: Path, name: str, summary: dict[str, Any]) -> None:

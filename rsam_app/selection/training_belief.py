@@ -30,9 +30,9 @@ def training_belief(run: RunFolder, ids: Sequence[str]) -> np.ndarray | None:
     ids; theirs are believed where the number of images is the same.
 
     The weighted geometric mean of two witnesses: classifiers on pretrained features that did not see the image's label,
-    and the model itself while it learned, averaged over the epochs. The first knows nothing of the label but is the
-    weaker classifier; the second, begun with a classifier fitted to all labels, believes the wrong ones too, siblings
-    least. One alone where the other is not kept; rows that one of them lacks (NaN) are NaN. (ours)
+    and the model itself while it learned, averaged over the epochs. The first knows nothing of the label; the second,
+    begun with a classifier fitted to all labels, believes the wrong ones too, siblings least, but saw augmented views
+    and the gate. One alone where the other is not kept; rows that one of them lacks (NaN) are NaN. (ours)
     """
     rows = _rows(run.training_records, ids)
     held_out, learned = _kept(run.held_out_probabilities, rows), _kept(run.learned_probabilities, rows)
