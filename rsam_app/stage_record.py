@@ -12,7 +12,7 @@ from rsam_app.job import Job
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import fingerprint
 
-SCORES = 1
+SCORES = 2
 """Raised when predictions get other scores, so that a run's tables are made again."""
 
 
@@ -25,21 +25,32 @@ def train_inputs(job: Job) -> str:
 
 def predict_inputs(job: Job, split: str) -> str:
     """What the predictions of a split are made from."""
+    return _predict_inputs(job, split, _weights(job))
+
+
+def training_is_predicted(job: Job) -> bool:
+    """Whether the training split's predictions are those of the run's model."""
+    return _training_is_predicted(job, _weights(job))
+
+
+def _predict_inputs(job: Job, split: str, weights: str) -> str:
     dataset, _ = job.corrected
     looks, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
     masks = ["soft masks"] if job.pipeline.review.soft_masks else []
-    weights = _file_hash(job.run.model / "model.safetensors")
     # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
-    compared = split != "train" and training_is_predicted(job)
+    compared = split != "train" and _training_is_predicted(job, weights)
     shown = [(r.id, r.width, r.height) for r in dataset.split(split)] if split == UNLABELLED else None
     seen = [] if shown is None else [shown]  # the data set's fingerprint passes them over
     return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks, *seen)
 
 
-def training_is_predicted(job: Job) -> bool:
-    """Whether the training split's predictions are those of the run's model."""
+def _training_is_predicted(job: Job, weights: str) -> bool:
     predicted = (job.run.predictions / "train.parquet").exists()
-    return predicted and is_done(job, "predict train", predict_inputs(job, "train"))
+    return predicted and is_done(job, "predict train", _predict_inputs(job, "train", weights))
+
+
+def _weights(job: Job) -> str:
+    return _file_hash(job.run.model / "model.safetensors")
 
 
 def evaluate_inputs(job: Job, split: str) -> str:

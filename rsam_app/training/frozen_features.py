@@ -104,6 +104,18 @@ class FrozenFeatures:
         """Embeddings `(N, D)` of the whole training images by the model as it is."""
         return self._run(model, range(len(self.training)), pre_logits=True)
 
+    def steadier_embeddings(self, model: AttentiveClassifier, whole: np.ndarray) -> np.ndarray:
+        """Embeddings `(N, D)` of the training images half of `whole`, theirs as `embeddings` gives them, half the mean
+        of their augmented views': what changes with the view averages out. Those as they are where no views are
+        kept."""
+        if not self.views:
+            return whole
+        count, total = len(self.training), np.zeros_like(whole)
+        for view in range(1, 1 + self.views):
+            total += self._run(model, range(view * count, (view + 1) * count), pre_logits=True)
+        mean: np.ndarray = (whole + total / self.views) / 2
+        return mean
+
     def validation_logits(self, model: AttentiveClassifier) -> np.ndarray:
         """Logits `(N, C)` of the validation images by the model as it is."""
         first = (1 + self.views) * len(self.training)

@@ -144,6 +144,7 @@ class _Training:
             embeddings = frozen.embeddings(bare) if frozen else self._outputs(bare, "train").embeddings
             start_classifier(bare, embeddings, self.dataset, self.say)
             if self.accelerator.is_main_process:
+                embeddings = frozen.steadier_embeddings(bare, embeddings) if frozen else embeddings
                 keep_held_out(self.run.held_out_probabilities, embeddings, self.dataset, self.pipeline.seed)
         return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator, self.frozen)
 

@@ -60,16 +60,20 @@ def fit_classifier(classifier: nn.Linear, features: Tensor, labels: Tensor, deca
     return loss
 
 
-def logistic_regression(features: Tensor, labels: Tensor, classes: int, decay: float) -> tuple[Tensor, Tensor, float]:
+def logistic_regression(
+    features: Tensor, labels: Tensor, classes: int, decay: float, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor, float]:
     """Weights `(C, D)`, biases `(C,)` and loss in nats of a multinomial logistic regression with smoothed labels, by
-    L-BFGS, on features `(N, D)` and labels `(N,)`. `decay` multiplies the squared norm of the weights."""
+    L-BFGS, on features `(N, D)` and labels `(N,)`. `decay` multiplies the squared norm of the weights; `counts` `(N,)`,
+    1 on average, is how much each row counts, alike where not given."""
     weight = torch.zeros(classes, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(classes, device=features.device, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def objective() -> Tensor:
         solver.zero_grad()
-        loss = F.cross_entropy(features @ weight.T + bias, labels, label_smoothing=0.1) + decay * weight.square().sum()
+        each = F.cross_entropy(features @ weight.T + bias, labels, label_smoothing=0.1, reduction="none")
+        loss = (each if counts is None else each * counts).mean() + decay * weight.square().sum()
         loss.backward()
         return loss
 

@@ -163,6 +163,27 @@ def test_maps_and_targets_are_those_of_the_views(tiny_pipeline):
         assert np.allclose(held_out, model(normalise(images, model, cpu)).numpy(), atol=2e-2)
 
 
+def test_steadier_embeddings_are_half_the_image_and_half_its_views(tiny_pipeline):
+    pipeline = load_pipeline(tiny_pipeline, ["train.frozen_backbone=true", "train.cached_views=2"])
+    dataset = load_dataset(load_card(pipeline.dataset), 0)
+    records = dataset.split("train")
+    model = build_model(pipeline.model, dataset.classes).eval()
+    source = FeatureSource(model, dataset.class_index, torch.device("cpu"), "float32", 0)
+    kept = look_once(source, pipeline, records, dataset.split("val"), 2, make=True)
+    whole = kept.embeddings(model)
+    found = kept.steadier_embeddings(model, whole)
+    assert found.shape == whole.shape
+    for row in (0, len(records) - 1):
+        looks = []
+        for view in range(3):
+            features, *stages = (
+                torch.from_numpy(maps.numpy()).float()[None] for maps in kept.maps_of(view * len(records) + row)[0]
+            )
+            with torch.no_grad():
+                looks.append(model.forward_head(model.attend(features, stages).features, pre_logits=True)[0].numpy())
+        np.testing.assert_allclose(found[row], looks[0] / 2 + looks[1] / 4 + looks[2] / 4, rtol=1e-4, atol=1e-5)
+
+
 def test_damaged_maps_are_said_with_the_remedy(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN)

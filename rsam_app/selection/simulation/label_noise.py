@@ -46,12 +46,13 @@ def sibling_errors(
 def siblings_of(classes: Sequence[str], points: np.ndarray, labels: np.ndarray) -> list[list[int]]:
     """For each class those that it is most likely confused with.
 
-    Classes whose names end in the same word (three albatrosses); where that leaves every class alone, the one with the
-    nearest mean feature.
+    Classes whose names end in the same word (three albatrosses), where half of the classes have such siblings and not
+    all are siblings of all; else the one with the nearest mean feature. Wrong labels are not to crowd in a few classes,
+    and must be more confusable than any.
     """
     last = [name.replace("_", " ").replace("-", " ").split()[-1:] for name in classes]
     same = [[j for j, word in enumerate(last) if word == last[i] and j != i] for i in range(len(classes))]
-    if any(same):
+    if 2 * sum(map(bool, same)) >= len(classes) and any(word != last[0] for word in last):
         return same
     means = np.stack([points[labels == c].mean(axis=0) for c in range(len(classes))])
     squared = ((means[:, None] - means[None]) ** 2).sum(axis=2)

@@ -39,6 +39,11 @@ def test_siblings_share_the_last_word_or_are_the_nearest() -> None:
     points = np.array([[0.0], [1.0], [10.0]])
     assert siblings_of(["Sooty_Albatross", "Laysan Albatross", "Ani"], points, np.arange(3)) == [[1], [0], []]
     assert siblings_of(["a", "b", "c"], points, np.arange(3)) == [[1], [0], [1]]
+    alike = ["red beetle", "blue beetle", "green beetle"]
+    assert siblings_of(alike, points, np.arange(3)) == [[1], [0], [1]], "a name that all share tells nothing"
+    few = ["bull terrier", "fox terrier", "pug", "boxer", "poodle"]
+    places = np.array([[0.0], [4.0], [5.0], [20.0], [19.0]])
+    assert siblings_of(few, places, np.arange(5)) == [[1], [2], [1], [4], [3]], "errors would crowd in two classes"
 
 
 @pytest.mark.parametrize("name", SCORES)
