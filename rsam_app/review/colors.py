@@ -21,6 +21,7 @@ MARK_COLORS = {
     "wrong label": TRIAGE_COLORS["relabel"],
     "unsure": "#FBC02D",
     "exclude": "#757575",
+    "labelled": "#5E35B1",
 }
 EARLIER_TRIAGE_COLORS = {"trust": "#43A047", "relabel": "#8E24AA", "re-attend": "#FF6D04", "hard": "#D32F2F"}
 RUN_FIELDS = ("prediction", "rectangle", "attention", "misattention")

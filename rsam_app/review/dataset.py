@@ -12,9 +12,10 @@ from rsam_app.review.database import import_fiftyone
 FORMAT = 2
 """Raised when the way a run is written changes, so that runs written before are written again."""
 
-DECISIONS = ("right", "accept", "wrong place", "wrong label", "unsure", "exclude")
+DECISIONS = ("right", "accept", "wrong place", "wrong label", "unsure", "exclude", "labelled")
 """What the `review` field may say about a sample: the model looked at the right place; the same, and its rectangle
-shall be taught; it looked at the wrong place; the label is wrong; undecided; leave the image out."""
+shall be taught; it looked at the wrong place; the label is wrong; undecided; leave the image out; it had no label and
+was given one."""
 
 MEMORY = "rsam"
 

@@ -132,7 +132,7 @@ class _Reader:
         if label == original and "label" not in known:
             return
         if label not in self.classes and (label or original):
-            self._problem(sample, f"label {label!r} is no class of the data set. Give it one in ground_truth.")
+            self._problem(sample, f"label {label or None!r} is no class of the data set. Give it one in ground_truth.")
             return
         self._add(sample, "label", original, label)
 

@@ -41,7 +41,7 @@ def mark(
     labels: Mapping[str, str] | None = None,
 ) -> Marked:
     """Set `review` of these samples to `decision`, one of `DECISIONS`, as `decisions.read_decisions` reads it, and
-    `ground_truth` of those that `labels` names by sample id.
+    `ground_truth` of those that `labels` names by sample id; one that had no label until then is marked 'labelled'.
 
     'accept' makes the rectangle of the run `key` the sample's target at once, unless a person drew one; where the run
     shows none the sample stays as it was and is named. Any mark takes off the tags that say otherwise ('accept',
@@ -53,7 +53,8 @@ def mark(
         raise UserError(f"mark: {len(sample_ids):,} images are selected, at most {MOST:,} are marked in one go.")
     chosen = review_set.select(list(sample_ids))
     before = _states(chosen, bool(labels))
-    _write(review_set, {i: decision for i in before})
+    first = {i for i in labels or {} if before[i]["label"] is None}
+    _write(review_set, {i: "labelled" if i in first else decision for i in before})
     if labels:
         _relabel(review_set, {i: before[i]["label"] for i in labels}, labels)
     contradicting = [tag for tag in SPEAKING_TAGS if tag != decision]
@@ -67,7 +68,11 @@ def mark(
     if changed:
         entry = {"mark": decision, "who": who or getpass.getuser(), "when": time.time(), "samples": changed}
         _remember(review_set, entry)
-    return Marked(decision, [i for i, state in before.items() if state["record_id"] not in left], left)
+    return Marked(
+        "labelled" if len(first) == len(before) else decision,
+        [i for i, state in before.items() if state["record_id"] not in left],
+        left,
+    )
 
 
 def undo(review_set: Any, who: str | None = None) -> Marked:

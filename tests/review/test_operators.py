@@ -54,12 +54,12 @@ def call(review_set: Any, name: str, **context: Any) -> tuple[Any, dict[str, Any
     return result.result, {r["operator_uri"]: r["params"] for r in result.executor.to_json()["requests"]}
 
 
-def form(review_set: Any, name: str) -> dict[str, Any]:
+def form(review_set: Any, name: str, **context: Any) -> dict[str, Any]:
     """The fields of an operator's form by name, as the App gets them."""
     import fiftyone.operators as foo
     from fiftyone.operators.executor import ExecutionContext
 
-    ctx = ExecutionContext({"dataset_name": review_set.name, "params": {}})
+    ctx = ExecutionContext({"dataset_name": review_set.name, "params": {}, **context})
     shown = foo.get_operator(f"@rsam/review/{name}").resolve_input(ctx)
     return shown.to_json()["type"]["properties"] if shown else {}
 
@@ -140,7 +140,13 @@ def test_marking_nothing_and_nonsense_is_said(review_set: Any) -> None:
 
 
 def test_keys_do_what_the_panel_says(review_set: Any) -> None:
-    from rsam_app.review.operators.keys import MARKS, NEXT, TAKE, UNDO  # with FiftyOne, which needs its database first
+    from rsam_app.review.operators.keys import (
+        LABEL,
+        MARKS,
+        NEXT,
+        TAKE,
+        UNDO,
+    )  # with FiftyOne, which needs its database first
 
     first, second = queue_of(review_set, None, "run_one").values("id")[:2]
     for key, decision in MARKS.items():
@@ -151,7 +157,7 @@ def test_keys_do_what_the_panel_says(review_set: Any) -> None:
     _, asked = call(review_set, "key", current_sample=first, params={"key": NEXT})
     assert asked["open_sample"]["id"] == second
     script = (PLUGIN / "keys.js").read_text(encoding="utf-8")
-    assert f"KEYS = {[*MARKS, TAKE, UNDO, NEXT]};".replace("'", '"') in script
+    assert f"KEYS = {[*MARKS, TAKE, LABEL, UNDO, NEXT]};".replace("'", '"') in script
 
 
 def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(review_set: Any) -> None:
@@ -175,6 +181,31 @@ def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(rev
     assert result["marked"] == 2 and result["left"] == [review_set[without].record_id]
     assert "on 2 images; 1 image: no other label is suggested" in asked["notify"]["message"]
     assert "For this image no other" in call(review_set, "take_suggestion", current_sample=without)[0]["error"]
+
+
+def test_any_label_is_given_to_one_image_or_to_many(review_set: Any) -> None:
+    first, second, third = queue_of(review_set, None, "run_one").values("id")[:3]
+    classes = [c for c in review_set.distinct("ground_truth.label") if c != review_set[first].ground_truth.label]
+    asked_for = form(review_set, "give_label", current_sample=first)
+    assert set(classes) < set(asked_for["label"]["type"]["values"])
+    _, asked = call(review_set, "give_label", current_sample=first, params={"label": classes[0]})
+    assert (review_set[first].review, review_set[first].ground_truth.label) == ("wrong label", classes[0])
+    assert asked["open_sample"]["id"] == second
+    again = call(review_set, "give_label", current_sample=first, params={"label": classes[0]})[0]["error"]
+    assert again == f"Nothing to change: the label is {classes[0]!r} already."
+    typed = call(review_set, "give_label", current_sample=first, params={"label": classes[0][:-1] + "x"})[0]["error"]
+    assert "no class of this data set" in typed and repr(classes[0]) in typed
+
+    review_set.set_values("ground_truth", {second: None}, key_field="id")
+    result, asked = call(review_set, "give_label", selected=[first, second], params={"label": classes[0]})
+    assert (result["marked"], result["left"]) == (1, [review_set[first].record_id])
+    assert (review_set[second].review, review_set[second].ground_truth.label) == ("labelled", classes[0])
+    call(review_set, "undo", current_sample=third)
+    assert (review_set[second].review, review_set[second].ground_truth) == (None, None)
+
+    _, asked = call(review_set, "key", current_sample=third, params={"key": "l"})
+    assert asked["prompt_user_for_operation"]["operator_uri"] == "@rsam/review/give_label"
+    assert "Open an image" in call(review_set, "key", params={"key": "l"})[0]["error"]
 
 
 def test_selecting_tags_and_shows_what_was_selected(run: RunFolder, review_set: Any) -> None:

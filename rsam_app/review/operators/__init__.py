@@ -7,6 +7,7 @@ from rsam_app.review.operators.apply import Apply
 from rsam_app.review.operators.compare import CompareRuns
 from rsam_app.review.operators.export import Export
 from rsam_app.review.operators.keys import Key
+from rsam_app.review.operators.label import GiveLabel, TakeSuggestion
 from rsam_app.review.operators.mark import (
     AcceptRectangle,
     Mark,
@@ -15,7 +16,6 @@ from rsam_app.review.operators.mark import (
     MarkWrongLabel,
     MarkWrongPlace,
     NextImage,
-    TakeSuggestion,
     Undo,
 )
 from rsam_app.review.operators.panel import ReviewPanel
@@ -30,6 +30,7 @@ OPERATORS = (
     MarkUnsure,
     AcceptRectangle,
     TakeSuggestion,
+    GiveLabel,
     Undo,
     NextImage,
     Key,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rsam_app.review.operators.base import OneClickOperator, described, is_ours
-from rsam_app.review.operators.mark import go_on, mark_images, take_suggestion, undo_mark
+from rsam_app.review.operators.label import ask_for_label, take_suggestion
+from rsam_app.review.operators.mark import go_on, mark_images, undo_mark
 
 MARKS = {"1": "right", "2": "wrong place", "3": "wrong label", "4": "unsure", "5": "accept", "6": "exclude"}
-TAKE, UNDO, NEXT = "7", "0", "n"
+TAKE, LABEL, UNDO, NEXT = "7", "l", "0", "n"
 
 
 class Key(OneClickOperator):
@@ -24,12 +25,14 @@ class Key(OneClickOperator):
         return super().execute(ctx) if is_ours(ctx) else {}
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Mark, take, undo, or go on."""
+        """Mark, label, undo, or go on."""
         key = ctx.params.get("key")
         if key in MARKS:
             return mark_images(ctx, review_set, MARKS[key])
         if key == TAKE:
             return take_suggestion(ctx, review_set)
+        if key == LABEL:
+            return ask_for_label(ctx)
         if key == UNDO:
             return undo_mark(ctx, review_set)
         return go_on(ctx, review_set) if key == NEXT else {}

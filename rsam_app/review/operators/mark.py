@@ -8,7 +8,6 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from rsam_app.errors import UserError
-from rsam_app.review.dataset import DECISIONS
 from rsam_app.review.marks import Marked, mark, undo
 from rsam_app.review.operators.base import (
     OneClickOperator,
@@ -19,7 +18,6 @@ from rsam_app.review.operators.base import (
     key_of,
 )
 from rsam_app.review.queue import Reason, explain, next_sample, queue_of
-from rsam_app.review.suggested import suggestions
 
 MEANINGS = {
     "right": "the model looked at the right place",
@@ -36,36 +34,12 @@ def mark_images(ctx: Any, review_set: Any, decision: str) -> dict[str, Any]:
 
     Raises `UserError` where there is none.
     """
-    key, ids = key_of(ctx), _meant(ctx)
+    key, ids = key_of(ctx), images_meant(ctx)
     reason = f"no rectangle of {key} to accept"
-    return _decide(ctx, review_set, lambda: mark(review_set, ids, decision, key), f"'{decision}'", reason)
+    return decide_and_go_on(ctx, review_set, lambda: mark(review_set, ids, decision, key), f"'{decision}'", reason)
 
 
-def take_suggestion(ctx: Any, review_set: Any) -> dict[str, Any]:
-    """Give the image that is open, or each that is selected, the label that is believed, marked 'wrong label'.
-
-    Raises `UserError` where there is no image, or none for which another label is believed.
-    """
-    key, ids = key_of(ctx), _meant(ctx)
-    labels = {i: found.label for i, found in suggestions(review_set, ids, key).items()}
-    if not labels:
-        which = "this image" if ctx.current_sample else "these images"
-        raise UserError(
-            f"For {which} no other label is suggested. Change it by hand under Annotate, or mark it with 3."
-        )
-    names = sorted(set(labels.values()))
-    label = f"label '{names[0]}'" if len(names) == 1 else f"{len(names)} labels"
-    reason = "no other label is suggested"
-    return _decide(ctx, review_set, lambda: _taken(review_set, ids, labels, key), f"{label} taken", reason)
-
-
-def _taken(review_set: Any, ids: list[str], labels: dict[str, str], key: str) -> Marked:
-    done = mark(review_set, list(labels), "wrong label", key, labels=labels)
-    left = review_set.select([i for i in ids if i not in labels]).values("record_id") if len(labels) < len(ids) else []
-    return Marked(done.mark, done.ids, [*done.left, *(name or "an image of yours" for name in left)])
-
-
-def _meant(ctx: Any) -> list[str]:
+def images_meant(ctx: Any) -> list[str]:
     """Ids of the image that is open, else of those that are selected. Raises `UserError` where there is none."""
     ids = [ctx.current_sample] if ctx.current_sample else list(ctx.selected)
     if not ids:
@@ -73,7 +47,7 @@ def _meant(ctx: Any) -> list[str]:
     return ids
 
 
-def _decide(ctx: Any, review_set: Any, work: Callable[[], Marked], said: str, reason: str) -> dict[str, Any]:
+def decide_and_go_on(ctx: Any, review_set: Any, work: Callable[[], Marked], said: str, reason: str) -> dict[str, Any]:
     """Do `work`, go on to the next image where one is open, and tell what was done (`said`), and why images were left
     (`reason`)."""
     key, current = key_of(ctx), ctx.current_sample
@@ -141,7 +115,7 @@ class Mark(ReviewOperator):
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
         """Which decision."""
         choices = types.RadioGroup()
-        for decision in DECISIONS:
+        for decision in MEANINGS:
             choices.add_choice(decision, label=decision, description=MEANINGS[decision])
         inputs.enum("decision", choices.values(), label="Decision", required=True, view=choices)
         about = "the image that is open" if ctx.current_sample else f"{count_images(len(ctx.selected))} selected"
@@ -196,22 +170,6 @@ class MarkUnsure(_MarkAs):
     """Undecided."""
 
     name_, decision, icon_ = "mark_unsure", "unsure", "help"
-
-
-class TakeSuggestion(OneClickOperator):
-    """The label that is believed becomes the image's."""
-
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        about = "The label that is believed instead of the given one becomes the image's"
-        return described(
-            name="take_suggestion", label="RSAM: take the suggested label", icon="new_label", description=about
-        )
-
-    def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Give it to the image that is open, or those selected."""
-        return take_suggestion(ctx, review_set)
 
 
 class AcceptRectangle(_MarkAs):

@@ -11,8 +11,9 @@ import fiftyone.operators.types as types
 from rsam_app.errors import UserError
 from rsam_app.review.appearance import REVIEW_PANEL
 from rsam_app.review.operators.base import key_of, review_set_of
-from rsam_app.review.operators.keys import MARKS, NEXT, TAKE, UNDO
-from rsam_app.review.operators.mark import go_on, mark_images, take_suggestion, undo_mark
+from rsam_app.review.operators.keys import LABEL, MARKS, NEXT, TAKE, UNDO
+from rsam_app.review.operators.label import ask_for_label, take_suggestion
+from rsam_app.review.operators.mark import go_on, mark_images, undo_mark
 from rsam_app.review.queue import count, explain, next_sample, queue_of, sorted_by
 
 HELP = """Images come in the order of the view that is open, or by misattention. A mark says what you decided; a drawn
@@ -62,6 +63,10 @@ class ReviewPanel(foo.Panel):
         """The button that gives the image the label that is believed."""
         _say_errors(ctx, lambda: take_suggestion(ctx, review_set_of(ctx)))
 
+    def label(self, ctx: Any) -> None:
+        """The button that asks for any label."""
+        _say_errors(ctx, lambda: ask_for_label(ctx))
+
     def undo(self, ctx: Any) -> None:
         """The button that takes the last mark back."""
         _say_errors(ctx, lambda: undo_mark(ctx, review_set_of(ctx)))
@@ -101,9 +106,10 @@ class ReviewPanel(foo.Panel):
                     params = {"decision": decision}
                     label = f"{decision.capitalize()} ({KEY_OF[decision]})"
                     self._button(buttons, decision.replace(" ", "_"), label, ICONS[decision], self.decide, params)
+            labels = panel.h_stack("labels", gap=1)
             if suggested:
-                label = f"Take {suggested} ({TAKE})"
-                self._button(panel.h_stack("suggestion", gap=1), "take", label, "new_label", self.take)
+                self._button(labels, "take", f"Take {suggested} ({TAKE})", "new_label", self.take)
+            self._button(labels, "label", f"Give a label ({LABEL})", "label", self.label)
         rest = panel.h_stack("rest", gap=1)
         if shown is not None:
             label = f"Skip ({NEXT})" if current else f"Look at it ({NEXT})"

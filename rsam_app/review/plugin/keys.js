@@ -2,7 +2,7 @@
 // rsam_app/review/operators/keys.py, which also leaves data sets alone that are not RSAM's.
 (function () {
   "use strict";
-  const KEYS = ["1", "2", "3", "4", "5", "6", "7", "0", "n"];
+  const KEYS = ["1", "2", "3", "4", "5", "6", "7", "l", "0", "n"];
   if (window.__rsam_review_keys__) return; // the App loads a plugin again when plugins are reloaded
   window.__rsam_review_keys__ = true;
 
