@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from rsam_app.data.records import UNLABELLED
+
 TRIAGE_COLORS = {"trust": "#607D8B", "relabel": "#8E24AA", "re-attend": "#2979FF", "hard": "#D32F2F"}
 """Both fine; the label is suspect; the place is; both are. And how the App colours them."""
 
@@ -82,14 +84,16 @@ def write_triage(review_set: Any, key: str, thresholds: Thresholds) -> int:
 
 
 def _expression(key: str, thresholds: Thresholds) -> dict[str, Any]:
-    """`Thresholds.word` as MongoDB computes it. There null is less than any number, so it is asked for."""
+    """`Thresholds.word` as MongoDB computes it, and null for what has no label to trust. There null is less than any
+    number, so it is asked for."""
     quality, place = f"${key}_label_quality", f"${key}_misattention"
     has_label, has_place = ({"$isNumber": name} for name in (quality, place))
     limits = (thresholds.label_quality, thresholds.misattention)
     mistaken = {"$and": [has_label, {"$lt": [quality, limits[0]]}]} if limits[0] is not None else False
     astray = {"$and": [has_place, {"$gt": [place, limits[1]]}]} if limits[1] is not None else False
+    nothing = {"$or": [{"$eq": ["$split", UNLABELLED]}, {"$not": [{"$or": [has_label, has_place]}]}]}
     branches = [
-        {"case": {"$not": [{"$or": [has_label, has_place]}]}, "then": None},
+        {"case": nothing, "then": None},
         {"case": {"$and": [mistaken, astray]}, "then": "hard"},
         {"case": mistaken, "then": "relabel"},
         {"case": astray, "then": "re-attend"},

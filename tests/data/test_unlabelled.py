@@ -132,6 +132,7 @@ def test_from_photographs_without_a_label_to_the_next_model(tmp_path, fiftyone_m
     )
     assert not set(review_set.load_saved_view("blocks wrong").values("record_id")) & set(blank.values("record_id"))
     assert len(review_set.load_saved_view("decided")) == 0
+    assert set(blank.values("blocks_triage")) == {None} != set(review_set.values("blocks_triage"))
 
     rsam("select", run, "--split", "unlabelled", "--budget", 4, "--tag", "next")
     manifest = json.loads(next((run / "selection").glob("auto-4-unlabelled-*.json")).read_text())
