@@ -37,7 +37,8 @@ from measuring.surroundings import where
 
 from rsam_app.config import Pipeline
 from rsam_app.data.records import DataSet, Record
-from rsam_app.duplicates.kept import near_duplicates
+from rsam_app.duplicates.found import Duplicates
+from rsam_app.duplicates.kept import files_state, keep
 from rsam_app.predictions import SCHEMA
 from rsam_app.run_folder import RunFolder
 
@@ -153,7 +154,9 @@ def _run(path: Path, dataset: DataSet, seed: int, row_group: int = PIECE) -> Run
         for start in range(0, len(dataset.records), PIECE):
             piece = _rows(dataset.records[start : start + PIECE], rng)
             writer.write_table(pa.table(piece, schema=schema), row_group_size=row_group)
-    near_duplicates(run.near_duplicates, dataset.records, dataset.records)
+    count = len(dataset.records)  # what `predict` leaves; images that are not there cannot be compared
+    none = Duplicates(np.arange(count), np.zeros((0, 2), dtype=np.int64), np.zeros(0))
+    keep(run.near_duplicates, none, dataset.records, files_state(dataset.records))
     return run
 
 

@@ -51,7 +51,7 @@ def near_duplicates(
     from rsam_app.duplicates.find import find_duplicates  # imports torch: seconds that reading does without
 
     found = find_duplicates(records, within, progress)
-    _write(path, found, [record.id for record in records], state)
+    keep(path, found, records, state)
     return found
 
 
@@ -78,7 +78,9 @@ def _readable_now(broken: Sequence[Skipped], records: Sequence[Record]) -> bool:
     return bool(make_thumbnails([r for r in records if r.path in files and stamp(r.path)]).readable.any())
 
 
-def _write(path: Path, found: Duplicates, ids: Sequence[str], state: str) -> None:
+def keep(path: Path, found: Duplicates, records: Sequence[Record], state: str) -> None:
+    """Keep at `path` what was found among `records`, whose files were in this `state` (`files_state`)."""
+    ids = [record.id for record in records]
     again = np.flatnonzero(found.same != np.arange(len(found.same)))
     pairs = np.concatenate([found.pairs, np.stack([found.same[again], again], axis=1)]).astype(np.int64)
     columns = {

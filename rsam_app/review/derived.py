@@ -4,7 +4,7 @@ embeddings, and which classes are confused."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +21,7 @@ from rsam_app.review.alike import nearest_cosines
 from rsam_app.review.calibrated import write_calibrated
 from rsam_app.review.dataset import add_field, memory, remember
 from rsam_app.review.embedding_map import map_embeddings
-from rsam_app.review.suggested import beliefs_state, suggest, write_suggestions
+from rsam_app.review.suggested import beliefs_state, write_suggestions
 from rsam_app.review.triage import find_thresholds, write_triage
 from rsam_app.run_folder import RunFolder, fingerprint
 
@@ -61,7 +61,7 @@ def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress
         "photographs": fingerprint(VERSION, files_state(shown), [record.split for record in shown]),
     }
     if state["beliefs"] != held.get("beliefs"):
-        write_suggestions(review_set, key, suggest(run, table.take(rows.places), rows.samples))
+        write_suggestions(review_set, key, run, table.take(rows.places), rows.samples)
     if state["embeddings"] != held.get("embeddings"):
         notes += _write_embeddings(review_set, run, key, rows, progress)
     if state["photographs"] != held.get("photographs"):
@@ -132,7 +132,7 @@ def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows, pr
     about = "cosine of its embedding with the nearest other one's: series of one subject have a high one"
     searching = None if progress is None else partial(progress, "looking for the nearest embeddings")
     nearest = _or_none(nearest_cosines(embeddings, searching))
-    _write_values(review_set, f"{key}_nearest", dict(zip(rows.samples, nearest, strict=True)), about)
+    _write_values(review_set, f"{key}_nearest", rows.samples, nearest, about)
     _write_map(review_set, key, rows.samples, map_embeddings(embeddings))
     return []
 
@@ -152,7 +152,7 @@ def _write_duplicates(review_set: Any, key: str, rows: _Rows, shown: Sequence[Re
         "duplicate_group": (first, "the first image of those that are the same photograph"),
     }
     for name, (column, about) in values.items():
-        _write_values(review_set, f"{key}_{name}", dict(zip(samples, column, strict=True)), about)
+        _write_values(review_set, f"{key}_{name}", samples, column, about)
 
 
 def _leaks(duplicates: Duplicates, groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
@@ -167,15 +167,17 @@ def _leaks(duplicates: Duplicates, groups: np.ndarray, splits: np.ndarray) -> np
     return found
 
 
-def _write_values(review_set: Any, field: str, values: Mapping[str, Any], about: str) -> None:
-    """Values by sample; a field of text where they are text, else of numbers. Most images have no near-duplicate, so
-    only what differs from what is there is written: a tenth of the time."""
+def _write_values(review_set: Any, field: str, samples: Sequence[str], column: Sequence[Any], about: str) -> None:
+    """A value for each sample; a field of text where they are text, else of numbers. Most have no near-duplicate,
+    so only what differs from what is there is written: a tenth of the time."""
     import fiftyone as fo
 
     text = field.endswith("_group")
     add_field(review_set, field, fo.StringField if text else fo.FloatField, description=about)
-    held = dict(zip(*review_set.values(["id", field]), strict=True))
-    for part in _parts({sample: value for sample, value in values.items() if value != held.get(sample)}):
+    held = dict(zip(*review_set.exists(field).values(["id", field]), strict=True))
+    changed = [pair for pair in zip(samples, column, strict=True) if pair[1] != held.get(pair[0])]
+    for start in range(0, len(changed), CHUNK):
+        part = dict(changed[start : start + CHUNK])
         review_set.set_values(field, part, key_field="id", validate=False, expand_schema=False)
 
 
@@ -197,9 +199,3 @@ def map_name(key: str) -> str:
 
 def _or_none(values: np.ndarray) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
-
-
-def _parts(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    items = list(values.items())
-    for start in range(0, len(items), CHUNK):
-        yield dict(items[start : start + CHUNK])

@@ -16,7 +16,7 @@ from rsam_app.selection.suggestion import believed_labels
 
 VERSION = 1
 """Raised when labels are suggested otherwise, so that they are written again."""
-_AT_ONCE = 20_000
+_AT_ONCE = 5000
 
 
 class Suggestion(NamedTuple):
@@ -33,39 +33,47 @@ def beliefs_state(run: RunFolder) -> str:
     return fingerprint(VERSION, [(path.name, stamp(path)) for path in files])
 
 
-def suggest(run: RunFolder, table: pa.Table, samples: Sequence[str]) -> dict[str, Suggestion | None]:
-    """By sample id the label that is believed, where it is not the one in the table."""
-    found: dict[str, Suggestion | None] = {}
+def write_suggestions(review_set: Any, key: str, run: RunFolder, table: pa.Table, samples: Sequence[str]) -> None:
+    """Bring `KEY_suggested` and `KEY_suggested_probability` up to date: of each row of the predictions, whose sample
+    ids are `samples`, the label that is believed where it is not the one in the table; else nothing.
+
+    By the part, so that memory does not grow with the data set.
+    """
+    import fiftyone as fo
+
+    label, probability = _fields(key)
+    about = "the label that is believed instead of the one in the files; key 7 takes it"
+    add_field(review_set, label, fo.StringField, description=about)
+    add_field(review_set, probability, fo.FloatField, description=f"the probability of {label}")
     for start in range(0, table.num_rows, _AT_ONCE):
-        part = table.slice(start, _AT_ONCE)
-        ids, splits, labels, predicted, confidence = (
-            part.column(name).to_pylist() for name in ("id", "split", "label", "predicted", "confidence")
-        )
-        believed = believed_labels(run, ids, splits, predicted, confidence)
-        for sample, given, (label, chance) in zip(samples[start : start + _AT_ONCE], labels, believed, strict=True):
-            known = label and chance is not None and np.isfinite(chance)
-            found[sample] = Suggestion(label, chance) if known and label != given else None
+        found = _believed(run, table.slice(start, _AT_ONCE), samples[start : start + _AT_ONCE])
+        _write_changed(review_set, key, found)
+
+
+def _believed(run: RunFolder, rows: pa.Table, samples: Sequence[str]) -> dict[str, Suggestion | None]:
+    ids, splits, labels, predicted, confidence = (
+        rows.column(name).to_pylist() for name in ("id", "split", "label", "predicted", "confidence")
+    )
+    found: dict[str, Suggestion | None] = {}
+    believed = believed_labels(run, ids, splits, predicted, confidence)
+    for sample, given, (label, chance) in zip(samples, labels, believed, strict=True):
+        known = label and chance is not None and np.isfinite(chance)
+        found[sample] = Suggestion(label, chance) if known and label != given else None
     return found
 
 
-def write_suggestions(review_set: Any, key: str, found: Mapping[str, Suggestion | None]) -> None:
-    """Bring `KEY_suggested` and `KEY_suggested_probability` up to date, by sample id; None: nothing is suggested."""
-    import fiftyone as fo
+def _write_changed(review_set: Any, key: str, found: Mapping[str, Suggestion | None]) -> None:
     from bson import ObjectId
     from pymongo import UpdateOne
 
-    names = _fields(key)
-    about = "the label that is believed instead of the one in the files; key 7 takes it"
-    add_field(review_set, names[0], fo.StringField, description=about)
-    add_field(review_set, names[1], fo.FloatField, description=f"the probability of {names[0]}")
+    collection, names = review_set._sample_collection, _fields(key)
     updates = []
-    for sample_id, *held in zip(*review_set.values(["id", *names]), strict=True):
-        wanted = list(found.get(sample_id) or (None, None))
-        if sample_id in found and wanted != held:
-            new = dict(zip(names, wanted, strict=True))
-            updates.append(UpdateOne({"_id": ObjectId(sample_id)}, {"$set": {**new, "last_modified_at": now()}}))
+    for held in collection.find({"_id": {"$in": [ObjectId(i) for i in found]}}, dict.fromkeys(names, 1)):
+        wanted = dict(zip(names, found[str(held["_id"])] or (None, None), strict=True))
+        if wanted != {name: held.get(name) for name in names}:
+            updates.append(UpdateOne({"_id": held["_id"]}, {"$set": {**wanted, "last_modified_at": now()}}))
     if updates:
-        review_set._sample_collection.bulk_write(updates, ordered=False)
+        collection.bulk_write(updates, ordered=False)
 
 
 def suggestions(review_set: Any, sample_ids: Sequence[str], key: str) -> dict[str, Suggestion]:
