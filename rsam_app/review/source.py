@@ -10,7 +10,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,8 @@ def import_dataset(
 
     `label` is a Classification or text field (found where there is one that can be meant), `boxes` a Detections field,
     `split` a text field; without it, tags such as `train` and `test` are the splits. Boxes are converted to pixels of
-    the image as displayed. Samples without a label, and in a data set with splits those without one, are left out and
-    counted. Raises `UserError`.
+    the image as displayed. Samples without a label are images to be labelled; such in a split to measure on, and in a
+    data set with splits labelled ones without one, are left out and counted. Raises `UserError`.
     """
     dataset = _open(name)
     label = label or _label_field(dataset)
@@ -89,7 +89,9 @@ def import_dataset(
         text = f"{origin}\n{yaml.safe_dump(card, sort_keys=False, allow_unicode=True)}"
         (folder / f"{card['name']}.yaml").write_text(text, encoding="utf-8")
     path = str(out / f"{card['name']}.yaml")
-    return Imported(path, len(found), len({s.label for s in found}), written, splits, (*notes, *unnamed, *box_notes))
+    return Imported(
+        path, len(found), len({s.label for s in found if s.label}), written, splits, (*notes, *unnamed, *box_notes)
+    )
 
 
 def _open(name: str) -> Any:
@@ -179,13 +181,17 @@ def _with_splits(name: str, samples: list[_Sample], split: str | None) -> tuple[
     kept = [s for s in labelled if s.split or not any_split]
     if not kept:
         raise UserError(f"FiftyOne data set {name!r}: no sample has a label. Label some, or choose another --label.")
+    blank = [s for s in samples if not s.label]
+    unlabelled = [replace(s, split="") for s in blank if not s.split or s.split.lower() in SPLITS["train"]]
     notes = []
-    if len(labelled) < len(samples):
-        notes.append(f"{len(samples) - len(labelled):,} samples have no label and are left out")
+    if unlabelled:
+        notes.append(f"{len(unlabelled):,} samples have no label: `rsam select --split unlabelled` chooses among them")
+    if len(unlabelled) < len(blank):
+        notes.append(f"{len(blank) - len(unlabelled):,} samples to measure on have no label and are left out")
     if len(kept) < len(labelled):
         what = f"nothing in {split!r}" if split else "no tag of a split"
         notes.append(f"{len(labelled) - len(kept):,} samples have {what} and are left out")
-    return kept, notes
+    return [*kept, *unlabelled], notes
 
 
 def _joined(found: tuple[list[_Sample], list[str]]) -> tuple[list[_Sample], list[str]]:

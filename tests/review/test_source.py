@@ -53,16 +53,20 @@ def test_labels_boxes_and_tagged_splits_become_a_card(fill, fiftyone_module, tmp
     name = fill(
         10,
         tags=lambda i: ["test", "sharp"] if i >= 6 else ["train"],
-        ground_truth=lambda i: fo.Classification(label="auk" if i % 2 else "wren") if i != 9 else None,
+        ground_truth=lambda i: fo.Classification(label="auk" if i % 2 else "wren") if i not in (4, 9) else None,
         guess=lambda i: fo.Classification(label="x"),
         objects=drawn,
     )
     told = json.loads(rsam("import-fiftyone", name, tmp_path / "out", "--boxes", "objects", "--json").stdout)
-    assert (told["images"], told["classes"], told["splits"]) == (9, 2, {"test": 3, "train": 6})
-    assert told["notes"] == ["1 samples have no label and are left out"]
+    assert (told["images"], told["classes"], told["splits"]) == (9, 2, {"test": 3, "train": 5})
+    assert told["notes"] == [
+        "1 samples have no label: `rsam select --split unlabelled` chooses among them",
+        "1 samples to measure on have no label and are left out",
+    ]
     dataset = load_dataset(load_card(told["card"]))
     assert dataset.name != name  # `rsam review` will make a data set of the card's name
-    assert {s: len(dataset.split(s)) for s in ("train", "val", "test")} == {"train": 5, "val": 1, "test": 3}
+    assert {s: len(dataset.split(s)) for s in ("train", "val", "test")} == {"train": 4, "val": 1, "test": 3}
+    assert [r.path.name for r in dataset.split("unlabelled")] == ["ä, 4.jpg"]
     boxes = {r.path.name: r.boxes for r in dataset.records}
     assert boxes["ä, 0.jpg"] == ()
     assert boxes["ä, 1.jpg"] == ((10, 15, 20, 15),)
