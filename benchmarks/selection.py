@@ -1,4 +1,4 @@
-"""Selection on cached features of a frozen MobileNetV2: how far labels go, and how well planted wrong labels are found.
+"""Selection on cached features of a frozen MobileNetV2: how far labels go with each strategy.
 
     RSAM_DATA=../shared/data RSAM_WEIGHTS=../shared/weights python benchmarks/selection.py
 
@@ -20,7 +20,7 @@ from measuring.surroundings import where
 
 from rsam_app.job import Job
 from rsam_app.progress import Reporter
-from rsam_app.simulate import plant_label_errors, simulate_rounds
+from rsam_app.simulate import simulate_rounds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "selection.json"
 STRATEGIES = (
@@ -38,7 +38,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--labels", type=int, help="at the start and in each round, instead of one per class")
     parser.add_argument("--whole-pool", action="store_true")
-    parser.add_argument("--skip-noise", action="store_true")
     parser.add_argument("--folder", type=Path, default=Path("runs/selection-benchmark"))
     arguments = parser.parse_args()
     for pipeline in arguments.pipelines:
@@ -52,10 +51,6 @@ def main() -> None:
             print(found.text)
             protocol = f"{name}, {'whole pool' if share == 1 else 'nine tenths of the pool'}"
             _keep(f"{protocol}, {labels} labels a round" if arguments.labels else protocol, found.summary)
-            if not arguments.skip_noise:
-                planted = plant_label_errors(job, 0.1, 3)
-                print(planted.text)
-                _keep(f"{name}, label errors", planted.summary)
 
 
 def _keep(name: str, summary: dict[str, object]) -> None:
