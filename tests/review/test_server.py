@@ -116,6 +116,7 @@ def test_after_a_killed_server_the_next_command_finds_its_data(folder: Path, mon
     with client(folder, mongod) as first:
         assert documents(port_of(first)) == 1
         os.kill(processes_on(folder)[victim], signal.SIGKILL)
+        wait_for(lambda: victim not in processes_on(folder), f"the killed {victim} to be gone: a signal takes a moment")
         if victim == "mongod":  # the supervisor notices; a killed supervisor's mongod may still be closing its files
             wait_for(lambda: not processes_on(folder), "the supervisor to end after its server")
         with client(folder, mongod) as second:
