@@ -134,7 +134,7 @@ def apply_corrections(
             records.append(record)
             continue
         label = force.get((record.id, "label"))
-        if label and label.after not in dataset.class_index and (label.after or record.split != UNLABELLED):
+        if label and not is_label(dataset, record, label.after):
             raise UserError(
                 f"corrections of {dataset.name}: record {record.id} has label {label.after!r}, which is no class of the"
                 " data set.\nCorrect the label in the App and run `rsam apply` again, or mend the table."
@@ -145,14 +145,22 @@ def apply_corrections(
         rectangle = force.get((record.id, "rectangle"))
         if rectangle and rectangle.after:
             targets[record.id] = _parse_rectangle(rectangle.after, record.id)
-        records.append(_relabelled(record, label.after) if label else record)
+        records.append(
+            replace(record, label=label.after, split=split_once_labelled(record, label.after)) if label else record
+        )
     notes = (*dataset.notes, *_without_effect(dataset, force))
     return replace(dataset, records=tuple(records), notes=notes), targets
 
 
-def _relabelled(record: Record, label: str) -> Record:
-    first = record.split == UNLABELLED and label
-    return replace(record, label=label, split="train" if first else record.split)
+def is_label(dataset: DataSet, record: Record, label: str) -> bool:
+    """Whether a record of the data set, as its files have it, may be given this label: one of the classes, or none
+    again where it had none."""
+    return label in dataset.class_index or not (label or record.label)
+
+
+def split_once_labelled(record: Record, label: str) -> str:
+    """The split of a record, as the files have it, that was given this label: its first makes it a training image."""
+    return "train" if record.split == UNLABELLED and label else record.split
 
 
 def _without_effect(dataset: DataSet, force: dict[tuple[str, str], Correction]) -> list[str]:

@@ -39,9 +39,9 @@ def _predict_inputs(job: Job, split: str, weights: str) -> str:
     masks = ["soft masks"] if job.pipeline.review.soft_masks else []
     # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
     compared = split != "train" and _training_is_predicted(job, weights)
-    shown = [(r.id, r.width, r.height) for r in dataset.split(split)] if split == UNLABELLED else None
-    seen = [] if shown is None else [shown]  # the data set's fingerprint passes them over
-    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks, *seen)
+    # The data set's fingerprint passes over images without a label.
+    blank = [[(r.id, r.width, r.height) for r in dataset.split(split)]] if split == UNLABELLED else []
+    return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks, *blank)
 
 
 def _training_is_predicted(job: Job, weights: str) -> bool:

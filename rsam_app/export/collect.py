@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsam_app.corrections import Correction, in_force
-from rsam_app.data.records import UNLABELLED, DataSet, Record, by_id
+from rsam_app.corrections import Correction, in_force, is_label, split_once_labelled
+from rsam_app.data.records import DataSet, Record, by_id
 from rsam_app.errors import UserError
 from rsam_app.export.item import ExportItem, Rectangle
 from rsam_app.predictions import read_predictions
@@ -64,13 +64,13 @@ def _item(
     tags: Sequence[str],
 ) -> ExportItem:
     label, drawn, exclude = (force.get((record.id, kind)) for kind in ("label", "rectangle", "exclude"))
-    if label and label.after not in dataset.class_index and (label.after or record.label):
+    if label and not is_label(dataset, record, label.after):
         raise UserError(
             f"export: record {record.id!r} was corrected to {label.after!r}, which is no class of {dataset.name!r}.\n"
             "Correct the label in the App and run `rsam apply` again."
         )
-    if record.split == UNLABELLED and label and label.after:
-        record = replace(record, split="train")
+    if label:
+        record = replace(record, split=split_once_labelled(record, label.after))
     by_person = _rectangle(json.loads(drawn.after)) if drawn and drawn.after else None
     by_model = _rectangle([said.get(name) for name in GEOMETRY])
     return ExportItem(

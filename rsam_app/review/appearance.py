@@ -28,8 +28,8 @@ def arrange(review_set: Any, key: str) -> None:
     """Add the run `key` to the App's sidebar, colours and annotation, and show it when the App opens.
 
     Only what is missing is added, and what is still as an earlier version left it brought up to date; what a person
-    arranged herself stays. The run is switched on unless she saved another
-    selection of fields as the data set's default.
+    arranged herself stays. The run is switched on unless she saved another selection of fields as the data set's
+    default.
     """
     _sidebar(review_set, key)
     made = {

@@ -16,7 +16,8 @@ from rsam_app.selection.suggestion import believed_labels
 
 VERSION = 1
 """Raised when labels are suggested otherwise, so that they are written again."""
-_AT_ONCE = 5000
+_AT_ONCE = 20_000
+"""Rows in a part. Each part reads anew which images the run was trained on."""
 
 
 class Suggestion(NamedTuple):

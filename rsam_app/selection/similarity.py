@@ -5,16 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def gaussian(first: np.ndarray, second: np.ndarray, width: float) -> np.ndarray:
-    """exp(-‖a - b‖² / width²) of unit vectors `(A, D)` and `(B, D)`: `(A, B)` float32 in [0, 1]."""
-    exponent = _negative_squares(first, second)
-    exponent *= np.float32(1 / width**2)
-    similar: np.ndarray = np.exp(exponent, out=exponent)
-    return similar
-
-
 def gaussians(first: np.ndarray, second: np.ndarray, widths: tuple[float, ...]) -> np.ndarray:
-    """The mean of `gaussian` over some widths, `(A, B)` float32 in [0, 1]; computed by the block of rows."""
+    """exp(-‖a - b‖² / width²) of unit vectors `(A, D)` and `(B, D)`, the mean over some widths: `(A, B)` float32 in
+    [0, 1], computed by the block of rows."""
     found = np.zeros((len(first), len(second)), dtype=np.float32)
     for begin in range(0, len(first), _ROWS):
         squares = _negative_squares(first[begin : begin + _ROWS], second)

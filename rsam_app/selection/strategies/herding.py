@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.similarity import gaussian, median_distance, sample_rows
-from rsam_app.selection.strategies.margin import narrowness
+from rsam_app.selection.similarity import gaussians, median_distance, sample_rows
+from rsam_app.selection.strategies.margin import doubts
 from rsam_app.selection.strategy import Choice, Strategy, directions, finite_rows, missing_last
 
 WIDTH = 0.5
@@ -58,12 +58,7 @@ _COLUMNS, _AT_ONCE = 1024, 64
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     if pool.embeddings is None:
         raise ValueError("herding needs a pool with embeddings")
-    usable = finite_rows(pool.embeddings)
-    unsure = narrowness(pool)
-    if not np.isnan(unsure).all():
-        usable = np.intersect1d(usable, np.flatnonzero(~np.isnan(unsure)))
-    else:
-        unsure = np.ones(len(pool))  # no model yet: every record counts alike
+    usable, unsure = doubts(pool, finite_rows(pool.embeddings))
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
     candidates = sample_rows(usable, max(CANDIDATES, budget), rng)
@@ -74,9 +69,9 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     if pool.covered is not None and len(pool.covered):
         seen = directions(pool.covered[finite_rows(pool.covered)])
         for begin in range(0, len(seen), _COLUMNS):
-            near = gaussian(at_anchors, seen[begin : begin + _COLUMNS], width)
+            near = gaussians(at_anchors, seen[begin : begin + _COLUMNS], (width,))
             covered = np.maximum(covered, near.max(axis=1, initial=0))
-    similarity = gaussian(at_anchors, at_candidates, width)
+    similarity = gaussians(at_anchors, at_candidates, (width,))
     weights = DECIDED + (1 - DECIDED) * unsure[anchors]
     chosen, gains = herd(similarity, weights.astype(np.float32), covered, budget)
     return missing_last(candidates[chosen], gains, usable, pool, budget, rng)

@@ -13,6 +13,15 @@ def narrowness(pool: Pool) -> np.ndarray:
     return 1.0 - pool.margin.astype(np.float64)
 
 
+def doubts(pool: Pool, usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the `usable` rows `(U,)` whose `narrowness` is known, and that of all records `(N,)`; without a model
+    every record counts alike: all of them, and 1."""
+    unsure = narrowness(pool)
+    if np.isnan(unsure).all():
+        return usable, np.ones(len(pool))
+    return usable[~np.isnan(unsure[usable])], unsure
+
+
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     reasons = []
     for i in indices:

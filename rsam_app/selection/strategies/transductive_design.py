@@ -7,7 +7,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from rsam_app.selection.pool import Pool
 from rsam_app.selection.similarity import gaussians, median_distance, sample_rows
-from rsam_app.selection.strategies.margin import narrowness
+from rsam_app.selection.strategies.margin import doubts
 from rsam_app.selection.strategy import Choice, Strategy, directions, finite_rows, missing_last
 
 WIDTHS = (0.5, 0.8, 1.2, 2.0)
@@ -89,10 +89,7 @@ _COLUMNS = 1024
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     if pool.embeddings is None:
         raise ValueError("transductive_design needs a pool with embeddings")
-    usable, unsure = finite_rows(pool.embeddings), narrowness(pool)
-    if np.isnan(unsure).all():
-        unsure = np.ones(len(pool))  # no model yet: every record counts alike
-    usable = usable[~np.isnan(unsure[usable])]
+    usable, unsure = doubts(pool, finite_rows(pool.embeddings))
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
     candidates, anchors = sample_rows(usable, max(CANDIDATES, budget), rng), sample_rows(usable, ANCHORS, rng)
