@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import cv2
 import PIL
@@ -24,6 +25,15 @@ def files_hash(records: Sequence[Record | None]) -> str:
     for record in records:
         digest.update(repr(record and _facts(record)).encode())
     return digest.hexdigest()
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """A file's size and when it was changed, nanoseconds; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:  # said when it is read
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _facts(record: Record) -> tuple[str, int, int, int]:

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsam_app.data.files import READING
+from rsam_app.data.files import READING, stamp
 from rsam_app.data.records import DataSet, Record, Skipped, by_id
 from rsam_app.duplicates.found import Duplicates
-from rsam_app.duplicates.thumbnails import make_thumbnails, stamp
+from rsam_app.duplicates.thumbnails import make_thumbnails
 
 if TYPE_CHECKING:
     from rsam_app.duplicates.find import Progress

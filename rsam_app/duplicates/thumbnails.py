@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import PIL
 
-from rsam_app.data.files import READING
+from rsam_app.data.files import READING, stamp
 from rsam_app.data.images import read_image
 from rsam_app.data.records import Record, Skipped
 from rsam_app.data.row_cache import NoRoomError, RowCache, open_cache
@@ -125,12 +125,3 @@ def files_state(records: Sequence[Record]) -> str:
     for record in records:
         digest.update(repr((os.path.abspath(record.path), stamp(record.path), record.banner)).encode())
     return digest.hexdigest()[:24]
-
-
-def stamp(path: Path) -> tuple[int, int] | None:
-    """A file's size and when it was changed, nanoseconds; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:  # said when it is read
-        return None
-    return status.st_size, status.st_mtime_ns

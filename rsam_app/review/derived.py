@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from rsam_app.data.files import stamp
 from rsam_app.data.records import DataSet, Record
 from rsam_app.duplicates.found import DETAIL, Duplicates
 from rsam_app.duplicates.kept import files_state, near_duplicates, predicted_records
-from rsam_app.duplicates.thumbnails import stamp
 from rsam_app.errors import UserError
 from rsam_app.predictions import embeddings_path, read_columns, read_embeddings
 from rsam_app.review.alike import nearest_cosines

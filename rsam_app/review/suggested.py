@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from rsam_app.duplicates.thumbnails import stamp
+from rsam_app.data.files import stamp
 from rsam_app.review.dataset import add_field
 from rsam_app.review.swap import now
 from rsam_app.run_folder import RunFolder, fingerprint
