@@ -12,6 +12,7 @@ from rsam_app.corrections import corrections_path, read_corrections
 from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.progress import is_main_process
+from rsam_app.round_change import tell_change
 from rsam_app.run_folder import RunFolder
 
 STAGES = ("train", "evaluate", "review", "select")
@@ -81,6 +82,13 @@ def begin_round(job: Job) -> None:
     ]
     if other:
         job.reporter.say(f"settings differ from those of {before.path} in: {', '.join(other)}; compare with care")
+
+
+def end_round(job: Job) -> None:
+    """Say, and keep in the run of a round that is done, what it changed beside the round before."""
+    if is_main_process():
+        first, number = round_of(job.run.path)
+        tell_change(job, round_folder(first, number - 1))
 
 
 def learned_from(job: Job) -> str:

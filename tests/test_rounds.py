@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -18,7 +19,9 @@ from rsam_app.corrections import Correction, add_corrections
 from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.progress import Reporter
+from rsam_app.round_change import RoundChange, change_between, tell_change
 from rsam_app.rounds import begin_round, next_round, round_folder, round_of
+from rsam_app.run_folder import RunFolder
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60)}
 
@@ -83,6 +86,12 @@ def test_a_round_learns_from_the_decisions_and_leaves_the_first_run_alone(first,
     assert (first / "model" / "model.safetensors").read_bytes() == model
     table = (first.parent / "corrections" / "rounds_blocks.csv").read_bytes()
     kept = json.loads((second / "run.json").read_text())["round"]
+    change = kept.pop("change")
+    old, new = (pq.read_table(run / "predictions" / "test.parquet") for run in (first, second))
+    right = [sum(np.array(table["predicted"]) == np.array(table["label"])) for table in (old, new)]
+    assert (change["images"], change["right_before"], change["right_now"]) == (8, *right)
+    assert change["mended"] - change["broken"] == right[1] - right[0]
+    assert f"beside {first}, on the same 8 test images" in said
     assert kept == {
         "number": 2,
         "from": "blocks",
@@ -106,6 +115,41 @@ def test_a_round_learns_from_the_decisions_and_leaves_the_first_run_alone(first,
 
     said = rsam("run", pipeline, "--run", first, "--round", check=2).stderr
     assert "nothing was decided since round 2" in said and str(second) in said
+
+
+def predictions(*rows: tuple[str, str | None, str, float | None]) -> pa.Table:
+    return pa.table(dict(zip(("id", "label", "predicted", "off_object"), zip(*rows, strict=True), strict=True)))
+
+
+def test_a_change_is_counted_image_by_image_under_the_labels_that_hold_now():
+    before = predictions(("a", "x", "x", 0.5), ("b", "x", "y", 0.7), ("c", "x", "x", None), ("gone", "x", "x", 0.1))
+    now = predictions(
+        ("new", "x", "x", 0.0), ("c", "y", "x", 0.2), ("b", "x", "x", 0.5), ("a", "x", "x", 0.5), ("d", None, "x", 0.1)
+    )
+    change = change_between(before, now)
+    assert (change.images, change.right_before, change.right_now, change.mended, change.broken) == (3, 1, 2, 1, 0)
+    assert (change.iou_before, change.iou_now) == (pytest.approx(0.4), pytest.approx(0.5))
+    assert change.p == 1.0, "one image says nothing"
+    assert change.in_words("test", "runs/a") == (
+        "beside runs/a, on the same 3 test images: 66.7 % right, 33.3 before"
+        " (1 mended, 0 broken, p = 1 by McNemar's test; IoU 0.500, 0.400 before)"
+    )
+
+
+def test_the_test_of_a_change_is_exact():
+    """9 mended and 1 broken: 2 · (1 + 10) / 2¹⁰."""
+    assert RoundChange(100, 50, 58, 9, 1, None, None).p == pytest.approx(22 / 1024)
+
+
+def test_nothing_in_common_is_no_change():
+    assert change_between(predictions(("a", "x", "x", 0.5)), predictions(("b", "x", "x", 0.5))) is None
+
+
+def test_a_round_before_without_predictions_is_said(first, pipeline, tmp_path, capsys):
+    run = copy_of(first, tmp_path)
+    shutil.rmtree(run / "predictions")
+    tell_change(job(pipeline, first), RunFolder(run))
+    assert "has no predictions of its test images any more" in capsys.readouterr().err
 
 
 def test_a_first_round_that_was_not_trained_is_asked_for(pipeline, tmp_path):

@@ -34,6 +34,8 @@ def run(
         if round_:
             rounds.begin_round(job)
         stages.run_all(job)
+        if round_:
+            rounds.end_round(job)
 
 
 @app.command()
