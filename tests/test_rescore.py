@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from command import rsam
 from PIL import Image
 
 from rsam_app.config import ModelConfig, Pipeline, TrainConfig
@@ -69,14 +70,14 @@ def test_what_is_out_of_date_is_predicted_and_told_step_by_step(run: RunFolder) 
 
 def test_near_duplicates_are_completed_with_another_split_and_after_a_kill(run: RunFolder, tmp_path: Path) -> None:
     shutil.copyfile(tmp_path / "2.png", tmp_path / "7.png")
-    end(run, ["train"])
+    rsam("predict", run.path, "--split", "train")
     assert pq.read_table(run.near_duplicates).num_rows == 0, "its twin was not predicted yet"
-    end(run, ["test"])
+    rsam("predict", run.path, "--split", "test")
     assert pq.read_table(run.near_duplicates).to_pylist() == [
         {"first": "7.png", "second": "2.png", "likeness": 1.0, "identical": True}
     ]
     run.near_duplicates.unlink()  # killed between the last split and this
-    assert end(run)[0] == ["val"]
+    rsam("predict", run.path, "--split", "val")
     assert pq.read_table(run.near_duplicates).num_rows == 1
 
 

@@ -54,13 +54,11 @@ def trackers_of(
     pipeline: Pipeline, run: RunFolder, accelerator: Accelerator, progress: Progress, updates: int, fresh: bool
 ) -> Iterator[Trackers]:
     """Trackers of a run that stands at `progress`, after so many `updates`; a `fresh` one begins new curves, another
-    continues its own."""
+    continues its own. Raises `UserError` where one does not start."""
     if accelerator.is_main_process and fresh:
         shutil.rmtree(run.path / "tensorboard", ignore_errors=True)
         (run.path / "trackers.json").unlink(missing_ok=True)
-    accelerator.log_with = [_tracker(name, pipeline, run, updates) for name in pipeline.train.trackers]
-    accelerator.trackers = []
-    accelerator.init_trackers(pipeline.name, config=_flat(pipeline.model_dump(mode="json")) if fresh else None)
+    _begin(pipeline, run, accelerator, updates, fresh)
     if accelerator.is_main_process:
         _remember(accelerator, run)
     try:
@@ -68,6 +66,23 @@ def trackers_of(
     finally:
         for tracker in accelerator.trackers:
             tracker.finish()
+
+
+def _begin(pipeline: Pipeline, run: RunFolder, accelerator: Accelerator, updates: int, fresh: bool) -> None:
+    settings = _flat(pipeline.model_dump(mode="json")) if fresh else None
+    begun: list[Any] = []
+    for name in pipeline.train.trackers:
+        accelerator.trackers = []
+        try:
+            accelerator.log_with = [_tracker(name, pipeline, run, updates)]
+            accelerator.init_trackers(pipeline.name, config=settings)
+        except Exception as error:  # each refuses in its own way: not logged in, no server, no place to write
+            raise UserError(
+                f"train.trackers: {name} does not start: {type(error).__name__}: {error}\n"
+                "Mend that, or leave it out: --set 'train.trackers=[]' for none."
+            ) from error
+        begun += accelerator.trackers
+    accelerator.trackers = begun
 
 
 def require_trackers(names: Sequence[str]) -> None:

@@ -71,3 +71,12 @@ def test_a_tracker_that_is_not_installed_names_its_package(tiny_pipeline, tmp_pa
 def test_an_unknown_tracker_is_answered_with_the_known_ones(tiny_pipeline, tmp_path):
     refused = rsam("train", tiny_pipeline, "--run", tmp_path / "x", "--set", "train.trackers=[tensorbord]", check=2)
     assert "Did you mean 'tensorboard'?" in refused.stderr
+
+
+def test_a_tracker_that_does_not_start_says_why(tiny_pipeline, tmp_path):
+    run = tmp_path / "x"
+    once = ("train", tiny_pipeline, "--run", run, "--set", "train.epochs=1")
+    rsam(*once, "--set", "train.trackers=[]")
+    (run / "tensorboard").write_text("a file where the curves should be")
+    refused = rsam(*once, "--restart", check=2)
+    assert "train.trackers: tensorboard does not start" in refused.stderr and "Traceback" not in refused.stderr
