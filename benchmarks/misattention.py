@@ -5,8 +5,9 @@
 Without runs it takes those two, where they are. Each run must be predicted (`rsam predict RUN --split all`). On its
 test split every score is measured as a detector of rectangles off the object (rotated IoU below .3 with the true box)
 and, where the data is `rsam demo`'s, with the true turned rectangle, and of images that the planted shortcut misled:
-AUROC, AUPRC and precision among the first 100, with 95 % intervals over 1,000 bootstrap samples of the images. The
-differences of `misattention` from what needs no attention are paired: the same samples for both.
+AUROC, AUPRC and precision among the first 100. Runs of one data set that differ in their seed are measured together:
+each figure is the mean over them. The 95 % intervals are over 1,000 bootstrap samples of the images and, with them, of
+the runs. The differences of `misattention` from what needs no attention are paired: the same samples for both.
 
 Goes to `benchmarks/results/misattention.json`, beside figures of other data sets, and is printed as tables.
 """
@@ -32,6 +33,7 @@ from rsam_app.evaluation.truth import image_sizes, mean_box
 from rsam_app.job import Job
 from rsam_app.predictions import read_predictions
 from rsam_app.progress import Reporter
+from rsam_app.run_folder import RunFolder
 
 RESULTS = Path(__file__).resolve().parent / "results" / "misattention.json"
 USUAL = (Path("runs/cub_mobilenetv2"), Path("runs/demo"))
@@ -44,6 +46,7 @@ SCORES = (
     "degeneracy",
 )
 BASELINES = ("1 - confidence", "distance from the centre box", "random")
+MEASURES = ("auroc", "auprc", "precision_at_100")
 OFF, FIRST, SAMPLES = 0.3, 100, 1000
 
 Array = np.ndarray
@@ -62,29 +65,44 @@ def main() -> None:
         )
         return
     content = json.loads(arguments.results.read_text(encoding="utf-8")) if arguments.results.exists() else {}
-    for run in runs:
-        found = measure(run, arguments.split)
+    for together in of_one_data_set(runs):
+        found = measure(together, arguments.split)
         content[found["data_set"] if arguments.split == "test" else f"{found['data_set']} {arguments.split}"] = found
         print(table(found))
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     arguments.results.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def measure(run: Path, split: str) -> dict[str, Any]:
-    """Every detector on every target of one run's split."""
-    job = Job.of_run(run, [], Reporter())
-    rows = read_predictions(job.run.predictions, [split])
-    known = by_id(job.original.records)
-    records = [known[i] for i in rows.column("id").to_pylist()]
-    detectors = detectors_of(rows, records, list(job.original.split("train")))
-    targets = targets_of(rows, records, job.card.root_path.with_name("planted.json"))
+def of_one_data_set(runs: list[Path]) -> list[list[Path]]:
+    """The runs, those of one pipeline but for the seed together."""
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        pipeline = RunFolder(run).load_pipeline()
+        groups.setdefault(pipeline.model_copy(update={"seed": 0}).model_dump_json(), []).append(run)
+    return list(groups.values())
+
+
+def measure(runs: list[Path], split: str) -> dict[str, Any]:
+    """Every detector on every target of the split of runs that differ in their seed."""
+    jobs = [Job.of_run(run, [], Reporter()) for run in runs]
+    first = jobs[0]
+    known, training = by_id(first.original.records), list(first.original.split("train"))
+    tables = [read_predictions(job.run.predictions, [split]) for job in jobs]
+    ids = tables[0].column("id").to_pylist()
+    if any(table.column("id").to_pylist() != ids for table in tables):
+        raise SystemExit(f"{', '.join(map(str, runs))}: the runs predict other images, or in another order")
+    records = [known[i] for i in ids]
+    planted = first.card.root_path.with_name("planted.json")
+    detectors = [detectors_of(table, records, training) for table in tables]
+    targets = [targets_of(table, records, planted) for table in tables]
     return {
-        "data_set": "rsam_demo" if "fooled by the shortcut" in targets else job.card.name,
-        "model": job.pipeline.model.model_dump(mode="json", include={"backbone", "predictor", "gate", "image_size"}),
-        "frozen_backbone": job.pipeline.train.frozen_backbone,
+        "data_set": "rsam_demo" if "fooled by the shortcut" in targets[0] else first.card.name,
+        "model": first.pipeline.model.model_dump(mode="json", include={"backbone", "predictor", "gate", "image_size"}),
+        "frozen_backbone": first.pipeline.train.frozen_backbone,
         "split": split,
         "images": len(records),
-        "targets": {name: compare(wanted, detectors) for name, wanted in targets.items()},
+        "seeds": [job.pipeline.seed for job in jobs],
+        "targets": {name: compare([wanted[name] for wanted in targets], detectors) for name in targets[0]},
         "environment": where(),
     }
 
@@ -120,36 +138,37 @@ def targets_of(rows: pa.Table, records: list[Record], planted: Path) -> dict[str
     return targets
 
 
-def compare(wanted: Array, detectors: dict[str, Array]) -> dict[str, Any]:
-    """Figures of each detector with intervals, and of `misattention` less each baseline on the same samples."""
-    rng = np.random.default_rng(0)
-    samples = [rng.integers(0, len(wanted), len(wanted)) for _ in range(SAMPLES)]
-    samples = [rows for rows in samples if 0 < wanted[rows].sum() < len(wanted)]
-    exact = {name: figures(wanted, values) for name, values in detectors.items()}
-    drawn = {
-        name: np.array([list(figures(wanted[rows], values[rows]).values()) for rows in samples])
-        for name, values in detectors.items()
-    }
-    measures = list(next(iter(exact.values())))
-    found: dict[str, Any] = {"wanted": int(wanted.sum()), "detectors": {}, "misattention_minus": {}}
-    for name in detectors:
-        found["detectors"][name] = {m: interval(exact[name][m], drawn[name][:, i]) for i, m in enumerate(measures)}
+def compare(wanted: list[Array], detectors: list[dict[str, Array]]) -> dict[str, Any]:
+    """Figures of each detector, the mean over the runs, with intervals, and of `misattention` less each baseline on the
+    same samples."""
+    rng, runs, images = np.random.default_rng(0), len(wanted), len(wanted[0])
+    every = np.arange(images)
+    names = [name for name in detectors[0] if all(name in found for found in detectors)]
+
+    def mean_figures(rows: Array, of: Array) -> dict[str, list[float]]:
+        there = [run for run in of if 0 < wanted[run][rows].sum() < images]
+        one = {name: [figures(wanted[run][rows], detectors[run][name][rows]) for run in there] for name in names}
+        return {name: np.mean([list(f.values()) for f in found], axis=0).tolist() for name, found in one.items()}
+
+    exact = mean_figures(every, np.arange(runs))
+    samples = [(rng.integers(0, images, images), rng.integers(0, runs, runs)) for _ in range(SAMPLES)]
+    samples = [(rows, of) for rows, of in samples if any(0 < wanted[run][rows].sum() < images for run in of)]
+    each = [mean_figures(rows, of) for rows, of in samples]
+    drawn = {name: np.array([found[name] for found in each]) for name in names}
+    found: dict[str, Any] = {"wanted": [int(w.sum()) for w in wanted], "detectors": {}, "misattention_minus": {}}
+    for name in names:
+        found["detectors"][name] = {m: interval(exact[name][i], drawn[name][:, i]) for i, m in enumerate(MEASURES)}
     for name in BASELINES:
-        if name in detectors:
-            found["misattention_minus"][name] = {
-                m: interval(exact["misattention"][m] - exact[name][m], drawn["misattention"][:, i] - drawn[name][:, i])
-                for i, m in enumerate(measures)
-            }
+        if name in names:
+            less = np.array(exact["misattention"]) - exact[name], drawn["misattention"] - drawn[name]
+            found["misattention_minus"][name] = {m: interval(less[0][i], less[1][:, i]) for i, m in enumerate(MEASURES)}
     return found
 
 
 def figures(wanted: Array, score: Array) -> dict[str, float]:
     first = np.argsort(-score, kind="stable")[:FIRST]
-    return {
-        "auroc": float(roc_auc_score(wanted, score)),
-        "auprc": float(average_precision_score(wanted, score)),
-        "precision_at_100": float(wanted[first].mean()),
-    }
+    values = roc_auc_score(wanted, score), average_precision_score(wanted, score), wanted[first].mean()
+    return dict(zip(MEASURES, map(float, values), strict=True))
 
 
 def interval(value: float, drawn: Array) -> list[float]:
@@ -166,9 +185,14 @@ def column(rows: pa.Table, name: str) -> Array:
 
 
 def table(found: dict[str, Any]) -> str:
-    lines = [f"\n## {found['data_set']}, {found['images']} images of {found['split']}"]
+    seeds = f"{len(found['seeds'])} seed{'s' if len(found['seeds']) > 1 else ''}"
+    lines = [f"\n## {found['data_set']}, {found['images']} images of {found['split']}, {seeds}"]
     for target, entry in found["targets"].items():
-        lines += [f"\n{target}: {entry['wanted']}\n", "| | AUROC | AUPRC | precision at 100 |", "|---|---|---|---|"]
+        lines += [
+            f"\n{target}: {', '.join(map(str, entry['wanted']))}\n",
+            "| | AUROC | AUPRC | precision at 100 |",
+            "|---|---|---|---|",
+        ]
         for name, values in entry["detectors"].items():
             lines.append(f"| {name} | " + " | ".join(shown(v) for v in values.values()) + " |")
         for name, values in entry["misattention_minus"].items():

@@ -12,7 +12,7 @@ from rsam_app.job import Job
 from rsam_app.progress import is_main_process
 from rsam_app.run_folder import fingerprint
 
-SCORES = 2
+SCORES = 3
 """Raised when predictions get other scores, so that a run's tables are made again."""
 
 

@@ -12,10 +12,10 @@ WEIGHTS = {"outside_activation": 1.0, "instability": 1.0, "doubt": 0.2}
 """Of each part in the mean; `doubt` is 1 - confidence.
 
 Chosen on the test images of two runs, the demo's (288 images, a network from scratch) and 50 birds of CUB (1,389, a
-frozen one, its second view a crop; 27 rectangles off the bird). `instability` finds rectangles off the object best on
-both, `outside_activation` also what the demo's shortcut misled. A little doubt takes AUROC on the birds from .72 to .76
-and costs .02 on the demo; more of it makes the score one of uncertainty. `outside_evidence` and `unusual_geometry` made
-it worse for rectangles off the object on both. Five round weights of doubt were tried, none was fitted."""
+frozen one; 27 rectangles off the bird). `instability` finds rectangles off the object best on the birds,
+`outside_activation` also what the demo's shortcut misled. A little doubt helps on the birds and costs .02 on the demo;
+more of it makes the score one of uncertainty. `outside_evidence` and `unusual_geometry` made it worse for rectangles
+off the object on both. Round weights were tried, none was fitted."""
 
 
 def misattention(scores: Mapping[str, Floats], confidence: Floats) -> Floats:

@@ -12,7 +12,7 @@ from evaluation.looking import SIZE, always_the_same, finds_red, observer, red_b
 
 from rsam_app.data.records import Record
 from rsam_app.evaluation.scores.degenerate import degenerate
-from rsam_app.evaluation.scores.instability import ORDER, instability, returned_rectangles
+from rsam_app.evaluation.scores.instability import ORDER, VIEWS, instability, returned_rectangles
 from rsam_app.evaluation.scores.off_object import off_object
 from rsam_app.evaluation.scores.outside_activation import outside_activation
 from rsam_app.evaluation.scores.outside_evidence import background_shortcut, outside_correct, outside_evidence
@@ -35,7 +35,7 @@ def _instability(look, views: int = len(ORDER)) -> np.ndarray:  # type: ignore[n
 
 def test_a_rectangle_that_follows_its_object_is_stable() -> None:
     assert _instability(finds_red).max() < 0.1
-    assert _instability(always_the_same, 1).min() > 0.9, "mirrored, the place off the middle is elsewhere"
+    assert _instability(always_the_same, 2).min() > 0.5, "a place off the middle is elsewhere in every view"
 
 
 def test_without_views_nothing_is_said_of_instability() -> None:
@@ -94,11 +94,7 @@ def test_off_object_is_nothing_where_the_box_is_met_and_unknown_without_one(tmp_
     np.testing.assert_allclose(off_object(np.array([met, missed, met]), records), [0, 1, np.nan])
 
 
-def test_the_first_views_lose_nothing_of_the_image() -> None:
-    from rsam_app.evaluation.geometric_views import GEOMETRIC
-
-    corners = torch.tensor([[0.0, 0], [SIZE, 0], [SIZE, SIZE], [0, SIZE]])
-    for name in ORDER[:2]:
-        affine = GEOMETRIC[name](SIZE)[0]
-        seen = corners @ affine[:, :2].T + affine[:, 2]
-        assert (seen >= 0).all() and (seen <= SIZE).all(), name
+def test_the_first_two_views_are_from_further_off_and_from_closer() -> None:
+    """So that neither small nor large rectangles are the unstable ones in general."""
+    further, closer = (float(torch.linalg.det(VIEWS[name](SIZE)[0, :, :2])) for name in ORDER[:2])
+    assert further < 1 < closer
