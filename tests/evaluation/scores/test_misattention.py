@@ -29,6 +29,6 @@ def test_each_part_counts_and_doubt_least() -> None:
 def test_without_further_views_the_rest_decides_and_without_a_rectangle_nothing_does() -> None:
     activation, confidence = np.array([0.2, 0.5, np.nan]), np.array([0.9, 0.5, 0.9])
     found = misattention({"outside_activation": activation, "instability": NOTHING}, confidence)
-    np.testing.assert_allclose(found, [(0.2 + 0.02) / 1.2, (0.5 + 0.1) / 1.2, np.nan])
+    np.testing.assert_allclose(found, [(0.7 * 0.2 + 0.02) / 0.9, (0.7 * 0.5 + 0.1) / 0.9, np.nan])
     alone = misattention({"outside_activation": activation[:1], "instability": NOTHING[:1]}, confidence[:1])
     assert alone[0] == pytest.approx(found[0]), "other images do not matter"
