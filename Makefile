@@ -13,9 +13,11 @@ demo: setup ## The whole loop on a generated data set, then the FiftyOne App (AR
 	.venv/bin/rsam demo $(ARGS)
 
 # Threads that wait do not spin: several test processes share the cores, and would wait for each other's spinning.
+# There is one process more than cores, since many tests wait for a server, a browser or a process that they kill.
 test: export OMP_WAIT_POLICY = PASSIVE
+test: PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: lint ## Lint, types and all tests; photographs are taken from RSAM_DATA (ARGS=… for pytest)
-	.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	.venv/bin/pytest --numprocesses $(PROCESSES) --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup ## Format, lint and types, changing nothing
 	.venv/bin/ruff format --check .
