@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rsam_app.data.records import Record
-from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.selection.simulation.rounds import Oracle
 
@@ -55,31 +53,16 @@ def plant_label_errors(job: Job, share: float, seeds: int) -> Simulated:
 
 def make_oracle(job: Job) -> tuple[Oracle, str]:
     """Features and labels of the job's data set, and the hash of what the features were made from."""
-    import torch
-
-    from rsam_app.data.loader import loading_processes
-    from rsam_app.data.row_cache import NoRoomError
-    from rsam_app.model import build_model
-    from rsam_app.selection.simulation.features import pooled_features
+    from rsam_app.pretrained import pretrained_features
     from rsam_app.selection.simulation.logistic import scaled
 
     dataset = job.original
     dataset.require("test")
     pool = _pool(job)
     records = [*pool, *dataset.split("test")]
-    config = job.pipeline.model.model_copy(update={"attention": "none", "second_look": False})
-    torch.manual_seed(job.pipeline.seed)  # a backbone with `weights: none` is random, and the same every time
-    model = build_model(config, dataset.classes)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    workers = loading_processes(job.pipeline.train.workers, 1)
-    try:
-        with job.reporter.counter("looking at images", len(records)) as advance:
-            looked: Callable[[int], object] = advance
-            side, known = config.image_size, dataset.class_index
-            features, made_from = pooled_features(model, records, known, side, device, workers, looked)
-    except NoRoomError as error:
-        raise UserError(f"simulate: features cannot be kept: {error}.\nMake room, or raise RSAM_CACHE_GIB.") from error
-    points, labels = scaled(features), np.array([known[record.label] for record in records], dtype=np.int64)
+    features, made_from = pretrained_features(job, records, dataset.classes)
+    points = scaled(features)
+    labels = np.array([dataset.class_index[record.label] for record in records], dtype=np.int64)
     count = len(pool)
     return Oracle(points[:count], labels[:count], points[count:], labels[count:], len(dataset.classes)), made_from
 

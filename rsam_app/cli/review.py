@@ -85,6 +85,32 @@ def select(
         typer.echo(f"{len(chosen.ids)} images by {chosen.strategy}: {chosen.csv}")
 
 
+@app.command(name="select-first")
+def select_first(
+    pipeline: PipelineArgument,
+    strategy: Annotated[
+        str, typer.Option(help="auto, herding, transductive_design, typiclust, k_center, random.")
+    ] = "auto",
+    budget: Annotated[int, typer.Option(help="How many images.")] = 50,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Choose which photographs to label first, before anything is trained or labelled; writes selection/."""
+    main_process_only()
+    from rsam_app.first_labels import choose_first, what_next
+
+    job = job_in(pipeline, set_, run)
+    with job.run.writing():
+        chosen = choose_first(job, strategy, budget)
+    if as_json:
+        show({"strategy": chosen.strategy, "ids": list(chosen.ids), "scores": list(chosen.scores)}, True)
+    else:
+        for note in chosen.notes:
+            typer.echo(note)
+        typer.echo(what_next(job, chosen))
+
+
 @app.command()
 def apply(
     run: RunArgument,

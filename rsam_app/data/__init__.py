@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsam_app.data.dataset import load_dataset
+from rsam_app.data.dataset import load_dataset, load_images
 from rsam_app.data.describe import describe
 from rsam_app.data.masks import read_mask
 from rsam_app.data.records import SPLITS, UNLABELLED, Box, DataSet, Record, Skipped, by_id
@@ -17,5 +17,6 @@ __all__ = [
     "by_id",
     "describe",
     "load_dataset",
+    "load_images",
     "read_mask",
 ]

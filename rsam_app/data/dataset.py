@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from rsam_app.config import Card
 from rsam_app.data.layouts import read_listing
 from rsam_app.data.records import UNLABELLED, DataSet, Record, Skipped
-from rsam_app.data.scan import Progress, scan
+from rsam_app.data.scan import Progress, Scan, scan
 from rsam_app.data.scan_cache import ScanCache, cache_path
 from rsam_app.data.splits import complete_splits, name_splits
 from rsam_app.data.unlabelled import list_unlabelled, part_unlabelled
@@ -23,34 +24,63 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     with (images done, images in all). Raises `UserError` for whatever the user must mend: a missing root, a malformed
     list, too many broken images, fewer than two classes, a class or a split without an image to train on.
     """
-    listing = read_listing(card)
-    labelled, blank = part_unlabelled(card.name, listing.records, card.splits)
-    named, naming_notes = name_splits(card.name, labelled, card.splits)
-    further, further_notes = list_unlabelled(card, listing.records)
-    listed = [*named, *blank, *further]
-    cache = ScanCache(cache_path(card.name, card.root_path))
-    scanned = scan(listed, cache, progress)
-    unsaved = cache.save()
-    _refuse_broken(card, scanned.skipped, len(listed))
+    listed = _list(card)
+    scanned, unsaved = _look_at(card, listed.records, progress)
     boxed, box_notes = _without_outside_boxes(scanned.records)
-    unsplit = all(r.split == "" for r in labelled)
-    records, holding_notes = complete_splits(boxed, seed, hold_out_test=unsplit and "test" in card.splits)
-    used = {r.label for r in named}
-    classes = tuple(name for name in listing.classes if name in used)
-    _refuse_untrainable(card, records, classes)
+    hold_out_test = not listed.has_splits and "test" in card.splits
+    records, holding_notes = complete_splits(boxed, seed, hold_out_test)
+    _refuse_untrainable(card, records, listed.classes)
     unlabelled = sum(r.split == UNLABELLED for r in records)
-    if unlabelled:
-        further_notes.append(f"{unlabelled:,} images have no label: they are predicted and chosen from, not trained on")
-    notes = (*listing.notes, *naming_notes, *further_notes, *holding_notes, *box_notes, *([unsaved] if unsaved else []))
+    blank = [f"{unlabelled:,} images have no label: they are predicted and chosen from, not trained on"]
+    notes = (*listed.notes, *(blank if unlabelled else []), *holding_notes, *box_notes, *unsaved)
     return DataSet(
         name=card.name,
         records=tuple(records),
-        classes=classes,
+        classes=listed.classes,
         licence=card.licence,
         skipped=scanned.skipped,
         skipped_masks=scanned.skipped_masks,
         notes=notes,
     )
+
+
+def load_images(card: Card, progress: Progress | None = None) -> list[Record]:
+    """Every image of the card, labelled or not, also where there are too few labels to train; where the release has no
+    splits, all that have a label are `train`. Raises `UserError` as `load_dataset` does, but not for that."""
+    return list(_look_at(card, _list(card).records, progress)[0].records)
+
+
+class _Listed(NamedTuple):
+    """What a card lists: under our split names, no image of it opened yet."""
+
+    records: list[Record]
+    classes: tuple[str, ...]
+    """Those that a record has, in the layout's order."""
+    has_splits: bool
+    notes: list[str]
+
+
+def _list(card: Card) -> _Listed:
+    listing = read_listing(card)
+    labelled, blank = part_unlabelled(card.name, listing.records, card.splits)
+    named, naming_notes = name_splits(card.name, labelled, card.splits)
+    further, further_notes = list_unlabelled(card, listing.records)
+    used = {r.label for r in named}
+    return _Listed(
+        records=[*named, *blank, *further],
+        classes=tuple(name for name in listing.classes if name in used),
+        has_splits=any(r.split for r in labelled),
+        notes=[*listing.notes, *naming_notes, *further_notes],
+    )
+
+
+def _look_at(card: Card, records: Sequence[Record], progress: Progress | None) -> tuple[Scan, list[str]]:
+    """The images as they are in their files, and a note where that could not be kept for the next time."""
+    cache = ScanCache(cache_path(card.name, card.root_path))
+    scanned = scan(records, cache, progress)
+    unsaved = cache.save()
+    _refuse_broken(card, scanned.skipped, len(records))
+    return scanned, [unsaved] if unsaved else []
 
 
 def _refuse_broken(card: Card, skipped: Sequence[Skipped], listed: int) -> None:
@@ -82,6 +112,11 @@ def _without_outside_boxes(records: Sequence[Record]) -> tuple[tuple[Record, ...
 
 def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence[str]) -> None:
     training = Counter(r.label for r in records if r.split == "train")
+    if not training and any(r.split == UNLABELLED for r in records):
+        raise UserError(
+            f"card {card.name}: no image to train on has a label yet.\n"
+            "Label some of two classes and more: `rsam select-first PIPELINE` says which tell the most."
+        )
     if not training:
         raise UserError(
             f"card {card.name}: the split 'train' ({card.splits['train']!r} in the release) is empty.\n"

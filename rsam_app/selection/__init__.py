@@ -2,8 +2,8 @@
 
 from rsam_app.selection.label_errors import label_quality, suggested_labels
 from rsam_app.selection.limits import Limits, choose_within
-from rsam_app.selection.pool import Pool, load_pool
-from rsam_app.selection.select import Selection, replay, select
+from rsam_app.selection.pool import Pool, load_pool, pool_of_images
+from rsam_app.selection.select import Selection, replay, select, select_from
 from rsam_app.selection.strategies import STRATEGIES, find_strategy
 from rsam_app.selection.strategy import Choice, Strategy
 
@@ -18,7 +18,9 @@ __all__ = [
     "find_strategy",
     "label_quality",
     "load_pool",
+    "pool_of_images",
     "replay",
     "select",
+    "select_from",
     "suggested_labels",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -163,6 +163,31 @@ def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
     if probabilities is not pool.probabilities:
         pool = replace(pool, judged=believe(probabilities, pool.label_indices))
     return pool.take(np.argsort(np.array(ids, dtype=object), kind="stable"))
+
+
+def pool_of_images(
+    ids: Sequence[str], paths: Sequence[str], split: str, embeddings: np.ndarray, covered: np.ndarray
+) -> Pool:
+    """The pool before there is any model: images of which nothing is known but `embeddings` `(N, D)`, beside those of
+    the images that have a label already, `covered` `(M, D)`."""
+    order = sorted(range(len(ids)), key=lambda row: ids[row])
+    nothing, unknown = ("",) * len(ids), np.full(len(ids), np.nan, dtype=np.float32)
+    return Pool(
+        ids=tuple(ids[row] for row in order),
+        paths=tuple(paths[row] for row in order),
+        splits=(split,) * len(ids),
+        labels=nothing,
+        predicted=nothing,
+        classes=("",),
+        logits=np.full((len(ids), 1), np.nan, dtype=np.float32),
+        confidence=unknown,
+        margin=unknown,
+        entropy=unknown,
+        scores={},
+        rectangles=np.full((len(ids), 5), np.nan, dtype=np.float32),
+        embeddings=embeddings[order],
+        covered=covered,
+    )
 
 
 def beside_labelled(pool: Pool, run: RunFolder) -> Pool:

@@ -67,6 +67,22 @@ def select(
     """
     chosen_by = find_strategy(strategy)
     whole = _pool_for(run, chosen_by, split, limits)
+    return select_from(run, whole, chosen_by, budget, split, seed, exclude=exclude, limits=limits, expected=expected)
+
+
+def select_from(
+    run: RunFolder,
+    whole: Pool,
+    chosen_by: Strategy,
+    budget: int,
+    split: str,
+    seed: int,
+    *,
+    exclude: Collection[str] = frozenset(),
+    limits: Limits = Limits(),
+    expected: Sequence[str] | None = None,
+) -> Selection:
+    """As `select`, from a pool at hand: `split` is only what it is called."""
     excluded = sorted(set(exclude) & set(whole.ids))
     pool = whole.without(set(excluded)) if excluded else whole
     choice = choose_within(chosen_by, pool, budget, np.random.default_rng(seed), limits)
