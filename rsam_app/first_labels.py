@@ -47,10 +47,15 @@ def choose_first(job: Job, strategy: str, budget: int) -> Selection:
 
 def what_next(job: Job, chosen: Selection) -> str:
     """What a person does with the list."""
-    where = "the manifest" if job.card.layout == "manifest" else "the data set"
+    root = job.card.root_path
+    by_layout = {
+        "manifest": f"Write their labels into {root}",
+        "folder": f"Move them into class folders, {root / 'CLASS'}",
+    }
+    remedy = by_layout.get(job.card.layout, f"Give them a label in {root}")
     return (
         f"{len(chosen.ids)} images by {chosen.strategy}, best first: {chosen.csv}\n"
-        f"Give them a label in {where}; with two classes and more, `rsam run {job.pipeline.name}` trains on them."
+        f"{remedy}; from two classes on `rsam run {job.pipeline.name}` trains on them."
     )
 
 

@@ -66,7 +66,7 @@ def test_once_chosen_and_labelled_it_trains(pipeline: Path) -> None:
     refused = rsam("train", pipeline, "--run", run, check=2).stderr
     assert "no image to train on has a label yet" in refused and "rsam select-first" in refused
     said = rsam("select-first", pipeline, "--run", run, "--budget", 9).stdout
-    assert "9 images by auto" in said and "in the manifest" in said
+    assert "9 images by auto" in said and f"Write their labels into {pipeline.parent / 'manifest.csv'}" in said
     write_labels(pipeline.parent, {i: ("red", "green", "blue")[i % 3] for i in first(pipeline, "--budget", 9)})
     rsam("train", pipeline, "--run", run)
     assert (run / "model" / "model.safetensors").is_file()
@@ -81,3 +81,24 @@ def test_where_all_have_a_label_there_is_nothing_to_choose(pipeline: Path) -> No
     write_labels(pipeline.parent, {i: "red" if i % 2 else "green" for i in range(30)})
     refused = rsam("select-first", pipeline, "--run", pipeline.parent / "x", check=2).stderr
     assert "every image has a label already" in refused
+
+
+def test_a_folder_of_photographs_alone_is_enough(pipeline: Path) -> None:
+    folder = pipeline.parent
+    incoming = folder / "photographs" / "incoming"
+    incoming.mkdir(parents=True)
+    for path in folder.glob("*.png"):
+        path.rename(incoming / path.name)
+    root = folder / "photographs"
+    card = {"name": "colours", "layout": "folder", "root": str(root), "unlabelled": str(incoming), "licence": "CC0"}
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    run = folder / "runs" / "colours"
+    chosen = rsam("select-first", pipeline, "--run", run, "--budget", 6)
+    assert f"Move them into class folders, {root / 'CLASS'}" in chosen.stdout
+    (table,) = (run / "selection").glob("*.csv")
+    for row in csv.DictReader(table.open()):
+        number = int(Path(row["path"]).stem)
+        (root / f"kind {number % 3}").mkdir(exist_ok=True)
+        Path(row["path"]).rename(root / f"kind {number % 3}" / f"{number}.png")
+    rsam("train", pipeline, "--run", run)
+    assert (run / "model" / "model.safetensors").is_file()

@@ -22,7 +22,7 @@ def read(card: Card) -> Listing:
     The folders directly below the root are splits where one of them has a name that the card's `splits` give, else they
     are classes and there are no splits. Hidden files and folders are passed over; other files that are no images by
     their name, and images outside a class folder, are counted in the notes. Raises `UserError` for a class folder
-    without an image and where there is no class folder.
+    without an image, and where there is no class folder, and no folder of images without a label either.
     """
     root = card.root_path
     if not root.is_dir():
@@ -42,7 +42,7 @@ def read(card: Card) -> Listing:
             # What the card does not name is listed only to be mentioned; empty folders in it are no classes.
             if not mapped or split in mapped:
                 filled[class_folder.name] = filled.get(class_folder.name, False) or bool(found)
-    _refuse_empty(root, filled)
+    _refuse_empty(root, filled, any_unlabelled=card.unlabelled_path is not None)
     notes = tuple(f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items()))
     return Listing(tuple(records), tuple(sorted(filled)), notes)
 
@@ -101,14 +101,14 @@ def _relative(root: Path, path: Path) -> str:
     return relative
 
 
-def _refuse_empty(root: Path, filled: dict[str, bool]) -> None:
+def _refuse_empty(root: Path, filled: dict[str, bool], any_unlabelled: bool) -> None:
     empty = sorted(name for name, has_images in filled.items() if not has_images)
     if empty:
         raise UserError(
             f"{root}: the class folder {empty[0]!r} has no image ({len(empty)} such folders).\n"
             f"Put images into it ({', '.join(sorted(SUFFIXES))}), or remove the folder."
         )
-    if not filled:
+    if not filled and not any_unlabelled:
         raise UserError(
             f"{root}: has no class folders. Expected {root}/CLASS/image.jpg or {root}/SPLIT/CLASS/image.jpg."
         )
