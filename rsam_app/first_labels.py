@@ -19,11 +19,11 @@ WITHOUT_MODEL = ("auto", "herding", "transductive_design", "typiclust", "k_cente
 
 def choose_first(job: Job, strategy: str, budget: int) -> Selection:
     """Choose among the images without a label by what the pipeline's pretrained backbone sees in them, and write the
-    list into the run's `selection/`; those that have a label count as known.
+    list into the run's `selection/`; those that have a label count as known, and `select.near_duplicates` holds.
 
     Raises `UserError` for a strategy that needs a model, and where every image has a label.
     """
-    from rsam_app.selection import find_strategy, pool_of_images, select_from
+    from rsam_app.selection import Limits, find_strategy, pool_of_images, select_from
 
     chosen_by = find_strategy(strategy)
     if chosen_by.name not in WITHOUT_MODEL:
@@ -42,7 +42,8 @@ def choose_first(job: Job, strategy: str, budget: int) -> Selection:
     pool = pool_of_images(ids, paths, UNLABELLED, features[: len(blank)], features[len(blank) :])
     if not job.run.config_path.exists():
         job.run.save_pipeline(job.pipeline)
-    return select_from(job.run, pool, chosen_by, budget, UNLABELLED, job.pipeline.seed)
+    limits = Limits(near_duplicates=job.pipeline.select.near_duplicates)
+    return select_from(job.run, pool, chosen_by, budget, UNLABELLED, job.pipeline.seed, limits=limits)
 
 
 def what_next(job: Job, chosen: Selection) -> str:

@@ -56,6 +56,14 @@ def test_without_any_label_one_of_each_kind_comes_first(pipeline: Path) -> None:
     assert all(Path(row["path"]).is_file() and row["reason"] and not row["label"] for row in rows)
 
 
+def test_images_that_are_too_alike_are_not_chosen_together(pipeline: Path) -> None:
+    image = Image.open(pipeline.parent / "00.png")
+    for i in range(3, 30):
+        image.save(pipeline.parent / f"{i:02}.png")
+    chosen = first(pipeline, "--budget", 5, "--set", "select.near_duplicates=.9999")
+    assert len(chosen) == 3 and {1, 2} < set(chosen), "28 of the 30 are one photograph"
+
+
 def test_what_has_a_label_counts_as_known(pipeline: Path) -> None:
     write_labels(pipeline.parent, {i: "red" for i in range(0, 15, 3)})
     assert sorted(i % 3 for i in first(pipeline, "--budget", 2)) == [1, 2], "of the other two colours"
