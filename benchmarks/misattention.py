@@ -6,8 +6,9 @@ Without runs it takes those two, where they are. Each run must be predicted (`rs
 test split every score is measured as a detector of rectangles off the object (rotated IoU below .3 with the true box)
 and, where the data is `rsam demo`'s, with the true turned rectangle, and of images that the planted shortcut misled:
 AUROC, AUPRC and precision among the first 100. Runs of one data set that differ in their seed are measured together:
-each figure is the mean over them. The 95 % intervals are over 1,000 bootstrap samples of the images and, with them, of
-the runs. The differences of `misattention` from what needs no attention are paired: the same samples for both.
+each figure is the mean over those where there is anything to find. The 95 % intervals are over 1,000 bootstrap samples
+of the images and, with them, of the runs. The differences of `misattention` from what needs no attention are paired:
+the same samples for both.
 
 Goes to `benchmarks/results/misattention.json`, beside figures of other data sets, and is printed as tables.
 """
@@ -102,7 +103,11 @@ def measure(runs: list[Path], split: str) -> dict[str, Any]:
         "split": split,
         "images": len(records),
         "seeds": [job.pipeline.seed for job in jobs],
-        "targets": {name: compare([wanted[name] for wanted in targets], detectors) for name in targets[0]},
+        "targets": {
+            name: compare([wanted[name] for wanted in targets], detectors)
+            for name in targets[0]
+            if any(wanted[name].any() for wanted in targets)
+        },
         "environment": where(),
     }
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.stats import binomtest
 
+from rsam_app.errors import UserError
 from rsam_app.job import Job
 from rsam_app.predictions import read_predictions
 from rsam_app.run_folder import RunFolder
@@ -27,13 +27,15 @@ class RoundChange:
     broken: int
     """Right before, wrong now."""
     iou_before: float | None
-    """Mean IoU in [0, 1] of the rectangles with the truth, where both rounds have it; as `mean_iou` of an evaluation.
-    None without."""
+    """Mean IoU in [0, 1] of the rectangles with the truth, where both rounds have it; as `mean_iou` of an evaluation,
+    each by the truth when it was predicted. None without."""
     iou_now: float | None
 
     @property
     def p(self) -> float:
         """Two-sided p that as many images are mended as broken: the exact test of McNemar (1947)."""
+        from scipy.stats import binomtest
+
         changed = self.mended + self.broken
         return float(binomtest(self.mended, changed).pvalue) if changed else 1.0
 
@@ -67,10 +69,11 @@ def change_between(before: pa.Table, now: pa.Table) -> RoundChange | None:
 def tell_change(job: Job, before: RunFolder) -> None:
     """Say what the round in `job`'s run changed on the split it is evaluated on, and keep it in its `run.json`."""
     split = job.pipeline.evaluate.split
-    if not (before.predictions / f"{split}.parquet").exists():
-        job.reporter.say(f"no comparison with {before.path}: it has no predictions of its {split} images any more")
+    try:
+        change = change_between(*(read_predictions(run.predictions, [split]) for run in (before, job.run)))
+    except UserError as error:  # the round itself is done
+        job.reporter.say(f"no comparison with {before.path}: {error}")
         return
-    change = change_between(*(read_predictions(run.predictions, [split]) for run in (before, job.run)))
     if change is None:
         job.reporter.say(f"no comparison with {before.path}: none of its {split} images is among those of this round")
         return

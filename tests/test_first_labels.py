@@ -74,21 +74,79 @@ def test_once_chosen_and_labelled_it_trains(pipeline: Path) -> None:
     refused = rsam("train", pipeline, "--run", run, check=2).stderr
     assert "no image to train on has a label yet" in refused and "rsam select-first" in refused
     said = rsam("select-first", pipeline, "--run", run, "--budget", 9).stdout
-    assert "9 images by auto" in said and f"Write their labels into {pipeline.parent / 'manifest.csv'}" in said
+    assert "9 images by herding" in said and f"Write their labels into {pipeline.parent / 'manifest.csv'}" in said
     write_labels(pipeline.parent, {i: ("red", "green", "blue")[i % 3] for i in first(pipeline, "--budget", 9)})
     rsam("train", pipeline, "--run", run)
     assert (run / "model" / "model.safetensors").is_file()
 
 
-def test_a_strategy_that_asks_a_model_is_refused(pipeline: Path) -> None:
-    refused = rsam("select-first", pipeline, "--run", pipeline.parent / "x", "--strategy", "margin", check=2).stderr
-    assert "margin asks a model" in refused and "herding" in refused
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--strategy", "margin"), "'margin' is none of the strategies that ask no model"),
+        (("--strategy", "herd"), "'herd' is none of the strategies"),
+        (("--budget", 0), "budget is 0, expected at least 1"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(pipeline: Path, asked: tuple[object, ...], said: str) -> None:
+    refused = rsam("select-first", pipeline, "--run", pipeline.parent / "x", *asked, check=2).stderr
+    assert said in refused and "Traceback" not in refused
+
+
+def test_a_budget_beyond_the_pool_takes_it_all(pipeline: Path) -> None:
+    assert sorted(first(pipeline, "--budget", 99)) == list(range(30))
 
 
 def test_where_all_have_a_label_there_is_nothing_to_choose(pipeline: Path) -> None:
     write_labels(pipeline.parent, {i: "red" if i % 2 else "green" for i in range(30)})
     refused = rsam("select-first", pipeline, "--run", pipeline.parent / "x", check=2).stderr
-    assert "every image has a label already" in refused
+    assert "no image is without a label (30 have one)" in refused
+
+
+def test_the_order_of_the_manifest_does_not_matter_and_images_are_looked_at_once(
+    pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = first(pipeline, "--budget", 5)
+    manifest = pipeline.parent / "manifest.csv"
+    header, *rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([header, *reversed(rows)]))
+    monkeypatch.setattr("rsam_app.selection.pooled_features.normalise", looked_again)
+    assert first(pipeline, "--budget", 5) == chosen
+    assert len(list((pipeline.parent / "runs" / "colours" / "selection").glob("*.csv"))) == 1
+    write_labels(pipeline.parent, {chosen[0]: "red"})
+    assert chosen[0] not in first(pipeline, "--budget", 5)
+
+
+def looked_again(*_: object) -> None:
+    raise AssertionError("an image was looked at again")
+
+
+def test_what_is_left_out_is_named(pipeline: Path) -> None:
+    (pipeline.parent / "05.png").write_bytes(b"no image")
+    card = yaml.safe_load((pipeline.parent / "card.yaml").read_text())
+    (pipeline.parent / "card.yaml").write_text(yaml.safe_dump(card | {"max_broken_share": 0.1}))
+    said = rsam("select-first", pipeline, "--run", pipeline.parent / "x", "--budget", 2).stderr
+    assert f"left out: {pipeline.parent / '05.png'}" in said
+
+
+def test_its_manifest_is_not_replayed_and_says_what_to_do(pipeline: Path) -> None:
+    first(pipeline, "--budget", 3)
+    run = pipeline.parent / "runs" / "colours"
+    (manifest,) = (run / "selection").glob("*.json")
+    refused = rsam("select", run, "--replay", manifest, "--no-tag", check=2).stderr
+    assert "by `rsam select-first`" in refused and "Give that command again" in refused
+
+
+def test_with_splits_they_are_moved_into_the_one_to_train_on(pipeline: Path) -> None:
+    folder = pipeline.parent
+    root = folder / "photographs"
+    for i, place in enumerate(("train/red", "train/green", "test/red", "test/green", "incoming", "incoming")):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        (folder / f"{i:02}.png").rename(root / place / f"{i}.png")
+    card = {"name": "c", "layout": "folder", "root": str(root), "unlabelled": str(root / "incoming"), "licence": "CC0"}
+    (folder / "card.yaml").write_text(yaml.safe_dump(card))
+    said = rsam("select-first", pipeline, "--run", folder / "x", "--budget", 1).stdout
+    assert f"Move them into class folders, {root / 'train' / 'CLASS'}" in said
 
 
 def test_a_folder_of_photographs_alone_is_enough(pipeline: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_round_before_without_predictions_is_said(first, pipeline, tmp_path, c
     run = copy_of(first, tmp_path)
     shutil.rmtree(run / "predictions")
     tell_change(job(pipeline, first), RunFolder(run))
-    assert "has no predictions of its test images any more" in capsys.readouterr().err
+    assert f"no comparison with {run}: " in capsys.readouterr().err
 
 
 def test_a_first_round_that_was_not_trained_is_asked_for(pipeline, tmp_path):

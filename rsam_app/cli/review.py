@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,7 +79,7 @@ def select(
         else:
             chosen = stages.select(job, wanted, tag=not no_tag)
     if as_json:
-        show({"strategy": chosen.strategy, "ids": list(chosen.ids), "scores": list(chosen.scores)}, True)
+        show(_chosen(chosen), True)
     else:
         for note in chosen.notes:
             typer.echo(note)
@@ -88,9 +89,7 @@ def select(
 @app.command(name="select-first")
 def select_first(
     pipeline: PipelineArgument,
-    strategy: Annotated[
-        str, typer.Option(help="auto, herding, transductive_design, typiclust, k_center, random.")
-    ] = "auto",
+    strategy: Annotated[str, typer.Option(help="Any that asks no model, see README.")] = "herding",
     budget: Annotated[int, typer.Option(help="How many images.")] = 50,
     run: RunOption = None,
     as_json: JsonOption = False,
@@ -98,17 +97,22 @@ def select_first(
 ) -> None:
     """Choose which photographs to label first, before anything is trained or labelled; writes selection/."""
     main_process_only()
-    from rsam_app.first_labels import choose_first, what_next
+    from rsam_app.first_labels import choose_first
 
     job = job_in(pipeline, set_, run)
     with job.run.writing():
-        chosen = choose_first(job, strategy, budget)
+        chosen, what_next = choose_first(job, strategy, budget)
     if as_json:
-        show({"strategy": chosen.strategy, "ids": list(chosen.ids), "scores": list(chosen.scores)}, True)
+        show(_chosen(chosen), True)
     else:
         for note in chosen.notes:
             typer.echo(note)
-        typer.echo(what_next(job, chosen))
+        typer.echo(what_next)
+
+
+def _chosen(selection: Any) -> dict[str, Any]:
+    scores = [score if math.isfinite(score) else None for score in selection.scores]
+    return {"strategy": selection.strategy, "ids": list(selection.ids), "scores": scores}
 
 
 @app.command()

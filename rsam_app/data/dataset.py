@@ -44,10 +44,22 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     )
 
 
-def load_images(card: Card, progress: Progress | None = None) -> list[Record]:
-    """Every image of the card, labelled or not, also where there are too few labels to train; where the release has no
-    splits, all that have a label are `train`. Raises `UserError` as `load_dataset` does, but not for that."""
-    return list(_look_at(card, _list(card).records, progress)[0].records)
+class Images(NamedTuple):
+    """What a card describes, whether it is enough to train on or not."""
+
+    records: tuple[Record, ...]
+    """Labelled or not; where the release has no splits, all that have a label are `train`."""
+    has_splits: bool
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+
+def load_images(card: Card, progress: Progress | None = None) -> Images:
+    """Every image of the card, also where there are too few labels to train, or none. Raises `UserError` as
+    `load_dataset` does, but not for that."""
+    listed = _list(card)
+    scanned, unsaved = _look_at(card, listed.records, progress)
+    return Images(tuple(scanned.records), listed.has_splits, scanned.skipped, (*listed.notes, *unsaved))
 
 
 class _Listed(NamedTuple):
@@ -115,7 +127,7 @@ def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence
     if not training and any(r.split == UNLABELLED for r in records):
         raise UserError(
             f"card {card.name}: no image to train on has a label yet.\n"
-            "Label some of two classes and more: `rsam select-first PIPELINE` says which tell the most."
+            "Label a few of two classes or more: `rsam select-first PIPELINE` says which tell the most."
         )
     if not training:
         raise UserError(

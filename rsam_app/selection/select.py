@@ -81,8 +81,10 @@ def select_from(
     exclude: Collection[str] = frozenset(),
     limits: Limits = Limits(),
     expected: Sequence[str] | None = None,
+    features: str | None = None,
 ) -> Selection:
-    """As `select`, from a pool at hand: `split` is only what it is called."""
+    """As `select`, from a pool at hand: `split` is only what it is called. `features` is the hash of what the pool's
+    embeddings were made from, where that is no run's predictions."""
     excluded = sorted(set(exclude) & set(whole.ids))
     pool = whole.without(set(excluded)) if excluded else whole
     choice = choose_within(chosen_by, pool, budget, np.random.default_rng(seed), limits)
@@ -110,7 +112,7 @@ def select_from(
         manifest=run.selection / f"{stem}.json",
     )
     write_atomically(selection.csv, _queue(pool, choice, chosen_by))
-    write_atomically(selection.manifest, _manifest(run, selection, chosen_by, pool, excluded, limits))
+    write_atomically(selection.manifest, _manifest(run, selection, chosen_by, pool, excluded, limits, features))
     return selection
 
 
@@ -129,6 +131,11 @@ def replay(run: RunFolder, manifest: Path) -> Selection:
         raise UserError(
             f"{manifest}: not a selection's manifest ({error!r}). Give a JSON file of RUN/selection."
         ) from error
+    if "features_sha256" in kept:
+        raise UserError(
+            f"{manifest}: was chosen before there was a model, by `rsam select-first`.\n"
+            "Give that command again with the same strategy, budget and seed; the same images are chosen from the same."
+        )
     chosen_by = find_strategy(arguments["strategy"])
     pool = _pool_for(run, chosen_by, arguments["split"], limits)
     if pool.without(excluded).fingerprint != fingerprint:
@@ -185,7 +192,13 @@ def _number(value: float) -> str:
 
 
 def _manifest(
-    run: RunFolder, made: Selection, strategy: Strategy, pool: Pool, excluded: list[str], limits: Limits
+    run: RunFolder,
+    made: Selection,
+    strategy: Strategy,
+    pool: Pool,
+    excluded: list[str],
+    limits: Limits,
+    features: str | None,
 ) -> str:
     content = {
         "strategy": made.strategy,
@@ -195,7 +208,7 @@ def _manifest(
         "seed": made.seed,
         "limits": vars(limits),
         "pool": {"records": len(pool), "fingerprint": made.fingerprint},
-        "model_sha256": _model_hash(run),
+        **({"features_sha256": features} if features else {"model_sha256": _model_hash(run)}),
         "excluded": excluded,
         "notes": made.notes,
         "ids": made.ids,

@@ -77,6 +77,8 @@ def _begin(pipeline: Pipeline, run: RunFolder, accelerator: Accelerator, updates
             accelerator.log_with = [_tracker(name, pipeline, run, updates)]
             accelerator.init_trackers(pipeline.name, config=settings)
         except Exception as error:  # each refuses in its own way: not logged in, no server, no place to write
+            for tracker in begun:
+                tracker.finish()
             raise UserError(
                 f"train.trackers: {name} does not start: {type(error).__name__}: {error}\n"
                 "Mend that, or leave it out: --set 'train.trackers=[]' for none."
