@@ -38,17 +38,16 @@ def choose_first(job: Job, strategy: str, budget: int) -> tuple[Selection, str]:
     # By their ids, all together: what was looked at is found again when some have got a label meanwhile.
     records = sorted((r for r in images.records if r.split != "test"), key=lambda record: record.id)
     blank = np.array([r.split == UNLABELLED for r in records], dtype=bool)
-    if not blank.any():
+    chosen_from = [r for r in records if r.split == UNLABELLED]
+    if not chosen_from:
         raise UserError(
             f"card {job.card.name}: no image is without a label ({len(images.records):,} have one).\n"
             "Add photographs, or train: `rsam run PIPELINE`; then `rsam select` finds what to look at again."
         )
     features, made_from = pretrained_features(job, records, sorted({r.label for r in records if r.label}))
-    chosen_from = [r for r in records if r.split == UNLABELLED]
     ids, paths = [r.id for r in chosen_from], [str(r.path) for r in chosen_from]
     pool = pool_of_images(ids, paths, UNLABELLED, features[blank], features[~blank])
-    if not job.run.config_path.exists():
-        job.run.save_pipeline(job.pipeline)
+    job.own_run()
     limits, seed = Limits(near_duplicates=job.pipeline.select.near_duplicates), job.pipeline.seed
     chosen = select_from(
         job.run, pool, find_strategy(strategy), budget, UNLABELLED, seed, limits=limits, features=made_from

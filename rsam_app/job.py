@@ -41,6 +41,11 @@ class Job:
         folder = RunFolder(run)
         return cls(overridden(folder.load_pipeline(), overrides, folder.config_path), folder, reporter)
 
+    def own_run(self) -> None:
+        """Make a new folder the run of this pipeline; a run that exists keeps its own."""
+        if not self.run.config_path.exists():
+            self.run.save_pipeline(self.pipeline)
+
     @cached_property
     def card(self) -> Card:
         """The card of the data set."""

@@ -33,7 +33,7 @@ def simulate_rounds(
     plan.chosen()
     plan.require_images(len(_pool(job)))
     oracle, made_from = make_oracle(job)
-    _own_run(job)
+    job.own_run()
     with job.reporter.counter("simulating", len(strategies) * seeds) as advance:
         summary = simulate_all(oracle, made_from, plan, job.run.simulation, job.original.name, advance)
     return Simulated(summary, f"{table(summary)}\n{job.run.simulation / 'curves.png'}")
@@ -45,7 +45,7 @@ def plant_label_errors(job: Job, share: float, seeds: int) -> Simulated:
 
     require_noise(share, seeds, len(_pool(job)))
     oracle, _ = make_oracle(job)
-    _own_run(job)
+    job.own_run()
     with job.reporter.counter("planting wrong labels", 2 * seeds) as advance:
         summary = measure_label_noise(oracle, job.original.classes, share, seeds, job.run.simulation, advance)
     return Simulated(summary, f"{noise_table(summary)}\n{job.run.simulation / 'label_errors.csv'}")
@@ -70,9 +70,3 @@ def make_oracle(job: Job) -> tuple[Oracle, str]:
 def _pool(job: Job) -> list[Record]:
     """What there is to label: the records for training and validation."""
     return sorted((*job.original.split("train"), *job.original.split("val")), key=lambda record: record.id)
-
-
-def _own_run(job: Job) -> None:
-    """A run that exists keeps its pipeline; a new folder becomes the run of this one."""
-    if not job.run.config_path.exists():
-        job.run.save_pipeline(job.pipeline)

@@ -78,18 +78,13 @@ def select(
             chosen = stages.select_again(job, replay, None if no_tag else wanted.tag)
         else:
             chosen = stages.select(job, wanted, tag=not no_tag)
-    if as_json:
-        show(_chosen(chosen), True)
-    else:
-        for note in chosen.notes:
-            typer.echo(note)
-        typer.echo(f"{len(chosen.ids)} images by {chosen.strategy}: {chosen.csv}")
+    _show_selection(chosen, f"{len(chosen.ids)} images by {chosen.strategy}: {chosen.csv}", as_json)
 
 
 @app.command(name="select-first")
 def select_first(
     pipeline: PipelineArgument,
-    strategy: Annotated[str, typer.Option(help="Any that asks no model, see README.")] = "herding",
+    strategy: Annotated[str, typer.Option(help="One that asks no model, see docs/selection.md.")] = "herding",
     budget: Annotated[int, typer.Option(help="How many images.")] = 50,
     run: RunOption = None,
     as_json: JsonOption = False,
@@ -102,17 +97,14 @@ def select_first(
     job = job_in(pipeline, set_, run)
     with job.run.writing():
         chosen, what_next = choose_first(job, strategy, budget)
-    if as_json:
-        show(_chosen(chosen), True)
-    else:
-        for note in chosen.notes:
-            typer.echo(note)
-        typer.echo(what_next)
+    _show_selection(chosen, what_next, as_json)
 
 
-def _chosen(selection: Any) -> dict[str, Any]:
+def _show_selection(selection: Any, said: str, as_json: bool) -> None:
+    """What was chosen for a script, or its notes and what is `said` of it for a person."""
     scores = [score if math.isfinite(score) else None for score in selection.scores]
-    return {"strategy": selection.strategy, "ids": list(selection.ids), "scores": scores}
+    found = {"strategy": selection.strategy, "ids": list(selection.ids), "scores": scores}
+    show(found if as_json else "\n".join([*selection.notes, said]), as_json)
 
 
 @app.command()

@@ -169,12 +169,11 @@ def pool_of_images(
     ids: Sequence[str], paths: Sequence[str], split: str, embeddings: np.ndarray, covered: np.ndarray
 ) -> Pool:
     """The pool before there is any model: images of which nothing is known but `embeddings` `(N, D)`, beside those of
-    the images that have a label already, `covered` `(M, D)`."""
-    order = sorted(range(len(ids)), key=lambda row: ids[row])
+    the images that have a label already, `covered` `(M, D)`. The `ids` are sorted."""
     nothing, unknown = ("",) * len(ids), np.full(len(ids), np.nan, dtype=np.float32)
     return Pool(
-        ids=tuple(ids[row] for row in order),
-        paths=tuple(paths[row] for row in order),
+        ids=tuple(ids),
+        paths=tuple(paths),
         splits=(split,) * len(ids),
         labels=nothing,
         predicted=nothing,
@@ -185,7 +184,7 @@ def pool_of_images(
         entropy=unknown,
         scores={},
         rectangles=np.full((len(ids), 5), np.nan, dtype=np.float32),
-        embeddings=embeddings[order],
+        embeddings=embeddings,
         covered=covered,
     )
 

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,9 @@ def select_from(
         csv=run.selection / f"{stem}.csv",
         manifest=run.selection / f"{stem}.json",
     )
+    origin = {"features_sha256": features} if features else {"model_sha256": _model_hash(run)}
     write_atomically(selection.csv, _queue(pool, choice, chosen_by))
-    write_atomically(selection.manifest, _manifest(run, selection, chosen_by, pool, excluded, limits, features))
+    write_atomically(selection.manifest, _manifest(selection, chosen_by, pool, excluded, limits, origin))
     return selection
 
 
@@ -192,13 +193,12 @@ def _number(value: float) -> str:
 
 
 def _manifest(
-    run: RunFolder,
     made: Selection,
     strategy: Strategy,
     pool: Pool,
     excluded: list[str],
     limits: Limits,
-    features: str | None,
+    origin: Mapping[str, str | None],
 ) -> str:
     content = {
         "strategy": made.strategy,
@@ -208,7 +208,7 @@ def _manifest(
         "seed": made.seed,
         "limits": vars(limits),
         "pool": {"records": len(pool), "fingerprint": made.fingerprint},
-        **({"features_sha256": features} if features else {"model_sha256": _model_hash(run)}),
+        **origin,
         "excluded": excluded,
         "notes": made.notes,
         "ids": made.ids,
