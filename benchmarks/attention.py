@@ -25,7 +25,7 @@ from frozen.cells import VARIANTS, Variant, run_cell
 from frozen.features import FrozenData, load_frozen
 from measuring.surroundings import where
 
-from rsam_app.paired import half_width, paired_difference
+from rsam_app.evaluation.metrics.paired import half_width, paired_difference
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA_SETS = ("cub_200_2011", "oxford_iiit_pet")

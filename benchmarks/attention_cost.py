@@ -20,9 +20,9 @@ from measuring.surroundings import where
 from measuring.turns import ratio, take_turns
 
 from rsam_app.config import ModelConfig
-from rsam_app.kept_memory import keep_freed_memory
 from rsam_app.model import AttentiveClassifier, build_model
-from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.system.allocator import keep_freed_memory
+from rsam_app.system.precision import autocast, choose_precision
 from rsam_app.training import losses
 
 RESULTS = Path(__file__).resolve().parent / "results" / "attention_cost.json"

@@ -27,11 +27,11 @@ from torch.nn import functional as F
 
 from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset
-from rsam_app.evaluation.inference import run_model
-from rsam_app.kept_memory import give_back_freed_memory, keep_freed_memory
+from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.model import build_model, load_model
-from rsam_app.model.precision import autocast, choose_precision
-from rsam_app.run_folder import RunFolder
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.allocator import give_back_freed_memory, keep_freed_memory
+from rsam_app.system.precision import autocast, choose_precision
 
 RESULTS = Path(__file__).resolve().parent / "results" / "fast_path.json"
 CLASSES, SIDE = 50, 224

@@ -36,11 +36,11 @@ import pyarrow.parquet as pq
 from measuring.surroundings import where
 
 from rsam_app.config import Pipeline
+from rsam_app.data.near_duplicates.result import Duplicates
+from rsam_app.data.near_duplicates.table import files_state, keep
 from rsam_app.data.records import DataSet, Record
-from rsam_app.duplicates.found import Duplicates
-from rsam_app.duplicates.kept import files_state, keep
-from rsam_app.predictions import SCHEMA
-from rsam_app.run_folder import RunFolder
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import SCHEMA
 
 RESULTS = Path(__file__).resolve().parent / "results" / "fiftyone_write.json"
 CLASSES = tuple(f"{i:03}.class" for i in range(200))
@@ -82,7 +82,7 @@ def _private_database() -> Path:
         "FIFTYONE_DO_NOT_TRACK": "true",
         "FIFTYONE_SHOW_PROGRESS_BARS": "false",
     }
-    from rsam_app.review import import_fiftyone
+    from rsam_app.system.mongodb.connection import import_fiftyone
 
     import_fiftyone()
     return folder
@@ -183,7 +183,7 @@ def _rows(records: tuple[Record, ...], rng: np.random.Generator) -> dict[str, An
 
 
 def _write(run: RunFolder, dataset: DataSet) -> None:
-    from rsam_app.review import write_run
+    from rsam_app.review.writing.write_run import write_run
 
     report = write_run(run, dataset, KEY)
     expected = ("embeddings", "near-duplicates")  # a run without any is measured, and images that are not there
@@ -193,7 +193,7 @@ def _write(run: RunFolder, dataset: DataSet) -> None:
 
 def _objects(dataset: DataSet, run: RunFolder) -> Iterator[tuple[Record, dict[str, Any]]]:
     """FiftyOne's objects for every row, in chunks."""
-    from rsam_app.review.objects import run_objects
+    from rsam_app.review.writing.documents import run_objects
 
     with pq.ParquetFile(run.predictions / "train.parquet") as table:
         start = 0
@@ -205,7 +205,7 @@ def _objects(dataset: DataSet, run: RunFolder) -> Iterator[tuple[Record, dict[st
 def _values(record: Record) -> dict[str, Any]:
     import fiftyone as fo
 
-    from rsam_app.review.recorded import true_boxes
+    from rsam_app.review.dataset.record_fields import true_boxes
 
     return {
         "metadata": fo.ImageMetadata(width=record.width, height=record.height),
@@ -233,7 +233,7 @@ def _library(dataset: DataSet, run: RunFolder) -> None:
     """FiftyOne's own bulk calls, the checks that cost most switched off."""
     import fiftyone as fo
 
-    from rsam_app.review.fields import declare_run
+    from rsam_app.review.dataset.fields import declare_run
 
     with _new_set() as made:
         declare_run(made, KEY, [*SCHEMA.names, *SCORES])

@@ -30,15 +30,15 @@ from measuring.surroundings import where
 from sklearn.metrics import average_precision_score
 
 from rsam_app.data.records import Record
-from rsam_app.demo.planting import read_planted
-from rsam_app.job import Job
-from rsam_app.paired import half_width, paired_difference
-from rsam_app.progress import Reporter
+from rsam_app.data.synthetic.planting import read_planted
+from rsam_app.evaluation.metrics.paired import half_width, paired_difference
+from rsam_app.evaluation.scores.label_belief import training_belief
+from rsam_app.run.job import Job
 from rsam_app.selection.simulation.label_noise import SCORES, STRENGTH, sibling_errors, siblings_of, uniform_errors
 from rsam_app.selection.simulation.logistic import out_of_fold
-from rsam_app.selection.training_belief import training_belief
-from rsam_app.simulate import make_oracle
-from rsam_app.stages import train
+from rsam_app.system.progress import Reporter
+from rsam_app.workflow.simulate import make_oracle
+from rsam_app.workflow.stages import train
 
 RESULTS = Path(__file__).resolve().parent / "results" / "label_errors.json"
 KINDS = ("uniform", "siblings")

@@ -34,9 +34,9 @@ from torchvision.transforms import v2
 
 from rsam_app.config import AugmentConfig, load_card
 from rsam_app.data import Record, load_dataset
-from rsam_app.data.augment import TrainAugment
-from rsam_app.data.images import read_image, resize
-from rsam_app.data.kept_images import keeping_images
+from rsam_app.data.augmentation.random_view import TrainAugment
+from rsam_app.data.images.cache import keeping_images
+from rsam_app.data.images.decoding import read_image, resize
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.sampling import EpochBatches
 

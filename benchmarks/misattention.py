@@ -26,15 +26,15 @@ from measuring.surroundings import where
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from rsam_app.data.records import Record, by_id
-from rsam_app.demo.findings import shortcut_victims
-from rsam_app.demo.planting import read_planted
-from rsam_app.evaluation.overlap import box_iou, rotated_iou, upright_edges
-from rsam_app.evaluation.rectangle_scores import score_rectangles
-from rsam_app.evaluation.truth import image_sizes, mean_box
-from rsam_app.job import Job
-from rsam_app.predictions import read_predictions
-from rsam_app.progress import Reporter
-from rsam_app.run_folder import RunFolder
+from rsam_app.data.synthetic.planting import read_planted
+from rsam_app.evaluation.metrics.ground_truth import image_sizes, mean_box
+from rsam_app.evaluation.metrics.rectangles import score_rectangles
+from rsam_app.geometry.overlap import box_iou, rotated_iou, upright_edges
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.job import Job
+from rsam_app.run.predictions import read_predictions
+from rsam_app.system.progress import Reporter
+from rsam_app.workflow.demo_report import shortcut_victims
 
 RESULTS = Path(__file__).resolve().parent / "results" / "misattention.json"
 USUAL = (Path("runs/cub_mobilenetv2"), Path("runs/demo"))

@@ -31,16 +31,16 @@ from scipy.sparse.csgraph import connected_components
 
 from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset
-from rsam_app.data.augment import whole_image
-from rsam_app.data.images import read_image
+from rsam_app.data.augmentation.random_view import whole_image
+from rsam_app.data.images.decoding import read_image
+from rsam_app.data.near_duplicates import comparison
+from rsam_app.data.near_duplicates.find import find_duplicates
+from rsam_app.data.near_duplicates.result import DETAIL
 from rsam_app.data.records import Record
-from rsam_app.duplicates import same_photograph as rule
-from rsam_app.duplicates.find import find_duplicates
-from rsam_app.duplicates.found import DETAIL
 from rsam_app.model import AttentiveClassifier, load_model
 from rsam_app.model.build import build_model
 from rsam_app.model.preprocess import normalise
-from rsam_app.run_folder import RunFolder
+from rsam_app.run.folder import RunFolder
 
 RESULTS = Path(__file__).resolve().parent / "results" / "near_duplicates.json"
 COSINE = 0.97
@@ -107,7 +107,7 @@ def main() -> None:
     for name, (card, model) in sets.items():
         found[name] = _measure(list(load_dataset(load_card(card)).records), model, arguments.images, arguments.altered)
         print(name, json.dumps(found[name], indent=1), flush=True)
-        thresholds = {"cosine": COSINE, "detail": DETAIL, "everywhere": rule.EVERYWHERE}
+        thresholds = {"cosine": COSINE, "detail": DETAIL, "everywhere": comparison.EVERYWHERE}
         report = {"thresholds": thresholds, "sets": found, "environment": where()}
         RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -44,8 +44,8 @@ def main() -> None:
 
 
 def _measure(rows: int, device: str | None) -> dict[str, Any]:
-    from rsam_app.duplicates.neighbours import Neighbours
-    from rsam_app.review.alike import principal_components
+    from rsam_app.data.near_duplicates.nearest_neighbours import Neighbours
+    from rsam_app.review.analysis.embeddings import principal_components
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     embeddings = _embeddings(rows)

@@ -31,9 +31,9 @@ from measuring.turns import ratio, take_turns
 from rsam_app.config import load_card, load_pipeline
 from rsam_app.data import DataSet, load_dataset
 from rsam_app.data.loader import Batch
-from rsam_app.kept_memory import keep_freed_memory
 from rsam_app.model import build_model
-from rsam_app.model.precision import choose_precision
+from rsam_app.system.allocator import keep_freed_memory
+from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import save_checkpoint
 from rsam_app.training.objective import Objective
 from rsam_app.training.setup import Workbench, build_workbench

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from measuring.surroundings import where
 
-from rsam_app.job import Job
-from rsam_app.progress import Reporter
-from rsam_app.simulate import simulate_rounds
+from rsam_app.run.job import Job
+from rsam_app.system.progress import Reporter
+from rsam_app.workflow.simulate import simulate_rounds
 
 RESULTS = Path(__file__).resolve().parent / "results" / "selection.json"
 STRATEGIES = (

@@ -8,9 +8,11 @@ import os
 
 import wrapt
 
+from rsam_app.system.version import __version__
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the network for its newest version
 
-__version__ = "0.1.0"
+__all__ = ["__version__"]
 
 
 @wrapt.when_imported("timm")

@@ -41,6 +41,6 @@ def fiftyone_module() -> ModuleType:
         FIFTYONE_SHOW_PROGRESS_BARS="false",
     )
     (folder / "plugins").mkdir()
-    from rsam_app.review.database import import_fiftyone
+    from rsam_app.system.mongodb.connection import import_fiftyone
 
     return import_fiftyone()

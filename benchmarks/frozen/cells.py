@@ -11,20 +11,21 @@ import torch
 from torch import Tensor
 
 from frozen.features import CORRUPTED, CPU, SIDE, FrozenData, Look, gather, make_backbone
-from rsam_app.attention import RSAM, PositionwiseAttention, geometry
-from rsam_app.attention.gating import gate
-from rsam_app.attention.second_look import upright_crop
 from rsam_app.config import SignalsConfig, TrainConfig
 from rsam_app.data.splits import complete_splits
-from rsam_app.evaluation.grad_cam import cam_from_gradients
-from rsam_app.evaluation.localization import localization
-from rsam_app.evaluation.map_localization import map_localization
-from rsam_app.evaluation.overlap import rotated_iou
-from rsam_app.evaluation.truth import true_edges, truth_kinds
+from rsam_app.evaluation.inference.grad_cam import cam_from_gradients
+from rsam_app.evaluation.metrics.ground_truth import true_edges, truth_kinds
+from rsam_app.evaluation.metrics.localization import localization
+from rsam_app.evaluation.robustness.map_localization import map_localization
+from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.overlap import rotated_iou
 from rsam_app.model import AttentiveClassifier
-from rsam_app.model.precision import autocast, choose_precision
+from rsam_app.model.attention import RSAM, PositionwiseAttention
+from rsam_app.model.attention.gating import gate
+from rsam_app.model.attention.second_look import upright_crop
 from rsam_app.model.preprocess import normalise
-from rsam_app.training import losses, signals
+from rsam_app.system.precision import autocast, choose_precision
+from rsam_app.training import losses
 from rsam_app.training.optimizer import parameter_groups, warmup_cosine
 from rsam_app.training.setup import CORRECTED_WEIGHT
 from rsam_app.training.warm_start import fit_attention, fit_classifier
@@ -177,18 +178,18 @@ def _loss(
     shown = torch.stack([placed[v][1][r] for v, r in zip(views[0], rows, strict=True)])
     loss = loss + (losses.to_target(result.rectangle, target, cells) * weight[rows] * shown).mean()
     if share.area:
-        loss = loss + share.area * signals.area(result.rectangle, cells).mean()
+        loss = loss + share.area * losses.area(result.rectangle, cells).mean()
     if share.border:
-        loss = loss + share.border * signals.border(result.rectangle, cells).mean()
+        loss = loss + share.border * losses.border(result.rectangle, cells).mean()
     if share.outside:
         outside = model.forward_head(gate(features, 1 - result.mask))
-        loss = loss + share.outside * signals.outside_suffices(outside).mean()
+        loss = loss + share.outside * losses.outside_suffices(outside).mean()
     if share.equivariance:
         other = model.attend(*gather(data.training_views, rows, views[1]))
         to_view = geometry.compose(geometry.invert(_affine(data, rows, views[1])), _affine(data, rows, views[0]))
         assert other is not None
         to_view = to_view * torch.tensor([1.0, 1.0, cells / SIDE])  # from pixels to cells: shifts shrink
-        moved = signals.equivariance(result.rectangle, other.rectangle, to_view, cells)
+        moved = losses.equivariance(result.rectangle, other.rectangle, to_view, cells)
         loss = loss + share.equivariance * moved.mean()
     return loss
 

@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsam_app.attention import geometry
 from rsam_app.config import AugmentConfig, ModelConfig, load_card
 from rsam_app.data import DataSet, load_dataset
-from rsam_app.data.augment import TrainAugment
-from rsam_app.data.files import READING
+from rsam_app.data.augmentation.random_view import TrainAugment
+from rsam_app.data.images.file_identity import READING
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
-from rsam_app.data.visible import visible_part
-from rsam_app.evaluation.corruptions import corrupt
+from rsam_app.evaluation.robustness.corruptions import corrupt
+from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.clipping import visible_part
 from rsam_app.model import AttentiveClassifier, build_model
-from rsam_app.model.precision import autocast, choose_precision
 from rsam_app.model.preprocess import normalise
-from rsam_app.training.discovery import discover_rectangles
-from rsam_app.training.feature_source import FeatureSource
+from rsam_app.system.precision import autocast, choose_precision
+from rsam_app.training.discovery.discover import discover_rectangles
+from rsam_app.training.features.source import FeatureSource
 
 SIDE = 224
 AUGMENTED = 4
@@ -48,7 +48,7 @@ class Mirrored:
     def __call__(
         self, image: np.ndarray, displayed: tuple[int, int], seed: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        from rsam_app.data.images import resize
+        from rsam_app.data.images.decoding import resize
 
         width, height = displayed
         to_image = np.array([[-width / SIDE, 0, width], [0, height / SIDE, 0]], dtype=np.float32)
@@ -64,7 +64,7 @@ class Corrupted:
     def __call__(
         self, image: np.ndarray, displayed: tuple[int, int], seed: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        from rsam_app.data.augment import whole_image
+        from rsam_app.data.augmentation.random_view import whole_image
 
         view, to_image = whole_image(image, SIDE, displayed)
         return corrupt(view, self.name, SEVERITY, 0, str(seed[-1])), to_image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rsam_app.run_folder import environment
+from rsam_app.run.folder import environment
 
 
 def where() -> dict[str, Any]:

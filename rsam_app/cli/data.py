@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rsam_app.cli.context import main_process_only, reporter, show
 from rsam_app.cli.options import JsonOption, app
-from rsam_app.cli.starting import main_process_only, reporter, show
 
 
 @app.command()
@@ -20,7 +20,7 @@ def download(
     """Fetch a card's data set from its official addresses, check and unpack it; goes on where it stopped."""
     main_process_only()
     from rsam_app.config import load_card
-    from rsam_app.download import download_card
+    from rsam_app.data.download import download_card
 
     done = download_card(load_card(card), reporter(), keep)
     show(done.as_dict() if as_json else done.text(), as_json)
@@ -39,7 +39,7 @@ def import_fiftyone(
 ) -> None:
     """Make a card of a FiftyOne data set: a manifest that any machine can train from; images stay in place."""
     main_process_only()
-    from rsam_app.review import import_dataset
+    from rsam_app.review.import_dataset import import_dataset
 
     done = import_dataset(name, out, label, boxes, split)
     show(done.as_dict() if as_json else done.text(), as_json)

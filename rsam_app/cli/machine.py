@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
+from rsam_app.cli.context import main_process_only, reporter, show
 from rsam_app.cli.options import AddressOption, JsonOption, NoAppOption, PortOption, RemoteOption, RunOption, app
-from rsam_app.cli.starting import main_process_only, reporter, show
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 
 @app.command()
@@ -23,8 +23,8 @@ def demo(
     """The whole loop on a generated data set, no download, then the App."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("rsam demo runs on one process: give it without a launcher.")
-    from rsam_app.demo.run import run_demo
-    from rsam_app.review import open_app
+    from rsam_app.review.app.session import open_app
+    from rsam_app.workflow.demo import run_demo
 
     name = run_demo(run or Path("runs/demo"), reporter(), typer.echo)
     open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
@@ -34,7 +34,7 @@ def demo(
 def doctor(as_json: JsonOption = False) -> None:
     """Check this machine, and say for everything wrong how to mend it."""
     main_process_only()
-    from rsam_app.doctor import examine
+    from rsam_app.workflow.doctor import examine
 
     checks = examine()
     if as_json:

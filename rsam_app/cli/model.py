@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from rsam_app.cli.context import job_in, job_of, main_process_only, relaunched, reporter, show
 from rsam_app.cli.options import JsonOption, PipelineArgument, ProcessesOption, RunArgument, RunOption, SetOption, app
-from rsam_app.cli.starting import job_in, job_of, main_process_only, relaunched, reporter, show
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 
 @app.command()
@@ -25,7 +25,7 @@ def run(
     """Train, evaluate, predict, review and select; what did not change is not done again, what stopped goes on."""
     if relaunched(processes):
         return
-    from rsam_app import rounds, stages
+    from rsam_app.workflow import rounds, stages
 
     job = job_in(pipeline, set_, run)
     if round_:
@@ -50,7 +50,7 @@ def train(
     """Train a pipeline into a run folder."""
     if relaunched(processes):
         return
-    from rsam_app import stages
+    from rsam_app.workflow import stages
 
     job = job_in(pipeline, set_, run)
     with job.run.writing_on_main():
@@ -71,7 +71,7 @@ def evaluate(
     """Measure a run on a split: accuracy, calibration, where it looked; writes evaluation/ with a report."""
     if relaunched(processes):
         return
-    from rsam_app import stages
+    from rsam_app.workflow import stages
 
     job = job_of(run, set_)
     with job.run.writing_on_main():
@@ -90,8 +90,8 @@ def predict(
     """Write what the model says about every image, and where it looked, into predictions/SPLIT.parquet."""
     if relaunched(processes):
         return
-    from rsam_app.predict import predict as predict_splits
-    from rsam_app.predict import present_splits
+    from rsam_app.workflow.predict import predict as predict_splits
+    from rsam_app.workflow.predict import present_splits
 
     job = job_of(run, set_)
     present = present_splits(job)
@@ -111,8 +111,8 @@ def export_model(
 ) -> None:
     """Write the model for other runtimes, logits and rectangle as outputs, and check the file against it."""
     main_process_only()
-    from rsam_app.export_model import batch_of, export_model, format_of
-    from rsam_app.run_folder import RunFolder
+    from rsam_app.model.export import batch_of, export_model, format_of
+    from rsam_app.run.folder import RunFolder
 
     folder = RunFolder(run)
     folder.load_pipeline()  # says so where this is no run

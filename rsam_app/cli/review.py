@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rsam_app.cli.context import job_in, job_of, main_process_only, show
 from rsam_app.cli.options import (
     AddressOption,
     JsonOption,
@@ -20,8 +21,7 @@ from rsam_app.cli.options import (
     SetOption,
     app,
 )
-from rsam_app.cli.starting import job_in, job_of, main_process_only, show
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 
 @app.command()
@@ -35,8 +35,8 @@ def review(
 ) -> None:
     """Write a run into FiftyOne, then open the App; in a terminal it stays until Ctrl-C."""
     main_process_only()
-    from rsam_app import stages
-    from rsam_app.review import open_app
+    from rsam_app.review.app.session import open_app
+    from rsam_app.workflow import stages
 
     job = job_of(run, set_)
     with job.run.writing():
@@ -63,9 +63,9 @@ def select(
 ) -> None:
     """Choose the images to label or relabel next; writes selection/ and tags them in FiftyOne."""
     main_process_only()
-    from rsam_app import stages
     from rsam_app.config import SelectConfig
-    from rsam_app.validation import validate
+    from rsam_app.config.validation import validate
+    from rsam_app.workflow import stages
 
     job = job_of(run, set_)
     given = {"strategy": strategy, "budget": budget, "split": split, "tag": tag}
@@ -92,7 +92,7 @@ def select_first(
 ) -> None:
     """Choose which photographs to label first, before anything is trained or labelled; writes selection/."""
     main_process_only()
-    from rsam_app.first_labels import choose_first
+    from rsam_app.workflow.select_first import choose_first
 
     job = job_in(pipeline, set_, run)
     with job.run.writing():
@@ -119,10 +119,10 @@ def apply(
 ) -> None:
     """Read a person's decisions from FiftyOne into the corrections table, which the next `rsam train` uses."""
     main_process_only()
-    from rsam_app import decide
+    from rsam_app.review.decisions.apply import apply_decisions, undo_decisions
 
     job = job_of(run, set_)
-    report = decide.undo_decisions(job, who) if undo else decide.apply_decisions(job, who)
+    report = undo_decisions(job, who) if undo else apply_decisions(job, who)
     show(report.as_dict() if as_json else report.text(), as_json)
 
 
@@ -138,7 +138,7 @@ def annotate(
 ) -> None:
     """Correct rectangles in Label Studio or CVAT: they go out turned, and come back as attention_target."""
     main_process_only()
-    from rsam_app.review.annotate import READERS, bring_back, send
+    from rsam_app.review.annotation_tools.exchange import READERS, bring_back, send
 
     form = to or from_
     if (to is None) == (from_ is None) or form not in READERS:
@@ -169,10 +169,10 @@ def export(
 ) -> None:
     """Export the images that carry a tag, with their corrected labels and rectangles."""
     main_process_only()
-    from rsam_app import curate
+    from rsam_app.review.export_tagged import export_tagged
 
     job = job_of(run, set_)
-    report = curate.export_tagged(job, tag, format, out, mode, drop_duplicates=drop_duplicates, test_share=test_share)
+    report = export_tagged(job, tag, format, out, mode, drop_duplicates=drop_duplicates, test_share=test_share)
     show(report.as_dict() if as_json else report.text(), as_json)
 
 
@@ -196,16 +196,14 @@ def simulate(
 ) -> None:
     """Label-efficiency curves with an oracle, on features of the frozen backbone; writes simulation/."""
     main_process_only()
-    from rsam_app import simulate as simulated
+    from rsam_app.workflow.simulate import plant_label_errors, simulate_rounds
 
     job = job_in(pipeline, set_, run)
     with job.run.writing():
         if noise is not None:
-            found = simulated.plant_label_errors(job, noise, seeds)
+            found = plant_label_errors(job, noise, seeds)
         else:
             asked = [name.strip() for name in strategies.split(",") if name.strip()]
             names = tuple(dict.fromkeys([*asked, "random"]))
-            found = simulated.simulate_rounds(
-                job, names, rounds, budget if start is None else start, budget, seeds, pool_share
-            )
+            found = simulate_rounds(job, names, rounds, budget if start is None else start, budget, seeds, pool_share)
     show(found.summary if as_json else found.text, as_json)

@@ -1,7 +1,7 @@
 """Typed cards and pipelines: what their keys mean, how a file and `--set` overrides become one, and what is wrong."""
 
 from rsam_app.config.card import Card, Download
-from rsam_app.config.load import REPOSITORY, load_card, load_pipeline, overridden, read_pipeline
+from rsam_app.config.load import REPOSITORY, find_pipeline, load_card, load_pipeline, overridden, read_pipeline
 from rsam_app.config.pipeline import EvaluateConfig, ModelConfig, Pipeline, ReviewConfig, SelectConfig, why_not_cached
 from rsam_app.config.training import AUGMENT_PRESETS, AugmentConfig, MixConfig, SignalsConfig, TrainConfig
 
@@ -19,6 +19,7 @@ __all__ = [
     "SelectConfig",
     "SignalsConfig",
     "TrainConfig",
+    "find_pipeline",
     "load_card",
     "load_pipeline",
     "overridden",

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rsam_app.config.strict import Strict
+from rsam_app.config.validation import Strict
 
 
 class Download(Strict):

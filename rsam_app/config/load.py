@@ -9,10 +9,15 @@ import yaml
 
 from rsam_app.config.card import Card
 from rsam_app.config.pipeline import Pipeline
-from rsam_app.errors import UserError
-from rsam_app.validation import YAML_ERRORS, read_mapping, suggest, validate
+from rsam_app.config.validation import YAML_ERRORS, read_mapping, suggest, validate
+from rsam_app.system.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+def find_pipeline(reference: str | Path) -> Path:
+    """The file of the pipeline at a path, or of that name in `pipelines/`. Raises `UserError`."""
+    return _find(str(reference), "pipelines")
 
 
 def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> Pipeline:
@@ -20,13 +25,12 @@ def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> 
 
     Raises `UserError` that names file, key, value and remedy.
     """
-    path = _find(str(reference), "pipelines")
+    path = find_pipeline(reference)
     content = read_mapping(path)
     content.setdefault("name", path.stem)
     for override in overrides or []:
         _override(content, override)
     pipeline = validate(Pipeline, content, path)
-    _check_transforms(pipeline, path)
     return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path))})
 
 
@@ -35,22 +39,7 @@ def overridden(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline
     content = pipeline.model_dump(mode="json")
     for override in overrides:
         _override(content, override)
-    changed = validate(Pipeline, content, path)
-    _check_transforms(changed, path)
-    return changed
-
-
-def _check_transforms(pipeline: Pipeline, path: Path) -> None:
-    """Try the albumentations that a pipeline names, if any: importing them takes seconds."""
-    augment = pipeline.train.augment
-    for key in ("extra", "transforms"):
-        if getattr(augment, key):
-            from rsam_app.data.transforms import NamedTransforms
-
-            try:
-                NamedTransforms(getattr(augment, key), f"train.augment.{key}")
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from error
+    return validate(Pipeline, content, path)
 
 
 def load_card(reference: str | Path) -> Card:

@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rsam_app.config.strict import Strict
 from rsam_app.config.training import TrainConfig
+from rsam_app.config.validation import Strict
 
 
 class ModelConfig(Strict):

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rsam_app.config.strict import Strict
+from rsam_app.config.validation import Strict
 
 
 class AugmentConfig(Strict):
@@ -58,7 +58,7 @@ class MixConfig(Strict):
 
 
 class SignalsConfig(Strict):
-    """Weights of signals that teach a rectangle its place without a target; see `rsam_app/training/signals.py`."""
+    """Weights of signals that teach a rectangle its place without a target; see `rsam_app/training/losses.py`."""
 
     equivariance: float = Field(0.0, ge=0)
     """The rectangle moves with the image; looks at a second view of each, so an epoch takes twice as long."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rsam_app.data.dataset import Images, load_dataset, load_images
-from rsam_app.data.describe import describe
-from rsam_app.data.masks import read_mask
-from rsam_app.data.records import SPLITS, UNLABELLED, Box, DataSet, Record, Skipped, by_id
+from rsam_app.data.images.masks import read_mask
+from rsam_app.data.records import SPLITS, UNLABELLED, DataSet, Record, Skipped, by_id
+from rsam_app.data.summary import describe
+from rsam_app.geometry.types import Box
 
 __all__ = [
     "SPLITS",

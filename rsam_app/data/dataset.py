@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rsam_app.config import Card
+from rsam_app.data.images.scan import Progress, Scan, ScanCache, cache_path, scan
 from rsam_app.data.layouts import read_listing
 from rsam_app.data.records import UNLABELLED, DataSet, Record, Skipped
-from rsam_app.data.scan import Progress, Scan, scan
-from rsam_app.data.scan_cache import ScanCache, cache_path
 from rsam_app.data.splits import complete_splits, name_splits
 from rsam_app.data.unlabelled import list_unlabelled, part_unlabelled
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 
 def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> DataSet:

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from rsam_app.data.augment import TrainAugment, whole_image
-from rsam_app.data.carried import Rectangle, rectangle_in_view
-from rsam_app.data.kept_images import reader_for
+from rsam_app.data.augmentation.random_view import TrainAugment, whole_image
+from rsam_app.data.images.cache import reader_for
 from rsam_app.data.records import Record, class_number
 from rsam_app.data.sampling import Draw
-from rsam_app.hardware import available_cores
+from rsam_app.geometry.clipping import rectangle_in_view
+from rsam_app.geometry.types import Rectangle
+from rsam_app.system.hardware import available_cores
 
 Target = tuple[Rectangle, float]
 """A rectangle in image pixels and the weight of its loss."""

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rsam_app.errors import UserError
-
-Box = tuple[float, float, float, float]
-"""An upright box `x, y, width, height` in continuous pixels of the image as displayed; may reach past the edge."""
+from rsam_app.geometry.types import Box
+from rsam_app.system.errors import UserError
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"

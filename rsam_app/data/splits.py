@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from rsam_app.data.records import Record
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 VAL_SHARE = 0.1
 TEST_SHARE = 0.2

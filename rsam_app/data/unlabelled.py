@@ -13,7 +13,7 @@ from rsam_app.config import Card
 from rsam_app.data.layouts.folder import images_below
 from rsam_app.data.layouts.listing import require_folder
 from rsam_app.data.records import UNLABELLED, Record
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 
 def list_unlabelled(card: Card, listed: Sequence[Record]) -> tuple[list[Record], list[str]]:

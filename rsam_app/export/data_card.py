@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rsam_app.data.records import SPLITS
-from rsam_app.export.item import ExportItem, Mode, Source, Written
+from rsam_app.export.items import ExportItem, Mode, Source, Written
 
 CHECKSUMS = "checksums.sha256"
 COLUMNS = ("file", "id", "split", "label", "label_in_data_set", "predicted", "confidence")

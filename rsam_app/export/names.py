@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rsam_app.data.layouts.folder import SUFFIXES
-from rsam_app.export.item import ExportItem
+from rsam_app.export.items import ExportItem
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in "123456789¹²³")}
 """Names that Windows keeps for devices, whatever their suffix."""

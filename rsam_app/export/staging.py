@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rsam_app.errors import UserError
+from rsam_app.export.items import Mode
+from rsam_app.system.errors import UserError
 
 REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space, choose another disk, or use --mode hardlink or symlink.",
@@ -93,3 +94,19 @@ def _remove_abandoned(out: Path) -> None:
 
 def _literal(name: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+
+
+def place(image: Path, target: Path, mode: Mode) -> None:
+    """Put `image` at `target`, byte for byte, its folder made where needed. Symbolic links are absolute.
+
+    Raises `OSError` where the system refuses (e.g. a hard link to another file system, a missing image).
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if mode == "copy":
+        shutil.copyfile(image, target)
+    elif mode == "hardlink":
+        os.link(image.resolve(), target)
+    elif mode == "symlink":
+        os.symlink(image.resolve(strict=True), target)
+    else:
+        raise UserError(f"export mode {mode!r}: unknown. Known: copy, hardlink, symlink.")

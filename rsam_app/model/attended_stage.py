@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from rsam_app.attention import AttentionResult
-from rsam_app.errors import UserError
+from rsam_app.model.attention import AttentionResult
+from rsam_app.system.errors import UserError
 
 
 class AttendedStage(nn.Module):

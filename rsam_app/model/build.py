@@ -11,9 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from rsam_app.config import ModelConfig
-from rsam_app.errors import UserError
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.registry import rsam_classifier
+from rsam_app.system.errors import UserError
 
 TIMM_MEAN, TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

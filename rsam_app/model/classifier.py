@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rsam_app.attention import RSAM, AttentionResult, MapAttention, PositionwiseAttention, geometry
-from rsam_app.attention.gating import gate
-from rsam_app.attention.predictors import PREDICTORS
-from rsam_app.attention.second_look import shrunk, upright_crop
-from rsam_app.errors import UserError
+from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.attended_stage import AttendedStage, stage_of
+from rsam_app.model.attention import RSAM, AttentionResult, MapAttention, PositionwiseAttention
+from rsam_app.model.attention.gating import gate
+from rsam_app.model.attention.predictors import PREDICTORS
+from rsam_app.model.attention.second_look import shrunk, upright_crop
+from rsam_app.system.errors import UserError
 
 
 class Look(NamedTuple):

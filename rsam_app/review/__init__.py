@@ -1,36 +1,19 @@
-"""The review room: FiftyOne's database, writing runs into it, the App, and reading a person's decisions back.
+"""The review in FiftyOne: writing runs into it, the App, and the reviewer's decisions.
 
-Importing this package is cheap; FiftyOne comes with the first name that needs it.
+Importing this package is cheap; FiftyOne comes with the first function that needs it.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "import_fiftyone": "database",
-    "write_run": "write",
-    "WriteReport": "write",
-    "save_views": "views",
-    "tag_records": "tags",
-    "tagged_ids": "tags",
-    "read_decisions": "decisions",
-    "Decisions": "decisions",
-    "take_back": "taking_back",
-    "link_plugin": "plugin_link",
-    "app": "session",
-    "open_app": "session",
-    "open_review": "dataset",
-    "load_model": "run_model",
-    "import_dataset": "source",
-    "Imported": "source",
-}
-
-__all__ = sorted(_HOME)
+if TYPE_CHECKING:
+    from rsam_app.review.model import RunModel
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+def load_model(run: str | Path, rectangles: bool = False, device: str | None = None) -> RunModel:
+    """The model of a run for `dataset.apply_model`: see `rsam_app.review.model.load_model`."""
+    from rsam_app.review.model import load_model as load
+
+    return load(run, rectangles, device)

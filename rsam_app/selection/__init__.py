@@ -1,6 +1,6 @@
 """Which images to label or relabel next, and which labels look wrong. Works from the predictions, never the model."""
 
-from rsam_app.selection.label_errors import label_quality, suggested_labels
+from rsam_app.evaluation.scores.label_quality import label_quality, suggested_labels
 from rsam_app.selection.limits import Limits, choose_within
 from rsam_app.selection.pool import Pool, load_pool, pool_of_images
 from rsam_app.selection.select import Selection, replay, select, select_from

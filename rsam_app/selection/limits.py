@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rsam_app.errors import UserError
+from rsam_app.selection.embeddings import directions
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.strategy import Choice, Strategy, directions
+from rsam_app.selection.strategy import Choice, Strategy
+from rsam_app.system.errors import UserError
 
 
 @dataclass(frozen=True)

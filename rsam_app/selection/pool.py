@@ -12,11 +12,10 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from rsam_app.errors import UserError
-from rsam_app.predictions import read_columns, read_embeddings, read_predictions, score_names
-from rsam_app.run_folder import RunFolder
-from rsam_app.selection.class_names import class_names
-from rsam_app.selection.suggestion import Belief, believe, with_training_belief
+from rsam_app.evaluation.scores.label_belief import Belief, believe, with_training_belief
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import class_names, read_columns, read_embeddings, read_predictions, score_names
+from rsam_app.system.errors import UserError
 
 RECTANGLE = ("cx", "cy", "width", "height", "angle")
 

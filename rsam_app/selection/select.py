@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from rsam_app.data.records import UNLABELLED
-from rsam_app.errors import UserError
-from rsam_app.run_folder import RunFolder, write_atomically
+from rsam_app.run.folder import RunFolder
 from rsam_app.selection.limits import Limits, choose_within
 from rsam_app.selection.pool import Pool, beside_labelled, load_pool
 from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Choice, Strategy
+from rsam_app.system.errors import UserError
+from rsam_app.system.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rsam_app.errors import UserError
 from rsam_app.selection.pool import Pool
+from rsam_app.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -86,22 +86,6 @@ def by_score(scores: Callable[[Pool], np.ndarray]) -> Pick:
         return rank(scores(pool), budget, rng)
 
     return pick
-
-
-def finite_rows(embeddings: np.ndarray) -> np.ndarray:
-    """The rows of `embeddings` `(N, D)` that are finite throughout, found in blocks: `(F,)` int64."""
-    blocks = [np.isfinite(embeddings[i : i + _BLOCK]).all(axis=1) for i in range(0, len(embeddings), _BLOCK)]
-    return np.flatnonzero(np.concatenate(blocks)) if blocks else np.zeros(0, dtype=np.int64)
-
-
-def directions(embeddings: np.ndarray) -> np.ndarray:
-    """`embeddings` `(N, D)` at length 1, float32; those of length 0 stay."""
-    points = embeddings.astype(np.float32)
-    norms: np.ndarray = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.maximum(norms, np.float32(1e-12))
-
-
-_BLOCK = 8192
 
 
 def missing_last(

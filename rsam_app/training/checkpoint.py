@@ -12,8 +12,8 @@ from typing import Any
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from rsam_app.errors import UserError
-from rsam_app.launching.agreement import of_main
+from rsam_app.system.distributed.agreement import of_main
+from rsam_app.system.errors import UserError
 
 
 @dataclass

@@ -18,17 +18,18 @@ from accelerate.utils import set_seed
 from rsam_app.config import Pipeline
 from rsam_app.data.loader import Batch, loading_processes
 from rsam_app.data.records import DataSet
-from rsam_app.errors import UserError
-from rsam_app.evaluation.inference import run_model
-from rsam_app.launching.agreement import of_main, parameters_of_main
+from rsam_app.evaluation.inference.run_model import run_model
+from rsam_app.evaluation.metrics.accuracy import validation_figures
 from rsam_app.model import AttentiveClassifier, build_model, save_model
-from rsam_app.model.precision import choose_precision
-from rsam_app.run_folder import RunFolder, write_atomically
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.distributed.agreement import of_main, parameters_of_main
+from rsam_app.system.errors import UserError
+from rsam_app.system.files import write_atomically
+from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpoint
-from rsam_app.training.dynamics import TrainingDynamics
-from rsam_app.training.feature_source import FeatureSource
-from rsam_app.training.frozen_features import FeatureBatch
-from rsam_app.training.held_out import keep_held_out
+from rsam_app.training.features.frozen import FeatureBatch
+from rsam_app.training.features.source import FeatureSource
+from rsam_app.training.held_out_probabilities import keep_held_out
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.mixing import mix
 from rsam_app.training.objective import Objective
@@ -43,9 +44,9 @@ from rsam_app.training.setup import (
     start_attention,
     start_classifier,
 )
-from rsam_app.training.time_spent import TimeSpent, as_shares
+from rsam_app.training.timing import TimeSpent, as_shares
 from rsam_app.training.trackers import trackers_of
-from rsam_app.training.validation_figures import validation_figures
+from rsam_app.training.training_dynamics import TrainingDynamics
 
 Rectangles = dict[str, tuple[float, float, float, float, float]]
 WAITING = "waiting for data"

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from rsam_app.config import Pipeline
 from rsam_app.data.loader import Batch
 from rsam_app.model import Look
-from rsam_app.model.precision import autocast
-from rsam_app.training import losses, signals
-from rsam_app.training.frozen_features import FeatureBatch
+from rsam_app.system.precision import autocast
+from rsam_app.training import losses
+from rsam_app.training.features.frozen import FeatureBatch
 from rsam_app.training.mixing import Mixture
 
 
@@ -74,7 +74,7 @@ class Objective:
         to_view = None
         teaches = weights.equivariance > 0 and self.pipeline.model.attention == "rsam"
         if teaches and isinstance(inputs, Tensor):  # feature maps show no other view: the pipeline refuses it
-            views, to_view = signals.other_view(inputs)
+            views, to_view = losses.other_view(inputs)
             inputs = torch.cat([inputs, views])
         with autocast(self.precision, self.device):
             look: Look = self.model(inputs, return_look=True, outside=weights.outside > 0)
@@ -88,11 +88,11 @@ class Objective:
         weights, side = self.pipeline.train.signals, self.pipeline.model.input_side
         total = torch.zeros((), device=look.logits.device)
         if weights.area:
-            total = total + weights.area * signals.area(rectangle, side).sum()
+            total = total + weights.area * losses.area(rectangle, side).sum()
         if weights.border:
-            total = total + weights.border * signals.border(rectangle, side).sum()
+            total = total + weights.border * losses.border(rectangle, side).sum()
         if look.outside is not None:
-            total = total + weights.outside * signals.outside_suffices(look.outside).sum()
+            total = total + weights.outside * losses.outside_suffices(look.outside).sum()
         if of_views is not None and to_view is not None:
-            total = total + weights.equivariance * signals.equivariance(rectangle, of_views, to_view, side).sum()
+            total = total + weights.equivariance * losses.equivariance(rectangle, of_views, to_view, side).sum()
         return total

@@ -10,10 +10,10 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from rsam_app.attention import RSAM
 from rsam_app.config import TrainConfig
-from rsam_app.errors import UserError
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.attention import RSAM
+from rsam_app.system.errors import UserError
 
 
 def make_optimizer(model: AttentiveClassifier, config: TrainConfig, fitted: bool) -> torch.optim.Optimizer:

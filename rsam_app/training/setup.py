@@ -15,21 +15,23 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from rsam_app.attention import RSAM, geometry
 from rsam_app.config import Pipeline
-from rsam_app.data.augment import TrainAugment
+from rsam_app.data.augmentation.random_view import TrainAugment
 from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
 from rsam_app.data.records import DataSet, Record
-from rsam_app.data.row_cache import NoRoomError
 from rsam_app.data.sampling import EpochBatches
-from rsam_app.errors import UserError
-from rsam_app.launching.agreement import of_main
+from rsam_app.geometry import rectangles as geometry
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.attention import RSAM
 from rsam_app.model.preprocess import normalise
-from rsam_app.run_folder import RunFolder, write_atomically
-from rsam_app.training.discovery import MOST_TO_LEARN_FROM, RectangleTuple, discover_rectangles
-from rsam_app.training.feature_source import FeatureSource
-from rsam_app.training.frozen_features import (
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.cache.rows import NoRoomError
+from rsam_app.system.distributed.agreement import of_main
+from rsam_app.system.errors import UserError
+from rsam_app.system.files import write_atomically
+from rsam_app.training.discovery.cache import discoveries_path, keep, read_kept
+from rsam_app.training.discovery.discover import MOST_TO_LEARN_FROM, RectangleTuple, discover_rectangles
+from rsam_app.training.features.frozen import (
     FeatureBatch,
     FeatureViews,
     FrozenFeatures,
@@ -38,7 +40,7 @@ from rsam_app.training.frozen_features import (
     look_once,
     wanted_views,
 )
-from rsam_app.training.kept_discoveries import discoveries_path, keep, read_kept
+from rsam_app.training.features.source import FeatureSource
 from rsam_app.training.optimizer import make_optimizer, warmup_cosine
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 

@@ -13,8 +13,9 @@ import torch
 from accelerate import Accelerator
 
 from rsam_app.config import Pipeline
-from rsam_app.errors import UserError
-from rsam_app.run_folder import RunFolder, write_atomically
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.errors import UserError
+from rsam_app.system.files import write_atomically
 from rsam_app.training.checkpoint import Progress
 
 EVERY = 10

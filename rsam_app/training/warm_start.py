@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rsam_app.attention import RSAM
+from rsam_app.model.attention import RSAM
 from rsam_app.training import losses
 
 EPOCHS, BATCH, RATE = 15, 32, 3e-3

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from rsam_app.data import describe, load_dataset
-from rsam_app.errors import UserError
+from rsam_app.data import load_dataset
+from rsam_app.data.summary import describe
+from rsam_app.system.errors import UserError
 
 
 def test_class_folders_become_a_data_set_with_all_splits(class_folders, card_for) -> None:

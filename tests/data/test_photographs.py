@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rsam_app.config import load_card
-from rsam_app.data import DataSet, describe, load_dataset, read_mask
+from rsam_app.data import DataSet, load_dataset, read_mask
+from rsam_app.data.summary import describe
 
 
 def load(name: str, photographs: Path, factory: pytest.TempPathFactory) -> DataSet:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rsam_app.data.records import Record
 from rsam_app.data.splits import complete_splits, hold_out, name_splits
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 

@@ -11,9 +11,10 @@ import yaml
 from command import rsam
 from PIL import Image
 
-from rsam_app.corrections import Correction, apply_corrections
-from rsam_app.data import UNLABELLED, describe, load_dataset
-from rsam_app.errors import UserError
+from rsam_app.data import UNLABELLED, load_dataset
+from rsam_app.data.summary import describe
+from rsam_app.run.corrections import Correction, apply_corrections
+from rsam_app.system.errors import UserError
 
 
 def test_a_blank_label_is_an_image_to_be_labelled(tmp_path, paint, card_for) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from rsam_app.data.records import DataSet, Record
-from rsam_app.predictions import SCHEMA
+from rsam_app.run.predictions import SCHEMA
 
 MakeTable = Callable[..., pa.Table]
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rsam_app.attention import geometry
 from rsam_app.data.records import Record
-from rsam_app.evaluation.looks import Looks, Observer
-from rsam_app.evaluation.subset import Subset
+from rsam_app.evaluation.inference.observer import Looks, Observer
+from rsam_app.evaluation.robustness.subset import Subset
+from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.classifier import Look
 
 SIZE = 96

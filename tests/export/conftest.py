@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 
 from rsam_app.config import Card
-from rsam_app.corrections import Correction
 from rsam_app.data import DataSet, load_dataset
-from rsam_app.export import ExportItem, Source, collect
-from rsam_app.predictions import SCHEMA, write_predictions
-from rsam_app.run_folder import RunFolder
+from rsam_app.export import ExportItem, Source
+from rsam_app.export.items import collect
+from rsam_app.run.corrections import Correction
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import SCHEMA, write_predictions
 
 CLASSES = ("a/b: c?", "wren", "Wren", "..", "Grünfink", "con")
 STEMS = ("bird", "Bird", "été — 1", "日本", "日語", "a b", "CON", ".hidden", 'a,b;"c', "x" * 120)

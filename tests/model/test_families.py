@@ -9,8 +9,8 @@ import timm
 import torch
 
 from rsam_app.config import ModelConfig
-from rsam_app.errors import UserError
 from rsam_app.model import build_model, load_model, save_model
+from rsam_app.system.errors import UserError
 
 
 class Member(NamedTuple):

@@ -13,8 +13,8 @@ import timm
 import torch
 
 from rsam_app.config import ModelConfig
-from rsam_app.errors import UserError
 from rsam_app.model import build_model, load_model, save_model
+from rsam_app.system.errors import UserError
 
 CLASSES = ("Açaí", "b & c", "d/e")
 FAMILIES = ["test_resnet", "test_convnext", "test_efficientnet", "test_byobnet", "resnet10t", "mobilenetv3_small_050"]

@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 
 from rsam_app.config import Pipeline
 from rsam_app.data.records import DataSet, Record
-from rsam_app.predictions import SCHEMA, write_predictions
-from rsam_app.run_folder import RunFolder
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import SCHEMA, write_predictions
 
 CLASSES = ("Ärger Finch", "blue tit", "crow")
 MakeRun = Callable[..., RunFolder]
@@ -58,7 +58,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 @pytest.fixture(scope="session")
 def written(images: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory, fiftyone_module: ModuleType) -> Any:
     """A FiftyOne data set with 'run one' written, to be copied and left alone."""
-    from rsam_app.review.write import write_run
+    from rsam_app.review.writing.write_run import write_run
 
     dataset = DataSet("written once", images, CLASSES, "CC0")
     run = RunFolder(tmp_path_factory.mktemp("runs") / "run one")
@@ -71,7 +71,7 @@ def written(images: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def review_set(drawn: DataSet, make_run: MakeRun, written: Any) -> Any:
     """The FiftyOne data set of `drawn` with 'run one' written, a second faster than writing it."""
-    from rsam_app.review.dataset import memory, remember
+    from rsam_app.review.dataset.schema import memory, remember
 
     copy = written.clone(drawn.name, persistent=True)
     runs = memory(copy)["runs"]

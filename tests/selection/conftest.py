@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rsam_app.predictions import SCHEMA, write_predictions
-from rsam_app.run_folder import RunFolder
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import SCHEMA, write_predictions
 from rsam_app.selection import Pool, load_pool
 
 CLASSES = ("wren", "wryneck", "zilpzalp", "Grünfink")

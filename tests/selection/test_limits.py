@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from rsam_app.errors import UserError
-from rsam_app.run_folder import RunFolder
+from rsam_app.run.folder import RunFolder
 from rsam_app.selection import STRATEGIES, Limits, Pool, choose_within, replay, select
+from rsam_app.system.errors import UserError
 
 
 @pytest.fixture

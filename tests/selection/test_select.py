@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rsam_app.errors import UserError
-from rsam_app.predictions import read_predictions, write_predictions
-from rsam_app.run_folder import RunFolder
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import read_predictions, write_predictions
 from rsam_app.selection import STRATEGIES, load_pool, replay, select
+from rsam_app.system.errors import UserError
 
 MakeRun = Callable[..., RunFolder]
 IDS = [f"vögel/{'été ' * (i % 3)}{i:03}, a.jpg" for i in range(40)]

@@ -11,7 +11,7 @@ from command import rsam
 from PIL import Image
 from safetensors.torch import load_file
 
-from rsam_app.data.row_cache import cache_home
+from rsam_app.system.cache.rows import cache_home
 
 
 @pytest.fixture

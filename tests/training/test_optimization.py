@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from rsam_app.config import MixConfig, ModelConfig, TrainConfig, load_pipeline
 from rsam_app.data.sampling import EpochBatches
-from rsam_app.errors import UserError
 from rsam_app.model import build_model
+from rsam_app.system.errors import UserError
 from rsam_app.training.mixing import mix
 from rsam_app.training.optimizer import make_optimizer, warmup_cosine
 from rsam_app.training.setup import balanced_weights

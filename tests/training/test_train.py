@@ -122,7 +122,7 @@ def test_mistakes_are_answered_in_one_or_two_lines(tiny_pipeline, tmp_path, argu
 
 
 def test_corrections_reach_the_next_training(tiny_pipeline, tmp_path):
-    from rsam_app.corrections import Correction, add_corrections, corrections_path
+    from rsam_app.run.corrections import Correction, add_corrections, corrections_path
 
     run = tmp_path / "corrected"
     ids = ["00 é.png", "01 é.png", "02 é.png"]

@@ -6,23 +6,21 @@ import os
 from collections.abc import Callable, Mapping
 
 from rsam_app.config import Card
-from rsam_app.data.layouts import (
+from rsam_app.config.validation import suggest
+from rsam_app.data.layouts import folder, huggingface, manifest
+from rsam_app.data.layouts.listing import Listing
+from rsam_app.data.layouts.releases import (
     cub_200_2011,
     fgvc_aircraft,
-    folder,
     food_101,
-    huggingface,
     inaturalist,
-    manifest,
     nabirds,
     oxford_flowers_102,
     oxford_iiit_pet,
     stanford_cars,
     stanford_dogs,
 )
-from rsam_app.data.layouts.listing import Listing
-from rsam_app.errors import UserError
-from rsam_app.validation import suggest
+from rsam_app.system.errors import UserError
 
 READERS: dict[str, Callable[[Card], Listing]] = {
     "cub_200_2011": cub_200_2011.read,

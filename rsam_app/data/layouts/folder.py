@@ -10,7 +10,7 @@ from pathlib import Path
 from rsam_app.config import Card
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.records import Record
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 """What counts as an image by its name, in any case."""

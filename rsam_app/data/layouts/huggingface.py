@@ -11,7 +11,7 @@ from rsam_app.config import Card
 from rsam_app.data.layouts.huggingface_shard import Row, read_shard
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.records import Record
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 LAYOUT = "huggingface"
 OPTIONS: dict[str, tuple[str, ...]] = {"image": (), "label": ()}

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsam_app.cache import cache_folder
-from rsam_app.data.kept_files import kept_file, write_kept
-from rsam_app.errors import UserError
+from rsam_app.system.cache.files import cache_folder, kept_file, write_kept
+from rsam_app.system.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rsam_app.data.records import Record
-from rsam_app.errors import UserError
+from rsam_app.geometry.types import Box
+from rsam_app.system.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,14 @@ def distinct(names: Mapping[str, str]) -> dict[str, str]:
     """Class names by key, each once: classes that share a name get their key behind it, so that none are merged."""
     counts = Counter(names.values())
     return {key: name if counts[name] == 1 else f"{name} ({key})" for key, name in names.items()}
+
+
+def inclusive_box(xmin: float, ymin: float, xmax: float, ymax: float) -> Box:
+    """Pixels `xmin … xmax` by `ymin … ymax`, counted from 1, the last included, as continuous edges.
+
+    Pixel 1 lies between the edges 0 and 1, so the box covers `xmin - 1 … xmax`. Raises `ValueError` where it is empty
+    or not finite.
+    """
+    if not (math.isfinite(xmin + ymin + xmax + ymax) and xmax >= xmin and ymax >= ymin):
+        raise ValueError(f"box from {xmin}, {ymin} to {xmax}, {ymax}")
+    return xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from rsam_app.config import Card
 from rsam_app.data.layouts.listing import Listing, require_file
-from rsam_app.data.records import Box, Record
-from rsam_app.errors import UserError
+from rsam_app.data.records import Record
+from rsam_app.geometry.types import Box
+from rsam_app.system.errors import UserError
 
 LAYOUT = "manifest"
 BOX = ("x", "y", "width", "height")

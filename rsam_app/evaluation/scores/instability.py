@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rsam_app.attention import geometry
-from rsam_app.evaluation.geometric_views import GEOMETRIC, warp, zoom
-from rsam_app.evaluation.overlap import rotated_iou
+from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.image_views import GEOMETRIC, warp, zoom
+from rsam_app.geometry.overlap import rotated_iou
 from rsam_app.model import AttentiveClassifier
 
 CLOSER = 1.5

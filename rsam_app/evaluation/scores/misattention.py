@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rsam_app.evaluation.accuracy import Floats
+from rsam_app.geometry.types import Floats
 
 WEIGHTS = {"outside_activation": 0.7, "instability": 1.0, "doubt": 0.2}
 """Of each part in the mean; `doubt` is 1 - confidence.

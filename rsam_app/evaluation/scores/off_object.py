@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.accuracy import Floats
-from rsam_app.evaluation.rectangle_scores import rectangle_ious
+from rsam_app.evaluation.metrics.rectangles import rectangle_ious
+from rsam_app.geometry.types import Floats
 
 
 def off_object(rectangles: Floats, records: Sequence[Record]) -> Floats:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rsam_app.attention import geometry
+from rsam_app.geometry import rectangles as geometry
 
 
 def outside_activation(class_map: Tensor, mask: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import softmax
 
-from rsam_app.evaluation.accuracy import Floats, Integers
+from rsam_app.geometry.types import Floats, Integers
 
 
 def outside_evidence(logits: Floats, inside: Floats, outside: Floats) -> Floats:

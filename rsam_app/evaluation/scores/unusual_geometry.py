@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from rsam_app.evaluation.accuracy import Floats, Integers
+from rsam_app.geometry.types import Floats, Integers
 
 DIMENSIONS = 5
 ENOUGH = 50

@@ -1,5 +1,5 @@
 // Keys of @rsam/review: FiftyOne's Python plugins cannot bind any. What each key does is decided in Python, in
-// rsam_app/review/operators/keys.py, which also leaves data sets alone that are not RSAM's.
+// rsam_app/review/plugin/keys.py, which also leaves data sets alone that are not RSAM's.
 (function () {
   "use strict";
   const KEYS = ["1", "2", "3", "4", "5", "6", "7", "l", "0", "n"];

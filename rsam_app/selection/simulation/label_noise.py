@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rsam_app.errors import UserError
-from rsam_app.paired import half_width
-from rsam_app.run_folder import write_atomically
-from rsam_app.selection.label_errors import label_quality
+from rsam_app.evaluation.metrics.paired import half_width
+from rsam_app.evaluation.scores.label_quality import label_quality
 from rsam_app.selection.simulation.logistic import out_of_fold
 from rsam_app.selection.simulation.rounds import Oracle
+from rsam_app.system.errors import UserError
+from rsam_app.system.files import write_atomically
 
 STRENGTH = 0.1
 """Of the out-of-fold classifiers; weaker than for measuring, so that they follow wrong labels less."""

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import difflib
 
-from rsam_app.errors import UserError
 from rsam_app.selection.strategies.auto import AUTO
 from rsam_app.selection.strategies.badge import BADGE
 from rsam_app.selection.strategies.diverse_margin import DIVERSE_MARGIN
-from rsam_app.selection.strategies.entropy import ENTROPY
 from rsam_app.selection.strategies.herding import HERDING
 from rsam_app.selection.strategies.k_center import K_CENTER
-from rsam_app.selection.strategies.least_confidence import LEAST_CONFIDENCE
-from rsam_app.selection.strategies.margin import MARGIN
-from rsam_app.selection.strategies.misattention import MISATTENTION
+from rsam_app.selection.strategies.misattention import MISATTENTION, UNCERTAIN_ATTENTION
 from rsam_app.selection.strategies.random import RANDOM
 from rsam_app.selection.strategies.rare_class_first import RARE_CLASS_FIRST
 from rsam_app.selection.strategies.suspect_label import SUSPECT_LABEL
 from rsam_app.selection.strategies.transductive_design import TRANSDUCTIVE_DESIGN
 from rsam_app.selection.strategies.typiclust import TYPICLUST
-from rsam_app.selection.strategies.uncertain_attention import UNCERTAIN_ATTENTION
+from rsam_app.selection.strategies.uncertainty import ENTROPY, LEAST_CONFIDENCE, MARGIN
 from rsam_app.selection.strategy import Strategy
+from rsam_app.system.errors import UserError
 
 _RELABEL = (AUTO, SUSPECT_LABEL, MISATTENTION, UNCERTAIN_ATTENTION)
 _LABEL = (

@@ -7,10 +7,10 @@ import numpy as np
 
 from rsam_app.selection.pool import Pool
 from rsam_app.selection.strategies.herding import HERDING
-from rsam_app.selection.strategies.margin import MARGIN
 from rsam_app.selection.strategies.misattention import MISATTENTION, has_misattention, misattention
 from rsam_app.selection.strategies.suspect_label import explain_suspicion, has_label_quality, suspicion
 from rsam_app.selection.strategies.transductive_design import TRANSDUCTIVE_DESIGN
+from rsam_app.selection.strategies.uncertainty import MARGIN
 from rsam_app.selection.strategy import Choice, Strategy, percentile_ranks, rank
 
 

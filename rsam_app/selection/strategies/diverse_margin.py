@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsam_app.selection.embeddings import finite_rows
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.strategies.margin import MARGIN, narrowness
-from rsam_app.selection.strategy import Choice, Strategy, finite_rows, missing_last, rank
+from rsam_app.selection.strategies.uncertainty import MARGIN, narrowness
+from rsam_app.selection.strategy import Choice, Strategy, missing_last, rank
 
 SHORTLIST = 4
 """The shortlist is so many times as long as the budget."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsam_app.selection.embeddings import directions, finite_rows, gaussians, median_distance, sample_rows
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.similarity import gaussians, median_distance, sample_rows
-from rsam_app.selection.strategies.margin import doubts
-from rsam_app.selection.strategy import Choice, Strategy, directions, finite_rows, missing_last
+from rsam_app.selection.strategies.uncertainty import doubts
+from rsam_app.selection.strategy import Choice, Strategy, missing_last
 
 WIDTH = 0.5
 """Of the kernel, in median distances between two records: .42 to .52 did best on birds and pets."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from rsam_app.selection.embeddings import finite_rows
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.strategy import Choice, Strategy, finite_rows
+from rsam_app.selection.strategy import Choice, Strategy
 
 ROWS = 8192
 """Rows of a block: (8192, 512) float32 is 16 MiB."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsam_app.errors import UserError
 from rsam_app.selection.pool import Pool
+from rsam_app.selection.strategies.uncertainty import MARGIN, narrowness
 from rsam_app.selection.strategy import Strategy, by_score
+from rsam_app.system.errors import UserError
 
 
 def has_misattention(pool: Pool) -> bool:
@@ -27,7 +28,7 @@ def misattention(pool: Pool) -> np.ndarray:
     return pool.scores["misattention"].astype(np.float64)
 
 
-def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
+def _explain_misattention(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     return [
         f"the model probably looked at the wrong place: misattention {score:.2f} (0 fine, 1 wrong)" for score in scores
     ]
@@ -38,5 +39,26 @@ MISATTENTION = Strategy(
     summary="records where the model probably looked at the wrong place; for correcting rectangles",
     source="ours",
     pick=by_score(misattention),
-    explain=_explain,
+    explain=_explain_misattention,
+)
+
+
+def unsure_and_misplaced(pool: Pool) -> np.ndarray:
+    """(1 - margin) × misattention, `(N,)` in [0, 1]: large only where both are. Raises as `misattention` does."""
+    product: np.ndarray = narrowness(pool) * misattention(pool)
+    return product
+
+
+def _explain_both(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
+    unsure = MARGIN.explain(pool, indices, narrowness(pool)[indices])
+    where = MISATTENTION.explain(pool, indices, misattention(pool)[indices])
+    return [f"{first}; and {second}" for first, second in zip(unsure, where, strict=True)]
+
+
+UNCERTAIN_ATTENTION = Strategy(
+    name="uncertain_attention",
+    summary="records torn between classes where the model also looked wrongly; one look mends label and rectangle",
+    source="ours; not compared with others by an oracle, which has no rectangles to give",
+    pick=by_score(unsure_and_misplaced),
+    explain=_explain_both,
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsam_app.errors import UserError
 from rsam_app.selection.pool import Pool
 from rsam_app.selection.strategy import Strategy, by_score
+from rsam_app.system.errors import UserError
 
 
 def rarity(pool: Pool) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from rsam_app.errors import UserError
-from rsam_app.selection.label_errors import label_quality
+from rsam_app.evaluation.scores.label_quality import label_quality
 from rsam_app.selection.pool import Pool
 from rsam_app.selection.strategy import Strategy, by_score
+from rsam_app.system.errors import UserError
 
 
 def has_label_quality(pool: Pool) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
+from rsam_app.selection.embeddings import directions, finite_rows, gaussians, median_distance, sample_rows
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.similarity import gaussians, median_distance, sample_rows
-from rsam_app.selection.strategies.margin import doubts
-from rsam_app.selection.strategy import Choice, Strategy, directions, finite_rows, missing_last
+from rsam_app.selection.strategies.uncertainty import doubts
+from rsam_app.selection.strategy import Choice, Strategy, missing_last
 
 WIDTHS = (0.5, 0.8, 1.2, 2.0)
 """Of the kernels, in median distances between two records. Narrow ones alone are better on birds, whose classes lie

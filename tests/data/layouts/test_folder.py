@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rsam_app.data.layouts import read_listing
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 
 def test_class_folders_without_splits(class_folders, card_for) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rsam_app.data import load_dataset
 from rsam_app.data.layouts import read_listing
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 SPLITS = {"train": "train", "val": "validation"}
 FEATURES = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rsam_app.data.layouts import read_listing
-from rsam_app.errors import UserError
+from rsam_app.system.errors import UserError
 
 
 @pytest.fixture

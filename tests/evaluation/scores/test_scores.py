@@ -11,7 +11,7 @@ import torch
 from evaluation.looking import SIZE, always_the_same, finds_red, observer, red_blocks
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.scores.degenerate import degenerate
+from rsam_app.evaluation.scores.degeneracy import degenerate
 from rsam_app.evaluation.scores.instability import ORDER, VIEWS, instability, returned_rectangles
 from rsam_app.evaluation.scores.off_object import off_object
 from rsam_app.evaluation.scores.outside_activation import outside_activation

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsam_app.errors import UserError
 from rsam_app.selection.simulation.label_noise import (
     SCORES,
     measure_label_noise,
@@ -18,6 +17,7 @@ from rsam_app.selection.simulation.label_noise import (
 )
 from rsam_app.selection.simulation.logistic import scaled
 from rsam_app.selection.simulation.rounds import Oracle
+from rsam_app.system.errors import UserError
 
 
 def test_uniform_errors_change_as_many_labels_as_asked_to_other_classes() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rsam_app.errors import UserError
 from rsam_app.selection import find_strategy
 from rsam_app.selection.simulation import run as module
 from rsam_app.selection.simulation.logistic import scaled
 from rsam_app.selection.simulation.rounds import Oracle, simulate, unlabelled
 from rsam_app.selection.simulation.run import Plan, simulate_all, table
 from rsam_app.selection.simulation.summary import labels_to, paired_areas, summarise
+from rsam_app.system.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,53 @@
+"""How a command ends: its exit code, what it says, and what the other processes of a launch are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from rsam_app.cli.options import app
+from rsam_app.system.distributed import end_launch, leave_launch
+from rsam_app.system.errors import UserError
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 done; 2 the user must change something; 130 stopped by Ctrl-C or SIGTERM; 1 a bug,
+    or a process of the launch was killed."""
+    try:
+        _run_command()
+    except UserError as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+    except Exception as error:
+        if type(error).__name__ == "Interrupted":
+            _fail(
+                "stopped, with a checkpoint; continue with `rsam train PIPELINE --resume` or `rsam run PIPELINE`", 130
+            )
+        if "No space left on device" in str(error):  # each library wraps it in an exception of its own
+            _fail(
+                f"the disk is full ({error}).\nMake room and give the command again: what was whole before still is.", 2
+            )
+        end_launch(traceback.format_exc(), 1, patience=3)
+        raise
+
+
+def _run_command() -> None:
+    try:
+        app(standalone_mode=True)
+    except SystemExit as end:
+        if not end.code:
+            leave_launch()
+        # typer makes an exit code of a Ctrl-C, and would end this process without telling the others of its launch
+        if end.__context__ is not None and isinstance(end.__context__.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _fail(message: str, code: int) -> None:
+    end_launch(f"rsam: {message}", code, patience=1)
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"rsam: {message}", file=sys.stderr)
+    sys.stderr.flush()
+    sys.exit(code)

@@ -1,0 +1,108 @@
+"""From a YAML file to a typed object, or to one or two lines that say which key is wrong and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rsam_app.system.errors import UserError
+
+Schema = TypeVar("Schema", bound=BaseModel)
+YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises: also `ValueError` on an impossible date, and `RecursionError` on deep nesting."""
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file. Raises `UserError` where it is unreadable, no YAML, or repeats a key."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Check the file and its permissions.") from error
+    except YAML_ERRORS as error:
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}. Mend that line.") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is no list of keys and values. Expected `key: value` lines.")
+    return content
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys without a word; the first one would be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As `SafeLoader`, but a repeated key is an error."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def validate(schema: type[Schema], content: dict[str, Any], path: Path) -> Schema:
+    """`content` as a `schema`. Raises `UserError` that names `path`, key, value and remedy."""
+    try:
+        return schema.model_validate(content)
+    except ValidationError as error:
+        grouped: dict[str, list[Any]] = {}
+        for problem in error.errors():
+            grouped.setdefault(_key(content, problem), []).append(problem)
+        lines = [_explain(schema, key, problems, path) for key, problems in grouped.items()]
+        if len(lines) > 2:
+            lines[1:] = [f"({len(lines) - 1} more keys are wrong.)"]
+        raise UserError("\n".join(lines)) from error
+
+
+def _key(content: dict[str, Any], problem: Any) -> str:
+    """The dotted key as the user wrote it: pydantic's locations go on into the members of a union."""
+    if problem["type"] in ("extra_forbidden", "missing"):
+        return ".".join(map(str, problem["loc"]))
+    parts: list[str] = []
+    inner: Any = content
+    for part in problem["loc"]:
+        if not (isinstance(inner, dict) and part in inner) and not (isinstance(inner, list) and isinstance(part, int)):
+            break
+        inner = inner[part]
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _explain(schema: type[BaseModel], key: str, problems: list[Any], path: Path) -> str:
+    """One line on one key; a union has a problem for each of its members."""
+    problem = problems[0]
+    if problem["type"] == "extra_forbidden":
+        known = sorted(_schema_at(schema, problem["loc"][:-1]).model_fields)
+        return f"{path}: {key}: unknown key.{suggest(str(problem['loc'][-1]), known)}"
+    if problem["type"] == "missing":
+        return f"{path}: {key}: missing. Add the line `{problem['loc'][-1]}: …`."
+    expected = ", or ".join(dict.fromkeys(p["msg"].removeprefix("Value error, ") for p in problems))
+    remedy = ""
+    if problem["type"] == "literal_error":
+        allowed = problem["ctx"]["expected"].replace(" or ", ", ").split(", ")
+        remedy = suggest(str(problem["input"]), [v.strip("'") for v in allowed])
+    return f"{path}: {key}: {reprlib.repr(problem['input'])} is not valid: {expected}.{remedy}"
+
+
+def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:
+    for part in location:
+        annotation = schema.model_fields[str(part)].annotation if str(part) in schema.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            schema = annotation
+    return schema
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """A sentence to append to a message about an unknown `word`: the nearest known one, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known: {', '.join(known)}." if known else ""
+
+
+class Strict(BaseModel):
+    """A schema that refuses unknown keys and checks its defaults too."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())

@@ -1,0 +1,1 @@
+"""Random views of images, and the transforms that a pipeline can name."""

@@ -1,0 +1,1 @@
+"""File formats that several releases share: text tables, MATLAB files, Pascal VOC, lists of birds."""

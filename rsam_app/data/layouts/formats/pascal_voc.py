@@ -1,0 +1,39 @@
+"""Pascal VOC annotation files: XML with one `object` for each thing in an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rsam_app.data.layouts.listing import inclusive_box
+from rsam_app.geometry.types import Box
+from rsam_app.system.errors import UserError
+
+LARGEST_ANNOTATION = 1_000_000
+"""Bytes; the releases' files have about a thousand."""
+
+
+def voc_boxes(path: Path) -> tuple[Box, ...]:
+    """The boxes of one Pascal VOC file as continuous pixel edges.
+
+    VOC counts pixels from 1 and includes the last one. Raises `UserError` on malformed XML, on a DOCTYPE (it could
+    define entities that grow without bound), and on an empty box.
+    """
+    try:
+        if path.stat().st_size > LARGEST_ANNOTATION:
+            raise UserError(f"{path}: larger than {LARGEST_ANNOTATION:,} bytes, no box needs that. Restore the file.")
+        # As text, so that no other encoding can hide a DOCTYPE from the check.
+        text = path.read_text(encoding="utf-8-sig")
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise UserError(f"{path}: has a document type declaration, which annotations do not need. Remove it.")
+        objects = ElementTree.fromstring(text).findall("object")
+        return tuple(_edges(o) for o in objects)
+    except (OSError, ValueError, TypeError, ElementTree.ParseError) as error:
+        raise UserError(f"{path}: is no Pascal VOC annotation ({error}). Restore the file, or remove it.") from error
+
+
+def _edges(annotated: ElementTree.Element) -> Box:
+    xmin, ymin, xmax, ymax = (
+        float(annotated.findtext(f"bndbox/{corner}", default="")) for corner in ("xmin", "ymin", "xmax", "ymax")
+    )
+    return inclusive_box(xmin, ymin, xmax, ymax)

@@ -1,0 +1,1 @@
+"""Public releases, one file each, as they come from their makers."""

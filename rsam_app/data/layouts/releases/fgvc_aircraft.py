@@ -1,0 +1,60 @@
+"""The layout of FGVC-Aircraft (Maji et al., arXiv 1306.5151), release 2013b."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rsam_app.config import Card
+from rsam_app.data.layouts.formats.text_table import Row, keyed, read_rows
+from rsam_app.data.layouts.listing import Listing, inclusive_box, require_file
+from rsam_app.data.records import Record
+from rsam_app.geometry.types import Box
+from rsam_app.system.errors import UserError
+
+LAYOUT = "fgvc_aircraft"
+NAMES = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "manufacturers.txt"}
+OPTIONS = {"level": tuple(NAMES)}
+BANNER = 20
+"""Rows at the bottom of every image that name its photographer; the release asks not to train or test on them."""
+
+
+def read(card: Card) -> Listing:
+    """What `data/images_LEVEL_{train,val,test}.txt` list, in that order, with the official three splits.
+
+    The option `level` says what a class is: `variant` (of 100, where not given), `family` (of 70) or `manufacturer`
+    (of 30). The release counts pixels from 1 and includes the last. The banner is painted over when an image is
+    decoded; the files keep it, for it is a copyright notice. Raises `UserError` where a file is missing or damaged.
+    """
+    data = card.root_path / "data"
+    level = card.options.get("level", "variant")
+    classes = keyed(read_rows(require_file(data / NAMES[level], LAYOUT), columns=1))
+    boxes = keyed(read_rows(require_file(data / "images_box.txt", LAYOUT), columns=5))
+    records: list[Record] = []
+    for split in ("train", "val", "test"):
+        path = require_file(data / f"images_{level}_{split}.txt", LAYOUT)
+        for row in read_rows(path, columns=2):
+            if row.cells[1] not in classes:
+                raise UserError(f"{row.where}: {row.cells[1]!r} is not in {NAMES[level]}. Restore the files.")
+            records.append(_record(card.root_path, row, split, boxes))
+    return Listing(tuple(records), tuple(classes))
+
+
+def _record(root: Path, row: Row, split: str, boxes: dict[str, Row]) -> Record:
+    name, label = row.cells
+    relative = f"data/images/{name}.jpg"
+    return Record(
+        id=relative,
+        path=root / relative,
+        label=label,
+        split=split,
+        boxes=(_box(boxes[name]),) if name in boxes else (),
+        banner=BANNER,
+    )
+
+
+def _box(row: Row) -> Box:
+    xmin, ymin, xmax, ymax = (row.number(column) for column in (1, 2, 3, 4))
+    try:
+        return inclusive_box(xmin, ymin, xmax, ymax)
+    except ValueError as error:
+        raise UserError(f"{row.where}: {error} has no area. Restore the file.") from error

@@ -1,0 +1,92 @@
+"""The layout of the iNaturalist competitions (Van Horn et al., CVPR 2018 and 2021): JSON in the form of COCO."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from rsam_app.config import Card
+from rsam_app.data.layouts.listing import Listing, distinct, require_file
+from rsam_app.data.records import Record
+from rsam_app.geometry.types import Box
+from rsam_app.system.errors import UserError
+
+LAYOUT = "inaturalist"
+LEVELS = ("name", "common_name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory")
+OPTIONS = {"level": LEVELS}
+
+
+def read(card: Card) -> Listing:
+    """What the JSON file of each split lists; the card's `splits` name the files: `train: train_mini`, `test: val`.
+
+    `SPLIT.json` lies in the root or in `annotations/`, images where its `file_name`s say, below the root. The option
+    `level` says what a class is: a species by its scientific `name` where not given, or what stands above it (2021) or
+    its `supercategory`. Classes by the number of their first category. A `bbox` (2017 has some), if any, is
+    `x, y, width, height` with edges counted from 0, as in COCO. Raises `UserError` where a file is missing or damaged.
+    """
+    level = card.options.get("level", "name")
+    records: list[Record] = []
+    names: dict[int, str] = {}
+    for split in dict.fromkeys(card.splits.values()):
+        beside = card.root_path / f"{split}.json"
+        within = card.root_path / "annotations" / f"{split}.json"
+        path = within if within.is_file() else require_file(beside, LAYOUT)
+        content = _read(path)
+        try:
+            _agree(names, _category_names(content["categories"], level), path)
+            records += _records(card.root_path, content, names, split)
+        except KeyError as error:
+            raise UserError(f"{path}: an entry lacks {error}, or nothing has that id. Restore the file.") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: is not in the form of COCO ({error}). Restore the file.") from error
+    return Listing(tuple(records), tuple(dict.fromkeys(names[key] for key in sorted(names))))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is no JSON ({error}). Restore the file.") from error
+    missing = [
+        key for key in ("images", "annotations", "categories") if not isinstance(content, dict) or key not in content
+    ]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; test files have no labels. Use another split.")
+    return dict(content)
+
+
+def _category_names(categories: list[dict[str, Any]], level: str) -> dict[int, str]:
+    named = {str(category["id"]): str(category[level]) for category in categories}
+    # Species that share a name are two classes; genera and what is above are shared on purpose.
+    return {int(key): name for key, name in (distinct(named) if level in ("name", "common_name") else named).items()}
+
+
+def _agree(names: dict[int, str], more: dict[int, str], path: Path) -> None:
+    for key, name in more.items():
+        if names.setdefault(key, name) != name:
+            raise UserError(f"{path}: category {key} is {name!r} here and {names[key]!r} in another split's file.")
+
+
+def _records(root: Path, content: dict[str, Any], names: dict[int, str], split: str) -> list[Record]:
+    files = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
+    labels: dict[int, str] = {}
+    boxes: dict[int, list[Box]] = {}
+    for annotation in content["annotations"]:
+        image, label = int(annotation["image_id"]), names[int(annotation["category_id"])]
+        if labels.setdefault(image, label) != label:
+            raise ValueError(f"image {image} is {labels[image]!r} and {label!r}")
+        if "bbox" in annotation:
+            boxes.setdefault(image, []).append(_box(annotation["bbox"]))
+    return [
+        Record(id=files[i], path=root / files[i], label=label, split=split, boxes=tuple(boxes.get(i, ())))
+        for i, label in labels.items()
+    ]
+
+
+def _box(written: list[float]) -> Box:
+    x, y, width, height = (float(value) for value in written)
+    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
+        raise ValueError(f"bbox {written} has no area")
+    return x, y, width, height

@@ -1,0 +1,61 @@
+"""The layout of Oxford-IIIT Pet (Parkhi et al., CVPR 2012), of the whole release or of a part of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rsam_app.config import Card
+from rsam_app.data.layouts.formats.pascal_voc import voc_boxes
+from rsam_app.data.layouts.formats.text_table import Row, keyed, read_rows
+from rsam_app.data.layouts.listing import Listing, require_file
+from rsam_app.data.records import Record
+from rsam_app.system.errors import UserError
+
+LAYOUT = "oxford_iiit_pet"
+FOREGROUND = 1
+"""A trimap's value for the animal; 2 is background, 3 the undecided seam between them."""
+
+
+def read(card: Card) -> Listing:
+    """What `annotations/trainval.txt` and `test.txt` list; an image in neither is no record.
+
+    Splits `trainval` and `test`; classes are breeds by their official number, named as the files are (`Abyssinian`,
+    `american_bulldog`). Boxes are heads (none to several), masks are trimaps (where there is one). The release counts
+    pixels as VOC does: over 690 boxes the smallest corner is 1 (but for one that rescaling rounded down), the largest
+    the image's width. Raises `UserError` where the files disagree.
+    """
+    root = card.root_path
+    rows = {
+        s: read_rows(require_file(root / "annotations" / f"{s}.txt", LAYOUT), columns=4) for s in ("trainval", "test")
+    }
+    keyed([row for split in rows.values() for row in split])
+    records: list[Record] = []
+    numbers: dict[int, str] = {}
+    for split, listed in rows.items():
+        for row in listed:
+            record = _record(root, row, split)
+            known = numbers.setdefault(row.integer(1), record.label)
+            if known != record.label:
+                raise UserError(
+                    f"{row.where}: class {row.cells[1]} is {record.label!r} here and {known!r} above. Restore the file."
+                )
+            records.append(record)
+    return Listing(tuple(records), tuple(dict.fromkeys(numbers[number] for number in sorted(numbers))))
+
+
+def _record(root: Path, row: Row, split: str) -> Record:
+    name = row.cells[0]
+    breed, _, number = name.rpartition("_")
+    if not breed or not number:
+        raise UserError(f"{row.where}: {name!r} is not BREED_NUMBER. Restore the file.")
+    boxes = root / "annotations" / "xmls" / f"{name}.xml"
+    trimap = root / "annotations" / "trimaps" / f"{name}.png"
+    return Record(
+        id=f"images/{name}.jpg",
+        path=root / "images" / f"{name}.jpg",
+        label=breed,
+        split=split,
+        boxes=voc_boxes(boxes) if boxes.exists() else (),
+        mask=trimap if trimap.exists() else None,
+        mask_values=(FOREGROUND,),
+    )

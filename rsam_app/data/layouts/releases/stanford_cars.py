@@ -1,0 +1,59 @@
+"""The layout of Stanford Cars (Krause et al., 3dRR 2013): two folders of images, annotations in MATLAB files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rsam_app.config import Card
+from rsam_app.data.layouts.formats.matlab import read_variables
+from rsam_app.data.layouts.listing import Listing, inclusive_box, require_file
+from rsam_app.data.records import Record
+from rsam_app.geometry.types import Box
+from rsam_app.system.errors import UserError
+
+LAYOUT = "stanford_cars"
+ANNOTATIONS = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlabels.mat"}
+
+
+def read(card: Card) -> Listing:
+    """What the annotations of both splits list, in their order; classes such as `AM General Hummer SUV 2000`.
+
+    Splits are `train` and `test`; the annotations of one that the card does not use may be absent. They and
+    `cars_meta.mat` lie in `devkit/` or directly in the root. The release was made with MATLAB, so corners are pixels
+    counted from 1, the last included. Raises `UserError` where a file is missing or damaged.
+    """
+    root = card.root_path
+    meta = _find(root, "cars_meta.mat")
+    classes = tuple(str(name) for name in read_variables(meta, "class_names")[0])
+    records: list[Record] = []
+    for split, name in ANNOTATIONS.items():
+        if split in card.splits.values():
+            path = _find(root, name)
+            cars = read_variables(path, "annotations")[0]
+            records += [_record(root, path, number, car, split, classes) for number, car in enumerate(cars, start=1)]
+    return Listing(tuple(records), classes)
+
+
+def _find(root: Path, name: str) -> Path:
+    beside = root / name
+    return beside if beside.is_file() else require_file(root / "devkit" / name, LAYOUT)
+
+
+def _record(root: Path, path: Path, number: int, car: np.void, split: str, classes: tuple[str, ...]) -> Record:
+    where = f"{path}, annotation {number}"
+    try:
+        name, label, box = str(car["fname"]), int(car["class"]), _box(car)
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        remedy = "Take cars_test_annos_withlabels.mat" if "class" in str(error) else "Restore the file"
+        raise UserError(f"{where}: is not as the release has it ({error}). {remedy}.") from error
+    if not 1 <= label <= len(classes):
+        raise UserError(f"{where}: class {label} is none of the {len(classes)} of cars_meta.mat. Restore the files.")
+    relative = f"cars_{split}/{name}"
+    return Record(id=relative, path=root / relative, label=classes[label - 1], split=split, boxes=(box,))
+
+
+def _box(car: np.void) -> Box:
+    x1, y1, x2, y2 = (float(car[f"bbox_{corner}"]) for corner in ("x1", "y1", "x2", "y2"))
+    return inclusive_box(x1, y1, x2, y2)

@@ -1,0 +1,6 @@
+"""The generated data set of `rsam demo`: beetles and what is planted among them."""
+
+from rsam_app.data.synthetic.generate import generate
+from rsam_app.data.synthetic.planting import Planted, PlantedImage, read_planted
+
+__all__ = ["Planted", "PlantedImage", "generate", "read_planted"]

@@ -1,5 +1,0 @@
-"""`rsam download`: from a card's addresses to its root, checked, complete or not there at all."""
-
-from rsam_app.download.card import Downloaded, download_card
-
-__all__ = ["Downloaded", "download_card"]

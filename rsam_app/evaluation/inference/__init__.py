@@ -1,0 +1,1 @@
+"""A model's outputs for a set of images: logits, rectangles, features and score columns."""

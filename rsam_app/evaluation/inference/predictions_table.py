@@ -1,0 +1,92 @@
+"""From a model's outputs to the predictions table, scores included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from scipy.special import softmax
+
+from rsam_app.data.records import DataSet, Record, class_number
+from rsam_app.evaluation.inference.run_model import Outputs
+from rsam_app.evaluation.inference.score_columns import Habits, score_columns
+from rsam_app.geometry import rectangles as geometry
+from rsam_app.run.predictions import SCHEMA
+
+
+def predictions_table(
+    outputs: Outputs,
+    records: Sequence[Record],
+    dataset: DataSet,
+    learned: np.ndarray | None = None,
+    habits: Habits = None,
+) -> tuple[pa.Table, dict[str, str]]:
+    """The predictions table of `records`, which `outputs` are of, and why scores are null in it, by name.
+
+    Score columns: those of `rsam_app.evaluation.scores`; `label_quality` comes
+    from `learned` probabilities `(N, C)` where a row has them (averaged over training), else from the model's own.
+    `habits` are what `unusual_geometry` compares with: those of the training split's rectangles, or `own` where
+    these are `records`.
+    """
+    probabilities = softmax(outputs.logits.astype(np.float64), axis=1)
+    columns = {
+        "id": [r.id for r in records],
+        "path": [str(r.path) for r in records],
+        "split": [r.split for r in records],
+        "label": [r.label or None for r in records],
+        "predicted": [dataset.classes[i] for i in probabilities.argmax(axis=1)],
+        **_certainty(probabilities),
+        "logits": list(outputs.logits),
+        **_rectangle_columns(outputs.rectangles, records),
+    }
+    arrays = [pa.array(columns[f.name], type=f.type, from_pandas=True) for f in SCHEMA]
+    labels = np.array([class_number(r, dataset.class_index) for r in records], dtype=np.int64)
+    scores, absent = score_columns(outputs, records, labels, habits)
+    scores["label_quality"] = _label_quality(probabilities, labels, learned)
+    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
+    for name, values in scores.items():
+        table = table.append_column(name, pa.array(values, type=pa.float32(), from_pandas=True))
+    return table, absent
+
+
+def _label_quality(probabilities: np.ndarray, labels: np.ndarray, learned: np.ndarray | None) -> np.ndarray:
+    from rsam_app.evaluation.scores.label_quality import label_quality
+
+    if learned is not None:
+        known = ~np.isnan(learned).any(axis=1)
+        probabilities = np.where(known[:, None], learned, probabilities)
+    return label_quality(probabilities, labels)
+
+
+def _certainty(probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    ranked = np.sort(probabilities, axis=1)[:, ::-1]
+    second = ranked[:, 1] if ranked.shape[1] > 1 else np.zeros(len(ranked))
+    safe = np.where(probabilities > 0, probabilities, 1.0)
+    return {
+        "confidence": ranked[:, 0],
+        "margin": ranked[:, 0] - second,
+        "entropy": -(probabilities * np.log(safe)).sum(axis=1),
+    }
+
+
+def _rectangle_columns(rectangles: np.ndarray, records: Sequence[Record]) -> dict[str, object]:
+    names = ("cx", "cy", "width", "height", "angle")
+    columns: dict[str, object] = {name: rectangles[:, i] for i, name in enumerate(names)}
+    if np.isnan(rectangles).all():
+        return columns | {"corners": [None] * len(records), "box": [None] * len(records)}
+    extent = np.array([(r.width, r.height) for r in records], dtype=np.float32)
+    corners, boxes = relative_shapes(rectangles, extent)
+    return columns | {"corners": list(corners), "box": list(boxes)}
+
+
+def relative_shapes(rectangles: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rectangles `(N, 5)` in pixels of images of `extent` `(N, 2)`, width first: their corners `(N, 8)`, and the
+    upright boxes around them, clipped to the image, `(N, 4)` as `x, y, w, h`; both relative to the image."""
+    as_tensor = torch.from_numpy(rectangles)
+    points = geometry.corners(as_tensor).numpy() / extent[:, None]
+    upright = geometry.bounding_boxes(as_tensor).numpy()
+    low = np.clip(upright[:, :2] / extent, 0, 1)
+    high = np.clip((upright[:, :2] + upright[:, 2:]) / extent, 0, 1)
+    return points.reshape(len(rectangles), 8), np.concatenate([low, high - low], axis=1)

@@ -1,0 +1,1 @@
+"""Figures over a split: accuracy, calibration, localization, rectangles."""

@@ -1,0 +1,69 @@
+"""Whether the probabilities mean what they say (Guo et al., ICML 2017, arXiv 1706.04599)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from rsam_app.geometry.types import Floats, Integers
+
+BINS = 15
+TEMPERATURES = (0.05, 20.0)
+"""Where a temperature is looked for; on data that is separated perfectly the best one is 0."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Equal-width bins of confidence, each array `(bins,)`: bin i holds confidences in (i/bins, (i+1)/bins].
+
+    `confidence` and `accuracy` are means over the bin, NaN where it is empty.
+    """
+
+    n: Integers
+    confidence: Floats
+    accuracy: Floats
+
+
+def negative_log_likelihood(logits: Floats, labels: Integers, temperature: float = 1.0) -> float:
+    """Mean -log p(label) in nats, ≥ 0, of logits `(N, C)` divided by `temperature`."""
+    log_probability = log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
+    return float(-np.take_along_axis(log_probability, labels[:, None], axis=1).mean())
+
+
+def confidences(logits: Floats, temperature: float = 1.0) -> Floats:
+    """Probability of the predicted class, `(N,)`, from logits `(N, C)` divided by `temperature`."""
+    return np.asarray(np.exp(log_softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1).max(axis=1)))
+
+
+def reliability(confidence: Floats, correct: Integers, bins: int = BINS) -> Reliability:
+    """Confidence against accuracy per bin, from `(N,)` confidences in [0, 1] and `(N,)` 0/1."""
+    index = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    n = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean_confidence = np.bincount(index, weights=confidence, minlength=bins) / n
+        accuracy = np.bincount(index, weights=correct, minlength=bins) / n
+    return Reliability(n, mean_confidence, accuracy)
+
+
+def expected_calibration_error(curve: Reliability) -> float:
+    """ECE in [0, 1], 0 is calibrated: Σ n_b/N · |accuracy_b - confidence_b| (Guo et al., equation 3)."""
+    gap = np.abs(curve.accuracy - curve.confidence)
+    return float(np.nansum(curve.n * gap) / curve.n.sum())
+
+
+def fit_temperature(logits: Floats, labels: Integers) -> float:
+    """The temperature, within `TEMPERATURES`, with the least NLL (Guo et al., section 4.2). Fit it on a split that
+    neither trained nor evaluates the model. Above 1 the model was too sure of itself.
+
+    Searched over log T, in which the NLL has a single minimum because it is convex in 1/T.
+    """
+    found = minimize_scalar(
+        lambda log_t: negative_log_likelihood(logits, labels, float(np.exp(log_t))),
+        bounds=tuple(np.log(TEMPERATURES)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    return float(np.exp(found.x))

@@ -1,0 +1,140 @@
+"""Does the model look at the right place? Each figure stands beside baselines: photographed objects are centred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rsam_app.data.records import Record
+from rsam_app.evaluation.metrics.ground_truth import TruthKind, image_sizes, mean_box, truth_kinds
+from rsam_app.evaluation.metrics.max_box_accuracy import OVERLAPS, max_box_accuracy
+from rsam_app.evaluation.metrics.rectangles import RectangleScores, degeneracy, score_rectangles
+from rsam_app.evaluation.metrics.soft_mask_scores import (
+    DEFAULT_SOFTNESS,
+    SoftMaskScores,
+    frozen_thresholds,
+    pixel_average_precision,
+    score_soft_masks,
+)
+from rsam_app.geometry.types import Floats, Integers
+
+
+def localization(
+    rectangles: Floats,
+    records: Sequence[Record],
+    training_records: Sequence[Record],
+    training_rectangles: Floats | None = None,
+    softness: float = DEFAULT_SOFTNESS,
+) -> dict[str, Any]:
+    """Localisation of rectangles `(N, 5)` in pixels of their records; fractions in [0, 1] unless said otherwise.
+
+    Figures are of the truth named `truth`: masks where any record has one, else boxes. Where the records have both,
+    those of the boxes stand under `boxes`. `n` records have that truth and are scored, `n_without_truth` do not.
+    A figure that cannot be computed is null: the centre box's without true boxes in `training_records`,
+    `max_box_acc_v2_frozen` without `training_rectangles` `(len(training_records), 5)`, in which rows of NaN are images
+    without a prediction.
+
+    `mean_iou` and `share_iou_50` (share of IoUs ≥ .5) are of R's upright box with boxes, of R's pixels with masks;
+    `mean_rotated_iou`, `mean_on_object` |R∩G|/|R| and `mean_object_covered` |R∩G|/|G| are of R itself. `energy_inside`
+    is the soft mask's share inside the object, beside `area_share`, the object's share of the image.
+
+    `softness` of the rendered mask's edge is a share of the image's side. Raises `UserError` where a mask cannot be
+    read, `ValueError` where no record has a truth.
+    """
+    kinds = truth_kinds(records)
+    results = {}
+    for kind in kinds:
+        scored = _of_kind(rectangles, records, kind, training_records, training_rectangles, softness)
+        if scored:
+            results[kind] = scored
+    if not results:
+        raise ValueError("no record has a box or a mask that is not empty")
+    first = next(iter(results))
+    found: dict[str, Any] = {"truth": first, **results[first]}
+    found["degeneracy"] = degeneracy(rectangles, image_sizes(records))
+    return found | {kind: scored for kind, scored in results.items() if kind != first}
+
+
+def _of_kind(
+    rectangles: Floats,
+    records: Sequence[Record],
+    kind: TruthKind,
+    training_records: Sequence[Record],
+    training_rectangles: Floats | None,
+    softness: float,
+) -> dict[str, Any]:
+    centre_box = mean_box(training_records, kind)
+    scores = score_rectangles(rectangles, records, kind, centre_box)
+    if not len(scores.rows):
+        return {}
+    soft = score_soft_masks(rectangles, records, kind, softness)
+    thresholds = _training_thresholds(training_rectangles, training_records, kind, softness)
+    classes = np.unique([records[int(row)].label for row in scores.rows], return_inverse=True)[1]
+    found = {
+        "n": len(scores.rows),
+        "n_without_truth": len(records) - len(scores.rows),
+        **overlap_figures(scores),
+        "centre_box": None if centre_box is None else [round(float(v), 4) for v in centre_box],
+        **max_box_figures(soft, thresholds),
+        "pointing_game": class_mean(scores.pointed, classes),
+        "centre_box_pointing_game": None if centre_box is None else class_mean(scores.centre_box_pointed, classes),
+        "energy_inside": float(np.nanmean(soft.energy_inside)) if np.isfinite(soft.energy_inside).any() else None,
+        "area_share": float(soft.area_share.mean()),
+    }
+    if kind == "masks":
+        found["mean_upright_iou"] = float(scores.upright_iou.mean())
+        found["px_ap"] = pixel_average_precision(soft.true_pixels, soft.all_pixels)
+    return found
+
+
+def overlap_figures(scores: RectangleScores) -> dict[str, float | None]:
+    """The means of `localization` that come from rectangles and boxes alone."""
+
+    def known(value: Any) -> float | None:
+        return float(value) if np.isfinite(value) else None
+
+    has_centre = bool(np.isfinite(scores.centre_box_iou).all())
+    return {
+        "mean_iou": float(scores.iou.mean()),
+        "share_iou_50": float((scores.iou >= 0.5).mean()),
+        "centre_box_mean_iou": known(scores.centre_box_iou.mean()),
+        "centre_box_share_iou_50": float((scores.centre_box_iou >= 0.5).mean()) if has_centre else None,
+        "full_image_mean_iou": float(scores.full_image_iou.mean()),
+        "full_image_share_iou_50": float((scores.full_image_iou >= 0.5).mean()),
+        "mean_rotated_iou": float(scores.rotated_iou.mean()),
+        "mean_on_object": float(scores.on_object.mean()),
+        "mean_object_covered": float(scores.covered.mean()),
+    }
+
+
+def max_box_figures(soft: SoftMaskScores, thresholds: Integers | None) -> dict[str, Any]:
+    """MaxBoxAccV2's figures, with the thresholds `(3,)` frozen on the training split too, where there are any."""
+    accuracy, chosen = max_box_accuracy(soft.best_iou)
+    found: dict[str, Any] = {
+        "max_box_acc_v2": float(accuracy.mean()),
+        "max_box_acc": {f"{overlap:.1f}": float(a) for overlap, a in zip(OVERLAPS, accuracy, strict=True)},
+        "max_box_thresholds": frozen_thresholds(chosen),
+        "max_box_acc_v2_frozen": None,
+        "max_box_thresholds_frozen": None,
+    }
+    if thresholds is not None:
+        found["max_box_acc_v2_frozen"] = float(max_box_accuracy(soft.best_iou, thresholds)[0].mean())
+        found["max_box_thresholds_frozen"] = frozen_thresholds(thresholds)
+    return found
+
+
+def _training_thresholds(
+    rectangles: Floats | None, records: Sequence[Record], kind: TruthKind, softness: float
+) -> Integers | None:
+    if rectangles is None:
+        return None
+    known = np.flatnonzero(np.isfinite(rectangles).all(axis=1))
+    soft = score_soft_masks(rectangles[known], [records[int(i)] for i in known], kind, softness)
+    return max_box_accuracy(soft.best_iou)[1] if len(soft.best_iou) else None
+
+
+def class_mean(hits: Floats, classes: Integers) -> float:
+    """The mean over classes of each class's share of hits."""
+    return float((np.bincount(classes, weights=hits) / np.bincount(classes)).mean())

@@ -1,0 +1,202 @@
+"""Every rectangle against its true boxes or mask, with the two baselines that give a score its meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsam_app.data.records import Record
+from rsam_app.evaluation.metrics.ground_truth import TruthKind, box_edges, image_sizes, object_mask, truth_kinds
+from rsam_app.geometry.overlap import (
+    box_iou,
+    pixel_overlap,
+    rasterise,
+    rotated_iou,
+    rotated_overlap,
+    upright_edges,
+    visible_areas,
+)
+from rsam_app.geometry.types import Floats, Integers, Mask
+
+POINTING_MARGIN = 15.0
+"""Pixels by which the truth is dilated in the pointing game."""
+
+
+@dataclass(frozen=True)
+class RectangleScores:
+    """One entry `(M,)` per rectangle that has a truth; `rows` says which rectangles these are.
+
+    With boxes, `iou` is that of R's upright box, clipped to the image, with the best true box; `rotated_iou`,
+    `on_object` |R∩G|/|R| and `covered` |R∩G|/|G| are those of R itself with the box of best rotated IoU. With masks,
+    `iou` and the other three count the pixels of R itself, and `upright_iou` those of its upright box: a mask follows
+    the object's outline, so a turned rectangle is not punished for turning. `centre_box_iou` (NaN without a centre box)
+    and `full_image_iou` are the same `iou` for the two fixed answers. `pointed` and `centre_box_pointed`: whether the
+    centre is within 15 px of the object. All IoUs in [0, 1].
+    """
+
+    rows: Integers
+    iou: Floats
+    upright_iou: Floats
+    rotated_iou: Floats
+    on_object: Floats
+    covered: Floats
+    centre_box_iou: Floats
+    full_image_iou: Floats
+    pointed: Floats
+    centre_box_pointed: Floats
+
+
+def score_rectangles(
+    rectangles: Floats, records: Sequence[Record], kind: TruthKind, centre_box: Floats | None
+) -> RectangleScores:
+    """Scores of rectangles `(N, 5)` in pixels of their records, those with a truth of this kind.
+
+    `centre_box` is relative, `left, top, right, bottom` `(4,)`. Raises `UserError` where a mask cannot be read.
+    """
+    sizes = image_sizes(records)
+    relative = np.full(4, np.nan) if centre_box is None else centre_box
+    answers = Answers(
+        rectangles=rectangles,
+        upright=upright_edges(rectangles, sizes),
+        centre=np.tile(sizes, 2) * relative,
+        whole=np.concatenate([np.zeros_like(sizes), sizes], axis=1),
+    )
+    return _by_boxes(answers, records) if kind == "boxes" else _by_masks(answers, records)
+
+
+def rectangle_ious(rectangles: Floats, records: Sequence[Record]) -> Floats:
+    """The IoU `(N,)` behind `mean_iou` for each rectangle `(N, 5)`; NaN where a record has no truth."""
+    ious = np.full(len(rectangles), np.nan)
+    for kind in truth_kinds(records)[:1]:
+        scores = score_rectangles(rectangles, records, kind, None)
+        ious[scores.rows] = scores.iou
+    return ious
+
+
+def distances_to_boxes(points: Floats, edges: Floats) -> Floats:
+    """Euclidean distances `(N,)` in pixels of points `(N, 2)` from boxes `(N, 4)`, 0 inside."""
+    outside = np.maximum(np.maximum(edges[:, :2] - points, points - edges[:, 2:]), 0.0)
+    return np.hypot(outside[:, 0], outside[:, 1])
+
+
+def distance_to_mask(point: Floats, mask: Mask) -> float:
+    """Euclidean distance in pixels of a point `(2,)` from the nearest pixel of a mask that is not empty, 0 inside."""
+    rows, columns = np.nonzero(mask)
+    return float(distances_to_boxes(point[None], np.stack([columns, rows, columns + 1, rows + 1], axis=1)).min())
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Per image: the rectangle `(N, 5)` and, as `left, top, right, bottom` `(N, 4)` in pixels, its upright box, the
+    centre box (NaN without one) and the whole image."""
+
+    rectangles: Floats
+    upright: Floats
+    centre: Floats
+    whole: Floats
+
+
+def _by_boxes(answers: Answers, records: Sequence[Record]) -> RectangleScores:
+    truths = [box_edges(r) for r in records]
+    counts = np.array([len(t) for t in truths], dtype=np.int64)
+    rows = np.flatnonzero(counts)
+    if not len(rows):
+        return RectangleScores(rows, *np.zeros((9, 0)))
+    # One line per true box, grouped by image: `of` is its image, `starts` where each image's lines begin.
+    edges, of = np.concatenate(truths), np.repeat(np.arange(len(records)), counts)
+    starts = np.flatnonzero(np.diff(of, prepend=-1))
+
+    def best(values: Floats) -> Floats:
+        return np.asarray(np.maximum.reduceat(values, starts))
+
+    def pointed(centres: Floats) -> Floats:
+        hits = distances_to_boxes(centres[of], edges) <= POINTING_MARGIN
+        return np.where(np.isnan(centres[rows, 0]), np.nan, best(hits.astype(np.float64)))
+
+    rotated, on_object, covered = rotated_overlap(answers.rectangles[of], edges)
+    chosen = np.lexsort((-rotated, of))[starts]
+    upright = best(box_iou(answers.upright[of], edges))
+    return RectangleScores(
+        rows=rows,
+        iou=upright,
+        upright_iou=upright,
+        rotated_iou=rotated[chosen],
+        on_object=on_object[chosen],
+        covered=covered[chosen],
+        centre_box_iou=np.where(np.isnan(answers.centre[rows, 0]), np.nan, best(box_iou(answers.centre[of], edges))),
+        full_image_iou=best(box_iou(answers.whole[of], edges)),
+        pointed=pointed(answers.rectangles[:, :2]),
+        centre_box_pointed=pointed(_middles(answers.centre)),
+    )
+
+
+def _by_masks(answers: Answers, records: Sequence[Record]) -> RectangleScores:
+    rows, values = [], []
+    for row, record in enumerate(records):
+        mask = object_mask(record)
+        if not mask.any():
+            continue
+        rectangle, centre = answers.rectangles[row], _middles(answers.centre[row : row + 1])[0]
+        iou, on_object, covered = pixel_overlap(rasterise(rectangle, *mask.shape), mask)
+        upright, centre_box, whole = (
+            _pixel_iou(e[row], mask) for e in (answers.upright, answers.centre, answers.whole)
+        )
+        pointed = distance_to_mask(rectangle[:2], mask) <= POINTING_MARGIN
+        centre_pointed = np.nan if np.isnan(centre).any() else distance_to_mask(centre, mask) <= POINTING_MARGIN
+        rows.append(row)
+        values.append([iou, upright, iou, on_object, covered, centre_box, whole, pointed, centre_pointed])
+    columns = np.array(values, dtype=np.float64).reshape(-1, 9).T
+    return RectangleScores(np.array(rows, dtype=np.int64), *columns)
+
+
+def _pixel_iou(edges: Floats, mask: Mask) -> float:
+    if np.isnan(edges).any():
+        return float("nan")
+    box = np.concatenate([(edges[:2] + edges[2:]) / 2, edges[2:] - edges[:2], [0.0]])
+    return pixel_overlap(rasterise(box, *mask.shape), mask)[0]
+
+
+def _middles(edges: Floats) -> Floats:
+    return np.asarray((edges[:, :2] + edges[:, 2:]) / 2)
+
+
+LARGE, SMALL = 0.9, 0.02
+
+
+def degeneracy(rectangles: Floats, sizes: Floats) -> dict[str, float]:
+    """How degenerate rectangles `(N, 5)` in pixels of images of `sizes` `(N, 2)` are.
+
+    `share_large` and `share_small`: shares of rectangles that cover more than .9, or less than .02, of their image.
+    `mean_area`: the mean of that share. `centre_spread_x` and `_y`: standard deviations of the centre, relative to the
+    image; 0 is a model that points at one place. `mean_rectangle_iou`: mean rotated IoU with the data set's mean
+    rectangle; 1 is a model that always gives the same answer.
+    """
+    area = visible_areas(rectangles, sizes)
+    spread = (rectangles[:, :2] / sizes).std(axis=0)
+    return {
+        "share_large": float((area > LARGE).mean()),
+        "share_small": float((area < SMALL).mean()),
+        "mean_area": float(area.mean()),
+        "centre_spread_x": float(spread[0]),
+        "centre_spread_y": float(spread[1]),
+        "mean_rectangle_iou": float(rotated_iou(rectangles, mean_rectangles(rectangles, sizes)).mean()),
+    }
+
+
+def mean_rectangles(rectangles: Floats, sizes: Floats) -> Floats:
+    """The mean rectangle of all, placed into each image: `(N, 5)` in pixels.
+
+    Centres are averaged relative to the image; extent and angle through the symmetric matrix Q diag(width, height) Qᵀ
+    (Q the rotation) in units of √(image area), which does not care whether width or height comes first. (ours)
+    """
+    unit = np.sqrt(sizes.prod(axis=1))
+    cos, sin = np.cos(rectangles[:, 4]), np.sin(rectangles[:, 4])
+    turn = np.stack([np.stack([cos, -sin], axis=1), np.stack([sin, cos], axis=1)], axis=1)
+    extent = (turn * (rectangles[:, None, 2:4] / unit[:, None, None])) @ turn.transpose(0, 2, 1)
+    lengths, directions = np.linalg.eigh(extent.mean(axis=0))
+    centre = (rectangles[:, :2] / sizes).mean(axis=0) * sizes
+    size = np.clip(lengths[::-1], 0.0, None) * unit[:, None]
+    angle = np.full((len(rectangles), 1), np.arctan2(directions[1, 1], directions[0, 1]))
+    return np.concatenate([centre, size, angle], axis=1)

@@ -1,0 +1,106 @@
+"""Pictures of single images: a thumbnail with the rectangle and the truth drawn over it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rsam_app.data.images.decoding import read_image, resize
+from rsam_app.data.records import Record
+from rsam_app.evaluation.metrics.ground_truth import TruthKind, object_mask
+from rsam_app.geometry.overlap import corners
+from rsam_app.geometry.types import Floats
+from rsam_app.system.errors import UserError
+
+SIDE = 256
+"""Longest side of a thumbnail, pixels."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is written under a picture."""
+
+    label: str
+    predicted: str
+    confidence: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of a gallery. `outline` and `truths` are SVG `points` in a view box of `width` × `height`."""
+
+    width: int
+    height: int
+    image: str
+    outline: str
+    truths: tuple[str, ...]
+    caption: Caption
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the prediction is not the label."""
+        return self.caption.label != self.caption.predicted
+
+
+def picture(record: Record, rectangle: Floats, caption: Caption, kind: TruthKind | None) -> Picture:
+    """The picture of a record with its rectangle `(5,)` in pixels (NaN for none).
+
+    Raises `UserError` where the image or its mask cannot be read.
+    """
+    pixels, (true_width, true_height) = read_image(record.path, side=SIDE, banner=record.banner)
+    scale = min(1.0, SIDE / max(true_width, true_height))
+    width, height = max(1, round(true_width * scale)), max(1, round(true_height * scale))
+    factor = np.array([width / true_width, height / true_height])
+    outline = _points(corners(rectangle[None])[0] * factor) if np.isfinite(rectangle).all() else ""
+    return Picture(
+        width=width,
+        height=height,
+        image=data_uri(_jpeg(resize(pixels, width, height)), "jpeg"),
+        outline=outline,
+        truths=tuple(_points(shape * factor) for shape in truth_shapes(record, kind)),
+        caption=caption,
+    )
+
+
+def pictures(
+    records: Sequence[Record], rectangles: Floats, captions: Sequence[Caption], kind: TruthKind | None
+) -> tuple[list[Picture], list[str]]:
+    """Pictures of the records whose files can be read, and one message for each that cannot."""
+    found, unreadable = [], []
+    for record, rectangle, caption in zip(records, rectangles, captions, strict=True):
+        try:
+            found.append(picture(record, rectangle, caption, kind))
+        except UserError as error:
+            unreadable.append(str(error))
+    return found, unreadable
+
+
+def truth_shapes(record: Record, kind: TruthKind | None) -> list[Floats]:
+    """The true boxes, or the mask's outer contours, as polygons `(K, 2)` in pixels."""
+    if kind == "boxes":
+        return [np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]]) for x, y, w, h in record.boxes]
+    mask = object_mask(record) if kind == "masks" else np.zeros((0, 0), dtype=bool)
+    if not mask.any():
+        return []
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    smooth = [cv2.approxPolyDP(c, 0.004 * max(mask.shape), closed=True)[:, 0] + 0.5 for c in contours]
+    return [s for s in smooth if len(s) > 2]
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """An image file's content as an address that needs no file."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    _, encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return encoded.tobytes()
+
+
+def _points(polygon: Floats) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in polygon)

@@ -1,0 +1,205 @@
+"""The report's plots, each drawn once for a light and once for a dark page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from rsam_app.geometry.types import Floats, Integers
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of a page: what is written, what stands back, and the series in their order."""
+
+    ink: str
+    faint: str
+    series: tuple[str, ...]
+
+
+LIGHT = Theme(ink="#3d4450", faint="#d9dde3", series=("#2563c9", "#d9730d", "#16836b", "#8a4fbf"))
+DARK = Theme(ink="#b6bec9", faint="#3a414c", series=("#6ea3ff", "#f2a154", "#4fc2a5", "#c79af0"))
+
+LOSSES, SHARES = ("loss", "nll"), ("top1", "top5", "accuracy", "iou", "ece")
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot as PNG, for light and for dark pages, with transparent ground; `light_solid` has a white one."""
+
+    light: bytes
+    dark: bytes
+    light_solid: bytes
+
+
+def training_curves(epochs: Sequence[Mapping[str, Any]]) -> Plot | None:
+    """Every number of `metrics.jsonl` over the epochs: losses together, shares together, the rate and the time apart.
+
+    None where no line has an epoch and a number.
+    """
+    series = _series(epochs)
+    losses = [name for name in series if any(part in name for part in LOSSES)]
+    shares = [name for name in series if name not in losses and any(part in name for part in SHARES)]
+    groups = {"losses": losses, "shares": shares, "learning rate": ["learning_rate"], "seconds": ["seconds"]}
+    panels = {title: names for title, names in groups.items() if all(name in series for name in names) and names}
+    if not panels:
+        return None
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        for place, (title, names) in enumerate(panels.items()):
+            axes = figure.add_subplot(1, len(panels), place + 1)
+            for number, name in enumerate(names):
+                colour = theme.series[number % len(theme.series)]
+                axes.plot(*series[name], color=colour, marker="o", markersize=2.5, linewidth=1.4, label=_words(name))
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+            _scale(axes, title)
+            finish(axes, theme, title=_words(names[0]) if len(names) == 1 else title)
+            if len(names) > 1:
+                axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8)
+
+    return draw_plot(draw, width=max(4.0, 2.6 * len(panels)), height=2.4)
+
+
+def _series(epochs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
+    """Epochs and values of every key that ever holds a number."""
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for line in epochs:
+        epoch = line.get("epoch")
+        for name, value in line.items():
+            if name != "epoch" and _is_number(epoch) and _is_number(value):
+                x, y = series.setdefault(name, ([], []))
+                x.append(float(line["epoch"]))
+                y.append(float(value))
+    return series
+
+
+def _scale(axes: Axes, title: str) -> None:
+    if title == "shares":
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        return
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(0.0, low) if title == "losses" else 0.0, high + 0.05 * abs(high))
+    if title == "learning rate":
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+        axes.yaxis.get_offset_text().set(fontsize=7, color="#888888")
+
+
+def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
+    """Accuracy per bin of confidence, against what the confidence promises, above how many images each bin holds."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        left = np.array([b["low"] for b in bins])
+        width = np.array([b["high"] for b in bins]) - left
+        filled = [i for i, b in enumerate(bins) if b["n"]]
+        accuracy = np.array([bins[i]["accuracy"] for i in filled])
+        confidence = np.array([bins[i]["confidence"] for i in filled])
+        upper.bar(left[filled], accuracy, width[filled] * 0.92, align="edge", color=theme.series[0], alpha=0.85)
+        upper.plot(confidence, accuracy, "o", color=theme.ink, markersize=3, label="mean confidence of the bin")
+        upper.plot([0, 1], [0, 1], "--", color=theme.ink, linewidth=1, label="calibrated")
+        upper.set_ylim(0, 1)
+        upper.set_ylabel("accuracy")
+        legend_above(upper, theme)
+        lower.bar(left, [b["n"] for b in bins], width * 0.92, align="edge", color=theme.series[1], alpha=0.85)
+        lower.set_ylabel("images")
+        lower.set_xlabel("confidence")
+        lower.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+        lower.set_xlim(0, 1)
+        for axes in (upper, lower):
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+            finish(axes, theme)
+        upper.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+    return draw_plot(draw, width=4.8, height=4.2)
+
+
+def confusion_matrix(counts: Integers) -> Plot:
+    """How each labelled class of `(C, C)`, a row, is shared among the predicted ones.
+
+    Without names: a font that knows every script is not to be had, and many classes leave no room for them.
+    """
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        ground = ListedColormap([(*to_rgb(theme.series[0]), strength) for strength in np.linspace(0, 1, 256) ** 0.7])
+        axes.imshow(share, cmap=ground, vmin=0, vmax=1, interpolation="nearest")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("labelled class")
+        finish(axes, theme)
+        axes.grid(visible=False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(True)
+
+    return draw_plot(draw, width=4.2, height=4.2)
+
+
+def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
+    """How the rectangles' IoUs are distributed, beside those of the fixed centre box."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        edges = [i / 20 for i in range(21)]
+        axes.hist(ious, edges, color=theme.series[0], alpha=0.85, label=f"rectangle, mean {ious.mean():.2f}")
+        if centre_box_ious is not None:
+            label = f"centre box, mean {centre_box_ious.mean():.2f}"
+            axes.hist(centre_box_ious, edges, histtype="step", color=theme.series[1], linewidth=1.8, label=label)
+        axes.axvline(0.5, color=theme.ink, linestyle="--", linewidth=1)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("IoU with the object")
+        axes.set_ylabel("images")
+        axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8)
+        finish(axes, theme)
+
+    return draw_plot(draw, width=4.8, height=3.2)
+
+
+def draw_plot(draw: Callable[[Figure, Theme], None], width: float, height: float) -> Plot:
+    """What `draw` puts on a figure of this size in inches, for every page."""
+
+    def png(theme: Theme, solid: bool) -> bytes:
+        figure = Figure(figsize=(width, height), layout="constrained")
+        figure.patch.set_alpha(1.0 if solid else 0.0)
+        draw(figure, theme)
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=160, metadata={"Software": None})
+        return stream.getvalue()
+
+    return Plot(light=png(LIGHT, False), dark=png(DARK, False), light_solid=png(LIGHT, True))
+
+
+def finish(axes: Axes, theme: Theme, title: str = "") -> None:
+    """Give axes the page's look: quiet grid, no frame, the theme's colours."""
+    axes.set_title(title, color=theme.ink, fontsize=9)
+    axes.patch.set_alpha(0.0)
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color=theme.faint, linewidth=0.7)
+    axes.tick_params(colors=theme.ink, labelsize=8, length=0)
+    axes.xaxis.label.set(color=theme.ink, fontsize=9)
+    axes.yaxis.label.set(color=theme.ink, fontsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(theme.faint)
+
+
+def legend_above(axes: Axes, theme: Theme) -> None:
+    """A legend over the axes: inside, it would cover bars."""
+    axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").replace("val ", "validation ").replace("top1", "top-1").replace("nll", "NLL")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))

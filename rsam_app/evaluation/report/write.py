@@ -1,0 +1,219 @@
+"""`evaluation/report.html`: one page that needs nothing beside itself, for a person to read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from rsam_app.data.records import DataSet
+from rsam_app.evaluation.metrics.accuracy import confusion_matrix
+from rsam_app.evaluation.metrics.ground_truth import TruthKind
+from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, split_arrays
+from rsam_app.evaluation.metrics.rectangles import rectangle_ious, score_rectangles
+from rsam_app.evaluation.report import headlines, plots, robustness_plots
+from rsam_app.evaluation.report.gallery import Caption, Picture, data_uri, pictures
+from rsam_app.evaluation.report.robustness_headlines import robustness_findings, robustness_tiles
+from rsam_app.geometry.types import Floats, Integers
+from rsam_app.system.files import write_atomically
+
+PICTURES = 12
+"""How many images a gallery shows."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images of one kind; `about` says which and why they are worth a look."""
+
+    title: str
+    about: str
+    pictures: list[Picture]
+    unreadable: list[str]
+
+    @property
+    def with_outline(self) -> bool:
+        """Whether a picture shows a rectangle."""
+        return any(p.outline for p in self.pictures)
+
+    @property
+    def with_truth(self) -> bool:
+        """Whether a picture shows where the object is."""
+        return any(p.truths for p in self.pictures)
+
+
+def write_report(
+    folder: Path, metrics: Mapping[str, Any], table: pa.Table, dataset: DataSet, metrics_log: Path
+) -> Path:
+    """Write `report.html`, and its plots as PNG files, into `folder`; returns the page's path.
+
+    `metrics` are those of `evaluate_predictions`, `table` the predictions they were made from, `metrics_log` the run's
+    `metrics.jsonl` (it may be absent). Images that cannot be read are named on the page instead of shown. Each file is
+    replaced atomically. Raises `UserError` where table and data set do not belong together.
+    """
+    rows = table.filter(pc.equal(table.column("split"), metrics["split"]))
+    arrays = split_arrays(rows, dataset, metrics["split"], [entry["class"] for entry in metrics["per_class"]])
+    epochs, broken_lines = read_log(metrics_log)
+    drawn = _plots(metrics, arrays, epochs)
+    for name, plot in drawn.items():
+        _write_bytes(folder / f"{name}.png", plot.light_solid)
+    located = metrics.get("localization")
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=folder.resolve().parent.name,
+            dataset=dataset.name,
+            metrics=metrics,
+            findings=[*headlines.findings(metrics), *robustness_findings(metrics)],
+            classification=headlines.classification_tiles(metrics),
+            localization=headlines.localization_tiles(located) if located else [],
+            located=located,
+            **robustness_tiles(metrics),
+            plots={name: (data_uri(p.light, "png"), data_uri(p.dark, "png")) for name, p in drawn.items()},
+            broken_lines=broken_lines,
+            galleries=_galleries(rows, arrays, metrics),
+        )
+    )
+    path = folder / "report.html"
+    write_atomically(path, page)
+    return path
+
+
+def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The lines of a `metrics.jsonl`, and how many of them are not JSON objects (a crash may cut the last one)."""
+    if not path.exists():
+        return [], 0
+    lines, broken = [], 0
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            line = None
+        if isinstance(line, dict):
+            lines.append(line)
+        else:
+            broken += bool(text.strip())
+    return lines, broken
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("rsam_app.evaluation.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["percent"] = headlines.percent
+    environment.filters["degrees"] = lambda radians: f"{math.degrees(radians):.1f}°"
+    environment.filters["words"] = lambda name: name.replace("_", " ")
+    environment.filters["breakable"] = _breakable
+    return environment
+
+
+def _breakable(name: str) -> Markup:
+    """A name, escaped, that a browser may break after an underscore."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def _plots(
+    metrics: Mapping[str, Any], arrays: PredictionArrays, epochs: Sequence[Mapping[str, Any]]
+) -> dict[str, plots.Plot]:
+    drawn = {"reliability": plots.reliability_diagram(metrics["calibration"]["bins"])}
+    curves = plots.training_curves(epochs)
+    if curves is not None:
+        drawn["training_curves"] = curves
+    if "stability" in metrics and "rotated_iou" in metrics["stability"]:
+        drawn["stability"] = robustness_plots.stability_bars(metrics["stability"]["by_transform"])
+    if "corruptions" in metrics:
+        drawn["corruptions"] = robustness_plots.corruption_curves(metrics["corruptions"])
+    confusion = confusion_matrix(arrays.predicted, arrays.labels, metrics["n_classes"])
+    drawn["confusion"] = plots.confusion_matrix(confusion)
+    located = metrics.get("localization")
+    if located:
+        rows = arrays.with_rectangle
+        centre_box = None if located["centre_box"] is None else np.array(located["centre_box"])
+        records = [arrays.records[i] for i in rows]
+        scores = score_rectangles(arrays.rectangles[rows], records, located["truth"], centre_box)
+        drawn["iou"] = plots.iou_histogram(scores.iou, None if centre_box is None else scores.centre_box_iou)
+    return drawn
+
+
+def _galleries(rows: pa.Table, arrays: PredictionArrays, metrics: Mapping[str, Any]) -> list[Gallery]:
+    captions = [
+        Caption(label, predicted, confidence, "")
+        for label, predicted, confidence in zip(
+            *(rows.column(name).to_pylist() for name in ("label", "predicted", "confidence")), strict=True
+        )
+    ]
+    located = metrics.get("localization")
+    kind: TruthKind | None = located["truth"] if located else None
+    galleries = []
+    for choice in _choices(rows, arrays, located is not None):
+        chosen = choice.rows.tolist()
+        notes = [f"{choice.unit} {choice.values[i]:.2f}" if choice.unit else "" for i in chosen]
+        shown, unreadable = pictures(
+            [arrays.records[i] for i in chosen],
+            arrays.rectangles[chosen],
+            [replace(captions[i], note=note) for i, note in zip(chosen, notes, strict=True)],
+            kind,
+        )
+        galleries.append(Gallery(choice.title, choice.about, shown, unreadable))
+    return galleries
+
+
+@dataclass(frozen=True)
+class _Choice:
+    title: str
+    about: str
+    rows: Integers
+    values: Floats
+    unit: str = ""
+
+
+def _choices(rows: pa.Table, arrays: PredictionArrays, has_truth: bool) -> list[_Choice]:
+    """Which images the page shows, in its order; what has none is left out."""
+    looked = arrays.with_rectangle
+    choices = []
+    if has_truth:
+        ious = np.full(len(arrays.labels), np.nan)
+        ious[looked] = rectangle_ious(arrays.rectangles[looked], [arrays.records[i] for i in looked])
+        choices.append(_Choice("Worst rectangles", "Lowest IoU with the object first.", _lowest(ious), ious, "IoU"))
+        choices.append(_Choice("Best rectangles", "Highest IoU with the object first.", _lowest(-ious), ious, "IoU"))
+    else:
+        evenly = looked[:: max(1, len(looked) // PICTURES)][:PICTURES]
+        choices.append(_Choice("Rectangles", "Drawn evenly from the split.", evenly, np.zeros(len(arrays.labels))))
+    misattention = _column(rows, "misattention")
+    about = (
+        "Highest misattention first: the evidence lies outside the rectangle, or it does not come along with the image."
+    )
+    choices.append(_Choice("Most misattended", about, _lowest(-misattention), misattention, "misattention"))
+    wrong = np.where(arrays.predicted != arrays.labels, _column(rows, "confidence"), np.nan)
+    about = "Wrong, and most sure of it: look for wrong labels, and for classes that cannot be told apart."
+    choices.append(_Choice("Most confident mistakes", about, _lowest(-wrong), wrong))
+    return [choice for choice in choices if len(choice.rows)]
+
+
+def _lowest(values: Floats) -> Integers:
+    """The rows of the lowest values, those without a value left out, at most `PICTURES`."""
+    known = np.flatnonzero(np.isfinite(values))
+    return known[np.argsort(values[known], kind="stable")][:PICTURES]
+
+
+def _column(rows: pa.Table, name: str) -> Floats:
+    if name not in rows.column_names:
+        return np.full(rows.num_rows, np.nan)
+    return np.asarray(rows.column(name).to_numpy().astype(np.float64))
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""What a model answers when its images change: corruptions, backgrounds, views, subsets."""

@@ -1,0 +1,78 @@
+"""A FiftyOne data set on disk: `data/` and `samples.json`, with labels, rectangles, boxes and tags."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rsam_app.export.items import ExportItem, Mode, Source, Written
+from rsam_app.export.names import UniqueNames, file_name
+from rsam_app.export.staging import place
+from rsam_app.geometry.boxes import relative_box
+from rsam_app.geometry.clipping import rectangle_corners
+
+GEOMETRY = ("cx", "cy", "width", "height", "angle")
+
+
+def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
+    """Write what `fiftyone.Dataset.from_dir` reads. Fields: `ground_truth` (corrected), `prediction`, `rectangle`
+    (Polylines: rotated, with the five numbers in image pixels and `by`), `ground_truth_boxes`, `split`, `record_id`,
+    tags. The images are placed by us, so that hard links work too. Needs the FiftyOne database while it runs.
+    """
+    from rsam_app.system.mongodb.connection import import_fiftyone
+
+    fo = import_fiftyone()
+    import fiftyone.utils.data as fou
+
+    names = UniqueNames()
+    files = [f"data/{file_name(item.record.path, names)}" for item in items]
+    for item, file in zip(items, files, strict=True):
+        place(item.record.path, folder / file, mode)
+    samples = [_sample(fo, item, folder / file) for item, file in zip(items, files, strict=True)]
+    temporary = fo.Dataset()
+    try:
+        temporary.add_samples(samples, dynamic=True, progress=False)
+        temporary.default_classes = list(source.classes)
+        temporary.info = {"dataset": source.dataset, "licence": source.licence, "run": source.run, "tag": source.tag}
+        temporary.save()
+        exporter = fou.FiftyOneDatasetExporter(str(folder), export_media=False, rel_dir=str(folder))
+        temporary.export(dataset_exporter=exporter, progress=False)
+    finally:
+        temporary.delete()
+    masks = sum(item.record.mask is not None for item in items)
+    notes = (f"the masks of {masks} images are left out; the format manifest has them",) if masks else ()
+    return Written(files, "fiftyone.Dataset.from_dir({out}, dataset_type=fiftyone.types.FiftyOneDataset)", notes)
+
+
+def _sample(fo: Any, item: ExportItem, path: Path) -> Any:
+    record = item.record
+    sample = fo.Sample(
+        filepath=os.path.abspath(path),
+        tags=list(item.tags),
+        metadata=fo.ImageMetadata(width=record.width, height=record.height),
+        record_id=record.id,
+        split=record.split,
+        ground_truth=fo.Classification(label=item.label),
+    )
+    if item.predicted:
+        sample["prediction"] = fo.Classification(label=item.predicted, confidence=item.confidence)
+    if item.rectangle:
+        relative = [(x / record.width, y / record.height) for x, y in rectangle_corners(item.rectangle)]
+        numbers = dict(zip(GEOMETRY, item.rectangle, strict=True))
+        outline = fo.Polyline(
+            label=item.label, points=[relative], closed=True, filled=True, by=item.rectangle_by, **numbers
+        )
+        sample["rectangle"] = fo.Polylines(polylines=[outline])
+    if record.boxes:
+        sample["ground_truth_boxes"] = fo.Detections(detections=_true_boxes(fo, item))
+    return sample
+
+
+def _true_boxes(fo: Any, item: ExportItem) -> list[Any]:
+    record = item.record
+    if not record.width or not record.height:
+        return []
+    boxes = [relative_box(box, record.width, record.height) for box in record.boxes]
+    return [fo.Detection(label=item.label or None, bounding_box=box, original_box=list(box)) for box in boxes]

@@ -1,0 +1,93 @@
+"""How much rectangles and true regions overlap. Pure functions on arrays, in pixels.
+
+Rectangles are `(N, 5)`: `cx, cy, width, height, angle` as `rsam_app.geometry.rectangles` defines them; boxes are
+`left, top, right, bottom`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+import torch
+
+from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.boxes import areas, clip_edges
+from rsam_app.geometry.types import Floats, Mask
+
+
+def corners(rectangles: Floats) -> Floats:
+    """Corner points `(N, 4, 2)` of rectangles."""
+    return np.asarray(geometry.corners(torch.from_numpy(np.asarray(rectangles, dtype=np.float64))).numpy())
+
+
+def upright_edges(rectangles: Floats, sizes: Floats) -> Floats:
+    """Upright boxes `(N, 4)` around rectangles, clipped to images of `sizes` `(N, 2)`; area 0 if nothing is inside."""
+    points = corners(rectangles)
+    return clip_edges(np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1), sizes)
+
+
+def box_iou(first: Floats, second: Floats) -> Floats:
+    """IoU `(N,)` in [0, 1] of boxes `(N, 4)` with boxes `(N, 4)`; 0 where both have no area."""
+    low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
+    shared = np.prod(np.clip(high - low, 0.0, None), axis=-1)
+    first_area, second_area = (np.prod(b[..., 2:] - b[..., :2], axis=-1) for b in (first, second))
+    return _ratio(shared, first_area + second_area - shared)
+
+
+def polygons(points: Floats) -> Floats:
+    """Shapely polygons, an object array `(N,)`, from corner points `(N, K, 2)`."""
+    return np.asarray(shapely.polygons(points))
+
+
+def intersection_areas(first: Floats, second: Floats) -> Floats:
+    """Areas `(N,)` shared by convex polygons, corner points `(N, K, 2)` each, by polygon clipping."""
+    shared = np.zeros(len(first))
+    a, b = polygons(first), polygons(second)
+    solid = (shapely.area(a) > 1e-9) & (shapely.area(b) > 1e-9)  # clipping is undefined on a line or a point
+    shared[solid] = shapely.area(shapely.intersection(a[solid], b[solid]))
+    return shared
+
+
+def rotated_overlap(rectangles: Floats, edges: Floats) -> tuple[Floats, Floats, Floats]:
+    """IoU, |R∩G|/|R| and |R∩G|/|G|, each `(N,)` in [0, 1], of rectangles `(N, 5)` R with boxes `(N, 4)` G.
+
+    R is whole, also where it leaves the image. A low |R∩G|/|R| means background, a low |R∩G|/|G| a part of the object.
+    """
+    boxes = np.stack([edges[:, [0, 1]], edges[:, [2, 1]], edges[:, [2, 3]], edges[:, [0, 3]]], axis=1)
+    shared = intersection_areas(corners(rectangles), boxes)
+    own, true = rectangles[:, 2] * rectangles[:, 3], areas(edges)
+    return _ratio(shared, own + true - shared), _ratio(shared, own), _ratio(shared, true)
+
+
+def rotated_iou(first: Floats, second: Floats) -> Floats:
+    """IoU `(N,)` in [0, 1] of rectangles `(N, 5)` with rectangles `(N, 5)`."""
+    shared = intersection_areas(corners(first), corners(second))
+    return _ratio(shared, first[:, 2] * first[:, 3] + second[:, 2] * second[:, 3] - shared)
+
+
+def visible_areas(rectangles: Floats, sizes: Floats) -> Floats:
+    """Share `(N,)` in [0, 1] of the image that each rectangle covers."""
+    whole = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+    _, _, covered = rotated_overlap(rectangles, whole)
+    return covered
+
+
+def rasterise(rectangle: Floats, height: int, width: int) -> Mask:
+    """The pixels `(height, width)` whose centres lie in a rectangle `(5,)`."""
+    cx, cy, along, across, angle = rectangle
+    x, y = np.arange(width) + 0.5 - cx, np.arange(height)[:, None] + 0.5 - cy
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    return np.asarray((np.abs(u) <= along / 2) & (np.abs(v) <= across / 2))
+
+
+def pixel_overlap(region: Mask, mask: Mask) -> tuple[float, float, float]:
+    """IoU, |R∩G|/|R| and |R∩G|/|G| in [0, 1] of pixel regions R and G of one size; 0 where undefined."""
+    shared, own, true = (int(np.count_nonzero(m)) for m in (region & mask, region, mask))
+    iou, on_object, covered = _ratio(np.full(3, shared), np.array([own + true - shared, own, true]))
+    return float(iou), float(on_object), float(covered)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """`part / whole` in [0, 1], 0 where `whole` is nothing; rounding may carry the quotient past 1."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.clip(np.where(whole > 0, part / whole, 0.0), 0.0, 1.0)

@@ -1,6 +1,0 @@
-"""Several processes, on one machine or more: how they begin, agree, and end together. Cheap to import."""
-
-from rsam_app.launching.lifeline import end_launch, join_launch, leave_launch
-from rsam_app.launching.relaunch import arguments_without_processes, is_launched, relaunch
-
-__all__ = ["arguments_without_processes", "end_launch", "is_launched", "join_launch", "leave_launch", "relaunch"]

@@ -1,0 +1,63 @@
+"""What two looks at an image see: the whole of it with fewer pixels, then a crop along the rectangle."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rsam_app.geometry import rectangles as geometry
+
+CONTEXT = 1.2
+"""The crop reaches this much past the upright box around the rectangle."""
+
+SMALLEST = 0.25
+"""The least share of the image's side a crop keeps: below it there are no more pixels to see."""
+
+
+def shrunk(images: Tensor, by: int) -> Tensor:
+    """Images `(B, C, H, W)` with one pixel, the mean, for each `by × by`; H and W are multiples of it.
+
+    Sums of slices along the memory, because average pooling takes four times as long, and so do slices across it.
+    """
+    rows = _sum(images[:, :, i::by] for i in range(by))
+    if not rows.is_contiguous(memory_format=torch.channels_last):
+        return _sum(rows[..., i::by] for i in range(by)) / by**2
+    batch, channels, height, width = rows.shape
+    side_by_side = rows.permute(0, 2, 3, 1).reshape(batch, height, width // by, by * channels)
+    total = _sum(side_by_side[..., i * channels : (i + 1) * channels] for i in range(by))
+    return (total / by**2).permute(0, 3, 1, 2)
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(operator.add, parts)
+
+
+def upright_crop(images: Tensor, rectangles: Tensor, out_height: int, out_width: int) -> Tensor:
+    """Crops `(B, C, out_height, out_width)` of images `(B, C, H, W)` around rectangles `(B, 5)` in their pixels.
+
+    A crop has the image's proportions, so that nothing looks squeezed in it that does not in the image. It is the
+    smallest such window around the rectangle's upright box widened by `CONTEXT`, pushed inside the image. Bilinear,
+    differentiable in images and rectangles. (a spatial transformer's sampling, Jaderberg et al. 2015, arXiv 1506.02025)
+    """
+    height, width = images.shape[2:]
+    extent = geometry.at_least_float32(rectangles).new_tensor([width, height])
+    boxes = geometry.bounding_boxes(rectangles)
+    share = (CONTEXT * boxes[:, 2:] / extent).amax(dim=1, keepdim=True).clamp(SMALLEST, 1.0)
+    centre = (boxes[:, :2] + boxes[:, 2:] / 2) / extent
+    centre = torch.minimum(torch.maximum(centre, share / 2), 1 - share / 2)
+    # grid_sample's coordinates run from -1 to 1 over the image.
+    low, across = 2 * (centre - share / 2) - 1, 2 * share
+    x, y = (low[:, i : i + 1] + across * _steps(size, share) for i, size in enumerate((out_width, out_height)))
+    window = (-1, out_height, out_width)
+    grid = torch.stack([x[:, None].expand(window), y[:, :, None].expand(window)], dim=3)
+    return F.grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _steps(count: int, like: Tensor) -> Tensor:
+    """The centres of `count` pixels as shares of their row."""
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count

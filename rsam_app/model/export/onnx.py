@@ -1,0 +1,85 @@
+"""ONNX: written by torch's exporter, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from rsam_app.model.export.check import Run
+from rsam_app.model.export.wrapper import INPUT, DeployedModel
+from rsam_app.system.errors import UserError
+
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+LARGEST = 2**31 - 2**24
+"""Bytes of weights that fit into one ONNX file beside its graph: protobuf ends at 2 GiB."""
+
+
+def require(deployed: DeployedModel) -> None:
+    """Raise `UserError` where a package is missing or the model is too large for one file."""
+    missing = []
+    for package in PACKAGES:
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise UserError(
+            f"export-model: ONNX needs packages that are not installed: {', '.join(missing)}.\n"
+            f"Run `pip install {' '.join(missing)}`, or export to a .pt2 file instead."
+        )
+    size = sum(t.numel() * t.element_size() for t in deployed.state_dict().values())
+    if size > LARGEST:
+        raise UserError(
+            f"export-model: the weights take {size / 2**30:.1f} GiB, one ONNX file holds less than 2.\n"
+            "Export to a .pt2 file instead."
+        )
+
+
+def write(program: ExportedProgram, deployed: DeployedModel, description: dict[str, Any], path: Path) -> None:
+    """Write `path`; each entry of the description becomes one of the file's metadata, text as it is, the rest JSON."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)  # it says what it skips of torchvision's operators, which we do not use
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside torch's exporter and onnxscript
+            written = torch.onnx.export(
+                program,
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=list(deployed.output_names),
+                dynamic_shapes=({0: "batch"},),
+                verbose=False,
+            )
+    finally:
+        exporter.setLevel(level)
+    assert written is not None
+    model = written.model
+    for node in model.graph.all_nodes():
+        node.metadata_props.clear()  # source lines and paths of the machine it was made on
+    model.producer_name, model.producer_version = "rsam-app", description["versions"]["rsam-app"]
+    model.doc_string = description["description"]
+    for key, value in description.items():
+        model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    written.save(str(path), external_data=False)
+
+
+def open_(path: Path) -> Run:
+    """The file at work in ONNX Runtime, on the processor."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Sequence[Tensor]:
+        return [torch.from_numpy(output) for output in session.run(None, {INPUT: images.numpy()})]
+
+    return run

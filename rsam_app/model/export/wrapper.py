@@ -1,0 +1,78 @@
+"""The model as a deployer wants it: plain pixels in, plain tensors out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rsam_app
+from rsam_app.model import AttentiveClassifier
+
+INPUT = "images"
+OUTPUTS = ("logits", "rectangle")
+
+
+class DeployedModel(nn.Module):
+    """Normalisation → model → `(logits (B, classes), rectangle (B, 5))`; `(logits,)` where there is no attention.
+
+    Normalisation is inside, so that nobody deploys a model with another's mean and std. The input is float32 in [0, 1]
+    and not bytes: every runtime and half-precision converter takes it, and it is a decoder's bytes / 255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: AttentiveClassifier) -> None:
+        super().__init__()
+        self.model = model
+        cfg = model.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(cfg["mean"], dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(cfg["std"], dtype=torch.float32).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Outputs for RGB images `(B, 3, S, S)`, float32 in [0, 1]; the rectangle is in pixels of that input."""
+        look = self.model((images - self.mean) / self.std, return_look=True)
+        return (look.logits,) if look.rectangle is None else (look.logits, look.rectangle)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """`logits` and, with attention, `rectangle`."""
+        return OUTPUTS[:1] if self.model.attention is None else OUTPUTS
+
+    @property
+    def side(self) -> int:
+        """Side of the square input, in pixels."""
+        return int(self.model.pretrained_cfg["input_size"][-1])
+
+
+OUTPUT_TEXTS = {
+    "logits": "(batch, classes): unnormalised class scores, in the order of `classes`; their softmax is the confidence",
+    "rectangle": (
+        "(batch, 5): where the model looked, as cx, cy, width, height in pixels of the network input (x right, y down,"
+        " the input spans 0 … side) and angle in radians, clockwise as displayed, in [-pi/2, pi/2), width along it;"
+        " to draw it on an image of W x H pixels, scale its four corners by W / side and H / side"
+    ),
+}
+
+
+def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:
+    """Classes, input, outputs, mean and std, and versions, JSON-serialisable; `batch` None where any will do."""
+    model, side = deployed.model, deployed.side
+    cfg = model.pretrained_cfg
+    return {
+        "description": f"RSAM: {model._model_args['backbone']}, attention {model._model_args['attention']}:"
+        " RGB images in, class scores and the rectangle the model looked at out",
+        "classes": list(model.label_names),
+        "input_name": INPUT,
+        "input_size": [batch or "batch", 3, side, side],
+        "input": f"RGB, float32 in [0, 1] (bytes / 255), the whole image resized to {side} x {side} whatever its shape"
+        " (bicubic, antialiased where it shrinks), EXIF orientation applied; mean and std are applied inside",
+        "mean": list(cfg["mean"]),
+        "std": list(cfg["std"]),
+        "normalisation": "inside",
+        "outputs": {name: OUTPUT_TEXTS[name] for name in deployed.output_names},
+        "model": dict(model._model_args),
+        "versions": {"rsam-app": rsam_app.__version__, "torch": torch.__version__},
+    }

@@ -1,0 +1,1 @@
+"""Rectangles to and from Label Studio and CVAT."""

@@ -1,0 +1,1 @@
+"""The FiftyOne App: session, layout, colors, saved views, review queue, plugin."""

@@ -1,0 +1,1 @@
+"""The FiftyOne dataset: its schema, fields and samples."""

@@ -1,0 +1,55 @@
+"""The fields of one run: what each is called, and which type it has."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rsam_app.review.dataset.schema import add_field
+from rsam_app.run.predictions import SCHEMA
+
+CERTAINTY = ("confidence", "margin", "entropy")
+GEOMETRY = ("cx", "cy", "width", "height", "angle")
+OVERLAP = "iou_with_"
+"""Between two runs' keys: the field that holds how much their rectangles overlap."""
+SOFT_MASK = "soft_mask"
+"""A column beside those of the predictions table: the path of each row's soft mask."""
+
+TOLERANCE = 1e-4
+"""A box is moved where one of its four relative numbers differs by more (a tenth of a pixel in 1,000)."""
+
+
+def score_fields(columns: list[str]) -> list[str]:
+    """Columns of a predictions table that become float fields: how certain the model was, then every score."""
+    return [*CERTAINTY, *(name for name in columns if name not in (*SCHEMA.names, SOFT_MASK))]
+
+
+def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
+    """Declare the fields of the run `key` for a table with these columns; those that exist stay."""
+    import fiftyone as fo
+
+    label = fo.EmbeddedDocumentField
+    add_field(review_set, f"{key}_prediction", label, embedded_doc_type=fo.Classification)
+    add_field(review_set, f"{key}_attention", label, embedded_doc_type=fo.Detections)
+    add_field(review_set, f"{key}_rectangle", label, embedded_doc_type=fo.Polylines)
+    for name in GEOMETRY:
+        add_field(review_set, f"{key}_attention.detections.{name}", fo.FloatField)
+    add_field(review_set, f"{key}_attention.detections.model_box", fo.ListField, subfield=fo.FloatField)
+    if SOFT_MASK in columns:
+        add_field(review_set, f"{key}_{SOFT_MASK}", label, embedded_doc_type=fo.Heatmap)
+    for name in score_fields(columns):
+        add_field(review_set, f"{key}_{name}", fo.FloatField)
+
+
+def moved(box: list[float] | None, original: list[float] | None) -> bool:
+    """Whether a person drew the box (it has no original) or moved it away from its original."""
+    if not box:
+        return False
+    if not original:
+        return True
+    return any(abs(a - b) > TOLERANCE for a, b in zip(box, original, strict=True))
+
+
+def finite(value: float | None) -> float | None:
+    """`value`, or None where it is no number: the App's histograms and sliders break on NaN."""
+    return value if value is not None and math.isfinite(value) else None

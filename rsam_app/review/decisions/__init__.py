@@ -1,0 +1,1 @@
+"""The reviewer's decisions: read, applied and restored."""

@@ -1,0 +1,1 @@
+"""Writes a run's predictions into the FiftyOne dataset."""

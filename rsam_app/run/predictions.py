@@ -1,0 +1,151 @@
+"""The predictions table: what a model said about each record, one Parquet file per split. Everything that reviews,
+selects or exports reads this file and never the model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.errors import UserError
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("label", pa.string()),  # what the data set says, corrections applied
+        ("predicted", pa.string()),
+        ("confidence", pa.float32()),  # probability of the predicted class
+        ("margin", pa.float32()),  # probability of the first class minus that of the second
+        ("entropy", pa.float32()),  # nats
+        ("logits", pa.list_(pa.float32())),  # in the order of the model's class names
+        ("cx", pa.float32()),  # image pixels, as displayed; null where the model has no attention
+        ("cy", pa.float32()),
+        ("width", pa.float32()),
+        ("height", pa.float32()),
+        ("angle", pa.float32()),  # radians, clockwise as displayed, [-pi/2, pi/2)
+        ("corners", pa.list_(pa.float32())),  # x0 y0 … x3 y3, relative to the image's width and height
+        ("box", pa.list_(pa.float32())),  # x y w h, relative, clipped to the image
+    ]
+)
+"""The fixed columns. Score columns (float32) follow, in any number: every further column is a score."""
+
+
+def score_names(table: pa.Table) -> list[str]:
+    """Names of the score columns: those that follow the fixed ones."""
+    return [name for name in table.column_names if name not in SCHEMA.names]
+
+
+def write_predictions(path: Path, table: pa.Table, embeddings: np.ndarray | None = None) -> None:
+    """Write `table` (and `(N, D)` embeddings, stored as float16 beside it), each file replaced atomically.
+
+    The fixed columns come first and in their types, whatever order they are given in. Embeddings of an earlier table
+    never stay beside a new one: they are removed first, so that a crash leaves none rather than wrong ones. Raises
+    `ValueError` where a fixed column is missing, a row id repeats, or rows and embeddings differ in number.
+    """
+    missing = [name for name in SCHEMA.names if name not in table.column_names]
+    if missing:
+        raise ValueError(f"predictions lack the columns {missing}")
+    ids = table.column("id").to_pylist()
+    if len(set(ids)) != len(ids):
+        raise ValueError("predictions repeat a record id")
+    if embeddings is not None and (embeddings.ndim != 2 or len(embeddings) != len(ids)):
+        raise ValueError(f"{len(ids)} predictions, but embeddings of shape {embeddings.shape}")
+    scores = [(name, pa.float32()) for name in score_names(table)]
+    table = table.select([*SCHEMA.names, *(name for name, _ in scores)]).cast(pa.schema([*SCHEMA, *scores]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(table, partial)
+    embeddings_path(path).unlink(missing_ok=True)
+    os.replace(partial, path)
+    if embeddings is not None:
+        with partial.open("wb") as stream:
+            np.save(stream, embeddings.astype(np.float16))
+        os.replace(partial, embeddings_path(path))
+
+
+def embeddings_path(path: Path) -> Path:
+    """Where the embeddings of a predictions table lie: `SPLIT.embeddings.npy` beside `SPLIT.parquet`."""
+    return path.with_name(path.stem + ".embeddings.npy")
+
+
+def read_predictions(folder: Path, splits: list[str] | None = None) -> pa.Table:
+    """All predictions of a run (its `predictions/` folder), or those of some splits, as one table.
+
+    A score that one of the splits lacks is null there. Raises `UserError` where there are none, or a file is damaged.
+    """
+    return pa.concat_tables([_read_table(p) for p in _files(folder, splits)], promote_options="permissive")
+
+
+def read_columns(folder: Path, names: list[str]) -> pa.Table:
+    """Some columns of all predictions of a run, in the order of `read_predictions`; logits, say, stay on disk.
+
+    A column that one of the splits lacks is null there, one that all lack is left out. Raises as `read_predictions`.
+    """
+    parts = [_read_table(path, [n for n in names if n in _names(path)]) for path in _files(folder, None)]
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+def read_embeddings(folder: Path, splits: list[str] | None = None) -> np.ndarray:
+    """Embeddings `(N, D)` float16 in the row order of `read_predictions(folder, splits)`.
+
+    Raises `UserError` where a split lacks predictions or embeddings, or they do not belong together.
+    """
+    parts = []
+    for path in _files(folder, splits):
+        remedy = f"Run `rsam predict {folder.parent} --split {path.stem}` again."
+        try:
+            part = np.load(embeddings_path(path))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: has no embeddings beside it. {remedy}") from error
+        except (ValueError, EOFError) as error:
+            raise UserError(f"{embeddings_path(path)}: is damaged ({error}). {remedy}") from error
+        if len(part) != len(_read_table(path, ["id"])):
+            raise UserError(f"{embeddings_path(path)}: has another number of rows than {path.name}. {remedy}")
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+def _files(folder: Path, splits: list[str] | None) -> list[Path]:
+    found = sorted(folder.glob("*.parquet"))
+    chosen = [p for p in found if splits is None or p.stem in splits]
+    if not chosen or (splits and {p.stem for p in chosen} != set(splits)):
+        have = ", ".join(p.stem for p in found) or "none"
+        raise UserError(
+            f"{folder}: no predictions for {', '.join(splits or ['any split'])} (have: {have}).\n"
+            f"Run `rsam predict {folder.parent}` first."
+        )
+    return chosen
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{path}: is damaged ({reason}).\nRun `rsam predict {path.parent.parent}` again.")
+
+
+def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def class_names(run: RunFolder) -> tuple[str, ...]:
+    """As the model's own configuration has them; none where the run has no model, or one without names."""
+    config = run.model / "config.json"
+    if not config.is_file():
+        return ()
+    return tuple(json.loads(config.read_text(encoding="utf-8")).get("label_names") or ())

@@ -1,0 +1,1 @@
+"""The cache directory for expensive or downloaded files."""

@@ -1,0 +1,6 @@
+"""Several processes, on one machine or more: how they begin, agree, and end together. Cheap to import."""
+
+from rsam_app.system.distributed.launcher import arguments_without_processes, is_launched, relaunch
+from rsam_app.system.distributed.lifeline import end_launch, join_launch, leave_launch
+
+__all__ = ["arguments_without_processes", "end_launch", "is_launched", "join_launch", "leave_launch", "relaunch"]

@@ -1,0 +1,1 @@
+"""Finds the objects in training images that have no box."""

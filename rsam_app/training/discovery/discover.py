@@ -1,0 +1,153 @@
+"""Target rectangles for training images without any box: from where a pretrained backbone sees an object.
+
+Coarse objectness (what a linear classifier of single positions learns over all images) and GrabCut (what colours and
+edges say within one) teach each other: the cut masks are learned, what was learned starts the next cut. On 1,500
+photographs of birds the boxes' mean overlap with the true ones grows from .59 to .66, on 356 of cats and dogs from .57
+to .64. (ours)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rsam_app.data.records import Record
+from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.boxes import mask_edges
+from rsam_app.system.hardware import available_cores
+from rsam_app.training.discovery.objectness import UPSAMPLE, Objectness, fit_objectness, largest_part, learn_objectness
+from rsam_app.training.features.source import FeatureSource
+
+SIDE = 128
+"""Of the square image that is cut: the rectangle needs no finer edge, and the cost is about 20 ms of one core."""
+
+ITERATIONS = 3
+
+
+def cut_out(images: np.ndarray, probabilities: np.ndarray, certain: tuple[float, float], seed: int) -> list[np.ndarray]:
+    """Masks `(SIDE, SIDE)`, bool, of the objects in images `(N, SIDE, SIDE, 3)` uint8, one connected part each.
+
+    GrabCut (Rother et al. 2004; OpenCV's) with the probabilities `(N, h, w)`, enlarged, as a start: below the first
+    number of `certain` a pixel is background and above the second it is object; between, colours and edges decide. The
+    answer does not depend on the number of threads.
+    """
+    with ThreadPoolExecutor(available_cores()) as pool:
+        return list(pool.map(lambda one, p: _cut_one(one, p, certain, seed), images, probabilities))
+
+
+def _cut_one(image: np.ndarray, probability: np.ndarray, certain: tuple[float, float], seed: int) -> np.ndarray:
+    enlarged = cv2.resize(probability.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    state = np.where(enlarged > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    state[enlarged < certain[0]] = cv2.GC_BGD
+    state[enlarged > certain[1]] = cv2.GC_FGD
+    start = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+    if not start.any() or start.all():
+        return largest_part(start)  # one colour model would have nothing to learn from
+    cv2.setRNGSeed(seed)  # of this thread, for the clusters its colour models start from
+    colours = (np.zeros((1, 65)), np.zeros((1, 65)))
+    cv2.grabCut(image, state, (0, 0, 1, 1), *colours, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # the window is not read
+    cut = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
+    return largest_part(cut if cut.any() else start)
+
+
+MOST_TO_LEARN_FROM = 2000
+SMALLEST, LARGEST = 0.01, 0.9
+"""Shares of the image between which a found object is believed."""
+
+KEPT_SHARE = 0.8
+"""What is learned from cut masks is held to this share of the area first found: a coarse map reaches past the object,
+and without a hold each round would find less than the one before."""
+
+CERTAIN, LAST_CERTAIN = (0.02, 0.98), (0.05, 0.95)
+
+RectangleTuple = tuple[float, float, float, float, float]
+
+
+def discover_rectangles(
+    source: FeatureSource,
+    records: Sequence[Record],
+    size: int,
+    seed: int,
+    advance: Callable[[int], object] = lambda images: None,
+) -> dict[str, RectangleTuple]:
+    """Rectangles in image pixels by record id, found at `size` pixels; images without a believable object have none.
+
+    Learns from at most 2,000 of the images, so that memory does not grow with the data set.
+    """
+    chosen = set(np.random.default_rng(seed).permutation(len(records))[:MOST_TO_LEARN_FROM].tolist())
+    ordered = [records[i] for i in sorted(chosen)] + [r for i, r in enumerate(records) if i not in chosen]
+    maps: list[Tensor] = []
+    images: list[np.ndarray] = []
+    found: list[RectangleTuple | None] = []
+    learned: Objectness | None = None
+    for some_maps, some_images in source.late_stages(ordered, size, SIDE):
+        advance(len(some_maps))
+        maps.append(some_maps)
+        images.append(some_images)
+        if learned is None and sum(map(len, maps)) < len(chosen):
+            continue
+        part_maps, part_images = torch.cat(maps), np.concatenate(images)
+        if learned is None:
+            learned = _learn(part_maps, part_images, source.last_stage_channels(), seed)
+        found += _locate(learned, part_maps, part_images, ordered[len(found) : len(found) + len(part_maps)], seed)
+        maps, images = [], []
+    return {r.id: rectangle for r, rectangle in zip(ordered, found, strict=True) if rectangle is not None}
+
+
+def fit_rectangle(cut: np.ndarray, coarse: np.ndarray, width: int, height: int) -> RectangleTuple | None:
+    """The rectangle, in pixels of a `width × height` image, of an object's mask `(SIDE, SIDE)` cut at the image's edges
+    and its coarse probabilities `(h, w)`; None where nothing is there, or nearly everything.
+
+    Angle and proportions are those of the mask's moments. The centre, and the area of the upright box around the
+    rectangle, are those of the mean of both masks' boxes: the cut is sharper and the coarse one never runs off along a
+    branch.
+    """
+    rough = largest_part(cv2.resize(coarse.astype(np.float32), None, fx=UPSAMPLE, fy=UPSAMPLE) > 0.5)
+    if not SMALLEST <= cut.mean() <= LARGEST or not rough.any():
+        return None
+    box = (_extent(cut) + _extent(rough)) / 2 * (width, height, width, height)
+    shape = (max(1, round(SIDE * width / max(width, height))), max(1, round(SIDE * height / max(width, height))))
+    in_proportion = cv2.resize(cut.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+    moments = geometry.from_moments(torch.from_numpy(in_proportion[None]))
+    shaped = geometry.transform(moments, geometry.scaling(width / shape[0], height / shape[1], moments))
+    around = geometry.bounding_boxes(shaped)[0, 2:]
+    by = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]) / float(around[0] * around[1])))
+    _, _, w, h, angle = (float(v) for v in shaped[0])
+    return float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2, w * by, h * by, angle
+
+
+def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) -> Objectness:
+    objectness = learn_objectness(maps, channels or maps.shape[1], seed)
+    share = KEPT_SHARE * float(torch.cat([objectness.score(p) > 0 for p in maps.split(256)]).float().mean())
+    for _ in range(2):
+        cut = cut_out(images, _probabilities(objectness, maps), CERTAIN, seed)
+        masks = torch.from_numpy(np.stack(cut)).float()[:, None]
+        coarse = F.interpolate(masks, size=maps.shape[2:], mode="area")[:, 0]
+        objectness = fit_objectness(maps, coarse, seed).with_share(maps, share)
+    return objectness
+
+
+def _locate(
+    learned: Objectness, maps: Tensor, images: np.ndarray, records: Sequence[Record], seed: int
+) -> list[RectangleTuple | None]:
+    coarse = _probabilities(learned, maps)
+    cut = cut_out(images, coarse, LAST_CERTAIN, seed)
+    return [fit_rectangle(c, p, r.width, r.height) for c, p, r in zip(cut, coarse, records, strict=True)]
+
+
+def _probabilities(objectness: Objectness, maps: Tensor) -> np.ndarray:
+    probabilities: np.ndarray = torch.cat([objectness.probability(part) for part in maps.split(256)]).numpy()
+    return probabilities
+
+
+def _extent(mask: np.ndarray) -> np.ndarray:
+    """Left, top, right and bottom `(4,)` of a mask that is not empty, as shares of its sides."""
+    height, width = mask.shape
+    shares: np.ndarray = mask_edges(mask)[0] / (width, height, width, height)
+    return shares

@@ -1,0 +1,74 @@
+"""Feature maps of training images as a pretrained backbone sees them before it is trained further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rsam_app.data.loader import Views, make_loader
+from rsam_app.data.records import Record
+from rsam_app.data.sampling import ShardedBatches
+from rsam_app.model import AttentiveClassifier
+from rsam_app.model.preprocess import normalise
+from rsam_app.system.precision import autocast
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """A model that looks at whole images, in batches, with `workers` loading processes."""
+
+    model: AttentiveClassifier
+    class_index: Mapping[str, int]
+    device: torch.device
+    precision: str
+    workers: int
+
+    def evidence(self, records: Sequence[Record], size: int) -> list[Tensor]:
+        """The maps `(N, C, H, W)`, half precision, that rectangles are predicted from in inputs of `size` pixels."""
+        batches = [maps for maps, _ in self._views(records, size, self._first_look)]
+        return [torch.cat(parts) for parts in zip(*batches, strict=True)]
+
+    def late_stages(self, records: Sequence[Record], size: int, thumbnail: int) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """Batches, in order, of the last two stages' maps `(B, C, H, W)`, half precision, on the last one's grid, its
+        channels first, and small images `(B, thumbnail, thumbnail, 3)` uint8.
+
+        These stages lie before a widening head convolution, which mixes object and surroundings.
+        """
+        for (maps,), images in self._views(records, size, self._late_stages):
+            pixels = images.permute(0, 2, 3, 1).numpy()
+            small = [cv2.resize(image, (thumbnail, thumbnail), interpolation=cv2.INTER_AREA) for image in pixels]
+            yield maps, np.stack(small)
+
+    def last_stage_channels(self) -> int | None:
+        """How many channels of `late_stages` are the last stage's; None where a backbone does not give its stages."""
+        info = getattr(self.model.backbone, "feature_info", None)
+        if not hasattr(self.model.backbone, "forward_intermediates") or not info:
+            return None
+        return int(info[-1]["num_chs"])
+
+    def _views(
+        self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Sequence[Tensor]]
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        views = Views(records, self.class_index, size)
+        self.model.eval()
+        for batch in make_loader(views, ShardedBatches(len(records), 32), self.workers, False):
+            with torch.no_grad(), autocast(self.precision, self.device):
+                maps = extract(normalise(batch["image"], self.model, self.device))
+            yield [one.half().cpu() for one in maps], batch["image"]
+
+    def _first_look(self, images: Tensor) -> list[Tensor]:
+        return self.model.evidence(self.model.shrink(images))
+
+    def _late_stages(self, images: Tensor) -> list[Tensor]:
+        backbone = self.model.backbone
+        if not hasattr(backbone, "forward_intermediates"):
+            return [self.model.forward_features(images)]
+        stages: list[Tensor] = backbone.forward_intermediates(images, indices=2, intermediates_only=True)
+        earlier = F.interpolate(stages[-2].float(), size=stages[-1].shape[-2:], mode="area")
+        return [torch.cat([stages[-1].float(), earlier], dim=1)]

@@ -1,0 +1,36 @@
+"""Predictions of a run made anew in a process of its own, for a program that must neither hold a model nor fork: the
+App's server. What it does is `rsam predict`; how far it is comes as lines of JSON.
+
+Usage: python -m rsam_app.workflow.predict_process RUN SPLITS, SPLITS being `stale` or names with commas.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rsam_app.review.plugin.predict_process import STALE
+from rsam_app.system.errors import UserError
+from rsam_app.system.progress import JsonLines, Step, tell_parent
+
+
+def main() -> None:
+    """Predict what the command line names. Exit codes as those of `rsam`."""
+    from rsam_app.run.job import Job
+    from rsam_app.workflow.predict import predict, stale_splits
+
+    run, wanted = Path(sys.argv[1]), sys.argv[2]
+    try:
+        job = Job.of_run(run, [], JsonLines())
+        with job.run.writing():
+            splits = stale_splits(job) if wanted == STALE else wanted.split(",")
+            tell_parent(step=Step("loading the model", 0, 0)._asdict())
+            predict(job, splits)
+    except UserError as error:
+        print(f"rsam: {error}", flush=True)
+        sys.exit(2)
+    tell_parent(predicted=splits)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from data.download.conftest import tar_of
+
+from rsam_app.data.download import archives as module
+from rsam_app.data.download.archives import is_archive, unpack
+from rsam_app.system.errors import UserError
+
+
+@pytest.fixture
+def into(tmp_path: Path) -> Path:
+    folder = tmp_path / "outer" / "into"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def zip_of(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in files.items():
+            zipped.writestr(name, content)
+    return stream.getvalue()
+
+
+def member(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def everything_below(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.tar", "w"), ("a.tar.gz", "w:gz"), ("a.tgz", "w:gz"), ("a.tar.xz", "w:xz")]
+)
+def test_files_come_out_as_they_went_in(tmp_path, into, name, mode) -> None:
+    files = {"birds/a.jpg": b"a" * 3000, "birds/sub/ü.jpg": b"", "./lists.txt": b"x"}
+    done = unpack(written(tmp_path / name, tar_of(files, mode)), into)
+    assert everything_below(into) == {"birds/a.jpg": b"a" * 3000, "birds/sub/ü.jpg": b"", "lists.txt": b"x"}
+    assert (done.files, done.bytes, done.outside) == (3, 3001, 0)
+
+
+def test_a_zip_too_and_only_what_is_taken(tmp_path, into) -> None:
+    archive = written(tmp_path / "a.zip", zip_of({"birds/a.jpg": b"a", "birds/": b"", "other/b.jpg": b"b", "c": b"c"}))
+    assert unpack(archive, into, take="birds").outside == 2
+    assert everything_below(into) == {"a.jpg": b"a"}
+    with pytest.raises(UserError, match="no files in its folder 'fish'"):
+        unpack(archive, into, take="fish")
+
+
+def test_a_file_stored_under_two_names_is_two_files(tmp_path, into) -> None:
+    archive = tar_of({"birds/a": b"one"}, members=[member("birds/b", tarfile.LNKTYPE, "birds/a")])
+    unpack(written(tmp_path / "a.tgz", archive), into, take="birds")
+    assert everything_below(into) == {"a": b"one", "b": b"one"}
+    assert (into / "a").stat().st_nlink == 1
+
+
+def test_permissions_of_the_archive_are_not_taken(tmp_path, into) -> None:
+    info = tarfile.TarInfo("tool")
+    info.mode, info.size = 0o6777, 1
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.addfile(info, io.BytesIO(b"x"))
+    unpack(written(tmp_path / "a.tar", stream.getvalue()), into)
+    assert not (into / "tool").stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IXUSR)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil-of-rsam", "birds/../../evil", "..", "birds/../evil"])
+def test_no_path_leads_out(tmp_path, into, name) -> None:
+    for archive in (
+        written(tmp_path / "a.tgz", tar_of({name: b"evil"})),
+        written(tmp_path / "a.zip", zip_of({name: b"evil"})),
+        written(tmp_path / "b.tgz", tar_of({}, members=[member(name, tarfile.DIRTYPE)])),
+    ):
+        with pytest.raises(UserError, match=r"leads out of it\.\nNothing was unpacked"):
+            unpack(archive, into)
+    assert not list((tmp_path / "outer").rglob("*evil*")) and not Path("/evil-of-rsam").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        (tarfile.SYMTYPE, "/etc/passwd"),
+        (tarfile.SYMTYPE, "../.."),
+        (tarfile.SYMTYPE, "a"),
+        (tarfile.CHRTYPE, ""),
+        (tarfile.BLKTYPE, ""),
+        (tarfile.FIFOTYPE, ""),
+    ],
+)
+def test_links_and_devices_are_refused(tmp_path, into, kind, target) -> None:
+    archive = written(tmp_path / "a.tgz", tar_of({"a": b"1"}, members=[member("x", kind, target)]))
+    with pytest.raises(UserError, match="holds 'x', a link or a device"):
+        unpack(archive, into)
+    assert not os.path.lexists(into / "x")
+
+
+@pytest.mark.parametrize("target", ["/etc/hostname", "../../secret", "nothing"])
+def test_a_hard_link_to_what_is_not_of_the_archive_is_refused(tmp_path, into, target) -> None:
+    (tmp_path / "secret").write_text("secret")
+    archive = written(tmp_path / "a.tgz", tar_of({"a": b"1"}, members=[member("x", tarfile.LNKTYPE, target)]))
+    with pytest.raises(UserError):
+        unpack(archive, into)
+    assert not (into / "x").exists()
+
+
+def test_a_link_inside_a_zip_is_refused(tmp_path, into) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as zipped:
+        info = zipfile.ZipInfo("x")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        zipped.writestr(info, "/etc/passwd")
+    with pytest.raises(UserError, match="holds 'x', a link or a device"):
+        unpack(written(tmp_path / "a.zip", stream.getvalue()), into)
+
+
+@pytest.mark.parametrize("make", [tar_of, zip_of])
+def test_a_bomb_is_stopped_before_it_fills_the_disk(tmp_path, into, monkeypatch, make) -> None:
+    monkeypatch.setattr(module, "SPARE", 1 << 20)
+    suffix = ".zip" if make is zip_of else ".tgz"
+    archive = written(tmp_path / f"bomb{suffix}", make({"zeros": bytes(50 << 20)}))
+    with pytest.raises(UserError, match="unpacks to more than"):
+        unpack(archive, into)
+    assert sum(len(content) for content in everything_below(into).values()) < 10 << 20
+
+
+def test_too_many_files_are_refused(tmp_path, into, monkeypatch) -> None:
+    monkeypatch.setattr(module, "MOST_FILES", 3)
+    archive = written(tmp_path / "a.tgz", tar_of({f"{i}": b"" for i in range(5)}))
+    with pytest.raises(UserError, match="more than 3 files"):
+        unpack(archive, into)
+
+
+@pytest.mark.parametrize("name", ["a.tgz", "a.tar", "a.zip", "a.tar.xz"])
+@pytest.mark.parametrize("content", [b"", b"<html>Please log in</html>", os.urandom(3000)])
+def test_what_is_no_archive_is_named(tmp_path, into, name, content) -> None:
+    with pytest.raises(UserError, match=f"{name}: "):
+        unpack(written(tmp_path / name, content), into)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [("a.tgz", "w:gz"), ("a.tar", "w"), ("a.tar.xz", "w:xz"), ("a.tar.bz2", "w:bz2")]
+)
+def test_a_cut_archive_is_named_wherever_it_was_cut(tmp_path, into, name, mode) -> None:
+    whole = tar_of({f"{i}.jpg": os.urandom(500) for i in range(10)}, mode)
+    content = 10 * 1024 if mode == "w" else len(whole)  # of each file: a header and its padded bytes; then zeros
+    for size in range(1, content, content // 10 - 7):
+        with pytest.raises(UserError, match=f"{name}: is damaged"):
+            unpack(written(tmp_path / name, whole[:size]), into)
+
+
+def test_a_file_where_another_member_wants_a_folder_is_named(tmp_path, into) -> None:
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        unpack(written(tmp_path / "a.tgz", tar_of({"a": b"1", "a/b": b"2"})), into)
+
+
+def test_what_counts_as_an_archive() -> None:
+    assert all(map(is_archive, ("a.tgz", "A.TAR.GZ", "a.zip", "a.tar")))
+    assert not any(map(is_archive, ("setid.mat", "a.json", "a.jpg")))

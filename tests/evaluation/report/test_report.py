@@ -1,0 +1,154 @@
+"""The report as a person gets it: one page without outside resources, correct in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from rsam_app.data.records import DataSet
+from rsam_app.evaluation import evaluate_predictions, write_report
+from rsam_app.evaluation.report.write import read_log
+
+
+class Page(HTMLParser):
+    """Text of the page, and every address it refers to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.addresses: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value for name, value in attrs if name in ("src", "srcset", "href") and value]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("läufe") / "mein lauf"
+    folder.mkdir()
+    lines = [
+        {"epoch": e, "train_loss": 2 / e, "val_top1": 1 - 1 / e, "learning_rate": 1e-3, "note": "x"} for e in (1, 2, 3)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "metrics.jsonl").write_text(text + '{"epoch": 4, "tra', encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(run: Path, dataset: DataSet, make_table: Any) -> tuple[Path, str]:
+    """The report of a run with everything: its path and its text."""
+    return report(run, dataset, make_table(dataset.records))
+
+
+def report(run: Path, dataset: DataSet, table: Any) -> tuple[Path, str]:
+    metrics = evaluate_predictions(table, dataset, "test")
+    path = write_report(run / "evaluation", metrics, table, dataset, run / "metrics.jsonl")
+    return path, path.read_text(encoding="utf-8")
+
+
+def test_the_page_stands_alone_and_escapes_names(run: Path, dataset: DataSet, written: tuple[Path, str]) -> None:
+    path, html = written
+    page = Page(html)
+    assert path == run / "evaluation" / "report.html"
+    assert page.addresses
+    assert all(address.startswith("data:image/") for address in page.addresses)
+    assert not re.search(r"https?://|@import|url\(", html)
+    for name in dataset.classes:
+        assert name in page.text
+    assert "<b>Möwe" not in html
+    assert {"Worst rectangles", "Best rectangles", "Most misattended", "Most confident mistakes"} <= set(
+        re.findall(r"<h2>(.*?)</h2>", html)
+    )
+    assert "could not be read and were left out: 1." in page.text
+    assert not list(path.parent.glob("*.partial"))
+
+
+def test_plots_are_kept_as_files(written: tuple[Path, str]) -> None:
+    path, _ = written
+    for name in ("reliability", "training_curves", "iou"):
+        with Image.open(path.parent / f"{name}.png") as image:
+            assert image.format == "PNG"
+            assert min(image.size) > 200
+
+
+def test_thumbnails_are_small_and_outlines_lie_on_them(written: tuple[Path, str]) -> None:
+    _, html = written
+    sizes = [tuple(map(int, found)) for found in re.findall(r'viewBox="0 0 (\d+) (\d+)" role="img"', html)]
+    assert sizes
+    assert max(max(size) for size in sizes) <= 256
+    assert html.count('class="seen" points=') == len(sizes)
+    assert html.count('class="true" points=') == len(sizes)
+
+
+def test_without_boxes_rectangles_or_log_the_page_says_so(tmp_path: Path, dataset: DataSet, make_table: Any) -> None:
+    bare = replace(dataset, records=tuple(replace(r, boxes=()) for r in dataset.records))
+    _, html = report(tmp_path / "without boxes", bare, make_table(bare.records))
+    assert "Does it look at the right place?" not in html
+    assert "no image of the split test has a box or a mask" in Page(html).text
+    assert "<h2>Rectangles</h2>" in html
+    _, html = report(tmp_path / "without attention", dataset, make_table(dataset.records, rectangles=False))
+    assert 'class="seen" points=' not in html
+    assert "There is no training log" in html
+
+
+def test_images_that_are_gone_are_named(tmp_path: Path, dataset: DataSet, make_table: Any) -> None:
+    moved = tuple(replace(r, path=tmp_path / r.path.name) for r in dataset.split("test"))
+    _, html = report(tmp_path / "run", replace(dataset, records=moved), make_table(moved))
+    assert "Not shown" in html
+    assert "bild 1.jpg" in html
+
+
+def test_a_log_of_anything_is_tolerated(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_bytes(b'{"epoch": 1}\n\n[1, 2]\n\xff\xfe\n{"epoch": 2, "train_loss": null}\n')
+    lines, broken = read_log(log)
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert broken == 2
+    assert read_log(tmp_path / "none") == ([], 0)
+
+
+def test_the_class_table_sorts_in_a_browser(written: tuple[Path, str]) -> None:
+    browser_path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser_path is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    path, _ = written
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page()
+        complaints: list[str] = []
+        requests: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+
+        def column(place: int) -> list[str]:
+            return page.locator(f"table.sortable tbody td:nth-child({place})").all_inner_texts()
+
+        page.get_by_role("button", name="Images").click()
+        ascending = [int(text) for text in column(2)]
+        page.get_by_role("button", name="Images").click()
+        descending = [int(text) for text in column(2)]
+        page.get_by_role("button", name="Recall").click()
+        recall = column(3)
+        natural = page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+        browser.close()
+    assert ascending == sorted(ascending) != descending == sorted(descending, reverse=True)
+    assert recall[-1] == "–"  # the class without an image stays last
+    assert natural
+    assert not complaints
+    assert all(address.startswith(("file:", "data:")) for address in requests)

@@ -1,0 +1,188 @@
+"""Exported files as a deployer meets them: right outputs for any number of images, self-describing, all or nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from command import rsam
+
+import rsam_app
+from rsam_app.model import load_model, save_model
+from rsam_app.model.export import export_model, format_of
+from rsam_app.model.export.torch_export import trace
+from rsam_app.system.errors import UserError
+
+SIDE = 96
+CLASSES = ["Açaí", "b & c", "d/e"]
+MEAN, STD = (0.1, 0.5, 0.7), (0.3, 0.2, 0.4)
+
+
+def photographs(count: int) -> np.ndarray:
+    """Bytes `(count, SIDE, SIDE, 3)` with a bright bar somewhere on noise."""
+    draws = np.random.default_rng(count)
+    images = draws.integers(0, 90, (count, SIDE, SIDE, 3), dtype=np.uint8)
+    for i, (x, y) in enumerate(draws.integers(0, 40, (count, 2))):
+        images[i, y : y + 20, x : x + 50] += 150
+    return images
+
+
+def by_hand(run, images: np.ndarray) -> list[np.ndarray]:
+    """What the run's model says, normalised here and not by our code."""
+    values = ((images / 255.0 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2).astype(np.float32)
+    with torch.no_grad():
+        look = load_model(run.model)(torch.from_numpy(values), return_look=True)
+    return [look.logits.numpy()] + ([] if look.rectangle is None else [look.rectangle.numpy()])
+
+
+def as_input(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32) / 255
+
+
+def same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    assert len(given) == len(expected)
+    assert np.abs(given[0] - expected[0]).max() <= 1e-4 * np.abs(expected[0]).max()
+    if len(expected) == 2:
+        assert np.abs(given[1] - expected[1]).max() <= 1e-4 * SIDE
+
+
+@pytest.mark.parametrize("attention", ["profiles", "moments", "regression", "second_look", "positionwise", "none"])
+def test_onnx_says_what_the_model_says(attention, runs, exported):
+    session = onnxruntime.InferenceSession(str(exported(attention, ".onnx")), providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    assert names == (["logits"] if attention == "none" else ["logits", "rectangle"])
+    assert session.get_inputs()[0].shape == ["batch", 3, SIDE, SIDE]
+    for count in (1, 4, 9):
+        images = photographs(count)
+        same(session.run(None, {"images": as_input(images)}), by_hand(runs[attention], images))
+
+
+@pytest.mark.parametrize("attention", ["moments", "none"])
+def test_torch_export_says_what_the_model_says_without_our_code(attention, runs, exported, tmp_path):
+    program = (
+        "import sys, numpy as np, torch\n"
+        f"model = torch.export.load({str(exported(attention, '.pt2'))!r}).module()\n"
+        "inputs = np.load(sys.argv[1])\n"
+        "outputs = [[o.detach().numpy() for o in model(torch.from_numpy(inputs[:n]))] for n in (1, 4)]\n"
+        "np.savez(sys.argv[2], **{f'{n}_{i}': o for n, each in zip((1, 4), outputs) for i, o in enumerate(each)})\n"
+        "assert not {'rsam_app', 'timm'} & set(sys.modules)\n"
+    )
+    images = photographs(4)
+    np.save(tmp_path / "in.npy", as_input(images))
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "in.npy", tmp_path / "out.npz"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outputs = np.load(tmp_path / "out.npz")
+    expected = by_hand(runs[attention], images)
+    assert len(outputs.files) == 2 * len(expected)
+    for count in (1, 4):
+        same([outputs[f"{count}_{i}"] for i in range(len(expected))], [e[:count] for e in expected])
+
+
+def test_files_say_what_they_are_and_nothing_of_the_machine(exported):
+    model = onnx.load(exported("moments", ".onnx"))
+    onnx.checker.check_model(model)
+    inside = {p.key: p.value for p in model.metadata_props}
+    extra = {"description.json": ""}
+    torch.export.load(exported("moments", ".pt2"), extra_files=extra)
+    beside = json.loads(exported("moments", ".onnx").with_name("moments.onnx.json").read_text("utf-8"))
+    for said in ({k: json.loads(inside[k]) for k in ("classes", "mean", "std", "outputs", "input_size")},
+                 json.loads(extra["description.json"]), beside):  # fmt: skip
+        assert said["classes"] == CLASSES
+        assert said["mean"] == pytest.approx(MEAN) and said["std"] == pytest.approx(STD)
+        assert said["input_size"] == ["batch", 3, SIDE, SIDE]
+        assert list(said["outputs"]) == ["logits", "rectangle"] and "radians" in said["outputs"]["rectangle"]
+    assert beside["file"] == "moments.onnx" and max(d["relative"] for d in beside["checked"].values()) <= 1e-4
+    for suffix in (".onnx", ".pt2"):
+        content = exported("moments", suffix).read_bytes()
+        assert str(Path(rsam_app.__file__).parent).encode() not in content and b"site-packages" not in content
+
+
+def test_a_fixed_number_of_images_and_json(runs, tmp_path):
+    said = json.loads(
+        rsam("export-model", runs["none"].path, tmp_path / "x", "--format", "onnx", "--batch", 2, "--json").stdout
+    )
+    assert (said["format"], said["batch"], said["bytes"]) == ("onnx", 2, (tmp_path / "x").stat().st_size)
+    assert said["differences"]["logits"]["relative"] <= 1e-4
+    session = onnxruntime.InferenceSession(str(tmp_path / "x"), providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [2, 3, SIDE, SIDE]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x", "x.json"]
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "message"),
+    [
+        ("there.onnx", [], r"there\.onnx: exists"),
+        ("half.onnx", [], r"half\.onnx\.json: exists"),
+        ("model.xyz", [], r"suffix names no format.*--format"),
+        ("model", ["--format", "tflite"], r"tflite: unknown\. Known: onnx"),
+        ("model.onnx", ["--format", "torch-export"], r"suffix says onnx"),
+        ("model.onnx", ["--batch", "0"], r"--batch 0: expected"),
+        ("model.onnx", ["--batch", "many"], r"--batch many: expected"),
+        ("there.onnx/model.pt2", [], r"not written"),
+    ],
+)
+def test_what_a_user_must_change_is_said_and_nothing_is_touched(out, options, message, runs, tmp_path):
+    (tmp_path / "there.onnx").write_text("mine")
+    (tmp_path / "half.onnx.json").write_text("mine")
+    said = rsam("export-model", runs["none"].path, tmp_path / out, *options, check=2).stderr
+    assert re.search(message, said, re.S), said
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"there.onnx": "mine", "half.onnx.json": "mine"}
+
+
+def test_what_is_no_run_or_not_trained_is_named(runs, tmp_path):
+    assert "not a run folder" in rsam("export-model", tmp_path, tmp_path / "x.onnx", check=2).stderr
+    fresh = type(runs["none"])(tmp_path / "fresh")
+    fresh.save_pipeline(runs["none"].load_pipeline())
+    assert "no trained model" in rsam("export-model", fresh.path, tmp_path / "x.onnx", check=2).stderr
+
+
+def test_a_missing_package_is_named_with_the_remedy(runs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # how Python itself marks what cannot be imported
+    said = rsam("export-model", runs["none"].path, tmp_path / "x.onnx", check=2).stderr
+    assert "pip install onnxscript" in said and ".pt2" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_differs_is_not_left_behind(runs, tmp_path):
+    """The writer is given another model: its classifier is off by a thousandth."""
+    right = format_of(Path("x.pt2"), None)
+
+    def write_another(program, deployed, description, path):
+        with torch.no_grad():
+            deployed.model.backbone.fc.weight *= 1.001
+        right.write(trace(deployed, None), deployed, description, path)
+        with torch.no_grad():
+            deployed.model.backbone.fc.weight /= 1.001
+
+    with pytest.raises(UserError, match=r"its logits differ .* of their scale \(1e-04 is allowed\)"):
+        export_model(runs["moments"].model, tmp_path / "x.pt2", replace(right, write=write_another))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_gives_no_numbers_is_refused(runs, tmp_path):
+    model = load_model(runs["moments"].model)
+    with torch.no_grad():
+        model.backbone.fc.bias.fill_(float("nan"))
+    save_model(model, tmp_path / "model")
+    with pytest.raises(UserError, match="not finite"):
+        export_model(tmp_path / "model", tmp_path / "x.pt2", format_of(Path("x.pt2"), None))
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_a_killed_export_left_is_swept_away(runs, tmp_path):
+    (tmp_path / ".x.pt2.partial").mkdir()
+    (tmp_path / ".x.pt2.partial" / "model.pt2").write_text("half")
+    export_model(runs["none"].model, tmp_path / "x.pt2", format_of(Path("x.pt2"), None))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.pt2", "x.pt2.json"]

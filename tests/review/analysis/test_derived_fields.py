@@ -1,0 +1,176 @@
+"""What follows from all tables of a run, in the real database: written once, live, and never over a person's work."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image, ImageOps
+
+from rsam_app.data.near_duplicates.table import near_duplicates, predicted_records
+from rsam_app.data.records import DataSet
+from rsam_app.review.analysis.derived_fields import confusion_pairs, map_name
+from rsam_app.review.dataset.schema import open_review
+from rsam_app.review.writing.write_run import write_run
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import read_predictions, write_predictions
+
+MakeRun = Callable[..., RunFolder]
+
+
+def with_embeddings(run: RunFolder, seed: int = 0) -> RunFolder:
+    """Random embeddings beside a run's tables."""
+    rng = np.random.default_rng(seed)
+    for split in ("train", "test"):
+        table = read_predictions(run.predictions, [split])
+        write_predictions(run.predictions / f"{split}.parquet", table, rng.normal(size=(table.num_rows, 32)))
+    return run
+
+
+@pytest.fixture
+def leaking(drawn: DataSet, tmp_path: Path) -> DataSet:
+    """Photographs instead of drawings: noise at many scales, each its own, but that one of the training images is in
+    the test split again, in a mirror and recompressed, that two of the training images are one, and that one file is
+    gone."""
+    rng = np.random.default_rng(0)
+    records = []
+    for number, record in enumerate(drawn.records):
+        pixels = np.zeros((120, 180, 3))
+        for cells in (4, 12, 36):
+            noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+            pixels += np.asarray(noise.resize((180, 120), Image.Resampling.BICUBIC), dtype=float) / 3
+        path = tmp_path / "photographs" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+        records.append(replace(record, path=path))
+    train, test = (tuple(r for r in records if r.split == split) for split in ("train", "test"))
+    with Image.open(train[0].path) as image:
+        ImageOps.mirror(image).save(test[0].path, quality=50)
+    shutil.copyfile(train[3].path, train[5].path)
+    test[-1].path.unlink()
+    return replace(drawn, records=tuple(records))
+
+
+def test_near_duplicates_and_leaks_are_shown(leaking: DataSet, make_run: MakeRun) -> None:
+    told: list[str] = []
+    run = with_embeddings(make_run(leaking))
+    report = write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
+    train, test = leaking.split("train"), leaking.split("test")
+    (note,) = report.notes
+    assert note.startswith("1 of 24 images") and str(test[-1].path) in note
+    assert "reading images" in told
+    review_set = open_review(leaking.name)
+    leaked, twice = {train[0].id, test[0].id}, {train[3].id, train[5].id}
+    shown = review_set.load_saved_view("run_one near-duplicates").values("record_id")
+    assert {*shown[:2]} in (leaked, twice) and {*shown[2:]} in (leaked, twice) and len(shown) == 4
+    assert set(review_set.load_saved_view("run_one split leakage").values("record_id")) == leaked
+    values = review_set.match({"record_id": {"$in": sorted(leaked)}}).values(["run_one_near_duplicate", "run_one_leak"])
+    assert values[0] == values[1] and all(0.92 <= value <= 1 for value in values[0])
+    groups = review_set.count_values("run_one_duplicate_group")
+    assert groups.pop(None) == 20 and list(groups.values()) == [2, 2]
+    assert all(group & set(groups) for group in (leaked, twice)), "named after one of its own"
+
+
+def test_near_duplicates_that_the_run_keeps_are_read_and_follow_the_files(leaking: DataSet, make_run: MakeRun) -> None:
+    run = make_run(leaking)
+    predicted = predicted_records(leaking, read_predictions(run.predictions).column("id").to_pylist())
+    near_duplicates(run.near_duplicates, predicted, leaking.records)
+    told: list[str] = []
+    report = write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
+    assert told == [] and any(note.startswith("1 of 24 images") for note in report.notes)
+    review_set = open_review(leaking.name)
+    assert len(review_set.load_saved_view("run_one near-duplicates")) == 4
+    train, test = leaking.split("train"), leaking.split("test")
+    shutil.copyfile(train[7].path, test[0].path)
+    write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
+    assert "comparing near-duplicates" in told or "looking for near-duplicates" in told
+    leaked = review_set.load_saved_view("run_one split leakage").values("record_id")
+    assert set(leaked) == {train[7].id, test[0].id}, "the one before is no leak any more"
+
+
+def test_the_map_and_the_nearest_of_the_embeddings_are_written(drawn: DataSet, make_run: MakeRun) -> None:
+    write_run(with_embeddings(make_run(drawn)), drawn)
+    review_set = open_review(drawn.name)
+    assert map_name("run_one") in review_set.list_brain_runs()
+    points = review_set.load_brain_results(map_name("run_one"))
+    assert points.points.shape == (24, 2)
+    assert all(-1 <= cosine <= 1 for cosine in review_set.values("run_one_nearest"))
+    assert not any(field.endswith("embeddings") for field in review_set.get_field_schema())
+    panels = review_set.load_workspace("run_one review").to_dict()
+    assert {"Samples", "Histograms", "Embeddings"} <= set(_types(panels))
+
+
+def test_what_did_not_change_is_not_computed_again(drawn: DataSet, make_run: MakeRun) -> None:
+    run = with_embeddings(make_run(drawn))
+    write_run(run, drawn)
+    made = open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp
+    write_run(run, drawn)
+    assert open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp == made
+    write_run(with_embeddings(run, seed=1), drawn)
+    assert open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp > made
+
+
+def test_a_run_without_embeddings_says_so(drawn: DataSet, make_run: MakeRun) -> None:
+    report = write_run(make_run(drawn), drawn)
+    assert len(report.notes) == 1 and "rsam predict" in report.notes[0]
+    assert "run_one near-duplicates" in open_review(drawn.name).list_saved_views(), "told by the images alone"
+
+
+def rows(pairs: list[tuple[str, str, str]]) -> pa.Table:
+    names = ("label", "predicted", "split")
+    return pa.table({name: [pair[i] for pair in pairs] for i, name in enumerate(names)})
+
+
+def test_pairs_are_counted_either_way_on_held_out_images() -> None:
+    test = [("a", "b", "test")] * 3 + [("b", "a", "test")] * 2 + [("c", "a", "test")] * 3 + [("a", "a", "test")] * 9
+    train = [("b", "c", "train")] * 50
+    assert confusion_pairs(rows([*test, *train])) == [["a", "b"], ["a", "c"]]
+    assert confusion_pairs(rows(train)) == [["b", "c"]]
+    assert confusion_pairs(rows([("a", "b", "test")] * 2)) == []
+
+
+def test_views_of_pairs_follow_the_run_but_not_over_her(drawn: DataSet, make_run: MakeRun) -> None:
+    run, (first, second, third) = make_run(drawn), sorted(drawn.classes)
+    _confuse(run, first, second)
+    write_run(run, drawn)
+    review_set = open_review(drawn.name)
+    name = f"run_one {first} / {second}"
+    view = review_set.load_saved_view(name)
+    assert len(view) > 0
+    for label, predicted in zip(*view.values(["ground_truth.label", "run_one_prediction.label"]), strict=True):
+        assert {label, predicted} == {first, second}
+    _confuse(run, second, third)
+    write_run(run, drawn)
+    names = open_review(drawn.name).list_saved_views()
+    assert name not in names and f"run_one {second} / {third}" in names
+    review_set = open_review(drawn.name)
+    review_set.save_view(f"run_one {second} / {third}", review_set.limit(2), overwrite=True)
+    _confuse(run, first, second)
+    write_run(run, drawn)
+    names = open_review(drawn.name).list_saved_views()
+    assert name in names and f"run_one {second} / {third}" in names, "what she changed is hers"
+
+
+def _confuse(run: RunFolder, first: str, second: str) -> None:
+    """Let the run take all test images of these two classes for the other, and no others."""
+    other = {first: second, second: first}
+    for split in ("train", "test"):
+        table = read_predictions(run.predictions, [split])
+        labels = table.column("label").to_pylist()
+        said = [other.get(label, label) if split == "test" else label for label in labels]
+        place = table.column_names.index("predicted")
+        table = table.set_column(place, "predicted", pa.array(said))
+        write_predictions(run.predictions / f"{split}.parquet", table)
+
+
+def _types(space: Any) -> list[str]:
+    if isinstance(space, dict):
+        here = [space["type"]] if isinstance(space.get("type"), str) else []
+        return here + [name for value in space.values() for name in _types(value)]
+    return [name for value in space for name in _types(value)] if isinstance(space, list) else []

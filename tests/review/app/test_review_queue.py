@@ -1,0 +1,78 @@
+"""The queue: order, what comes next, how far it is, and why an image is in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rsam_app.review.app.review_queue import count, explain, next_sample, queue_of, run_of, sorted_by
+from rsam_app.review.decisions.marks import mark
+
+
+def test_without_a_view_the_worst_comes_first(review_set: Any) -> None:
+    queue = queue_of(review_set, review_set.view(), "run_one")
+    scores = queue.values("run_one_misattention")
+    assert scores == sorted(review_set.values("run_one_misattention"), reverse=True)
+    assert next_sample(queue) == queue.first().id
+
+
+def test_a_view_keeps_its_own_order(review_set: Any) -> None:
+    suspect = review_set.load_saved_view("run_one suspect labels")
+    queue = queue_of(review_set, suspect, "run_one")
+    assert queue.values("id") == suspect.values("id")
+    selection = review_set.select_by("record_id", review_set.values("record_id")[7:2:-1], ordered=True)
+    assert queue_of(review_set, selection, "run_one").values("id") == selection.values("id")
+    unsorted = review_set.match_tags("nobody")
+    assert next_sample(queue_of(review_set, unsorted, "run_one")) is None
+
+
+def test_marks_lead_through_the_queue_once_and_round(review_set: Any) -> None:
+    queue = queue_of(review_set, None, "run_one").limit(4)
+    order = queue.values("id")
+    mark(review_set, [order[1]], "right", "run_one")
+    assert next_sample(queue, order[0]) == order[2]
+    assert next_sample(queue, order[3]) == order[0], "from the front again"
+    assert (count(queue).done, count(queue).left, count(queue).total) == (1, 3, 4)
+    mark(review_set, [order[0], order[2]], "unsure", "run_one")
+    assert next_sample(queue, order[3]) is None, "only the open one is left"
+    assert next_sample(queue) == order[3]
+    mark(review_set, [order[3]], "right", "run_one")
+    assert next_sample(queue) is None
+
+
+def test_images_a_person_added_are_not_asked_about(review_set: Any) -> None:
+    import fiftyone as fo
+
+    review_set.add_sample(fo.Sample(filepath="/elsewhere/hers.png"))
+    assert (
+        len(queue_of(review_set, None, "run_one")) == len(queue_of(review_set, review_set.limit(99), "run_one")) == 24
+    )
+
+
+def test_the_reason_compares_in_words(review_set: Any) -> None:
+    worst = review_set.load_saved_view("run_one misattended")
+    queue = queue_of(review_set, worst, "run_one")
+    first, last = queue.values("id")[0], queue.values("id")[-1]
+    sample = review_set[first]
+    reason = explain(review_set, queue, first, "run_one")
+    assert reason.title == sample.record_id
+    assert f"Misattention **{sample.run_one_misattention:.2f}**" in reason.lines[0]
+    assert "the highest of 24 images" in reason.lines[0]
+    assert "higher than 0 % of 24" in explain(review_set, queue, last, "run_one").lines[0]
+    label, predicted = sample.ground_truth.label, sample.run_one_prediction.label
+    assert f"**{label}**" in reason.lines[1] and f"**{predicted}**" in reason.lines[1]
+    assert ("agree" in reason.lines[1]) is (label == predicted)
+    mark(review_set, [first], "unsure", "run_one")
+    assert explain(review_set, queue, first, "run_one").lines[-1] == "You marked it: **unsure**."
+
+
+def test_a_view_by_a_low_score_says_lowest(review_set: Any) -> None:
+    queue = queue_of(review_set, review_set.load_saved_view("run_one suspect labels"), "run_one")
+    line = explain(review_set, queue, queue.first().id, "run_one").lines[0]
+    assert line.startswith("Label quality") and "the lowest of 24" in line
+
+
+def test_the_run_is_the_one_the_view_is_sorted_by(review_set: Any) -> None:
+    assert run_of(review_set, review_set.load_saved_view("run_one misattended")) == "run_one"
+    assert run_of(review_set, review_set.view()) == "run_one"
+    assert sorted_by(review_set.sort_by("run_one_margin").limit(2)) == "run_one_margin"
+    assert sorted_by(review_set.view()) is None

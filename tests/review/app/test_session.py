@@ -1,0 +1,257 @@
+"""The App: opened for real, looked at in a real browser, closed without a trace."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rsam_app.data.records import DataSet
+from rsam_app.review.app.colors import OPACITY, RUN_COLORS
+from rsam_app.review.app.session import check_port, free_port, open_app
+from rsam_app.review.decisions.read import read_decisions
+from rsam_app.review.writing.write_run import write_run
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.errors import UserError
+
+QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def chromium() -> str:
+    """The system's Chromium; the test is skipped where there is none, never in CI."""
+    found = shutil.which("chromium")
+    if found is None:
+        if os.environ.get("RSAM_REQUIRE_PHOTOGRAPHS"):
+            pytest.fail("no chromium on PATH")
+        pytest.skip("no chromium on PATH")
+    return found
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield int(server.getsockname()[1])
+
+
+def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(review_set: Any, chromium: str) -> None:
+    """One server and one browser for all of it: they take longer to start than to use."""
+    port, said, shots = free_port(), [], []
+    worst = review_set.load_saved_view("run_one misattended").values("id")
+
+    def look(line: str) -> None:
+        said.append(line)
+        if line.startswith("FiftyOne App: "):
+            with _page(chromium, line.removeprefix("FiftyOne App: ")) as page:
+                shots.append(_painted_page(page))
+                _review_with_keys(page, review_set, worst)
+                _draw_a_target(page, review_set, worst[0])
+
+    open_app(review_set.name, port, report=look)  # no terminal here: it returns by itself
+    assert said[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
+    assert not listening(port), "the App's server outlived its session"
+    pixels = np.asarray(Image.open(io.BytesIO(shots[0])).convert("RGB")).astype(float)
+    grid = pixels[150:850, 320:1050]
+    assert grid.std() > 20, "the grid is blank"
+    # A rectangle's fill lies over black birds as nothing else in the drawing does: dark, and of the rectangle's hue.
+    color = np.array([int(RUN_COLORS[0][i : i + 2], 16) for i in (1, 3, 5)])
+    over_black = OPACITY * color + (1 - OPACITY) * 30
+    share = (np.abs(grid - over_black).max(-1) < 25).mean()
+    assert share > 0.005, f"no rectangle over the black birds: {share:.4%} of the grid"
+
+
+def _review_with_keys(page: Any, review_set: Any, worst: list[str]) -> None:
+    """Go through the queue as a reviewer does: each key runs an operator; the database says what came of it.
+    No buttons: FiftyOne's advertisement may lie over them."""
+    page.get_by_text("24 left").first.wait_for()
+    page.keyboard.press("n")
+    _until_open(page, worst[0])
+    page.keyboard.press("2")
+    _until_marked(page, review_set, worst[0], "wrong place")
+    _until_open(page, worst[1])  # the next in the view's order
+    page.keyboard.press("0")
+    _until_marked(page, review_set, worst[0], None)
+    _until_open(page, worst[0])
+
+
+def _draw_a_target(page: Any, review_set: Any, sample_id: str) -> None:
+    """Draw a box on the open image, with nothing set up first; `rsam apply` would read it as this image's target."""
+    page.get_by_text("Annotate", exact=True).click()
+    page.locator("[data-cy=detection-mode]").click()
+    page.get_by_text("Click and drag to create a bounding box").wait_for()
+    _wait_for(page, lambda: _contrast(page.screenshot()) > 5)  # the tool waits for the image, which is painted last
+    page.mouse.move(400, 350)  # somewhere on the image, which fills the middle of the window
+    page.mouse.down()
+    page.mouse.move(500, 420, steps=5)
+    page.mouse.move(620, 500, steps=5)
+    page.mouse.up()
+    drawn = review_set.select(sample_id)
+    _wait_for(page, lambda: drawn.values("attention_target.detections.label") == [["target"]])
+    ((box,),) = drawn.values("attention_target.detections.bounding_box")
+    decided = read_decisions(review_set.name, "run_one", "ann")
+    (target,) = [c for c in decided.corrections if c.kind == "rectangle"]
+    x, y, width, height = np.array(box) * [240, 160, 240, 160]
+    assert json.loads(target.after) == pytest.approx([x + width / 2, y + height / 2, width, height, 0], abs=1e-3)
+    assert [target.id] == drawn.values("record_id") and not decided.problems
+
+
+def _until_open(page: Any, sample_id: str) -> None:
+    """Wait until the image is open and has been drawn: its id is in the address."""
+    page.wait_for_url(lambda address: f"id={sample_id}" in address, timeout=120_000)
+    page.locator("[data-cy=modal]").wait_for()
+
+
+def _until_marked(page: Any, review_set: Any, sample_id: str, mark: str | None) -> None:
+    _wait_for(page, lambda: review_set.select(sample_id).values("review") == [mark])
+
+
+def _wait_for(page: Any, holds: Callable[[], bool]) -> None:
+    """Wait in the browser's own time: while this process sleeps, no request of the page gets through."""
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline, "it never came"
+        page.wait_for_timeout(200)
+
+
+def test_an_open_app_gets_the_colours_of_a_run_that_is_written_meanwhile(
+    drawn: DataSet, make_run: Callable[..., RunFolder], review_set: Any
+) -> None:
+    from rsam_app.review.app.session import _session, follow_colors, stored_colors
+
+    with _session(drawn.name, None, True, "127.0.0.1", None) as (session, _):
+        held = stored_colors(drawn.name)
+        assert follow_colors(session, held) == held
+        write_run(make_run(drawn, name="run two"), drawn)
+        follow_colors(session, held)
+        assert "run_two_rectangle" in {entry["path"] for entry in session.color_scheme.fields}
+
+
+def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:
+    said: list[str] = []
+    open_app(review_set.name, no_app=True, report=said.append)
+    assert said == [f"FiftyOne data set: {review_set.name}"]
+
+
+def _drain(terminal: int) -> None:
+    """Read what is still printed, as a terminal does, until it is closed."""
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
+def test_in_a_terminal_the_app_stays_until_ctrl_c(review_set: Any) -> None:
+    port = free_port()
+    code = f"from rsam_app.review.app.session import open_app; open_app({review_set.name!r}, {port}, remote=True)"
+    parent, child = pty.openpty()
+    # Its own process group and terminal, and Ctrl-C not ignored, as a shell would give it: where the tests run in the
+    # background, they inherit that it is.
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=child,
+        stderr=child,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    os.close(child)
+    try:
+        said = _until(parent, "Ctrl-C ends it")
+        assert f"ssh -N -L {port}:127.0.0.1:{port}" in said
+        assert listening(port)
+        assert process.poll() is None
+        threading.Thread(target=_drain, args=(parent,), daemon=True).start()  # a full terminal would block its end
+        os.killpg(process.pid, signal.SIGINT)  # a terminal interrupts the whole group, the App's server included
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+        os.close(parent)
+    assert not listening(port)
+
+
+def test_a_taken_or_impossible_port_is_said(taken: int, review_set: Any) -> None:
+    with pytest.raises(UserError, match=rf"(?s)--port {taken}: .*another port: --port \d+"):
+        open_app(review_set.name, taken)
+    with pytest.raises(UserError, match=r"1 to 65535"):
+        check_port("127.0.0.1", 70000)
+    with pytest.raises(UserError, match=r"cannot listen there"):
+        check_port("192.0.2.1", 5151)
+    assert free_port() != taken
+
+
+def test_an_unknown_data_set_or_view_is_said(review_set: Any) -> None:
+    with pytest.raises(UserError, match=r"no data set 'nowhere'"):
+        open_app("nowhere", no_app=True)
+    with pytest.raises(UserError, match=r"no saved view 'worst' \(has: .*run_one misattended"):
+        open_app(review_set.name, view="worst")
+
+
+@contextmanager
+def _page(chromium: str, url: str) -> Iterator[Any]:
+    """The App in a browser, its grid filled."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(QUIET))
+        try:
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.set_default_timeout(120_000)
+            # FiftyOne asks for fonts from the network; without one the page would wait for them.
+            page.route(lambda address: not address.startswith(url.split("/datasets")[0]), lambda route: route.abort())
+            page.goto(url, wait_until="domcontentloaded")
+            page.get_by_text("24 samples").wait_for()
+            yield page
+        finally:
+            browser.close()
+
+
+def _painted_page(page: Any) -> bytes:
+    """A screenshot once images and labels, which are painted one after the other, are all there."""
+    before, deadline = b"", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        page.wait_for_timeout(2_000)
+        shot = page.screenshot()
+        if shot == before and _painted(shot):
+            return shot
+        before = shot
+    return before
+
+
+def _painted(shot: bytes) -> bool:
+    return _contrast(shot) > 20
+
+
+def _contrast(shot: bytes) -> float:
+    """Standard deviation of the grey levels in the middle of the window: 0 where nothing is painted yet."""
+    pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("L")).astype(float)
+    return float(pixels[150:850, 320:1050].std())
+
+
+def _until(terminal: int, text: str) -> str:
+    said, deadline = "", time.monotonic() + 240
+    while text not in said and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 1)[0]:
+            said += os.read(terminal, 4096).decode(errors="replace")
+    assert text in said, said
+    return said

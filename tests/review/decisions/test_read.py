@@ -1,0 +1,219 @@
+"""Reading a person's decisions back from the real database."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsam_app.data.records import DataSet
+from rsam_app.review.decisions.read import Decisions, read_decisions
+from rsam_app.review.tagging import tag_records, tagged_ids
+from rsam_app.review.writing.write_run import write_run
+from rsam_app.run.corrections import add_corrections, apply_corrections, corrections_path, read_corrections
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.errors import UserError
+
+MakeRun = Callable[..., RunFolder]
+FIVE = ("cx", "cy", "width", "height", "angle")
+
+
+def of(review_set: Any, record_id: str) -> Any:
+    from fiftyone import ViewField as F
+
+    return review_set.one(F("record_id") == record_id)
+
+
+def change(review_set: Any, record_id: str, **fields: Any) -> None:
+    sample = of(review_set, record_id)
+    for name, value in fields.items():
+        sample[name] = value
+    sample.save()
+
+
+def box(bounding_box: list[float], **attributes: Any) -> Any:
+    import fiftyone as fo
+
+    return fo.Detections(detections=[fo.Detection(label="target", bounding_box=bounding_box, **attributes)])
+
+
+def read(review_set: Any, key: str = "run_one") -> Decisions:
+    return read_decisions(review_set.name, key, "ann")
+
+
+def rectangles(found: Decisions) -> dict[str, list[float]]:
+    return {c.id: json.loads(c.after) for c in found.corrections if c.kind == "rectangle" and c.after}
+
+
+def test_nothing_decided_is_nothing_read(drawn: DataSet, review_set: Any) -> None:
+    change(review_set, drawn.records[0].id, review="right")
+    change(review_set, drawn.records[1].id, review="wrong place")
+    found = read(review_set)
+    assert (found.corrections, found.problems) == ([], [])
+    assert found.marks == {"right": 1, "wrong place": 1}
+
+
+def test_an_edited_label_becomes_a_correction_once(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+    import fiftyone as fo
+
+    record, table = drawn.records[0], tmp_path / "corrections.csv"
+    change(review_set, record.id, ground_truth=fo.Classification(label="crow"))
+    (correction,) = read(review_set).corrections
+    assert (correction.id, correction.kind, correction.before) == (record.id, "label", record.label)
+    assert (correction.after, correction.who, correction.run) == ("crow", "ann", "run_one")
+    assert len(add_corrections(table, [correction])) == 1
+    assert add_corrections(table, read(review_set).corrections) == []
+
+
+def test_an_edit_taken_back_takes_the_correction_back(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+    import fiftyone as fo
+
+    label, target, gone = (r.id for r in drawn.records[:3])
+    table, original = tmp_path / "corrections.csv", drawn.records[0].label
+    change(review_set, label, ground_truth=fo.Classification(label="crow"))
+    change(review_set, target, attention_target=box([0.25, 0.25, 0.5, 0.5]))
+    change(review_set, gone, review="exclude")
+    assert len(add_corrections(table, read(review_set).corrections)) == 3
+    change(review_set, label, ground_truth=fo.Classification(label=original))
+    change(review_set, target, attention_target=None)
+    change(review_set, gone, review=None)
+    assert len(add_corrections(table, read(review_set).corrections)) == 3
+    corrected, targets = apply_corrections(drawn, read_corrections(table))
+    assert (corrected.records, targets) == (drawn.records, {})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "angle"),
+    [({}, 0.0), ({"angle": 0.5}, 0.5), ({"rotation": 90.0}, -math.pi / 2), ({"angle": 3.0}, 3 - math.pi)],
+)
+def test_a_drawn_box_in_image_pixels(
+    drawn: DataSet, review_set: Any, attributes: dict[str, float], angle: float
+) -> None:
+    change(review_set, drawn.records[0].id, attention_target=box([0.25, 0.125, 0.5, 0.25], **attributes))
+    expected = [120, 40, 120, 40, angle]
+    assert rectangles(read(review_set)) == {drawn.records[0].id: pytest.approx(expected, abs=1e-3)}
+
+
+def test_a_dragged_rectangle_moves_and_a_resized_one_stands_upright(drawn: DataSet, review_set: Any) -> None:
+    shifted, resized, touched = (of(review_set, r.id) for r in drawn.records[3:6])
+    before = shifted.run_one_attention.detections[0]
+    x, y, w, h = before.bounding_box
+    before.bounding_box = [x + 0.1, y - 0.05, w, h]
+    resized.run_one_attention.detections[0].bounding_box = [0.25, 0.25, 0.5, 0.5]
+    jitter = touched.run_one_attention.detections[0]
+    jitter.bounding_box = [v + 1e-7 for v in jitter.bounding_box]
+    for sample in (shifted, resized, touched):
+        sample.save()
+    found = rectangles(read(review_set))
+    expected = [before.cx + 24, before.cy - 8, before.width, before.height, before.angle]
+    assert found[shifted.record_id] == pytest.approx(expected, abs=1e-3)
+    assert found[resized.record_id] == pytest.approx([120, 80, 120, 80, 0])
+    assert touched.record_id not in found
+
+
+def test_accepting_takes_the_models_rectangle(drawn: DataSet, review_set: Any) -> None:
+    by_mark, by_tag = drawn.records[0].id, drawn.records[1].id
+    change(review_set, by_mark, review="accept")
+    assert tag_records(review_set.name, [by_tag], "accept") == 1
+    found = rectangles(read(review_set))
+    for record_id in (by_mark, by_tag):
+        shown = of(review_set, record_id).run_one_attention.detections[0]
+        assert found[record_id] == pytest.approx([shown[n] for n in FIVE], abs=1e-3)
+
+
+def test_what_was_accepted_stays_when_the_model_looks_elsewhere(
+    drawn: DataSet, make_run: MakeRun, review_set: Any
+) -> None:
+    record_id = drawn.records[0].id
+    shown = of(review_set, record_id).run_one_attention.detections[0]
+    change(review_set, record_id, review="accept")
+    write_run(make_run(drawn, seed=2, shift=15.0), drawn)
+    write_run(make_run(drawn, name="run two", shift=30.0), drawn)
+    for key in ("run_two", "run_one"):
+        assert rectangles(read(review_set, key))[record_id] == pytest.approx([shown[n] for n in FIVE], abs=1e-3)
+    change(review_set, record_id, review="wrong place")
+    (undone,) = read(review_set).corrections
+    assert (undone.kind, undone.after) == ("rectangle", "")
+
+
+def test_a_box_dragged_in_one_run_is_read_for_another(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+    sample = of(review_set, drawn.records[0].id)
+    sample.run_one_attention.detections[0].bounding_box = [0.25, 0.25, 0.5, 0.5]
+    sample.save()
+    write_run(make_run(drawn, name="run two"), drawn)
+    (correction,) = read(review_set, "run_two").corrections
+    assert json.loads(correction.after) == pytest.approx([120, 80, 120, 80, 0])
+    assert correction.run == "run_two"
+
+
+def test_exclude_by_mark_or_by_tag(drawn: DataSet, review_set: Any) -> None:
+    ids = [r.id for r in drawn.records[:2]]
+    change(review_set, ids[0], review="exclude")
+    tag_records(review_set.name, ids[1:], "exclude")
+    assert {c.id: (c.kind, c.after) for c in read(review_set).corrections} == dict.fromkeys(ids, ("exclude", "true"))
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_read(drawn: DataSet, review_set: Any) -> None:
+    import fiftyone as fo
+
+    ids = [r.id for r in drawn.records[:6]]
+    change(review_set, ids[0], ground_truth=fo.Classification(label="dodo"))
+    change(review_set, ids[1], ground_truth=None)
+    change(review_set, ids[2], review="wrnog place")
+    two = box([0, 0, 0.5, 0.5])
+    two.detections.append(two.detections[0].copy())
+    change(review_set, ids[3], attention_target=two)
+    change(review_set, ids[4], attention_target=box([0.5, 0.5, 0.001, 0.001]))
+    change(review_set, ids[5], ground_truth=fo.Classification(label="crow"), review="exclude")
+    review_set.add_sample(fo.Sample(filepath="/elsewhere/hers.png", tags=["exclude"]))
+    found = read(review_set)
+    assert [c.id for c in found.corrections if c.kind == "exclude"] == [ids[5]]
+    named = ["'dodo'", "None", "wrnog place", "2 boxes", "less than a pixel"]
+    assert [p.split(": ")[0] for p in found.problems] == [*ids[:5], "/elsewhere/hers.png"]
+    assert all(text in problem for text, problem in zip(named, found.problems, strict=False))
+
+
+def test_accepting_where_nothing_is_shown_is_a_problem(drawn: DataSet, make_run: MakeRun) -> None:
+    write_run(make_run(drawn, attention=False), drawn)
+    tag_records(drawn.name, [drawn.records[0].id], "accept")
+    found = read_decisions(drawn.name, "run_one", "ann")
+    assert found.corrections == []
+    assert "no rectangle" in found.problems[0] and drawn.records[0].id in found.problems[0]
+
+
+def test_decisions_come_round_to_the_next_run(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+    run, record = make_run(drawn), drawn.records[0]
+    other = next(name for name in drawn.classes if name != record.label)
+    sample = of(review_set, record.id)
+    sample.ground_truth.label = other
+    sample.save()
+    table = corrections_path(run.path, drawn.name)
+    add_corrections(table, read(review_set).corrections)
+    corrected, _ = apply_corrections(drawn, read_corrections(table))
+    assert corrected.records[0].label == other
+    write_run(make_run(corrected, name="run two"), corrected)
+    assert add_corrections(table, read(review_set, "run_two").corrections) == []
+    assert of(review_set, record.id).ground_truth.label == other
+
+
+def test_tags_go_in_bulk_and_come_back(drawn: DataSet, review_set: Any) -> None:
+    ids = [r.id for r in drawn.records[:10]]
+    assert tag_records(review_set.name, [*ids, ids[0]], "relabel") == 10
+    assert tag_records(review_set.name, ids[:3], "relabel") == 0
+    assert sorted(tagged_ids(review_set.name, "relabel")) == sorted(ids)
+    assert tagged_ids(review_set.name, "nobody") == []
+    assert tag_records(review_set.name, [], "relabel") == 0
+    with pytest.raises(UserError, match=r"lacks 1 of 2 records, e\.g\. 'unknown'"):
+        tag_records(review_set.name, [drawn.records[20].id, "unknown"], "relabel")
+    assert len(tagged_ids(review_set.name, "relabel")) == 10
+
+
+def test_an_unknown_data_set_or_run_is_said(review_set: Any) -> None:
+    with pytest.raises(UserError, match=r"no run 'other' \(has: run_one\)"):
+        read(review_set, "other")
+    with pytest.raises(UserError, match=r"no data set 'nowhere'.*rsam review"):
+        read_decisions("nowhere", "run_one", "ann")

@@ -1,0 +1,233 @@
+"""Writing while a person works in the App, while another process writes, and after being killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from rsam_app.data.records import DataSet
+from rsam_app.review.dataset.compare_and_set import Change, settle, swap
+from rsam_app.review.dataset.schema import memory, open_review
+from rsam_app.review.writing import row_writer
+from rsam_app.review.writing.write_run import write_run
+from rsam_app.run.folder import RunFolder
+from rsam_app.system.errors import UserError
+
+MakeRun = Callable[..., RunFolder]
+
+
+def stored(review_set: Any) -> dict[str, dict[str, Any]]:
+    return {s["record_id"]: s for s in review_set._sample_collection.find()}
+
+
+def edit(review_set: Any, record_id: str, **changes: Any) -> None:
+    """What another process does: the App's server."""
+    dotted = {name.replace("__", "."): value for name, value in changes.items()}
+    review_set._sample_collection.update_one({"record_id": record_id}, {"$set": dotted})
+
+
+def test_what_she_does_between_reading_and_writing_is_not_lost(
+    drawn: DataSet, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tagged, dragged, drawn_in, other = (r.id for r in drawn.records[:4])
+    real, calls = row_writer.RowWriter._changes, []
+
+    def and_then_she_edits(self: Any, *arguments: Any) -> Any:
+        changes = real(self, *arguments)
+        if not calls:
+            edit(review_set, tagged, run_one_prediction__tags=["odd"], tags=["mine"])
+            edit(review_set, dragged, run_one_attention__detections__0__bounding_box=[0.5, 0.5, 0.2, 0.2])
+            box = {"_cls": "Detection", "label": "target", "bounding_box": [0.1, 0.1, 0.2, 0.2]}
+            edit(review_set, drawn_in, attention_target={"_cls": "Detections", "detections": [box]})
+        calls.append(len(changes))
+        return changes
+
+    monkeypatch.setattr(row_writer.RowWriter, "_changes", and_then_she_edits)
+    run = make_run(drawn, splits=("train",), seed=9, shift=4.0)
+    report = write_run(run, drawn)
+
+    assert (report.updated, report.kept) == (18, 1)
+    assert calls == [18, 2], "only the two samples whose labels she changed are decided on again"
+    after = stored(review_set)
+    assert after[tagged]["tags"] == ["mine"]
+    assert after[tagged]["run_one_prediction"]["tags"] == ["odd"]
+    assert after[dragged]["run_one_attention"]["detections"][0]["bounding_box"] == [0.5, 0.5, 0.2, 0.2]
+    assert after[drawn_in]["attention_target"]["detections"][0]["bounding_box"] == [0.1, 0.1, 0.2, 0.2]
+    table = pq.read_table(run.predictions / "train.parquet").to_pylist()
+    expected = {row["id"]: row for row in table}
+    for record_id in (tagged, dragged, drawn_in, other):
+        assert after[record_id]["run_one_misattention"] == expected[record_id]["misattention"]
+        assert after[record_id]["run_one_prediction"]["confidence"] == expected[record_id]["confidence"]
+
+
+def test_an_edited_label_is_not_followed_over(
+    drawn: DataSet, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rsam_app.review.dataset.samples import Samples
+
+    record, real, calls = drawn.records[0], Samples._behind, []
+
+    def and_then_she_edits(self: Any, records: Any) -> Any:
+        changes = real(self, records)
+        if not calls:
+            edit(review_set, record.id, ground_truth__label="crow")
+        calls.append(len(changes))
+        return changes
+
+    monkeypatch.setattr(Samples, "_behind", and_then_she_edits)
+    changed = replace(drawn, records=(replace(record, label="blue tit"), *drawn.records[1:]))
+    write_run(make_run(drawn), changed)
+    after = stored(review_set)[record.id]
+    assert (after["ground_truth"]["label"], after["original_label"]) == ("crow", "blue tit")
+
+
+def test_labels_keep_their_ids_and_what_others_put_into_them(
+    drawn: DataSet, make_run: MakeRun, review_set: Any
+) -> None:
+    first, second = drawn.records[:2]
+    edit(review_set, first.id, run_one_attention__detections__0__eval_iou=0.5)
+    shape = {"_cls": "Polyline", "tags": [], "label": "wing", "points": [[[0.1, 0.1], [0.2, 0.2]]]}
+    review_set._sample_collection.update_one(
+        {"record_id": second.id}, {"$push": {"run_one_rectangle.polylines": shape}}
+    )
+    before = stored(review_set)
+    write_run(make_run(drawn, seed=4, shift=2.0), drawn)
+    after = stored(review_set)
+    for record in drawn.records:
+        old, new = before[record.id], after[record.id]
+        assert new["run_one_prediction"]["_id"] == old["run_one_prediction"]["_id"]
+        for field, kind in (("attention", "detections"), ("rectangle", "polylines")):
+            held, now = (sample[f"run_one_{field}"][kind][0] for sample in (old, new))
+            assert now["_id"] == held["_id"]
+            assert now != held, "the rectangle did move"
+    assert after[first.id]["run_one_attention"]["detections"][0]["eval_iou"] == 0.5
+    assert [p["label"] for p in after[second.id]["run_one_rectangle"]["polylines"]][1:] == ["wing"]
+
+
+def test_a_new_file_with_the_same_rows_changes_nothing(drawn: DataSet, make_run: MakeRun) -> None:
+    run = make_run(drawn)
+    write_run(run, drawn)
+    review_set = open_review(drawn.name)
+    before = stored(review_set)
+    path = run.predictions / "train.parquet"
+    old = path.read_bytes()
+    pq.write_table(pq.read_table(path), path, row_group_size=5, compression="none")
+    assert path.read_bytes() != old
+    report = write_run(run, drawn)
+    assert (report.added, report.updated, report.unchanged) == (0, 0, 24)
+    assert stored(review_set) == before
+
+
+def test_only_what_differs_is_touched(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+    run = make_run(drawn)
+    path = run.predictions / "train.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[2]["misattention"] = 0.125
+    pq.write_table(table.from_pylist(rows, schema=table.schema), path)
+    before = stored(review_set)
+    report = write_run(run, drawn)
+    assert (report.updated, report.unchanged) == (1, 23)
+    after = stored(review_set)
+    changed = {i for i in before if before[i] != after[i]}
+    assert changed == {rows[2]["id"]}
+    old, new = before[rows[2]["id"]], after[rows[2]["id"]]
+    assert {k for k in new if new[k] != old[k]} == {"run_one_misattention", "last_modified_at"}
+    assert new["created_at"] == old["created_at"] < new["last_modified_at"]
+
+
+def test_records_that_another_process_adds_meanwhile_are_not_doubled(
+    drawn: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rsam_app.review.writing.writers import Direct
+
+    real, calls = Direct.add, []
+
+    def too_late(self: Any, records: Any, rows: Any) -> int:
+        if not calls:
+            calls.append(1)
+            other = Direct(self.review_set, "other", {})
+            real(other, records[:5], rows.slice(0, 5))
+        return real(self, records, rows)
+
+    monkeypatch.setattr(Direct, "add", too_late)
+    report = write_run(make_run(drawn), drawn)
+    assert (report.added, report.updated) == (19, 5)
+    review_set = open_review(drawn.name)
+    assert len(review_set) == review_set.count("run_one_prediction") == 24
+
+
+def test_where_fiftyone_stores_something_else_it_writes_itself(
+    drawn: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fiftyone as fo
+
+    real = fo.Polyline.__init__
+    monkeypatch.setattr(fo.Polyline, "__init__", lambda self, *a, **k: real(self, *a, **{"render": "outline", **k}))
+    report = write_run(make_run(drawn), drawn)
+    assert "run_one_rectangle.polylines.0.render" in report.notes[0]
+    review_set = open_review(drawn.name)
+    held = [s["run_one_rectangle"]["polylines"][0]["render"] for s in stored(review_set).values()]
+    assert held == ["outline"] * 24
+    again = write_run(make_run(drawn, seed=3), drawn)
+    assert again.updated == 24
+    assert "render" in again.notes[0]
+
+
+def test_a_write_that_was_killed_is_completed(drawn: DataSet, make_run: MakeRun, tmp_path: Path) -> None:
+    large = replace(
+        drawn, records=tuple(replace(drawn.records[i % 24], id=f"{i}.png", split="train") for i in range(5000))
+    )
+    run = make_run(large, splits=("train",))
+    script = tmp_path / "write.py"
+    script.write_text(KILLED, encoding="utf-8")
+    arguments = [sys.executable, str(script), str(run.path), drawn.name, str(drawn.records[0].path)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith("written")
+        time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+    review_set = open_review(drawn.name)
+    half = len(review_set)
+    assert 0 < half < 5000
+    report = write_run(run, large)
+    assert report.added == 5000 - half
+    assert report.added + report.updated + report.unchanged == 5000
+    assert len(review_set) == len(set(review_set.values("record_id"))) == 5000
+    assert review_set.count("run_one_prediction") == review_set.count("ground_truth") == 5000
+    assert len(memory(open_review(drawn.name))["runs"]["run_one"]["predictions"]["train"]) == 3
+
+
+KILLED = textwrap.dedent("""
+    import sys
+    from dataclasses import replace
+    from pathlib import Path
+    from rsam_app.data.records import DataSet, Record
+    from rsam_app.review.writing.write_run import write_run
+    from rsam_app.run.folder import RunFolder
+
+    run, name, image = sys.argv[1:]
+    records = tuple(Record(f"{i}.png", Path(image), "crow", "train", 240, 160) for i in range(5000))
+    say = lambda done, total: print("written", done, flush=True)
+    write_run(RunFolder(Path(run)), DataSet(name, records, ("Ärger Finch", "blue tit", "crow"), "CC0"), progress=say)
+""")
+
+
+def test_giving_up_says_so(review_set: Any) -> None:
+    sample = review_set._sample_collection.find_one()
+    stale = Change(sample["_id"], {"split": "another"}, {"split": "lost"})
+    assert swap(review_set._sample_collection, [stale]) == 0
+    with pytest.raises(UserError, match="changed faster"):
+        settle(review_set._sample_collection, lambda: [stale])
+    assert review_set._sample_collection.find_one({"_id": sample["_id"]})["split"] == sample["split"]

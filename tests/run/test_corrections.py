@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rsam_app.data.records import DataSet, Record
+from rsam_app.run.corrections import (
+    Correction,
+    add_corrections,
+    apply_corrections,
+    corrections_path,
+    in_force,
+    last_addition,
+    read_corrections,
+    undoing,
+)
+from rsam_app.system.errors import UserError
+
+HEADER = "id,kind,before,after,who,when,run\n"
+RECTANGLE = "[10.5, 20.0, 30.0, 5.0, -0.25]"
+
+
+def decided(id: str = "a", kind: str = "label", before: str = "auk", after: str = "wren", **keys) -> Correction:
+    return Correction(id, kind, before, after, **{"who": "Ann", "when": "2025-01-01T00:00:00Z", "run": "r", **keys})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return tmp_path / "corrections" / "birds.v1.csv"
+
+
+@pytest.fixture
+def birds() -> DataSet:
+    splits = {"a": "train", "b": "val", "t": "test"}
+    records = tuple(Record(i, Path(i), "auk", s, 40, 30) for i, s in splits.items())
+    return DataSet("birds", records, ("auk", "wren"), "ours")
+
+
+def test_runs_beside_each_other_share_one_table(tmp_path) -> None:
+    assert corrections_path(tmp_path / "runs" / "a", "birds") == corrections_path(tmp_path / "runs" / "b", "birds")
+    assert corrections_path(tmp_path / "runs" / "a", "birds") == tmp_path / "runs" / "corrections" / "birds.csv"
+
+
+def test_what_is_added_is_read_back_in_order_whatever_the_text(table) -> None:
+    added = [
+        decided("Bilder/ä, \"b\" 'c'.jpg", after="Grünfink, jung"),
+        decided("two\nlines\r.jpg", after=" wren\r"),
+        decided("b", "rectangle", "", RECTANGLE),
+        decided("c", "exclude", "false", "true"),
+    ]
+    assert read_corrections(table) == []
+    assert add_corrections(table, added) == added
+    assert read_corrections(table) == added
+    assert [p.name for p in table.parent.iterdir() if not p.name.startswith(".")] == [table.name]
+
+
+def test_a_decision_in_force_is_not_added_again_and_history_is_kept(table) -> None:
+    first = decided()
+    assert add_corrections(table, [first, first]) == [first]
+    assert add_corrections(table, [replace(first, when="2026-01-01T00:00:00Z")]) == []
+    back = decided(before="wren", after="auk")
+    assert add_corrections(table, [back]) == [back]
+    assert add_corrections(table, [first]) == [first]
+    assert [c.after for c in read_corrections(table)] == ["wren", "auk", "wren"]
+
+
+def test_a_decision_that_changes_nothing_is_not_added(table) -> None:
+    assert add_corrections(table, [decided(before="auk", after="auk")]) == []
+    assert not table.exists()
+
+
+def test_the_last_decision_of_a_kind_holds() -> None:
+    force = in_force([decided(after="wren"), decided(kind="exclude", after="true"), decided(after="auk")])
+    assert {kind: c.after for (_, kind), c in force.items()} == {"label": "auk", "exclude": "true"}
+
+
+def test_corrections_change_train_and_val_and_never_test(birds) -> None:
+    corrected, targets = apply_corrections(
+        birds,
+        [
+            decided("a"),
+            decided("b", "rectangle", "", RECTANGLE),
+            decided("t"),
+            decided("t", "exclude", "false", "true"),
+            decided("t", "rectangle", "", RECTANGLE),
+        ],
+    )
+    assert {r.id: r.label for r in corrected.records} == {"a": "wren", "b": "auk", "t": "auk"}
+    assert targets == {"b": (10.5, 20.0, 30.0, 5.0, -0.25)}
+    assert corrected.fingerprint != birds.fingerprint
+    assert "3 corrections of test images" in corrected.notes[0]
+
+
+def test_an_excluded_record_is_gone_until_it_is_taken_back(birds) -> None:
+    out = decided("a", "exclude", "false", "true")
+    assert [r.id for r in apply_corrections(birds, [out])[0].records] == ["b", "t"]
+    back = decided("a", "exclude", "true", "false")
+    assert apply_corrections(birds, [out, back])[0] == birds
+
+
+def test_a_rectangle_can_be_taken_back(birds) -> None:
+    drawn, erased = decided("a", "rectangle", "", RECTANGLE), decided("a", "rectangle", RECTANGLE, "")
+    assert apply_corrections(birds, [drawn, erased])[1] == {}
+
+
+def test_corrections_of_records_that_are_gone_are_said(birds) -> None:
+    corrected, _ = apply_corrections(birds, [decided("gone.jpg")])
+    assert corrected.records == birds.records
+    assert "1 records" in corrected.notes[0]
+    assert "gone.jpg" in corrected.notes[0]
+
+
+def test_a_label_that_is_no_class_is_named(birds) -> None:
+    with pytest.raises(UserError, match="record a has label 'wern'"):
+        apply_corrections(birds, [decided(after="wern")])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("id,kind\n", "header is 'id,kind'"),
+        ("", "header is ''"),
+        (HEADER + "a,lable,auk,wren,Ann,now,r\n", "line 2"),
+        (HEADER + "a,label,auk\n", "line 2"),
+        (HEADER + "a,label,auk,wren,Ann,now,r,more\n", "line 2"),
+        (HEADER + "a,label,auk,wren,Ann,now,r\na,exclude,,yes,Ann,now,r\n", "line 3: exclude is 'yes'"),
+        (HEADER + 'a,rectangle,,"[1, 2, 3]",Ann,now,r\n', "not a rectangle"),
+        (HEADER + 'a,rectangle,,"[1, 2, NaN, 4, 0]",Ann,now,r\n', "not a rectangle"),
+        (HEADER + 'a,rectangle,,"[1, 2, 0, 4, 0]",Ann,now,r\n', "not a rectangle"),
+        (HEADER + 'a,rectangle,,"""12345""",Ann,now,r\n', "not a rectangle"),
+        (HEADER + "a,rectangle,,{},Ann,now,r\n", "not a rectangle"),
+        (HEADER + 'a,"label,auk,wren,Ann,now,r\n', "cannot be read as CSV"),
+        (HEADER.encode() + b"\xff,label,auk,wren,Ann,now,r\n", "UTF-8"),
+    ],
+)
+def test_a_bad_row_is_named_and_nothing_is_lost(table, text, expected) -> None:
+    content = text if isinstance(text, bytes) else text.encode()
+    table.parent.mkdir()
+    table.write_bytes(content)
+    for use in (lambda: read_corrections(table), lambda: add_corrections(table, [decided()])):
+        with pytest.raises(UserError, match=expected) as caught:
+            use()
+        assert str(table) in str(caught.value)
+    assert table.read_bytes() == content
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read(table) -> None:
+    table.parent.mkdir()
+    table.write_bytes(("\ufeff" + HEADER + "ä,label,auk,wren,Ann,now,r\n").replace("\n", "\r\n").encode())
+    assert [c.id for c in read_corrections(table)] == ["ä"]
+
+
+def add_many(path: Path, who: str) -> None:
+    for n in range(25):
+        add_corrections(path, [decided(f"{who}{n}", who=who)])
+
+
+def test_two_people_at_once_lose_nothing(table) -> None:
+    people = [multiprocessing.get_context("fork").Process(target=add_many, args=(table, who)) for who in ("Ann", "Bo")]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    assert len(read_corrections(table)) == 50
+
+
+def test_the_last_addition_is_found_and_undone_ones_are_passed_over() -> None:
+    first = [decided("a"), decided("b", "exclude", "false", "true")]
+    second = [decided("a", before="auk", after="tern", when="2025-01-02T00:00:00Z")]
+    undo_second = [decided("a", before="tern", after="wren", when="2025-01-03T00:00:00Z")]
+    undo_first = [replace(c, before=c.after, after=c.before, when="2025-01-04T00:00:00Z") for c in first]
+    assert last_addition([]) == []
+    assert last_addition(first) == first
+    assert last_addition([*first, *second]) == second
+    assert last_addition([*first, *second, *undo_second]) == first
+    assert last_addition([*first, *second, *undo_second, *undo_first]) == []
+    again = [replace(c, when="2025-01-05T00:00:00Z") for c in first]
+    assert last_addition([*first, *second, *undo_second, *undo_first, *again]) == again
+
+
+def test_undoing_brings_back_what_was_in_force_or_the_data_sets_own_value() -> None:
+    (row,) = undoing([decided("a", before="auk", after="tern")], {})
+    assert (row.before, row.after) == ("tern", "auk")
+    (row,) = undoing([decided("a", before="auk", after="tern")], {("a", "label"): decided("a", after="wren")})
+    assert (row.before, row.after) == ("tern", "wren")

@@ -1,0 +1,162 @@
+"""The shared private server, with a real mongod and real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pymongo
+import pytest
+
+from rsam_app.system.errors import UserError
+from rsam_app.system.mongodb import server
+from rsam_app.system.mongodb.binary import Mongod, private_mongod
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the private server is for Linux")
+
+CLIENT = """
+import sys
+from pathlib import Path
+from rsam_app.system.mongodb.binary import Mongod
+from rsam_app.system.mongodb.server import join
+mongod = Mongod(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]) if sys.argv[4] else None)
+print(join(mongod, Path(sys.argv[1])).port, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture(scope="module")
+def mongod() -> Mongod:
+    return private_mongod()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "Datenbänke und mehr"
+    yield folder
+    wait_for(lambda: not processes_on(folder), "the server of the test to be gone")
+    for path in (folder / "data").rglob("*"):  # 300 MB each, and pytest keeps its folders
+        if path.is_file():
+            path.unlink()
+
+
+@contextlib.contextmanager
+def client(folder: Path, mongod: Mongod) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", CLIENT, str(folder), str(mongod.path), mongod.version, str(mongod.libraries or "")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        if process.poll() is None:
+            process.communicate("go\n", timeout=60)
+
+
+def port_of(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def processes_on(folder: Path) -> dict[str, int]:
+    """Process ids of this folder's supervisor and mongod that are still running, by name."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                arguments = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if str(folder / "data") in arguments:
+                    found["mongod"] = int(entry.name)
+                elif str(folder) in arguments and any(a.endswith("supervisor.py") for a in arguments):
+                    found["supervisor"] = int(entry.name)
+    return found
+
+
+def documents(port: int) -> int:
+    """How many there are after one more, which has reached the disk (a crash costs others up to 0.1 s of writes)."""
+    with pymongo.MongoClient(port=port, serverSelectionTimeoutMS=5000, journal=True) as connection:
+        connection.test.kept.insert_one({})
+        return connection.test.kept.count_documents({})
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+def test_commands_started_together_share_one_server_and_the_last_one_stops_it(folder: Path, mongod: Mongod) -> None:
+    with client(folder, mongod) as first, client(folder, mongod) as second:
+        port = port_of(first)
+        assert port_of(second) == port
+        first.communicate("go\n", timeout=60)
+        assert documents(port) == 1  # still there for the second
+    assert second.returncode == 0
+    assert not processes_on(folder), "the last command waits until the server has closed its files"
+    with client(folder, mongod) as third:
+        assert documents(port_of(third)) == 2
+
+
+def test_a_killed_command_leaves_no_server_behind_and_no_damage(folder: Path, mongod: Mongod) -> None:
+    with client(folder, mongod) as killed:
+        assert documents(port_of(killed)) == 1
+        killed.kill()
+    wait_for(lambda: not processes_on(folder), "the server of a killed command to stop")
+    with client(folder, mongod) as after:
+        assert documents(port_of(after)) == 2
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "mongod"])
+def test_after_a_killed_server_the_next_command_finds_its_data(folder: Path, mongod: Mongod, victim: str) -> None:
+    with client(folder, mongod) as first:
+        assert documents(port_of(first)) == 1
+        os.kill(processes_on(folder)[victim], signal.SIGKILL)
+        wait_for(lambda: victim not in processes_on(folder), f"the killed {victim} to be gone: a signal takes a moment")
+        if victim == "mongod":  # the supervisor notices; a killed supervisor's mongod may still be closing its files
+            wait_for(lambda: not processes_on(folder), "the supervisor to end after its server")
+        with client(folder, mongod) as second:
+            assert documents(port_of(second)) == 2
+
+
+def test_only_this_machine_can_reach_the_server(folder: Path, mongod: Mongod) -> None:
+    with client(folder, mongod) as process:
+        port = port_of(process)
+        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if " 0A " in line]
+        assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_a_remedy(tmp_path: Path, mongod: Mongod) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/database: .*\n.*RSAM_DATABASE_DIR"):
+        server.join(mongod, tmp_path / "file" / "database")
+
+
+def test_a_damaged_database_is_refused_in_mongods_own_words(folder: Path, mongod: Mongod) -> None:
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "WiredTiger.turtle").write_text("nonsense")
+    (folder / "data" / "WiredTiger").write_text("nonsense")
+    with pytest.raises(UserError, match=r"(?s)does not start there: .*[Ww]ired.*mongod\.log"):
+        server.join(mongod, folder)
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(
+    folder: Path, mongod: Mongod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "ROOM", 10**9)
+    with pytest.raises(UserError, match="MB free on this disk"):
+        server.join(mongod, folder)
+    assert not list((folder / "data").iterdir())
+
+
+def test_a_folder_in_use_on_another_machine_is_left_alone(folder: Path, mongod: Mongod) -> None:
+    folder.mkdir(parents=True)
+    (folder / "server.json").write_text(json.dumps({"port": 1, "pid": 1, "host": "elsewhere"}))
+    with (folder / "supervisor.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="elsewhere"):
+            server.join(mongod, folder)
