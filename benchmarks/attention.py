@@ -1,4 +1,4 @@
-"""Does the rectangle earn its place? Attention variants × data sets × seeds on cached features of a frozen backbone.
+"""Does the rectangle earn its place? Attention variants × datasets × seeds on cached features of a frozen backbone.
 
     RSAM_DATA=../shared/data python benchmarks/attention.py --weights ../shared/weights/mobilenetv2_100.safetensors
 
@@ -75,7 +75,7 @@ def read_rows(log: Path) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The figures per data set, then top-1 against the baselines pooled over data sets and seeds, as Markdown."""
+    """The figures per dataset, then top-1 against the baselines pooled over datasets and seeds, as Markdown."""
     parts = ["# Attention on cached features of a frozen MobileNetV2\n"]
     by_cell: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
@@ -115,7 +115,7 @@ def _line(name: str, cells: list[dict[str, Any]]) -> str:
 
 
 def _comparison(rows: list[dict[str, Any]], names: list[str]) -> str:
-    lines = ["## Top-1 against the baselines, points, pooled over data sets and seeds (paired)\n"]
+    lines = ["## Top-1 against the baselines, points, pooled over datasets and seeds (paired)\n"]
     lines += ["| variant | minus none | p | minus position-wise | p | n |", "|---|---|---|---|---|---|"]
     top1: dict[str, dict[object, float]] = defaultdict(dict)
     for row in rows:

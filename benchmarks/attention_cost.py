@@ -21,7 +21,7 @@ from measuring.turns import ratio, take_turns
 
 from rsam_app.config import ModelConfig
 from rsam_app.model import AttentiveClassifier, build_model
-from rsam_app.system.allocator import keep_freed_memory
+from rsam_app.system.allocator import retain_freed_memory
 from rsam_app.system.precision import autocast, choose_precision
 from rsam_app.training import losses
 
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
-    keep_freed_memory()  # as every command does
+    retain_freed_memory()  # as every command does
     device = torch.device(arguments.device)
     precision = choose_precision("auto", device)
     models = {name: _model(arguments.backbone, settings, device) for name, settings in VARIANTS.items()}
@@ -100,19 +100,19 @@ def _ways(
 def _infer(model: AttentiveClassifier, images: torch.Tensor, precision: str) -> None:
     model.eval()
     with torch.inference_mode(), autocast(precision, images.device):
-        model(images, return_look=True)
+        model(images, return_output=True)
 
 
 def _train_step(model: AttentiveClassifier, images: torch.Tensor, precision: str) -> None:
     model.train()
     with autocast(precision, images.device):
-        look = model(images, return_look=True)
+        output = model(images, return_output=True)
     labels = torch.arange(len(images), device=images.device) % model.num_classes
-    loss = torch.stack([losses.classification(one, labels, 0.1) for one in look.each]).mean()
-    if look.rectangle is not None:
+    loss = torch.stack([losses.classification(one, labels, 0.1) for one in output.each]).mean()
+    if output.rectangle is not None:
         side = images.shape[3]
         target = torch.tensor([[side / 2, side / 2, side / 2, side / 3, 0.1]], device=images.device)
-        loss = loss + losses.to_target(look.rectangle, target.expand(len(images), 5), side).mean()
+        loss = loss + losses.to_target(output.rectangle, target.expand(len(images), 5), side).mean()
     loss.backward()
     model.zero_grad()
 

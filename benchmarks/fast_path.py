@@ -30,7 +30,7 @@ from rsam_app.data import load_dataset
 from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.model import build_model, load_model
 from rsam_app.run.folder import RunFolder
-from rsam_app.system.allocator import give_back_freed_memory, keep_freed_memory
+from rsam_app.system.allocator import release_freed_memory, retain_freed_memory
 from rsam_app.system.precision import autocast, choose_precision
 
 RESULTS = Path(__file__).resolve().parent / "results" / "fast_path.json"
@@ -71,7 +71,7 @@ def _speed(backbone: str, device: torch.device, batch: int, rounds: int) -> dict
             "plain": _way(step, plain, images, "float32"),
             "channels_last": _way(step, ours, last, "float32"),
             f"channels_last, {chosen}": _way(step, ours, last, chosen),
-            "ours": _way(step, ours, last, chosen, keep_freed_memory),
+            "ours": _way(step, ours, last, chosen, retain_freed_memory),
         }
         seconds = take_turns(ways, rounds)
         report[name] = {key: ratio(seconds["plain"], taken) for key, taken in seconds.items()}
@@ -85,7 +85,7 @@ def _way(
     model: nn.Module,
     images: Tensor,
     precision: str,
-    memory: Callable[[], bool] = give_back_freed_memory,
+    memory: Callable[[], bool] = release_freed_memory,
 ) -> Callable[[], None]:
     def run() -> None:
         memory()

@@ -7,7 +7,7 @@ logits, the rectangle (Polylines), its box (Detections with `model_box` and five
 are drawn at random, there are no images, and the database is a private one on this machine's disk. Near-duplicates are
 read from the run's folder, where `rsam predict` leaves them.
 
-Three ways take turns in one run, each into a new data set: `write_run`, all of it (views, sidebar and indexes
+Three ways take turns in one run, each into a new dataset: `write_run`, all of it (views, sidebar and indexes
 included); FiftyOne's bulk calls (`add_samples`, then `set_values` for each field); and the loop that a tutorial shows,
 a sample fetched, its fields set, `sample.save()`, on fewer images, its time scaled to as many. Then `write_run` again:
 with the same rows in a new file, and with every row changed. At last the largest memory of this process, above what it
@@ -38,7 +38,8 @@ from measuring.surroundings import where
 from rsam_app.config import Pipeline
 from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.table import files_state, keep
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import SCHEMA
 
@@ -125,7 +126,7 @@ def _timed(work: Callable[[], object]) -> float:
 # ---- the data
 
 
-def _dataset(name: str, images: int) -> DataSet:
+def _dataset(name: str, images: int) -> Dataset:
     folder = Path("/nowhere/images")
     records = (
         Record(
@@ -139,10 +140,10 @@ def _dataset(name: str, images: int) -> DataSet:
         )
         for i in range(images)
     )
-    return DataSet(name, tuple(records), CLASSES, "CC0")
+    return Dataset(name, tuple(records), CLASSES, "CC0")
 
 
-def _run(path: Path, dataset: DataSet, seed: int, row_group: int = PIECE) -> RunFolder:
+def _run(path: Path, dataset: Dataset, seed: int, row_group: int = PIECE) -> RunFolder:
     """A run whose predictions are drawn at random, written piece by piece."""
     run = RunFolder(path)
     if not run.config_path.exists():
@@ -164,7 +165,7 @@ def _rows(records: tuple[Record, ...], rng: np.random.Generator) -> dict[str, An
     count = len(records)
     logits = rng.normal(size=(count, len(CLASSES))).astype(np.float32)
     numbers = {name: rng.random(count, dtype=np.float32) for name in ("confidence", "margin", "entropy", *SCORES)}
-    five = {name: rng.uniform(50, 300, count).astype(np.float32) for name in ("cx", "cy", "width", "height", "angle")}
+    five = {name: rng.uniform(50, 300, count).astype(np.float32) for name in RECTANGLE_FIELDS}
     return {
         "id": [r.id for r in records],
         "path": [str(r.path) for r in records],
@@ -182,7 +183,7 @@ def _rows(records: tuple[Record, ...], rng: np.random.Generator) -> dict[str, An
 # ---- the ways
 
 
-def _write(run: RunFolder, dataset: DataSet) -> None:
+def _write(run: RunFolder, dataset: Dataset) -> None:
     from rsam_app.review.writing.write_run import write_run
 
     report = write_run(run, dataset, KEY)
@@ -191,7 +192,7 @@ def _write(run: RunFolder, dataset: DataSet) -> None:
         raise RuntimeError(fallen_back[0])
 
 
-def _objects(dataset: DataSet, run: RunFolder) -> Iterator[tuple[Record, dict[str, Any]]]:
+def _objects(dataset: Dataset, run: RunFolder) -> Iterator[tuple[Record, dict[str, Any]]]:
     """FiftyOne's objects for every row, in chunks."""
     from rsam_app.review.writing.documents import run_objects
 
@@ -215,7 +216,7 @@ def _values(record: Record) -> dict[str, Any]:
     }
 
 
-def _save_loop(dataset: DataSet, run: RunFolder, count: int) -> None:
+def _save_loop(dataset: Dataset, run: RunFolder, count: int) -> None:
     """What a tutorial shows: samples are added, then each is fetched, set and saved."""
     with _new_set() as made:
         import fiftyone as fo
@@ -229,7 +230,7 @@ def _save_loop(dataset: DataSet, run: RunFolder, count: int) -> None:
             sample.save()
 
 
-def _library(dataset: DataSet, run: RunFolder) -> None:
+def _library(dataset: Dataset, run: RunFolder) -> None:
     """FiftyOne's own bulk calls, the checks that cost most switched off."""
     import fiftyone as fo
 

@@ -35,7 +35,7 @@ from torchvision.transforms import v2
 from rsam_app.config import AugmentConfig, load_card
 from rsam_app.data import Record, load_dataset
 from rsam_app.data.augmentation.random_view import TrainAugment
-from rsam_app.data.images.cache import keeping_images
+from rsam_app.data.images.cache import caching_images
 from rsam_app.data.images.decoding import read_image, resize
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.sampling import EpochBatches
@@ -168,7 +168,7 @@ def _ours(records: list[Record], workers: int, stack: ExitStack, cache: Path | N
     """Our loader; with images kept in `cache` where given."""
     if cache is not None:
         os.environ["XDG_CACHE_HOME"] = str(cache)
-    with keeping_images(records, SIDE, lambda text: None) if cache is not None else ExitStack():
+    with caching_images(records, SIDE, lambda text: None) if cache is not None else ExitStack():
         augment = TrainAugment(AugmentConfig(min_scale=SCALE[0], color=COLOR), SIDE)
         index = {label: place for place, label in enumerate(sorted({r.label for r in records}))}
         views = Views(records, index, SIDE, augment)

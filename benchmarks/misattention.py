@@ -5,12 +5,12 @@
 Without runs it takes those two, where they are. Each run must be predicted (`rsam predict RUN --split all`). On its
 test split every score is measured as a detector of rectangles off the object (rotated IoU below .3 with the true box)
 and, where the data is `rsam demo`'s, with the true turned rectangle, and of images that the planted shortcut misled:
-AUROC, AUPRC and precision among the first 100. Runs of one data set that differ in their seed are measured together:
+AUROC, AUPRC and precision among the first 100. Runs of one dataset that differ in their seed are measured together:
 each figure is the mean over those where there is anything to find. The 95 % intervals are over 1,000 bootstrap samples
 of the images and, with them, of the runs. The differences of `misattention` from what needs no attention are paired:
 the same samples for both.
 
-Goes to `benchmarks/results/misattention.json`, beside figures of other data sets, and is printed as tables.
+Goes to `benchmarks/results/misattention.json`, beside figures of other datasets, and is printed as tables.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from rsam_app.data.synthetic.planting import read_planted
 from rsam_app.evaluation.metrics.ground_truth import image_sizes, mean_box
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
 from rsam_app.geometry.overlap import box_iou, rotated_iou, upright_edges
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.run.predictions import read_predictions
@@ -182,7 +183,7 @@ def interval(value: float, drawn: Array) -> list[float]:
 
 
 def rectangles_of(rows: pa.Table) -> Array:
-    return np.stack([column(rows, name) for name in ("cx", "cy", "width", "height", "angle")], axis=1)
+    return np.stack([column(rows, name) for name in RECTANGLE_FIELDS], axis=1)
 
 
 def column(rows: pa.Table, name: str) -> Array:

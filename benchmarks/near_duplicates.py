@@ -90,7 +90,7 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, required=True, help="A run of rsam demo; its data set lies beside it.")
+    parser.add_argument("--demo", type=Path, required=True, help="A run of rsam demo; its dataset lies beside it.")
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--altered", type=int, default=24)
     arguments = parser.parse_args()

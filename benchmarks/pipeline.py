@@ -29,10 +29,10 @@ from measuring.surroundings import where
 from measuring.turns import ratio, take_turns
 
 from rsam_app.config import load_card, load_pipeline
-from rsam_app.data import DataSet, load_dataset
+from rsam_app.data import Dataset, load_dataset
 from rsam_app.data.loader import Batch
 from rsam_app.model import build_model
-from rsam_app.system.allocator import keep_freed_memory
+from rsam_app.system.allocator import retain_freed_memory
 from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import save_checkpoint
 from rsam_app.training.objective import Objective
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
-    keep_freed_memory()  # as every command does
+    retain_freed_memory()  # as every command does
     pipeline = load_pipeline(arguments.pipeline, ["model.weights=none"])
     whole = load_dataset(load_card(pipeline.dataset), pipeline.seed)
     chosen = {record.id for record in whole.split("train")[: arguments.images]}
@@ -73,7 +73,7 @@ def main() -> None:
     print(json.dumps(report, indent=2))
 
 
-def _prepare(pipeline: Any, dataset: DataSet, accelerator: Accelerator) -> tuple[Workbench, Callable[[Batch], None]]:
+def _prepare(pipeline: Any, dataset: Dataset, accelerator: Accelerator) -> tuple[Workbench, Callable[[Batch], None]]:
     torch.manual_seed(pipeline.seed)
     bare = build_model(pipeline.model, dataset.classes)
     bench = build_workbench(pipeline, dataset, {}, bare, accelerator)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frozen.features import CORRUPTED, CPU, SIDE, FrozenData, Look, gather, make_backbone
+from frozen.features import CORRUPTED, CPU, SIDE, AttentiveOutput, FrozenData, gather, make_backbone
 from rsam_app.config import SignalsConfig, TrainConfig
 from rsam_app.data.splits import complete_splits
 from rsam_app.evaluation.inference.grad_cam import cam_from_gradients
@@ -108,7 +108,7 @@ def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> di
         return _larger(model, data, used)
     _train(model, variant, data, used, seed)
     row = _measure(model, data)
-    return (row | _look_again(model, data, used)) if variant.second_look else row
+    return (row | _rescan(model, data, used)) if variant.second_look else row
 
 
 def _targets(variant: Variant, data: FrozenData, used: np.ndarray, seed: int) -> dict[str, tuple[Any, float]]:
@@ -139,7 +139,7 @@ def _train(model: AttentiveClassifier, variant: Variant, data: FrozenData, used:
         evidence = model.attention.evidence(half[0], half[1:])
         decay = CONFIG.attention_weight_decay
         fit_attention(model.attention, evidence, placed[0][0][used], weight[used], seed, decay)
-    embeddings = torch.cat([_look(model, whole.look(part))[1] for part in np.array_split(used, 12)])
+    embeddings = torch.cat([_forward(model, whole.output(part))[1] for part in np.array_split(used, 12)])
     fit_classifier(model.get_classifier(), embeddings, labels[used])  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(parameter_groups(model, CONFIG, fitted=True))
     updates = -(-len(used) // BATCH)
@@ -199,11 +199,11 @@ def _affine(data: FrozenData, rows: np.ndarray, views: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def _look(model: AttentiveClassifier, look: Look) -> tuple[Tensor, Tensor, Tensor | None]:
+def _forward(model: AttentiveClassifier, output: AttentiveOutput) -> tuple[Tensor, Tensor, Tensor | None]:
     """Logits, embeddings and rectangles in pixels of the input."""
-    result = model.attend(look.features, look.stages)
-    seen = result.features if result else look.features
-    place = geometry.rescale(result.rectangle, look.features.shape[2:], (SIDE, SIDE)) if result else None
+    result = model.attend(output.features, output.stages)
+    seen = result.features if result else output.features
+    place = geometry.rescale(result.rectangle, output.features.shape[2:], (SIDE, SIDE)) if result else None
     return model.forward_head(seen), model.forward_head(seen, pre_logits=True), place
 
 
@@ -212,7 +212,7 @@ def look_at(model: AttentiveClassifier, data: FrozenData, view: str) -> tuple[np
     chosen = data.test_views[view]
     logits, rectangles = [], []
     for rows in np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 128)):
-        said, _, place = _look(model, chosen.look(rows))
+        said, _, place = _forward(model, chosen.output(rows))
         logits.append(said.numpy())
         if place is not None:
             rectangles.append(geometry.transform(place, torch.from_numpy(chosen.to_image[rows])).numpy())
@@ -249,20 +249,20 @@ def _larger(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> d
     return {"top1": _top1(logits.numpy(), data)}
 
 
-def _look_again(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> dict[str, Any]:
+def _rescan(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> dict[str, Any]:
     """Top-1 of a head fitted to both looks of the training images: of the first look alone, the second, and both."""
     whole = data.training_views[0]
     parts = np.array_split(used, max(1, len(used) // 64))
-    first = torch.cat([_look(model, whole.look(rows))[1] for rows in parts])
-    second = torch.cat([_embed_crops(model, whole.look(rows), data.pixels["training"][rows]) for rows in parts])
+    first = torch.cat([_forward(model, whole.output(rows))[1] for rows in parts])
+    second = torch.cat([_embed_crops(model, whole.output(rows), data.pixels["training"][rows]) for rows in parts])
     labels = torch.from_numpy(data.labels[used])
     head = model.get_classifier()
     fit_classifier(head, torch.cat([first, second]), torch.cat([labels, labels]))  # type: ignore[arg-type]
     clean = data.test_views["clean"]
     parts = np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 64))
     with torch.no_grad():
-        looks = [head(torch.cat([_look(model, clean.look(rows))[1] for rows in parts]))]
-        crops = [_embed_crops(model, clean.look(rows), data.pixels["test"][rows]) for rows in parts]
+        looks = [head(torch.cat([_forward(model, clean.output(rows))[1] for rows in parts]))]
+        crops = [_embed_crops(model, clean.output(rows), data.pixels["test"][rows]) for rows in parts]
         looks.append(head(torch.cat(crops)))
     names = ("first_look_top1", "second_look_top1")
     row = {name: _top1(logits.numpy(), data) for name, logits in zip(names, looks, strict=True)}
@@ -270,9 +270,9 @@ def _look_again(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) 
 
 
 @torch.no_grad()
-def _embed_crops(model: AttentiveClassifier, look: Look, pixels: np.ndarray) -> Tensor:
+def _embed_crops(model: AttentiveClassifier, output: AttentiveOutput, pixels: np.ndarray) -> Tensor:
     """Embeddings `(B, D)` of the crops along the rectangles that a first look gives."""
-    place = _look(model, look)[2]
+    place = _forward(model, output)[2]
     assert place is not None
     images = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), model, CPU)
     crops = upright_crop(images, geometry.rescale(place, (SIDE, SIDE), images.shape[2:]), SIDE, SIDE)
@@ -285,7 +285,7 @@ def _class_activation(model: AttentiveClassifier, data: FrozenData) -> np.ndarra
     """Grad-CAM of the predicted class on the feature map."""
     maps = []
     for rows in np.array_split(np.arange(len(data.test)), max(1, len(data.test) // 128)):
-        features = data.test_views["clean"].look(rows).features.requires_grad_()
+        features = data.test_views["clean"].output(rows).features.requires_grad_()
         model.forward_head(features).amax(dim=1).sum().backward()
         assert features.grad is not None
         maps.append(cam_from_gradients(features.detach(), features.grad).numpy())

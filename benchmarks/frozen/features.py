@@ -1,4 +1,4 @@
-"""Feature maps of a frozen backbone over several views of every image of a data set, computed once and kept on disk.
+"""Feature maps of a frozen backbone over several views of every image of a dataset, computed once and kept on disk.
 
 The views are the product's own: its loader, its augmentation, its corruptions. What trains on them is the product's
 own attention and classifier; only the backbone's arithmetic is not repeated.
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from rsam_app.config import AugmentConfig, ModelConfig, load_card
-from rsam_app.data import DataSet, load_dataset
+from rsam_app.data import Dataset, load_dataset
 from rsam_app.data.augmentation.random_view import TrainAugment
 from rsam_app.data.images.file_identity import READING
 from rsam_app.data.loader import Views, make_loader
@@ -27,6 +27,7 @@ from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.robustness.corruptions import corrupt
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.clipping import visible_part
+from rsam_app.geometry.types import Rectangle
 from rsam_app.model import AttentiveClassifier, build_model
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast, choose_precision
@@ -79,23 +80,25 @@ class ViewSet:
     stages: tuple[np.ndarray, ...]
     to_image: np.ndarray
 
-    def look(self, rows: Sequence[int] | np.ndarray) -> Look:
+    def output(self, rows: Sequence[int] | np.ndarray) -> AttentiveOutput:
         """What a backbone makes of some records, float32."""
-        return Look(_tensor(self.maps[rows]), [_tensor(stage[rows]) for stage in self.stages])
+        return AttentiveOutput(_tensor(self.maps[rows]), [_tensor(stage[rows]) for stage in self.stages])
 
 
-class Look(NamedTuple):
+class AttentiveOutput(NamedTuple):
     """The last feature map `(B, C, H, W)` of a batch and those of the last stages."""
 
     features: Tensor
     stages: list[Tensor]
 
 
-def gather(views: Sequence[ViewSet], rows: Sequence[int] | np.ndarray, chosen: Sequence[int] | np.ndarray) -> Look:
+def gather(
+    views: Sequence[ViewSet], rows: Sequence[int] | np.ndarray, chosen: Sequence[int] | np.ndarray
+) -> AttentiveOutput:
     """Records `rows`, each in another of `views`."""
-    looks = [views[view].look([row]) for view, row in zip(chosen, rows, strict=True)]
-    stages = zip(*(look.stages for look in looks), strict=True)
-    return Look(torch.cat([look.features for look in looks]), [torch.cat(parts) for parts in stages])
+    looks = [views[view].output([row]) for view, row in zip(chosen, rows, strict=True)]
+    stages = zip(*(output.stages for output in looks), strict=True)
+    return AttentiveOutput(torch.cat([output.features for output in looks]), [torch.cat(parts) for parts in stages])
 
 
 def _tensor(half: np.ndarray) -> Tensor:
@@ -104,16 +107,16 @@ def _tensor(half: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class FrozenData:
-    """A data set under a frozen backbone. `training` are all records that are not test ones; `discovered` rectangles
+    """A dataset under a frozen backbone. `training` are all records that are not test ones; `discovered` rectangles
     are by record id, found without labels or boxes."""
 
     name: str
-    dataset: DataSet
+    dataset: Dataset
     training: list[Record]
     test: list[Record]
     training_views: list[ViewSet]
     test_views: dict[str, ViewSet]
-    discovered: dict[str, tuple[float, float, float, float, float]]
+    discovered: dict[str, Rectangle]
     labels: np.ndarray
     test_labels: np.ndarray
     pixels: dict[str, np.ndarray]
@@ -140,7 +143,7 @@ def make_backbone(weights: Path, classes: tuple[str, ...], attention: str, predi
 
 
 def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
-    """The data set of a card, its views computed or read from `cache`."""
+    """The dataset of a card, its views computed or read from `cache`."""
     dataset = load_dataset(load_card(card), 0)
     training = [*dataset.split("train"), *dataset.split("val")]
     training.sort(key=lambda record: record.id)
@@ -174,7 +177,7 @@ def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
 @dataclass(frozen=True)
 class _Maker:
     model: AttentiveClassifier
-    dataset: DataSet
+    dataset: Dataset
     folder: Path
 
     def views(
@@ -223,7 +226,7 @@ class _Maker:
         maps = self.views(name, records, side=LARGER).maps
         return np.stack([np.asarray(one, dtype=np.float32).mean(axis=(1, 2)) for one in maps])
 
-    def discovered(self, records: Sequence[Record]) -> dict[str, tuple[float, float, float, float, float]]:
+    def discovered(self, records: Sequence[Record]) -> dict[str, Rectangle]:
         path = self.folder / "discovered.json"
         if not path.exists():
             print(f"{self.dataset.name}: looking for objects in {len(records)} images", flush=True)

@@ -12,7 +12,7 @@ from rsam_app.system.distributed import arguments_without_processes, is_launched
 from rsam_app.system.distributed.launcher import relaunch
 
 
-def relaunched(processes: int) -> bool:
+def ran_in_processes(processes: int) -> bool:
     """Whether the command was run on several processes and is done; raises `typer.Exit` where that failed. In one of
     those processes, connect it with the others."""
     if processes == 1 or is_launched():

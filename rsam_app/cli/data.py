@@ -17,7 +17,7 @@ def download(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the archives after they were unpacked.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a card's data set from its official addresses, check and unpack it; goes on where it stopped."""
+    """Fetch a card's dataset from its official addresses, check and unpack it; goes on where it stopped."""
     main_process_only()
     from rsam_app.config import load_card
     from rsam_app.data.download import download_card
@@ -28,7 +28,7 @@ def download(
 
 @app.command("import-fiftyone")
 def import_fiftyone(
-    name: Annotated[str, typer.Argument(help="A data set in FiftyOne.")],
+    name: Annotated[str, typer.Argument(help="A dataset in FiftyOne.")],
     out: Annotated[Path, typer.Argument(help="Folder to make for manifest.csv and the card.")],
     label: Annotated[str | None, typer.Option(help="Field with the labels; found where not given.")] = None,
     boxes: Annotated[str | None, typer.Option(help="Detections field with the objects' boxes.")] = None,
@@ -37,7 +37,7 @@ def import_fiftyone(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a card of a FiftyOne data set: a manifest that any machine can train from; images stay in place."""
+    """Make a card of a FiftyOne dataset: a manifest that any machine can train from; images stay in place."""
     main_process_only()
     from rsam_app.review.import_dataset import import_dataset
 

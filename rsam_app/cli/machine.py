@@ -20,7 +20,7 @@ def demo(
     remote: RemoteOption = False,
     address: AddressOption = "127.0.0.1",
 ) -> None:
-    """The whole loop on a generated data set, no download, then the App."""
+    """The whole loop on a generated dataset, no download, then the App."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("rsam demo runs on one process: give it without a launcher.")
     from rsam_app.review.app.session import open_app

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rsam_app.cli.context import job_in, job_of, main_process_only, relaunched, reporter, show
+from rsam_app.cli.context import job_in, job_of, main_process_only, ran_in_processes, reporter, show
 from rsam_app.cli.options import JsonOption, PipelineArgument, ProcessesOption, RunArgument, RunOption, SetOption, app
 from rsam_app.system.errors import UserError
 
@@ -23,7 +23,7 @@ def run(
     processes: ProcessesOption = 1,
 ) -> None:
     """Train, evaluate, predict, review and select; what did not change is not done again, what stopped goes on."""
-    if relaunched(processes):
+    if ran_in_processes(processes):
         return
     from rsam_app.workflow import rounds, stages
 
@@ -48,7 +48,7 @@ def train(
     processes: ProcessesOption = 1,
 ) -> None:
     """Train a pipeline into a run folder."""
-    if relaunched(processes):
+    if ran_in_processes(processes):
         return
     from rsam_app.workflow import stages
 
@@ -69,7 +69,7 @@ def evaluate(
     set_: SetOption = None,
 ) -> None:
     """Measure a run on a split: accuracy, calibration, where it looked; writes evaluation/ with a report."""
-    if relaunched(processes):
+    if ran_in_processes(processes):
         return
     from rsam_app.workflow import stages
 
@@ -88,7 +88,7 @@ def predict(
     set_: SetOption = None,
 ) -> None:
     """Write what the model says about every image, and where it looked, into predictions/SPLIT.parquet."""
-    if relaunched(processes):
+    if ran_in_processes(processes):
         return
     from rsam_app.workflow.predict import predict as predict_splits
     from rsam_app.workflow.predict import present_splits
@@ -96,7 +96,7 @@ def predict(
     job = job_of(run, set_)
     present = present_splits(job)
     if split not in (*present, "all"):
-        raise UserError(f"--split {split}: the data set has {', '.join(present)}; or take `all`.")
+        raise UserError(f"--split {split}: the dataset has {', '.join(present)}; or take `all`.")
     with job.run.writing_on_main():
         predict_splits(job, present if split == "all" else [split])
 

@@ -26,4 +26,4 @@ RemoteOption = Annotated[bool, typer.Option(help="Open no browser here: the App 
 AddressOption = Annotated[
     str, typer.Option(help="Address the App listens on; anything but loopback is open to others.")
 ]
-NoAppOption = Annotated[bool, typer.Option("--no-app", help="Print the data set's name and exit.")]
+NoAppOption = Annotated[bool, typer.Option("--no-app", help="Print the dataset's name and exit.")]

@@ -1,4 +1,4 @@
-"""Cards: where a data set is, how it is laid out, under which licence, and how it is fetched."""
+"""Cards: where a dataset is, how it is laid out, under which licence, and how it is fetched."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Download(Strict):
 
 
 class Card(Strict):
-    """A data set: where it is, how it is laid out, under which licence. One `datasets/NAME.yaml`."""
+    """A dataset: where it is, how it is laid out, under which licence. One `datasets/NAME.yaml`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     layout: Literal[

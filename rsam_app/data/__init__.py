@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rsam_app.data.dataset import Images, load_dataset, load_images
 from rsam_app.data.images.masks import read_mask
-from rsam_app.data.records import SPLITS, UNLABELLED, DataSet, Record, Skipped, by_id
+from rsam_app.data.records import SPLITS, UNLABELLED, Dataset, Record, Skipped, by_id
 from rsam_app.data.summary import describe
 from rsam_app.geometry.types import Box
 
@@ -12,7 +12,7 @@ __all__ = [
     "SPLITS",
     "UNLABELLED",
     "Box",
-    "DataSet",
+    "Dataset",
     "Images",
     "Record",
     "Skipped",

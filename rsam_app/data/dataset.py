@@ -1,4 +1,4 @@
-"""From a card to a data set: read the layout, name the splits, open every image, refuse what cannot be trained on."""
+"""From a card to a dataset: read the layout, name the splits, open every image, refuse what cannot be trained on."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rsam_app.config import Card
-from rsam_app.data.images.scan import Progress, Scan, ScanCache, cache_path, scan
+from rsam_app.data.images.scan import Scan, ScanCache, cache_path, scan
 from rsam_app.data.layouts import read_listing
-from rsam_app.data.records import UNLABELLED, DataSet, Record, Skipped
+from rsam_app.data.records import UNLABELLED, Dataset, Record, Skipped
 from rsam_app.data.splits import complete_splits, name_splits
 from rsam_app.data.unlabelled import list_unlabelled, part_unlabelled
 from rsam_app.system.errors import UserError
+from rsam_app.system.progress import Progress
 
 
-def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> DataSet:
+def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> Dataset:
     """Everything the card describes, read and checked; the first time every image is decoded, later only changed ones.
 
     `seed` decides which images are held out as `val` where the release has none, and nothing else. `progress` is called
@@ -24,7 +25,7 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     list, too many broken images, fewer than two classes, a class or a split without an image to train on.
     """
     listed = _list(card)
-    scanned, unsaved = _look_at(card, listed.records, progress)
+    scanned, unsaved = _scan(card, listed.records, progress)
     boxed, box_notes = _without_outside_boxes(scanned.records)
     hold_out_test = not listed.has_splits and "test" in card.splits
     records, holding_notes = complete_splits(boxed, seed, hold_out_test)
@@ -32,7 +33,7 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     unlabelled = sum(r.split == UNLABELLED for r in records)
     blank = [f"{unlabelled:,} images have no label: they are predicted and chosen from, not trained on"]
     notes = (*listed.notes, *(blank if unlabelled else []), *holding_notes, *box_notes, *unsaved)
-    return DataSet(
+    return Dataset(
         name=card.name,
         records=tuple(records),
         classes=listed.classes,
@@ -57,7 +58,7 @@ def load_images(card: Card, progress: Progress | None = None) -> Images:
     """Every image of the card, also where there are too few labels to train, or none. Raises `UserError` as
     `load_dataset` does, but not for that."""
     listed = _list(card)
-    scanned, unsaved = _look_at(card, listed.records, progress)
+    scanned, unsaved = _scan(card, listed.records, progress)
     return Images(tuple(scanned.records), listed.has_splits, scanned.skipped, (*listed.notes, *unsaved))
 
 
@@ -85,7 +86,7 @@ def _list(card: Card) -> _Listed:
     )
 
 
-def _look_at(card: Card, records: Sequence[Record], progress: Progress | None) -> tuple[Scan, list[str]]:
+def _scan(card: Card, records: Sequence[Record], progress: Progress | None) -> tuple[Scan, list[str]]:
     """The images as they are in their files, and a note where that could not be kept for the next time."""
     cache = ScanCache(cache_path(card.name, card.root_path))
     scanned = scan(records, cache, progress)

@@ -19,7 +19,7 @@ UNLABELLED = "unlabelled"
 class Record:
     """One image and its annotations.
 
-    `id` is unique in its data set and stable over re-reads: the image's path relative to the data set's root, in POSIX
+    `id` is unique in its dataset and stable over re-reads: the image's path relative to the dataset's root, in POSIX
     form. `width` and `height` are those of the image as displayed (EXIF orientation applied). `mask` is an image of the
     same size whose pixels equal to one of `mask_values` are the object. `group` names what else is there, such as a
     background, where that is known: accuracies are measured per label and group, and nothing learns from it. `label` is
@@ -49,7 +49,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class DataSet:
+class Dataset:
     """Everything a card describes, read and checked.
 
     `classes` is sorted as the release orders them and includes classes that one of the splits lacks; a class index

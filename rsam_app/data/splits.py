@@ -46,7 +46,7 @@ def complete_splits(records: Sequence[Record], seed: int, hold_out_test: bool) -
 
     Without `val`, a stratified tenth of `train` by `seed`. With `hold_out_test` (the release has no splits, and the
     card wants a test split), first a stratified fifth as `test`: it depends on the ids alone, for it belongs to the
-    data set, and runs with different seeds are to be tested on the same images.
+    dataset, and runs with different seeds are to be tested on the same images.
     """
     completed, notes = list(records), []
     if hold_out_test:

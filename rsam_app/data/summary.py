@@ -1,16 +1,16 @@
-"""A data set in a few lines of text, for a person who is about to trust it."""
+"""A dataset in a few lines of text, for a person who is about to trust it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rsam_app.data.records import SPLITS, UNLABELLED, DataSet, Record, Skipped
+from rsam_app.data.records import SPLITS, UNLABELLED, Dataset, Record, Skipped
 
 NAMED = 10
 """Left-out files named before the rest is only counted."""
 
 
-def describe(dataset: DataSet) -> str:
+def describe(dataset: Dataset) -> str:
     """Images, classes, boxes and masks of each split, the licence, what was left out and why, and what was assumed."""
     rows: list[tuple[str, ...]] = [("split", "images", "classes", "boxes", "images with boxes", "masks")]
     rows += [(name, *_counts(dataset.split(name))) for name in SPLITS]

@@ -69,7 +69,7 @@ def _facts(items: Sequence[ExportItem], source: Source, made: tuple[str, Mode]) 
     relabelled = [i for i in items if i.label != i.record.label]
     drawn = [sum(i.rectangle_by == who for i in items) for who in ("person", "model", "")]
     rows = {
-        "data set": source.dataset,
+        "dataset": source.dataset,
         "licence": source.licence,
         "run": source.run,
         "tag": source.tag,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +11,11 @@ from rsam_app.data.near_duplicates import RULE
 from rsam_app.data.records import Record
 from rsam_app.export.items import ExportItem
 from rsam_app.system.errors import UserError
+from rsam_app.system.progress import StepProgress
 
 
 @dataclass(frozen=True)
-class Twins:
+class DuplicateGroups:
     """Which of some records are the same photograph: `same`, the same id for each of those that look exactly the same,
     `pairs` of such ids, and `groups`, the same number for each of those that are linked, directly or through others."""
 
@@ -24,20 +25,20 @@ class Twins:
     notes: tuple[str, ...] = ()
 
 
-def find_twins(
-    records: Sequence[Record], within: Sequence[Record], progress: Callable[[str, int, int], None] | None = None
-) -> Twins:
-    """The near-duplicates among `records`, some of those of the data set `within`."""
+def find_duplicate_groups(
+    records: Sequence[Record], within: Sequence[Record], progress: StepProgress | None = None
+) -> DuplicateGroups:
+    """The near-duplicates among `records`, some of those of the dataset `within`."""
     from rsam_app.data.near_duplicates.find import find_duplicates  # imports torch
 
     found = find_duplicates(records, within, progress)
     ids = [record.id for record in records]
     groups = {ids[row]: group for row, group in enumerate(found.groups().tolist()) if group >= 0}
     same = {ids[row]: ids[first] for row, first in enumerate(found.same.tolist())}
-    return Twins(same, tuple((ids[a], ids[b]) for a, b in found.pairs.tolist()), groups, tuple(found.notes()))
+    return DuplicateGroups(same, tuple((ids[a], ids[b]) for a, b in found.pairs.tolist()), groups, tuple(found.notes()))
 
 
-def without_duplicates(items: Sequence[ExportItem], twins: Twins) -> tuple[list[ExportItem], str]:
+def without_duplicates(items: Sequence[ExportItem], twins: DuplicateGroups) -> tuple[list[ExportItem], str]:
     """The items of which no near-duplicate is kept, in their order; and a note that counts the others.
 
     Records in a test split come before others, so that a test split stays as large as it was. What a person excluded
@@ -59,7 +60,9 @@ def without_duplicates(items: Sequence[ExportItem], twins: Twins) -> tuple[list[
     return left, f"{len(items) - len(left)} near-duplicates of kept images are left out ({RULE})"
 
 
-def split_anew(items: Sequence[ExportItem], twins: Twins, test_share: float, seed: int) -> tuple[list[ExportItem], str]:
+def resplit(
+    items: Sequence[ExportItem], twins: DuplicateGroups, test_share: float, seed: int
+) -> tuple[list[ExportItem], str]:
     """The items in new splits, about `test_share` of each class in `test` and the others in `train`, near-duplicates on
     one side; and a note that says so. The same items, twins and seed give the same splits.
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsam_app.data.records import DataSet, Record, by_id
-from rsam_app.geometry.types import Rectangle
+from rsam_app.data.records import Dataset, Record, by_id
+from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.run.corrections import Correction, in_force, is_label, split_once_labelled
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import read_predictions
@@ -24,9 +24,9 @@ Mode = Literal["copy", "hardlink", "symlink"]
 class ExportItem:
     """One record to export.
 
-    `record` is as the data set has it; `label` is the one that holds now. `rectangle` is the person's where there is
+    `record` is as the dataset has it; `label` is the one that holds now. `rectangle` is the person's where there is
     one (`rectangle_by` is `person`), else the model's (`model`), else None (empty). An `excluded` item is one that a
-    person took out of the data set; exports leave it out and count it.
+    person took out of the dataset; exports leave it out and count it.
     """
 
     record: Record
@@ -41,7 +41,7 @@ class ExportItem:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an export came from, for its data card: `classes` in the data set's order, `run` as a person types it."""
+    """Where an export came from, for its data card: `classes` in the dataset's order, `run` as a person types it."""
 
     dataset: str
     licence: str
@@ -62,31 +62,28 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-GEOMETRY = ("cx", "cy", "width", "height", "angle")
-
-
 def collect(
     run: RunFolder,
-    dataset: DataSet,
+    dataset: Dataset,
     ids: Sequence[str],
     corrections: Iterable[Correction],
     tags: Mapping[str, Sequence[str]],
 ) -> list[ExportItem]:
     """The records of `ids` (an id twice counts once, order kept) with what holds about them now.
 
-    `dataset` is the data set as its files have it, without corrections. Corrections count in every split, the test
+    `dataset` is the dataset as its files have it, without corrections. Corrections count in every split, the test
     split too: an export is what the person decided, not what a model is measured on. What had no label and was given
     one is a training image; what has none is an item with an empty label. `tags` gives each id's tags, in any number. A
     record without predictions has neither prediction nor rectangle. Raises `UserError` for an id that is not in the
-    data set and for a corrected label that is none of its classes.
+    dataset and for a corrected label that is none of its classes.
     """
     records = by_id(dataset.records)
     wanted = list(dict.fromkeys(ids))
     unknown = [i for i in wanted if i not in records]
     if unknown:
         raise UserError(
-            f"export: {len(unknown)} records are not in the data set {dataset.name!r}, e.g. {unknown[0]!r}.\n"
-            "The data set or its card changed; write the review again with `rsam review`, or restore the images."
+            f"export: {len(unknown)} records are not in the dataset {dataset.name!r}, e.g. {unknown[0]!r}.\n"
+            "The dataset or its card changed; write the review again with `rsam review`, or restore the images."
         )
     force = in_force(corrections)
     said = _predictions(run, wanted)
@@ -96,14 +93,14 @@ def collect(
 def _predictions(run: RunFolder, ids: list[str]) -> dict[str, dict[str, Any]]:
     if not any(run.predictions.glob("*.parquet")):
         return {}
-    table = read_predictions(run.predictions).select(["id", "predicted", "confidence", *GEOMETRY])
+    table = read_predictions(run.predictions).select(["id", "predicted", "confidence", *RECTANGLE_FIELDS])
     chosen = table.filter(pc.is_in(table.column("id"), value_set=pa.array(ids, type=pa.string())))
     return {row["id"]: row for row in chosen.to_pylist()}
 
 
 def _item(
     record: Record,
-    dataset: DataSet,
+    dataset: Dataset,
     force: Mapping[tuple[str, str], Correction],
     said: Mapping[str, Any],
     tags: Sequence[str],
@@ -117,7 +114,7 @@ def _item(
     if label:
         record = replace(record, split=split_once_labelled(record, label.after))
     by_person = _rectangle(json.loads(drawn.after)) if drawn and drawn.after else None
-    by_model = _rectangle([said.get(name) for name in GEOMETRY])
+    by_model = _rectangle([said.get(name) for name in RECTANGLE_FIELDS])
     return ExportItem(
         record=record,
         label=label.after if label else record.label,
@@ -133,5 +130,4 @@ def _item(
 def _rectangle(values: Sequence[float | None]) -> Rectangle | None:
     if any(v is None for v in values):
         return None
-    cx, cy, width, height, angle = (float(v) for v in values if v is not None)
-    return cx, cy, width, height, angle
+    return Rectangle(*(float(v) for v in values if v is not None))

@@ -111,7 +111,7 @@ def rectangle_in_view(rectangle: Rectangle, to_image: np.ndarray, size: int) -> 
 
 def boxes_in_view(boxes: Sequence[Box], to_image: np.ndarray, size: int) -> list[tuple[Tensor, float]]:
     """The same of upright boxes, which are rectangles with an angle of 0 and need not stay upright."""
-    found = [(x + width / 2, y + height / 2, width, height, 0.0) for x, y, width, height in boxes]
+    found = [Rectangle(x + width / 2, y + height / 2, width, height, 0.0) for x, y, width, height in boxes]
     return [rectangle_in_view(rectangle, to_image, size) for rectangle in found]
 
 

@@ -1,7 +1,7 @@
 """Any timm convnet with attention; built from a pipeline, saved and loaded in timm's folder format."""
 
 from rsam_app.model.build import build_model
-from rsam_app.model.classifier import AttentiveClassifier, Inspection, Look
+from rsam_app.model.classifier import AttentiveClassifier, AttentiveOutput, Inspection
 from rsam_app.model.store import load_model, save_model
 
-__all__ = ["AttentiveClassifier", "Inspection", "Look", "build_model", "load_model", "save_model"]
+__all__ = ["AttentiveClassifier", "AttentiveOutput", "Inspection", "build_model", "load_model", "save_model"]

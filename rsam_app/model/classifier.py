@@ -19,7 +19,7 @@ from rsam_app.model.attention.second_look import shrunk, upright_crop
 from rsam_app.system.errors import UserError
 
 
-class Look(NamedTuple):
+class AttentiveOutput(NamedTuple):
     """What a model says about images and where it looked.
 
     `logits` `(B, classes)`; `rectangle` `(B, 5)` in network-input pixels and `mask` `(B, H, W)` on the feature map,
@@ -36,11 +36,13 @@ class Look(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """A `Look` and what a reviewer asks next: `embedding` `(B, D)` pooled as the classifier sees it, the logits
-    `(B, classes)` from inside and from outside the mask alone, and the `features` `(B, C, H, W)` of the first look
-    before the gate (None without attention)."""
+    """An output and what a reviewer asks next.
 
-    look: Look
+    `embedding` `(B, D)` pooled as the classifier sees it, the logits `(B, classes)` from inside and from outside the
+    mask alone, and the `features` `(B, C, H, W)` before the gate (None without attention).
+    """
+
+    output: AttentiveOutput
     embedding: Tensor
     inside_logits: Tensor | None
     outside_logits: Tensor | None
@@ -114,29 +116,31 @@ class AttentiveClassifier(nn.Module):
             self.backbone.set_submodule(place, wrapped)
             self.__dict__["_attended"], self.__dict__["attention"] = wrapped, module
 
-    def forward(self, images: Tensor, return_look: bool = False, outside: bool = False) -> Tensor | Look:
-        """Logits `(B, classes)` of normalised images `(B, 3, H, W)`, or a `Look`, with what the outside says or not."""
-        features, result, rectangle, looks = self._look(images)
+    def forward(self, images: Tensor, return_output: bool = False, outside: bool = False) -> Tensor | AttentiveOutput:
+        """Logits `(B, classes)` of normalised images `(B, 3, H, W)`; all of the output with `return_output`."""
+        features, result, rectangle, looks = self._forward(images)
         each = torch.stack([self.forward_head(seen) for seen in looks])
-        return self._report(features, result, rectangle, each, outside) if return_look else each.mean(dim=0)
+        return self._report(features, result, rectangle, each, outside) if return_output else each.mean(dim=0)
 
-    def look_at_maps(
+    def forward_maps(
         self, features: Tensor, stages: Sequence[Tensor], size: Sequence[int], outside: bool = False
-    ) -> Look:
-        """A first `Look` from maps that `maps` gave of images of `size` (height, width)."""
+    ) -> AttentiveOutput:
+        """An `AttentiveOutput` from maps that `maps` gave of images of `size` (height, width)."""
         result = self.attend(features, stages)
         each = self.forward_head(features if result is None else result.features)[None]
         return self._report(features, result, self.to_input(result, size), each, outside)
 
     def inspect(self, images: Tensor) -> Inspection:
-        """A `Look` with its embedding, the mean over the looks, and the first look's inside/outside counterfactual."""
-        features, result, rectangle, looks = self._look(images)
+        """An `AttentiveOutput` with its embedding (mean over the looks) and the first look's inside/outside logits."""
+        features, result, rectangle, looks = self._forward(images)
         each = torch.stack([self.forward_head(seen) for seen in looks])
         embedding = torch.stack([self.forward_head(seen, pre_logits=True) for seen in looks]).mean(dim=0)
         if result is None:
-            return Inspection(Look(each.mean(dim=0), None, None, each), embedding, None, None)
+            return Inspection(AttentiveOutput(each.mean(dim=0), None, None, each), embedding, None, None)
         inside, outside = self._of_part(features, result), self._of_part(features, result, inside=False)
-        return Inspection(Look(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside, features)
+        return Inspection(
+            AttentiveOutput(each.mean(dim=0), rectangle, result.mask, each), embedding, inside, outside, features
+        )
 
     def point(self, images: Tensor) -> Tensor | None:
         """Where one look at normalised images `(B, 3, H, W)` goes: rectangles `(B, 5)` in their pixels, without the
@@ -158,14 +162,14 @@ class AttentiveClassifier(nn.Module):
             said.append(logits.gather(1, of[:, None])[:, 0] - logits.mean(dim=1))
         return torch.cat(said).reshape(batch, height, width)
 
-    def _look(self, images: Tensor) -> tuple[Tensor, AttentionResult | None, Tensor | None, list[Tensor]]:
+    def _forward(self, images: Tensor) -> tuple[Tensor, AttentionResult | None, Tensor | None, list[Tensor]]:
         """The first look's map `(B, C, H, W)`, what attention found on it, its rectangle in pixels of the images, and
         what the head sees of each look."""
         features, result = self.see(self.shrink(images))
         rectangle = self.to_input(result, images.shape[2:])
         looks = [features if result is None or self._attended is not None else result.features]
         if self.second_look and rectangle is not None:
-            looks.append(self._look_plainly(self.crop(images, rectangle)))
+            looks.append(self._forward_once(self.crop(images, rectangle)))
         return features, result, rectangle, looks
 
     def see(self, images: Tensor) -> tuple[Tensor, AttentionResult | None]:
@@ -231,12 +235,12 @@ class AttentiveClassifier(nn.Module):
 
     def _report(
         self, features: Tensor, result: AttentionResult | None, rectangle: Tensor | None, each: Tensor, outside: bool
-    ) -> Look:
+    ) -> AttentiveOutput:
         logits = each.mean(dim=0)
         if result is None:
-            return Look(logits, None, None, each)
+            return AttentiveOutput(logits, None, None, each)
         rest = self._of_part(features, result, inside=False) if outside else None
-        return Look(logits, rectangle, result.mask, each, rest)
+        return AttentiveOutput(logits, rectangle, result.mask, each, rest)
 
     def _of_part(self, features: Tensor, result: AttentionResult, inside: bool = True) -> Tensor:
         """Logits of what is inside, or outside, of the mask alone, at the level that the head is used to."""
@@ -246,7 +250,7 @@ class AttentiveClassifier(nn.Module):
             part = part * result.level[:, None, None, None].to(part.dtype)
         return self.forward_head(part)
 
-    def _look_plainly(self, images: Tensor) -> Tensor:
+    def _forward_once(self, images: Tensor) -> Tensor:
         if self._attended is None:
             return self.forward_features(images)
         self._attended.attends = False

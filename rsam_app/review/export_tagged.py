@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rsam_app.export import ExportReport, Source
-from rsam_app.export.deduplicate import find_twins, split_anew, without_duplicates
+from rsam_app.export.deduplicate import find_duplicate_groups, resplit, without_duplicates
 from rsam_app.export.items import collect
 from rsam_app.export.subset import export
 from rsam_app.run.corrections import corrections_path, read_corrections
@@ -58,13 +58,13 @@ def export_tagged(
         items = [item for item in items if item.label]
     if (drop_duplicates or test_share is not None) and items:
         with job.reporter.bars() as advance:
-            twins = find_twins([item.record for item in items], dataset.records, advance)
+            twins = find_duplicate_groups([item.record for item in items], dataset.records, advance)
         notes += twins.notes
         if drop_duplicates:
             items, note = without_duplicates(items, twins)
             notes.append(note)
         if test_share is not None:
-            items, note = split_anew(items, twins, test_share, job.pipeline.seed)
+            items, note = resplit(items, twins, test_share, job.pipeline.seed)
             notes.append(note)
     source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag)
     return CurateReport(export(items, format, out, mode, source=source, notes=notes))  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""`rsam import-fiftyone`: a FiftyOne data set as a source, written as a manifest and a card.
+"""`rsam import-fiftyone`: a FiftyOne dataset as a source, written as a manifest and a card.
 
 A layout that opened the database itself would bring FiftyOne to every training process and node; what was labelled
-would also change under a run that is to be resumed. So the data set is read once, here, and training reads the files.
+would also change under a run that is to be resumed. So the dataset is read once, here, and training reads the files.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ class _Sample:
 def import_dataset(
     name: str, out: Path, label: str | None = None, boxes: str | None = None, split: str | None = None
 ) -> Imported:
-    """Write `out/manifest.csv` and `out/CARD.yaml` for a FiftyOne data set of images; the images stay where they are.
+    """Write `out/manifest.csv` and `out/CARD.yaml` for a FiftyOne dataset of images; the images stay where they are.
 
     `label` is a Classification or text field (found where there is one that can be meant), `boxes` a Detections field,
     `split` a text field; without it, tags such as `train` and `test` are the splits. Boxes are converted to pixels of
     the image as displayed. Samples without a label are images to be labelled; such in a split to measure on, and in a
-    data set with splits labelled ones without one, are left out and counted. Raises `UserError`.
+    dataset with splits labelled ones without one, are left out and counted. Raises `UserError`.
     """
     dataset = _open(name)
     label = label or _label_field(dataset)
@@ -83,7 +83,7 @@ def import_dataset(
     card |= {"licence": str(dataset.info.get("licence") or "not stated"), **({"splits": named} if named else {})}
     with staged(out) as folder:
         written, box_notes = _write(folder / "manifest.csv", found, bool(splits))
-        origin = f"# From the FiftyOne data set {name!r}, labels of {label!r}, " + (
+        origin = f"# From the FiftyOne dataset {name!r}, labels of {label!r}, " + (
             f"boxes of {boxes!r}" if boxes else "no boxes"
         )
         text = f"{origin}\n{yaml.safe_dump(card, sort_keys=False, allow_unicode=True)}"
@@ -98,12 +98,12 @@ def _open(name: str) -> Any:
     fo = import_fiftyone()
     known = fo.list_datasets()
     if name not in known:
-        raise UserError(f"FiftyOne has no data set {name!r}.{suggest(name, known) or ' It has none.'}")
+        raise UserError(f"FiftyOne has no dataset {name!r}.{suggest(name, known) or ' It has none.'}")
     dataset = fo.load_dataset(name)
     dataset.reload()
     if not len(dataset) or dataset.media_type != "image":
         what = f"holds {dataset.media_type}s" if len(dataset) else "is empty"
-        raise UserError(f"FiftyOne data set {name!r}: {what}; samples with one image each are needed.")
+        raise UserError(f"FiftyOne dataset {name!r}: {what}; samples with one image each are needed.")
     return dataset
 
 
@@ -127,7 +127,7 @@ def _label_field(dataset: Any) -> str:
     if len(fields) != 1:
         named = ", ".join(fields) or "none"
         raise UserError(
-            f"FiftyOne data set {dataset.name!r}: {len(fields)} fields are Classifications ({named}).\n"
+            f"FiftyOne dataset {dataset.name!r}: {len(fields)} fields are Classifications ({named}).\n"
             "Say which holds the labels: --label FIELD."
         )
     return str(fields[0])
@@ -140,7 +140,7 @@ def _path_in(dataset: Any, field: str, option: str, allowed: dict[str, str]) -> 
         fitting = [f for f, kind in kinds.items() if kind in allowed and not f.startswith(("_", "id", "filepath"))]
         problem = f"is a {kinds[field]}" if field in kinds else "is not there"
         raise UserError(
-            f"FiftyOne data set {dataset.name!r}: {option} {field}: {problem}; needed: {' or '.join(allowed)}."
+            f"FiftyOne dataset {dataset.name!r}: {option} {field}: {problem}; needed: {' or '.join(allowed)}."
             f"{suggest(field, fitting)}"
         )
     return field + allowed[kinds[field]]
@@ -180,7 +180,7 @@ def _with_splits(name: str, samples: list[_Sample], split: str | None) -> tuple[
     any_split = any(s.split for s in labelled)
     kept = [s for s in labelled if s.split or not any_split]
     if not kept:
-        raise UserError(f"FiftyOne data set {name!r}: no sample has a label. Label some, or choose another --label.")
+        raise UserError(f"FiftyOne dataset {name!r}: no sample has a label. Label some, or choose another --label.")
     blank = [s for s in samples if not s.label]
     unlabelled = [replace(s, split="") for s in blank if not s.split or s.split.lower() in SPLITS["train"]]
     notes = []
@@ -247,7 +247,7 @@ def _size(path: str) -> tuple[int, int] | None:
 
 
 def _card_name(name: str) -> str:
-    """A name that FiftyOne's own data set does not have: `rsam review` makes one under the card's name."""
+    """A name that FiftyOne's own dataset does not have: `rsam review` makes one under the card's name."""
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-._') or 'fiftyone'}-rsam"
 
 
@@ -258,13 +258,13 @@ def _card_splits(name: str, splits: dict[str, int]) -> tuple[dict[str, str], lis
         matching = [split for split in splits if split.lower() in theirs]
         if len(matching) > 1:
             raise UserError(
-                f"FiftyOne data set {name!r}: {' and '.join(map(repr, matching))} both mean {ours}.\nMake one of them."
+                f"FiftyOne dataset {name!r}: {' and '.join(map(repr, matching))} both mean {ours}.\nMake one of them."
             )
         if matching:
             named[ours] = matching[0]
     if splits and "train" not in named:
         raise UserError(
-            f"FiftyOne data set {name!r}: no split is called train (found: {', '.join(splits)}).\n"
+            f"FiftyOne dataset {name!r}: no split is called train (found: {', '.join(splits)}).\n"
             "Tag the samples to train on `train`, or choose another --split."
         )
     others = {split: count for split, count in splits.items() if split not in named.values()}

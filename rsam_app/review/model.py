@@ -159,10 +159,10 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
         """Logits `(B, C)` float64, rectangles `(B, 5)` in image pixels and embeddings `(B, D)`, on the CPU."""
         with torch.inference_mode(), all_cores(), autocast(self.precision, self.device):
             seen = self.model.inspect(normalise(batch.image, self.model, self.device))
-            rectangles = seen.look.rectangle
+            rectangles = seen.output.rectangle
             if rectangles is not None:
                 rectangles = geometry.transform(rectangles.float().cpu(), batch.to_image)
-        return seen.look.logits.double().cpu(), rectangles, seen.embedding.float().cpu().numpy()
+        return seen.output.logits.double().cpu(), rectangles, seen.embedding.float().cpu().numpy()
 
     def _batch(self, args: Any) -> NetworkInput:
         """Whatever FiftyOne hands over: batches that `ReadImage` made, inputs that `transforms` made, or images."""
@@ -184,7 +184,7 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
 
 
 def load_model(run: str | Path, rectangles: bool = False, device: str | None = None) -> Any:
-    """The model of a run as a `fiftyone.core.models.Model`, for images of any data set in FiftyOne.
+    """The model of a run as a `fiftyone.core.models.Model`, for images of any dataset in FiftyOne.
 
     - `dataset.apply_model(model, label_field="bird", batch_size=32)` writes Classifications with logits. With
       `rectangles` it writes three fields: `bird_prediction`, `bird_attention` (Detections with the five numbers as

@@ -1,4 +1,4 @@
-"""The corrections table: what a person decided about a data set. One CSV per data set, shared by all runs beside it;
+"""The corrections table: what a person decided about a dataset. One CSV per dataset, shared by all runs beside it;
 it only grows, so it is its own history, and the last row about a record and a kind is the one that holds."""
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, get_args
 
-from rsam_app.data.records import UNLABELLED, DataSet, Record
+from rsam_app.data.records import UNLABELLED, Dataset, Record
+from rsam_app.geometry.types import Rectangle
 from rsam_app.system.errors import UserError
 
 Kind = Literal["label", "rectangle", "exclude"]
@@ -27,7 +28,7 @@ COLUMNS = ("id", "kind", "before", "after", "who", "when", "run")
 class Correction:
     """One decision. `before` and `after` are a class name (`label`), `cx, cy, width, height, angle` in image pixels and
     radians as a JSON list (`rectangle`; empty where there was none), or `false`/`true` (`exclude`). `when` is ISO 8601
-    in UTC. An `after` equal to the data set's own value takes an earlier correction back."""
+    in UTC. An `after` equal to the dataset's own value takes an earlier correction back."""
 
     id: str
     kind: Kind
@@ -44,7 +45,7 @@ def now() -> str:
 
 
 def corrections_path(run: Path, dataset: str) -> Path:
-    """Where the corrections of a data set lie: beside the runs, `corrections/<data set>.csv`."""
+    """Where the corrections of a dataset lie: beside the runs, `corrections/<dataset>.csv`."""
     return run.resolve().parent / "corrections" / f"{dataset}.csv"
 
 
@@ -109,7 +110,7 @@ def last_addition(corrections: Sequence[Correction]) -> list[Correction]:
 
 
 def undoing(added: Iterable[Correction], before: dict[tuple[str, str], Correction]) -> list[Correction]:
-    """Rows that bring back what was in force `before` these were added, or the data set's own value; signed as they."""
+    """Rows that bring back what was in force `before` these were added, or the dataset's own value; signed as they."""
     rows = []
     for key, c in in_force(added).items():
         held = before.get(key)
@@ -117,15 +118,13 @@ def undoing(added: Iterable[Correction], before: dict[tuple[str, str], Correctio
     return rows
 
 
-def apply_corrections(
-    dataset: DataSet, corrections: Iterable[Correction]
-) -> tuple[DataSet, dict[str, tuple[float, float, float, float, float]]]:
-    """The data set as corrected, and target rectangles (image pixels, radians) by record id.
+def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> tuple[Dataset, dict[str, Rectangle]]:
+    """The dataset as corrected, and target rectangles (image pixels, radians) by record id.
 
     Only `train`, `val` and `unlabelled` change: a test split corrected by looking at the model would flatter the model.
     What had no label and was given one is in `train`. Corrections that change nothing, because of that or because their
-    record is gone, are counted in the data set's notes. Raises `UserError` where a corrected label is no class of the
-    data set.
+    record is gone, are counted in the dataset's notes. Raises `UserError` where a corrected label is no class of the
+    dataset.
     """
     force = in_force(corrections)
     records, targets = [], {}
@@ -137,7 +136,7 @@ def apply_corrections(
         if label and not is_label(dataset, record, label.after):
             raise UserError(
                 f"corrections of {dataset.name}: record {record.id} has label {label.after!r}, which is no class of the"
-                " data set.\nCorrect the label in the App and run `rsam apply` again, or mend the table."
+                " dataset.\nCorrect the label in the App and run `rsam apply` again, or mend the table."
             )
         exclude = force.get((record.id, "exclude"))
         if exclude and exclude.after == "true":
@@ -152,8 +151,8 @@ def apply_corrections(
     return replace(dataset, records=tuple(records), notes=notes), targets
 
 
-def is_label(dataset: DataSet, record: Record, label: str) -> bool:
-    """Whether a record of the data set, as its files have it, may be given this label: one of the classes, or none
+def is_label(dataset: Dataset, record: Record, label: str) -> bool:
+    """Whether a record of the dataset, as its files have it, may be given this label: one of the classes, or none
     again where it had none."""
     return label in dataset.class_index or not (label or record.label)
 
@@ -163,13 +162,13 @@ def split_once_labelled(record: Record, label: str) -> str:
     return "train" if record.split == UNLABELLED and label else record.split
 
 
-def _without_effect(dataset: DataSet, force: dict[tuple[str, str], Correction]) -> list[str]:
+def _without_effect(dataset: Dataset, force: dict[tuple[str, str], Correction]) -> list[str]:
     splits = {r.id: r.split for r in dataset.records}
     gone = sorted({id for id, _ in force if id not in splits})
     tested = sum(splits.get(id) == "test" for id, _ in force)
     notes = []
     if gone:
-        notes.append(f"corrections of {len(gone):,} records that the data set lacks change nothing, e.g. {gone[0]}")
+        notes.append(f"corrections of {len(gone):,} records that the dataset lacks change nothing, e.g. {gone[0]}")
     if tested:
         notes.append(f"{tested:,} corrections of test images are kept but not applied: the test split stays as it is")
     return notes
@@ -196,7 +195,7 @@ def _parse(row: dict[str, str], where: str) -> Correction:
     return Correction(**row)  # type: ignore[arg-type]  # kind was checked above
 
 
-def _parse_rectangle(text: str, where: str) -> tuple[float, float, float, float, float]:
+def _parse_rectangle(text: str, where: str) -> Rectangle:
     try:
         values = json.loads(text)
         if not isinstance(values, list):
@@ -208,4 +207,4 @@ def _parse_rectangle(text: str, where: str) -> tuple[float, float, float, float,
         raise UserError(
             f"{where}: {text!r} is not a rectangle [cx, cy, width, height, angle]. Mend or delete the line."
         ) from error
-    return cx, cy, width, height, angle
+    return Rectangle(cx, cy, width, height, angle)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsam_app.config import Card, Pipeline, find_pipeline, load_card, load_pipeline, overridden
-from rsam_app.data import DataSet, load_dataset
+from rsam_app.data import Dataset, load_dataset
+from rsam_app.geometry.types import Rectangle
 from rsam_app.run.corrections import apply_corrections, corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
@@ -53,18 +53,18 @@ class Job:
 
     @cached_property
     def card(self) -> Card:
-        """The card of the data set."""
+        """The card of the dataset."""
         return load_card(self.pipeline.dataset)
 
     @cached_property
-    def original(self) -> DataSet:
-        """The data set as its files have it."""
+    def original(self) -> Dataset:
+        """The dataset as its files have it."""
         with self.reporter.bar("reading images") as advance:
-            return load_dataset(self.card, self.pipeline.seed, _as_callback(advance))
+            return load_dataset(self.card, self.pipeline.seed, advance)
 
     @cached_property
-    def corrected(self) -> tuple[DataSet, dict[str, tuple[float, float, float, float, float]]]:
-        """The data set with a person's decisions applied, and the rectangles she gave, by record id."""
+    def corrected(self) -> tuple[Dataset, dict[str, Rectangle]]:
+        """The dataset with a person's decisions applied, and the rectangles she gave, by record id."""
         path = corrections_path(self.run.path, self.original.name)
         table = read_corrections(path)
         corrections = table[: self._held(len(table))]
@@ -84,7 +84,7 @@ class Job:
 
     @property
     def learns_from(self) -> str:
-        """Fingerprint of what a training learns from: the corrected data set and the rectangles a person gave."""
+        """Fingerprint of what a training learns from: the corrected dataset and the rectangles a person gave."""
         dataset, rectangles = self.corrected
         return fingerprint(dataset.fingerprint, sorted(rectangles.items()))
 
@@ -94,11 +94,11 @@ class Job:
 
         Raises `UserError` where they do not. The main process must hold the run for writing.
         """
-        from rsam_app.system.allocator import keep_freed_memory
+        from rsam_app.system.allocator import retain_freed_memory
         from rsam_app.system.distributed.accelerator import make_accelerator
         from rsam_app.system.distributed.agreement import check_data, check_run_folder
 
-        keep_freed_memory()
+        retain_freed_memory()
         accelerator = make_accelerator(self.pipeline.train.precision)
         check_run_folder(accelerator, self.run.path)
         check_data(accelerator, self.original.name, self.learns_from)
@@ -116,7 +116,3 @@ def _check_transforms(pipeline: Pipeline, path: Path) -> None:
                 NamedTransforms(getattr(augment, key), f"train.augment.{key}")
             except UserError as error:
                 raise UserError(f"{path}: {error}") from error
-
-
-def _as_callback(advance: Callable[..., None]) -> Callable[[int, int], None]:
-    return lambda done, total: advance(done, total)

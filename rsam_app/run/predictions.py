@@ -19,7 +19,7 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("path", pa.string()),
         ("split", pa.string()),
-        ("label", pa.string()),  # what the data set says, corrections applied
+        ("label", pa.string()),  # what the dataset says, corrections applied
         ("predicted", pa.string()),
         ("confidence", pa.float32()),  # probability of the predicted class
         ("margin", pa.float32()),  # probability of the first class minus that of the second

@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from rsam_app.evaluation.scores.label_belief import Belief, believe, with_training_belief
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import class_names, read_columns, read_embeddings, read_predictions, score_names
 from rsam_app.system.errors import UserError
-
-RECTANGLE = ("cx", "cy", "width", "height", "angle")
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
         margin=_numbers(table, "margin"),
         entropy=_numbers(table, "entropy"),
         scores={name: _numbers(table, name) for name in score_names(table)},
-        rectangles=np.stack([_numbers(table, name) for name in RECTANGLE], axis=1),
+        rectangles=np.stack([_numbers(table, name) for name in RECTANGLE_FIELDS], axis=1),
         embeddings=vectors,
     )
     probabilities = with_training_belief(run, pool.ids, pool.splits, pool.probabilities)

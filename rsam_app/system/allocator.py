@@ -13,7 +13,7 @@ SETTLED = {M_MMAP_MAX: 65_536, M_MMAP_THRESHOLD: 32 * 2**20, M_TRIM_THRESHOLD: 6
 KEEPING = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 64 * 2**20}
 
 
-def keep_freed_memory() -> bool:
+def retain_freed_memory() -> bool:
     """Let this process keep the memory that it frees; returns whether it does.
 
     Every layer of a network frees a map of tens of megabytes and asks for the next one. glibc maps blocks of that size
@@ -26,7 +26,7 @@ def keep_freed_memory() -> bool:
     return _set(KEEPING)
 
 
-def give_back_freed_memory() -> bool:
+def release_freed_memory() -> bool:
     """What glibc does by itself, for comparison; returns whether it could be set."""
     return sys.platform == "linux" and _set(SETTLED)
 

@@ -6,23 +6,34 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.progress import Progress as RichProgress
 
-Advance = Callable[[int, int], None]
-"""Called with (done, total)."""
+
+class Progress(Protocol):
+    """Called as work advances: so many units `done` of `total` (0: not known yet)."""
+
+    def __call__(self, done: int, total: int, /) -> object:
+        """Report so much progress."""
+
+
+class StepProgress(Protocol):
+    """Called as work of several steps advances: units `done` of `total` in the step called `title`."""
+
+    def __call__(self, title: str, done: int, total: int, /) -> object:
+        """Report so much progress."""
 
 
 def is_main_process() -> bool:
@@ -41,16 +52,18 @@ class Reporter:
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, title: str) -> Iterator[Advance]:
+    def bar(self, title: str) -> Iterator[Progress]:
         """A progress bar; yields what to call with (done, total)."""
         with self._bar(title, MofNCompleteColumn()) as advance:
             yield advance
 
     @contextmanager
-    def bars(self) -> Iterator[Callable[[str, int, int], None]]:
+    def bars(self) -> Iterator[StepProgress]:
         """A progress bar for each step of a work; yields what to call with (its title, done, total)."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as shown:
+        with RichProgress(
+            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
+        ) as shown:
             tasks: dict[str, TaskID] = {}
 
             def advance(title: str, done: int, total: int) -> None:
@@ -61,15 +74,15 @@ class Reporter:
             yield advance
 
     @contextmanager
-    def transfer(self, title: str) -> Iterator[Advance]:
+    def transfer(self, title: str) -> Iterator[Progress]:
         """A progress bar in bytes, with their rate; yields what to call with (done, total or 0)."""
         with self._bar(title, DownloadColumn(), TransferSpeedColumn()) as advance:
             yield advance
 
     @contextmanager
-    def _bar(self, title: str, *amounts: ProgressColumn) -> Iterator[Advance]:
+    def _bar(self, title: str, *amounts: ProgressColumn) -> Iterator[Progress]:
         columns = (TextColumn(title), BarColumn(), *amounts, TimeRemainingColumn())
-        shown = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        shown = RichProgress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         with shown:
             task = shown.add_task(title, total=None)
             yield lambda done, total: shown.update(task, completed=done, total=total or None)
@@ -100,12 +113,12 @@ class JsonLines(Reporter):
     """A reporter whose bars are lines of JSON."""
 
     @contextmanager
-    def bars(self) -> Iterator[Callable[[str, int, int], None]]:
+    def bars(self) -> Iterator[StepProgress]:
         """Lines in place of the bars."""
         yield lambda title, done, total: tell_parent(step=Step(title, done, total)._asdict())
 
     @contextmanager
-    def _bar(self, title: str, *amounts: object) -> Iterator[Advance]:
+    def _bar(self, title: str, *amounts: object) -> Iterator[Progress]:
         yield lambda done, total: tell_parent(step=Step(title, done, total)._asdict())
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.evaluation.scores.label_quality import label_quality
 from rsam_app.training.training_dynamics import MOST_ENTRIES
 from rsam_app.training.warm_start import logistic_regression
@@ -23,7 +23,7 @@ LENGTH, DECAY = 10.0, 3e-3
 see. On birds with a tenth of the labels wrong, average precision .944 (decay .001: .921; .0003: .882; three seeds)."""
 
 
-def keep_held_out(path: Path, embeddings: np.ndarray, dataset: DataSet, seed: int) -> None:
+def write_held_out_probabilities(path: Path, embeddings: np.ndarray, dataset: Dataset, seed: int) -> None:
     """Keep at `path` what is said about the training images, whose pretrained embeddings are `(N, D)`.
 
     The steadier those are, the better: averaged over augmented views (`FrozenFeatures.steadier_embeddings`), average

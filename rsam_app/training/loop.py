@@ -17,9 +17,10 @@ from accelerate.utils import set_seed
 
 from rsam_app.config import Pipeline
 from rsam_app.data.loader import Batch, loading_processes
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.evaluation.metrics.accuracy import validation_figures
+from rsam_app.geometry.types import Rectangle
 from rsam_app.model import AttentiveClassifier, build_model, save_model
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.distributed.agreement import of_main, parameters_of_main
@@ -29,7 +30,7 @@ from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpoint
 from rsam_app.training.features.frozen import FeatureBatch
 from rsam_app.training.features.source import FeatureSource
-from rsam_app.training.held_out_probabilities import keep_held_out
+from rsam_app.training.held_out_probabilities import write_held_out_probabilities
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.mixing import mix
 from rsam_app.training.objective import Objective
@@ -48,14 +49,14 @@ from rsam_app.training.timing import TimeSpent, as_shares
 from rsam_app.training.trackers import trackers_of
 from rsam_app.training.training_dynamics import TrainingDynamics
 
-Rectangles = dict[str, tuple[float, float, float, float, float]]
+Rectangles = dict[str, Rectangle]
 WAITING = "waiting for data"
 
 
 def train(
     pipeline: Pipeline,
     run: RunFolder,
-    dataset: DataSet,
+    dataset: Dataset,
     corrected: Rectangles,
     inputs: str,
     accelerator: Accelerator,
@@ -87,7 +88,7 @@ class _Training:
         self,
         pipeline: Pipeline,
         run: RunFolder,
-        dataset: DataSet,
+        dataset: Dataset,
         corrected: Rectangles,
         inputs: str,
         accelerator: Accelerator,
@@ -146,7 +147,9 @@ class _Training:
             start_classifier(bare, embeddings, self.dataset, self.say)
             if self.accelerator.is_main_process:
                 embeddings = frozen.steadier_embeddings(bare, embeddings) if frozen else embeddings
-                keep_held_out(self.run.held_out_probabilities, embeddings, self.dataset, self.pipeline.seed)
+                write_held_out_probabilities(
+                    self.run.held_out_probabilities, embeddings, self.dataset, self.pipeline.seed
+                )
         return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator, self.frozen)
 
     def _discover(self) -> Rectangles:

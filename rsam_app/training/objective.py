@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rsam_app.config import Pipeline
 from rsam_app.data.loader import Batch
-from rsam_app.model import Look
+from rsam_app.model import AttentiveOutput
 from rsam_app.system.precision import autocast
 from rsam_app.training import losses
 from rsam_app.training.features.frozen import FeatureBatch
@@ -41,23 +41,25 @@ class Objective:
         self, batch: Batch | FeatureBatch, inputs: Tensor | list[Tensor], labels: Tensor, mixture: Mixture | None
     ) -> BatchLoss:
         """The loss of a batch with `inputs` and `labels` on the device, mixed or not."""
-        look, of_views, to_view = self._look(mixture.images if mixture else inputs)
-        classification = self._classification(look, labels, batch["index"], mixture).sum()
+        output, of_views, to_view = self._forward(mixture.images if mixture else inputs)
+        classification = self._classification(output, labels, batch["index"], mixture).sum()
         loss, away = classification, classification.new_zeros(())
-        if look.rectangle is not None and self.pipeline.model.attention == "rsam":
+        if output.rectangle is not None and self.pipeline.model.attention == "rsam":
             if not mixture:  # a mixed image shows two objects
                 targets, weights = batch["target"].to(self.device), batch["target_weight"].to(self.device)
-                away = (losses.to_target(look.rectangle, targets, self.pipeline.model.input_side) * weights).sum()
+                away = (losses.to_target(output.rectangle, targets, self.pipeline.model.input_side) * weights).sum()
                 loss = loss + self.pipeline.train.target_weight * away
-            loss = loss + self._signals(look, look.rectangle, of_views, to_view)
-        return BatchLoss(loss, classification.detach(), away.detach(), look.logits)
+            loss = loss + self._signals(output, output.rectangle, of_views, to_view)
+        return BatchLoss(loss, classification.detach(), away.detach(), output.logits)
 
-    def _classification(self, look: Look, labels: Tensor, index: Tensor, mixture: Mixture | None) -> Tensor:
+    def _classification(
+        self, output: AttentiveOutput, labels: Tensor, index: Tensor, mixture: Mixture | None
+    ) -> Tensor:
         """The loss `(B,)` of each image, the mean over the looks."""
 
         def of(wanted: Tensor, index: Tensor) -> Tensor:
             smoothing = self.pipeline.train.label_smoothing
-            each = [losses.classification(logits, wanted, smoothing) for logits in look.each]
+            each = [losses.classification(logits, wanted, smoothing) for logits in output.each]
             return self.sample_weights[index].to(labels.device) * torch.stack(each).mean(dim=0)
 
         if mixture is None:
@@ -65,7 +67,7 @@ class Objective:
         other = of(labels[mixture.partner], index[mixture.partner.cpu()])
         return mixture.share * of(labels, index) + (1 - mixture.share) * other
 
-    def _look(self, inputs: Tensor | list[Tensor]) -> tuple[Look, Tensor | None, Tensor | None]:
+    def _forward(self, inputs: Tensor | list[Tensor]) -> tuple[AttentiveOutput, Tensor | None, Tensor | None]:
         """The look at a batch; where equivariance is trained, the rectangles of other views of it, and the way there.
 
         Both views go through the model as one batch: with several processes it may run once per step.
@@ -77,22 +79,26 @@ class Objective:
             views, to_view = losses.other_view(inputs)
             inputs = torch.cat([inputs, views])
         with autocast(self.precision, self.device):
-            look: Look = self.model(inputs, return_look=True, outside=weights.outside > 0)
-        if to_view is None or look.rectangle is None or look.mask is None:
-            return look, None, None
-        outside = None if look.outside is None else look.outside[:count]
-        mine = Look(look.logits[:count], look.rectangle[:count], look.mask[:count], look.each[:, :count], outside)
-        return mine, look.rectangle[count:], to_view
+            output: AttentiveOutput = self.model(inputs, return_output=True, outside=weights.outside > 0)
+        if to_view is None or output.rectangle is None or output.mask is None:
+            return output, None, None
+        outside = None if output.outside is None else output.outside[:count]
+        mine = AttentiveOutput(
+            output.logits[:count], output.rectangle[:count], output.mask[:count], output.each[:, :count], outside
+        )
+        return mine, output.rectangle[count:], to_view
 
-    def _signals(self, look: Look, rectangle: Tensor, of_views: Tensor | None, to_view: Tensor | None) -> Tensor:
+    def _signals(
+        self, output: AttentiveOutput, rectangle: Tensor, of_views: Tensor | None, to_view: Tensor | None
+    ) -> Tensor:
         weights, side = self.pipeline.train.signals, self.pipeline.model.input_side
-        total = torch.zeros((), device=look.logits.device)
+        total = torch.zeros((), device=output.logits.device)
         if weights.area:
             total = total + weights.area * losses.area(rectangle, side).sum()
         if weights.border:
             total = total + weights.border * losses.border(rectangle, side).sum()
-        if look.outside is not None:
-            total = total + weights.outside * losses.outside_suffices(look.outside).sum()
+        if output.outside is not None:
+            total = total + weights.outside * losses.outside_suffices(output.outside).sum()
         if of_views is not None and to_view is not None:
             total = total + weights.equivariance * losses.equivariance(rectangle, of_views, to_view, side).sum()
         return total

@@ -18,9 +18,10 @@ from torch.utils.data import DataLoader
 from rsam_app.config import Pipeline
 from rsam_app.data.augmentation.random_view import TrainAugment
 from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.data.sampling import EpochBatches
 from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.types import Rectangle
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.attention import RSAM
 from rsam_app.model.preprocess import normalise
@@ -29,15 +30,15 @@ from rsam_app.system.cache.rows import NoRoomError
 from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
-from rsam_app.training.discovery.cache import discoveries_path, keep, read_kept
-from rsam_app.training.discovery.discover import MOST_TO_LEARN_FROM, RectangleTuple, discover_rectangles
+from rsam_app.training.discovery.cache import discoveries_path, keep, read_discoveries
+from rsam_app.training.discovery.discover import MOST_TO_LEARN_FROM, discover_rectangles
 from rsam_app.training.features.frozen import (
     FeatureBatch,
     FeatureViews,
     FrozenFeatures,
     OnMaps,
+    extract_features,
     feature_loader,
-    look_once,
     wanted_views,
 )
 from rsam_app.training.features.source import FeatureSource
@@ -89,7 +90,7 @@ class Workbench:
 
 def build_workbench(
     pipeline: Pipeline,
-    dataset: DataSet,
+    dataset: Dataset,
     targets: dict[str, Target],
     bare: AttentiveClassifier,
     accelerator: Accelerator,
@@ -155,7 +156,7 @@ def _checkpoint_gradients(bare: AttentiveClassifier, pipeline: Pipeline) -> None
 
 
 def frozen_features(
-    source: FeatureSource, pipeline: Pipeline, dataset: DataSet, accelerator: Accelerator, say: Say
+    source: FeatureSource, pipeline: Pipeline, dataset: Dataset, accelerator: Accelerator, say: Say
 ) -> FrozenFeatures | None:
     """The frozen backbone's maps, made by one process of each machine where they are not kept yet; None where none are
     wanted, or there is no room for them, which is said."""
@@ -166,7 +167,7 @@ def frozen_features(
     say(f"backbone frozen: it looks once at {1 + views} views of each of {len(training)} training images")
     try:
         args = (source, pipeline, training, validation, views, accelerator.is_local_main_process)
-        kept: FrozenFeatures | str = look_once(*args)
+        kept: FrozenFeatures | str = extract_features(*args)
     except NoRoomError as error:
         kept = str(error)
     accelerator.wait_for_everyone()
@@ -178,25 +179,22 @@ def frozen_features(
 
 
 def discovered_targets(
-    pipeline: Pipeline, run: RunFolder, dataset: DataSet, source: FeatureSource, accelerator: Accelerator, say: Say
-) -> dict[str, RectangleTuple]:
+    pipeline: Pipeline, run: RunFolder, dataset: Dataset, source: FeatureSource, accelerator: Accelerator, say: Say
+) -> dict[str, Rectangle]:
     """Rectangles by record id, found by the main process, told to the others, and kept in the run as
     `discovered.json` for a resume."""
     path = run.path / "discovered.json"
     if accelerator.is_main_process and not path.exists():
         write_atomically(path, json.dumps(_discover(pipeline, source, dataset.split("train"), say)))
     kept = json.loads(path.read_text()) if accelerator.is_main_process else {}
-    loaded: dict[str, RectangleTuple] = {k: tuple(v) for k, v in of_main(accelerator, kept).items()}
-    return loaded
+    return {k: Rectangle(*v) for k, v in of_main(accelerator, kept).items()}
 
 
-def _discover(
-    pipeline: Pipeline, source: FeatureSource, records: Sequence[Record], say: Say
-) -> dict[str, RectangleTuple]:
+def _discover(pipeline: Pipeline, source: FeatureSource, records: Sequence[Record], say: Say) -> dict[str, Rectangle]:
     size = 2 * pipeline.model.image_size
     pretrained = pipeline.model.weights != "none"  # else no other run has these weights
     path = discoveries_path(source, records, size, pipeline.seed) if pretrained else None
-    known = read_kept(path) if path else None
+    known = read_discoveries(path) if path else None
     if known is not None:
         say(f"an earlier run found objects in {len(known)} of {len(records)} training images")
         return known
@@ -213,7 +211,7 @@ def start_attention(
     bare: AttentiveClassifier,
     source: FeatureSource | FrozenFeatures,
     pipeline: Pipeline,
-    dataset: DataSet,
+    dataset: Dataset,
     targets: dict[str, Target],
     say: Say,
 ) -> None:
@@ -236,7 +234,7 @@ def start_attention(
     say(f"rectangle fitted to {len(records)} targets on the features as they are: loss {loss:.3f}")
 
 
-def start_classifier(bare: AttentiveClassifier, embeddings: np.ndarray, dataset: DataSet, say: Say) -> None:
+def start_classifier(bare: AttentiveClassifier, embeddings: np.ndarray, dataset: Dataset, say: Say) -> None:
     """Fit the last layer, where it is linear, to the pretrained features of the training images."""
     classifier = bare.get_classifier()
     if not isinstance(classifier, torch.nn.Linear) or classifier.in_features != embeddings.shape[1]:
@@ -247,7 +245,7 @@ def start_classifier(bare: AttentiveClassifier, embeddings: np.ndarray, dataset:
     say(f"classifier fitted to the pretrained features: training loss {loss:.3f}")
 
 
-def join_targets(discovered: dict[str, RectangleTuple], corrected: dict[str, RectangleTuple]) -> dict[str, Target]:
+def join_targets(discovered: dict[str, Rectangle], corrected: dict[str, Rectangle]) -> dict[str, Target]:
     """Targets with their weights; what a person decided replaces what was discovered."""
     targets: dict[str, Target] = {key: (value, 1.0) for key, value in discovered.items()}
     targets.update({key: (value, CORRECTED_WEIGHT) for key, value in corrected.items()})

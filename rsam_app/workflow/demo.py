@@ -21,9 +21,9 @@ PIPELINE = Path(__file__).with_name("demo_pipeline.yaml")
 
 
 def run_demo(run: Path, reporter: Reporter, tell: Callable[[str], None]) -> str:
-    """Do the whole loop in `run`, the data set beside it; what is done already is not done again.
+    """Do the whole loop in `run`, the dataset beside it; what is done already is not done again.
 
-    Returns the name of the FiftyOne data set. Raises `UserError`.
+    Returns the name of the FiftyOne dataset. Raises `UserError`.
     """
     card = make_data(run.with_name(f"{run.name}-data"), reporter)
     job = Job.of_pipeline(str(PIPELINE), ["name=demo", f"dataset={card}"], run, reporter)
@@ -41,12 +41,12 @@ def run_demo(run: Path, reporter: Reporter, tell: Callable[[str], None]) -> str:
 
 
 def make_data(folder: Path, reporter: Reporter) -> Path:
-    """The generated data set's card in `folder`, drawn where it is not there yet."""
+    """The generated dataset's card in `folder`, drawn where it is not there yet."""
     card = folder / "rsam_demo.yaml"
     if not (folder / "manifest.csv").exists():
         with reporter.bar("drawing beetles") as advance:
             generate(folder, on_image=advance)
-    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]  # two demos, two FiftyOne data sets
+    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]  # two demos, two FiftyOne datasets
     content = {
         "name": f"rsam_demo_{place}",
         "layout": "manifest",

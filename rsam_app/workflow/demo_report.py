@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from rsam_app.data.synthetic.planting import Planted, PlantedImage
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 
 Array = np.ndarray
@@ -94,7 +95,7 @@ def _rows(planted: Planted, table: pa.Table, split: str) -> _Rows:
         confidence=numbers("confidence"),
         misattention=numbers("misattention"),
         label_quality=numbers("label_quality"),
-        rectangle=np.stack([numbers(name) for name in ("cx", "cy", "width", "height", "angle")], axis=1),
+        rectangle=np.stack([numbers(name) for name in RECTANGLE_FIELDS], axis=1),
     )
 
 

@@ -17,7 +17,7 @@ from rsam_app.system.hardware import available_cores
 
 OLDEST_PYTHON = (3, 11)
 MEMORY = 4  # GB: training at 224 pixels and FiftyOne beside it
-DISK = 2  # GB: a run with its checkpoints, a database, a data set
+DISK = 2  # GB: a run with its checkpoints, a database, a dataset
 SETUP = "Run `make setup`, which installs the versions in requirements.lock."
 
 
@@ -170,7 +170,7 @@ def _photographs() -> Check:
     if folder.is_dir():
         return Check("RSAM_DATA", True, f"{folder}, {len(list(folder.iterdir()))} entries")
     if chosen:
-        return Check("RSAM_DATA", False, f"{folder} is no folder", "Set RSAM_DATA to the folder with your data sets.")
+        return Check("RSAM_DATA", False, f"{folder} is no folder", "Set RSAM_DATA to the folder with your datasets.")
     return Check("RSAM_DATA", True, f"not set, and {folder} is not there yet")
 
 

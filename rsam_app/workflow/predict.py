@@ -119,6 +119,6 @@ def _same_classes(job: Job, names: Any) -> None:
     dataset, _ = job.corrected
     if tuple(names) != dataset.classes:
         raise UserError(
-            f"{job.run.path}: the model knows {len(names)} classes, the data set {dataset.name} has"
-            f" {len(dataset.classes)}, and they differ. Train again, or restore the data set."
+            f"{job.run.path}: the model knows {len(names)} classes, the dataset {dataset.name} has"
+            f" {len(dataset.classes)}, and they differ. Train again, or restore the dataset."
         )

@@ -55,7 +55,7 @@ class RoundChange:
 
 
 def change_between(before: pa.Table, now: pa.Table) -> RoundChange | None:
-    """What changed between two predictions tables of one data set; None where no labelled image is in both."""
+    """What changed between two predictions tables of one dataset; None where no labelled image is in both."""
     now = now.filter(pc.is_valid(now["label"]))
     place = {id: row for row, id in enumerate(before["id"].to_pylist())}
     rows = [(place[id], row) for row, id in enumerate(now["id"].to_pylist()) if id in place]
@@ -170,7 +170,7 @@ def end_round(job: Job) -> None:
 
 
 def learned_from(job: Job) -> str:
-    """What a trained run learned from, as `Job.learns_from`; runs made before it was kept had the data set as it is."""
+    """What a trained run learned from, as `Job.learns_from`; runs made before it was kept had the dataset as it is."""
     kept: Any = job.run.read_json().get("data", {}).get("learns_from")
     return kept or replace(job, corrections=0).learns_from
 

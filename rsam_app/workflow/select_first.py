@@ -74,5 +74,5 @@ def _what_next(job: Job, chosen: Selection, has_splits: bool) -> str:
     elif job.card.layout == "folder":
         remedy = f"Move them into class folders, {(root / train if has_splits else root) / 'CLASS'}"
     else:
-        remedy = "Give them a label where the data set has its labels"
+        remedy = "Give them a label where the dataset has its labels"
     return f"{found}\n{remedy}. With two classes and a few images of each, `rsam run PIPELINE` trains on them."

@@ -1,4 +1,4 @@
-"""`rsam simulate`: from a pipeline's data set and backbone to simulated rounds of labelling or relabelling."""
+"""`rsam simulate`: from a pipeline's dataset and backbone to simulated rounds of labelling or relabelling."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def simulate_rounds(
 ) -> Simulated:
     """Simulate rounds of labelling into `RUN/simulation/`; what is done already is not done again. Raises `UserError`.
 
-    The pool is what the data set has for training and validation, measured on its test images.
+    The pool is what the dataset has for training and validation, measured on its test images.
     """
     from rsam_app.selection.simulation.run import Plan, simulate_all, table
 
@@ -52,7 +52,7 @@ def plant_label_errors(job: Job, share: float, seeds: int) -> Simulated:
 
 
 def make_oracle(job: Job) -> tuple[Oracle, str]:
-    """Features and labels of the job's data set, and the hash of what the features were made from."""
+    """Features and labels of the job's dataset, and the hash of what the features were made from."""
     from rsam_app.evaluation.inference.pretrained_features import pretrained_features
     from rsam_app.selection.simulation.logistic import scaled
 

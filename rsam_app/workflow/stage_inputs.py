@@ -39,7 +39,7 @@ def _predict_inputs(job: Job, split: str, weights: str) -> str:
     masks = ["soft masks"] if job.pipeline.review.soft_masks else []
     # By the training split's own inputs: whether it is predicted decides what other splits are compared with.
     compared = split != "train" and _training_is_predicted(job, weights)
-    # The data set's fingerprint passes over images without a label.
+    # The dataset's fingerprint passes over images without a label.
     blank = [[(r.id, r.width, r.height) for r in dataset.split(split)]] if split == UNLABELLED else []
     return fingerprint(SCORES, weights, dataset.fingerprint, split, looks, views, compared, *masks, *blank)
 
@@ -62,7 +62,7 @@ def evaluate_inputs(job: Job, split: str) -> str:
 
 
 def review_inputs(job: Job) -> str:
-    """What the review data set is written from."""
+    """What the review dataset is written from."""
     tables = {p.name: _file_hash(p) for p in sorted(job.run.predictions.glob("*.parquet"))}
     return fingerprint(tables, job.original.fingerprint, job.pipeline.review)
 

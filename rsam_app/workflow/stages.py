@@ -18,7 +18,7 @@ from rsam_app.data import UNLABELLED
 from rsam_app.run.folder import environment
 from rsam_app.run.job import Job
 from rsam_app.system.distributed.agreement import of_main
-from rsam_app.system.distributed.rank import find_place
+from rsam_app.system.distributed.rank import current_rank
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 from rsam_app.system.progress import is_main_process
@@ -26,7 +26,7 @@ from rsam_app.workflow.predict import predict, present_splits, stale_splits, tra
 from rsam_app.workflow.stage_inputs import evaluate_inputs, finish, is_done, review_inputs, select_inputs, train_inputs
 
 if TYPE_CHECKING:
-    from rsam_app.data import DataSet
+    from rsam_app.data import Dataset
 
 T = TypeVar("T")
 
@@ -76,14 +76,14 @@ def train(job: Job, resume: bool = False, restart: bool = False) -> None:
     finish(job, "train", inputs, begun)
 
 
-def _images_at_hand(pipeline: Pipeline, dataset: DataSet, say: Callable[[str], None]) -> AbstractContextManager[None]:
+def _images_at_hand(pipeline: Pipeline, dataset: Dataset, say: Callable[[str], None]) -> AbstractContextManager[None]:
     """Decoded images are kept while training looks at them over and over, not where feature maps are."""
-    from rsam_app.data.images.cache import keeping_images
+    from rsam_app.data.images.cache import caching_images
     from rsam_app.training.features.frozen import wanted_views
 
     if wanted_views(pipeline):
         return nullcontext()
-    return keeping_images([*dataset.split("train"), *dataset.split("val")], pipeline.model.input_side, say)
+    return caching_images([*dataset.split("train"), *dataset.split("val")], pipeline.model.input_side, say)
 
 
 def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
@@ -99,16 +99,14 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
     dataset, _ = job.corrected
     present = [name for name in present_splits(job) if name != UNLABELLED]
     if split not in present:
-        raise UserError(
-            f"{job.run.path}: the data set {dataset.name} has no {split} split (has: {', '.join(present)})."
-        )
+        raise UserError(f"{job.run.path}: the dataset {dataset.name} has no {split} split (has: {', '.join(present)}).")
     predict(job, _of_main(job, stale_splits(job)))
     if not is_main_process():
         return {}
     begun = time.perf_counter()
     table = read_predictions(job.run.predictions, present)
     metrics = evaluate_predictions(table, dataset, split)
-    _look_again(job, metrics, split, robustness or job.pipeline.evaluate.robustness)
+    _rescan(job, metrics, split, robustness or job.pipeline.evaluate.robustness)
     write_atomically(job.run.evaluation / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     report = write_report(job.run.evaluation, metrics, table, dataset, job.run.metrics_log)
     job.reporter.say(f"report: {report}")
@@ -116,7 +114,7 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
     return metrics
 
 
-def _look_again(job: Job, metrics: dict[str, Any], split: str, robustness: bool) -> None:
+def _rescan(job: Job, metrics: dict[str, Any], split: str, robustness: bool) -> None:
     """Add to `metrics` what the predictions table does not hold: Grad-CAM's localisation, and robustness if asked."""
     from rsam_app.evaluation.inference.observer import Observer
     from rsam_app.evaluation.metrics.summary import without_nan
@@ -150,7 +148,7 @@ def _look_again(job: Job, metrics: dict[str, Any], split: str, robustness: bool)
 
 
 def review(job: Job) -> str:
-    """Write the run into FiftyOne; returns the data set's name."""
+    """Write the run into FiftyOne; returns the dataset's name."""
     from rsam_app.review.writing.write_run import write_run
 
     begun = time.perf_counter()
@@ -158,7 +156,7 @@ def review(job: Job) -> str:
         writing = partial(advance, "writing into FiftyOne")
         report = write_run(job.run, job.original, job.pipeline.review.key, writing, advance)
     job.reporter.say(
-        f"FiftyOne data set {report.dataset!r}: {report.added} added, {report.updated} updated,"
+        f"FiftyOne dataset {report.dataset!r}: {report.added} added, {report.updated} updated,"
         f" {report.unchanged} unchanged, {report.kept} kept as a person moved them"
     )
     for note in report.notes:
@@ -211,7 +209,7 @@ def run_all(job: Job) -> None:
 
 def _of_main(job: Job, value: T) -> T:
     """The main process's `value`, on every process."""
-    return value if find_place() is None else of_main(job.accelerator, value)
+    return value if current_rank() is None else of_main(job.accelerator, value)
 
 
 def _forget(job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Tiny data sets in the official layouts, written by the tests, so that the real path is driven."""
+"""Tiny datasets in the official layouts, written by the tests, so that the real path is driven."""
 
 from __future__ import annotations
 

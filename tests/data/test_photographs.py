@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from rsam_app.config import load_card
-from rsam_app.data import DataSet, load_dataset, read_mask
+from rsam_app.data import Dataset, load_dataset, read_mask
 from rsam_app.data.summary import describe
 
 
-def load(name: str, photographs: Path, factory: pytest.TempPathFactory) -> DataSet:
+def load(name: str, photographs: Path, factory: pytest.TempPathFactory) -> Dataset:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RSAM_DATA", str(photographs))
         patch.setenv("XDG_CACHE_HOME", str(factory.mktemp("cache")))
@@ -20,12 +20,12 @@ def load(name: str, photographs: Path, factory: pytest.TempPathFactory) -> DataS
 
 
 @pytest.fixture(scope="module")
-def birds(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def birds(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load("cub_200_2011", photographs, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def pets(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+def pets(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load("oxford_iiit_pet", photographs, tmp_path_factory)
 
 

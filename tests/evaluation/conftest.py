@@ -1,4 +1,4 @@
-"""A small data set on disk, and the predictions table of a model that knows it half."""
+"""A small dataset on disk, and the predictions table of a model that knows it half."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.special import softmax
 
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.run.predictions import SCHEMA
 
 MakeTable = Callable[..., pa.Table]
@@ -35,9 +35,9 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 
 
 @pytest.fixture(scope="module")
-def dataset(records: tuple[Record, ...]) -> DataSet:
-    """The records as a data set; the last class has no image at all."""
-    return DataSet("odd <set>", records, CLASSES, "none")
+def dataset(records: tuple[Record, ...]) -> Dataset:
+    """The records as a dataset; the last class has no image at all."""
+    return Dataset("odd <set>", records, CLASSES, "none")
 
 
 @pytest.fixture(scope="module")

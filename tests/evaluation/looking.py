@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.inference.observer import Looks, Observer
+from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
 from rsam_app.evaluation.robustness.subset import Subset
 from rsam_app.geometry import rectangles as geometry
-from rsam_app.model.classifier import Look
+from rsam_app.model.classifier import AttentiveOutput
 
 SIZE = 96
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -22,18 +22,18 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Known(nn.Module):
     """A model that is a function from normalised images `(B, 3, S, S)` to logits and rectangles."""
 
-    def __init__(self, look: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> None:
+    def __init__(self, observe: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> None:
         super().__init__()
         self.pretrained_cfg = {"mean": MEAN, "std": STD, "input_size": (3, SIZE, SIZE)}
-        self.function = look
+        self.function = observe
 
-    def forward(self, images: Tensor, return_look: bool = False) -> Look:
+    def forward(self, images: Tensor, return_output: bool = False) -> AttentiveOutput:
         logits, rectangle = self.function(images)
-        return Look(logits, rectangle, None, logits[None])
+        return AttentiveOutput(logits, rectangle, None, logits[None])
 
 
-def observer(look: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> Observer:
-    return Observer(Known(look), torch.device("cpu"), batch_size=4)  # type: ignore[arg-type]
+def observer(observe: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> Observer:
+    return Observer(Known(observe), torch.device("cpu"), batch_size=4)  # type: ignore[arg-type]
 
 
 def redness(images: Tensor) -> Tensor:
@@ -73,5 +73,5 @@ def red_blocks(count: int = 6) -> Subset:
     return Subset(records, np.ones(count, dtype=np.int64), np.rint(images).astype(np.uint8))
 
 
-def clean_look(looker: Observer, subset: Subset) -> Looks:
-    return looker.look(len(subset), lambda rows: looker.normalised(subset.images[rows]))
+def clean_look(looker: Observer, subset: Subset) -> ViewOutputs:
+    return looker.observe(len(subset), lambda rows: looker.normalised(subset.images[rows]))

@@ -1,4 +1,4 @@
-"""A data set with awkward names, boxes and masks, a run that predicted it, and what a person decided about it."""
+"""A dataset with awkward names, boxes and masks, a run that predicted it, and what a person decided about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from rsam_app.config import Card
-from rsam_app.data import DataSet, load_dataset
+from rsam_app.data import Dataset, load_dataset
 from rsam_app.export import ExportItem, Source
 from rsam_app.export.items import collect
 from rsam_app.run.corrections import Correction
@@ -27,9 +27,9 @@ STEMS = ("bird", "Bird", "été — 1", "日本", "日語", "a b", "CON", ".hidd
 
 @dataclass(frozen=True)
 class Aviary:
-    """The data set, its run, the corrections table's rows and the items they make."""
+    """The dataset, its run, the corrections table's rows and the items they make."""
 
-    dataset: DataSet
+    dataset: Dataset
     run: RunFolder
     corrections: list[Correction]
     items: list[ExportItem]
@@ -41,14 +41,14 @@ def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-Load = Callable[..., DataSet]
+Load = Callable[..., Dataset]
 
 
 @pytest.fixture
 def load() -> Load:
-    """Load a data set by layout and root; splits train, val, test unless others are given."""
+    """Load a dataset by layout and root; splits train, val, test unless others are given."""
 
-    def load_card(layout: str, root: Path, **splits: str) -> DataSet:
+    def load_card(layout: str, root: Path, **splits: str) -> Dataset:
         card = {"name": "aviary", "layout": layout, "root": str(root), "licence": "CC0"}
         return load_dataset(Card.model_validate(card | ({"splits": splits} if splits else {})))
 
@@ -85,7 +85,7 @@ def write_original(folder: Path) -> Path:
     return folder / "manifest.csv"
 
 
-def write_run(folder: Path, dataset: DataSet) -> RunFolder:
+def write_run(folder: Path, dataset: Dataset) -> RunFolder:
     """A run that predicted all records but the last; every seventh without a rectangle."""
     run = RunFolder(folder)
     for split in ("train", "val", "test"):

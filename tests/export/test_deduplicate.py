@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from rsam_app.export.deduplicate import Twins, find_twins, split_anew, without_duplicates
+from rsam_app.export.deduplicate import DuplicateGroups, find_duplicate_groups, resplit, without_duplicates
 from rsam_app.export.subset import export
 from rsam_app.system.errors import UserError
 
-NONE = Twins({}, (), {})
+NONE = DuplicateGroups({}, (), {})
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def twins(aviary: Any) -> list[set[str]]:
     return groups
 
 
-def found_twins(aviary: Any) -> Twins:
-    return find_twins([i.record for i in aviary.items], aviary.dataset.records)
+def found_twins(aviary: Any) -> DuplicateGroups:
+    return find_duplicate_groups([i.record for i in aviary.items], aviary.dataset.records)
 
 
 def test_groups_are_those_of_the_images(aviary: Any, twins: list[set[str]]) -> None:
@@ -55,15 +55,15 @@ def test_one_of_each_group_is_kept_that_of_a_test_split_first(aviary: Any, twins
 
 def test_new_splits_part_no_group_and_keep_shares(aviary: Any, twins: list[set[str]], tmp_path: Path) -> None:
     found = found_twins(aviary)
-    items, note = split_anew(aviary.items, found, 0.25, seed=3)
+    items, note = resplit(aviary.items, found, 0.25, seed=3)
     split = {i.record.id: i.record.split for i in items}
     assert Counter(split.values())["test"] == pytest.approx(len(items) / 4, abs=4)
     assert all(len({split[i] for i in group}) == 1 for group in twins)
     classes = Counter(i.label for i in items)
     tested = Counter(i.label for i in items if i.record.split == "test")
     assert all(tested[name] == pytest.approx(count / 4, abs=2) for name, count in classes.items())
-    assert split_anew(aviary.items[::-1], found, 0.25, seed=3)[0][::-1] == items
-    assert split_anew(aviary.items, found, 0.25, seed=4)[0] != items
+    assert resplit(aviary.items[::-1], found, 0.25, seed=3)[0][::-1] == items
+    assert resplit(aviary.items, found, 0.25, seed=4)[0] != items
     report = export(items, "folder", tmp_path / "out", source=aviary.source, notes=[note])
     assert set(report.splits) == {"train", "test"}
     assert note in (tmp_path / "out" / "DATA_CARD.md").read_text(encoding="utf-8")
@@ -72,20 +72,20 @@ def test_new_splits_part_no_group_and_keep_shares(aviary: Any, twins: list[set[s
 def test_what_cannot_be_split_is_said(aviary: Any, twins: list[set[str]]) -> None:
     for share in (0.0, 0.7, -1.0):
         with pytest.raises(UserError, match="expected a share above 0"):
-            split_anew(aviary.items, NONE, share, seed=0)
+            resplit(aviary.items, NONE, share, seed=0)
     with pytest.raises(UserError, match=r"3 images of .* classes are too few"):
-        split_anew(aviary.items[:3], NONE, 0.1, seed=0)
+        resplit(aviary.items[:3], NONE, 0.1, seed=0)
 
 
 def test_only_a_kept_image_leaves_another_out(aviary: Any) -> None:
     """A chain: the first is like the second, that is like the third, and the first and third are two photographs."""
     items = [replace(item, record=replace(item.record, split="train"), excluded=False) for item in aviary.items[:4]]
     a, b, c, d = (item.record.id for item in items)
-    chain = Twins({}, ((a, b), (b, c)), {a: 0, b: 0, c: 0})
+    chain = DuplicateGroups({}, ((a, b), (b, c)), {a: 0, b: 0, c: 0})
     kept, note = without_duplicates(items, chain)
     assert [item.record.id for item in kept] == [a, c, d] and note.startswith("1 near-duplicates")
     excluded = [replace(items[0], excluded=True), *items[1:]]
     assert [item.record.id for item in without_duplicates(excluded, chain)[0]] == [a, b, d]
-    equal = Twins({a: a, b: b, c: a, d: a}, ((a, b),), {a: 0, b: 0, c: 0, d: 0})
+    equal = DuplicateGroups({a: a, b: b, c: a, d: a}, ((a, b),), {a: 0, b: 0, c: 0, d: 0})
     assert [item.record.id for item in without_duplicates(items[1:], equal)[0]] == [b]
     assert [item.record.id for item in without_duplicates(items[2:], equal)[0]] == [c]

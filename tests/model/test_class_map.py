@@ -44,5 +44,5 @@ def test_pointing_is_the_look_without_its_head(settings: dict[str, object]) -> N
     model = model_of("test_resnet", **settings)
     images = torch.randn(2, 3, 96 * model.detail, 96 * model.detail)
     with torch.no_grad():
-        torch.testing.assert_close(model.point(images), model.inspect(images).look.rectangle)
+        torch.testing.assert_close(model.point(images), model.inspect(images).output.rectangle)
     assert model_of("test_resnet", attention="none").point(torch.randn(1, 3, 96, 96)) is None

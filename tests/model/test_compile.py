@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rsam_app.config import ModelConfig
-from rsam_app.model import AttentiveClassifier, Look, build_model
+from rsam_app.model import AttentiveClassifier, AttentiveOutput, build_model
 
 ATTENTIONS = {
     "moments": {"attention": "rsam", "predictor": "moments"},
@@ -41,15 +41,15 @@ def model_with(attention: str, backbone: str = "test_resnet") -> AttentiveClassi
     return model
 
 
-def loss_of(look: Look) -> Tensor:
-    return look.logits.float().square().sum() + 1e-3 * look.rectangle.square().mean() + look.mask.square().mean()
+def loss_of(output: AttentiveOutput) -> Tensor:
+    return output.logits.float().square().sum() + 1e-3 * output.rectangle.square().mean() + output.mask.square().mean()
 
 
 @pytest.mark.parametrize(
     ("attention", "backbone"), [*((a, "test_resnet") for a in ATTENTIONS), ("moments", "test_mambaout")]
 )
 def test_there_are_no_graph_breaks(attention, backbone):
-    explained = torch._dynamo.explain(model_with(attention, backbone))(torch.randn(2, 3, 96, 96), return_look=True)
+    explained = torch._dynamo.explain(model_with(attention, backbone))(torch.randn(2, 3, 96, 96), return_output=True)
     assert (explained.graph_break_count, explained.graph_count) == (0, 1), explained.break_reasons
 
 
@@ -59,7 +59,7 @@ def test_one_graph_equals_eager_forward_and_backward(attention):
     other = copy.deepcopy(eager)
     compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
     images = torch.randn(2, 3, 96, 96)
-    expected, given = eager(images, return_look=True), compiled(images, return_look=True)
+    expected, given = eager(images, return_output=True), compiled(images, return_output=True)
     for name in ("logits", "rectangle", "mask"):
         torch.testing.assert_close(getattr(given, name), getattr(expected, name))
     loss_of(expected).backward()
@@ -75,9 +75,9 @@ def test_one_graph_under_autocast_keeps_rectangles_in_float32():
     model = model_with("moments")
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", torch.bfloat16):
-        look = compiled(torch.randn(2, 3, 96, 96), return_look=True)
-    assert look.rectangle.dtype == look.mask.dtype == torch.float32
-    loss_of(look).backward()
+        output = compiled(torch.randn(2, 3, 96, 96), return_output=True)
+    assert output.rectangle.dtype == output.mask.dtype == torch.float32
+    loss_of(output).backward()
     assert all(torch.isfinite(p.grad).all() and p.grad.any() for p in model.attention.parameters())
 
 
@@ -87,4 +87,4 @@ def test_one_graph_serves_any_number_of_images():
     with torch.no_grad():
         for count in (2, 3, 7):
             images = torch.randn(count, 3, 96, 96)
-            torch.testing.assert_close(compiled(images, return_look=True).rectangle, model(images, True).rectangle)
+            torch.testing.assert_close(compiled(images, return_output=True).rectangle, model(images, True).rectangle)

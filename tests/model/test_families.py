@@ -134,9 +134,9 @@ def test_builds_learns_saves_and_loads_bit_for_bit(family, tmp_path):
         for parameter in (*model.attention.parameters(), *model.get_classifier().parameters()):
             parameter += 0.2 * torch.randn_like(parameter)
     images = torch.randn(2, 3, side, side)
-    look = model.train()(images, return_look=True)
-    assert look.logits.shape == (2, 3) and look.rectangle.shape == (2, 5)
-    look.logits.square().sum().backward()
+    output = model.train()(images, return_output=True)
+    assert output.logits.shape == (2, 3) and output.rectangle.shape == (2, 5)
+    output.logits.square().sum().backward()
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     assert all(torch.isfinite(g).all() for g in gradients.values())
     for parameter, _ in model.attention.named_parameters():
@@ -147,7 +147,7 @@ def test_builds_learns_saves_and_loads_bit_for_bit(family, tmp_path):
     loaded = load_model(tmp_path / "model")
     assert loaded.channels_first == model.channels_first
     with torch.no_grad():
-        before, after = model(images, return_look=True), loaded(images, return_look=True)
+        before, after = model(images, return_output=True), loaded(images, return_output=True)
     assert torch.equal(before.logits, after.logits) and torch.equal(before.rectangle, after.rectangle)
 
 

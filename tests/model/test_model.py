@@ -31,10 +31,10 @@ def test_forward_backward_save_and_load_bit_for_bit(backbone, attention, tmp_pat
     torch.manual_seed(0)
     model = build_model(config(backbone, attention=attention), CLASSES)
     images = torch.randn(2, 3, 96, 128)
-    look = model(images, return_look=True)
-    assert look.logits.shape == (2, 3)
-    assert (look.rectangle is None) == (attention == "none")
-    look.logits.square().sum().backward()
+    output = model(images, return_output=True)
+    assert output.logits.shape == (2, 3)
+    assert (output.rectangle is None) == (attention == "none")
+    output.logits.square().sum().backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
 
     model.eval()
@@ -55,7 +55,7 @@ def test_maps_with_channels_last():
             seen = model.inspect(images)
             plain = model.backbone(images)
             assert torch.allclose(model.forward_head(model.forward_features(images)), plain, atol=1e-5)
-        assert seen.look.mask.shape[1] == seen.look.mask.shape[2] == size // 32
+        assert seen.output.mask.shape[1] == seen.output.mask.shape[2] == size // 32
         assert seen.embedding.shape == (1, model.head_hidden_size)
 
 
@@ -108,9 +108,9 @@ def test_a_saved_model_can_be_taken_to_other_classes(tmp_path):
 def test_rectangles_are_in_input_pixels_also_where_the_map_is_not_square():
     model = build_model(config("test_resnet"), CLASSES).eval()
     with torch.no_grad():
-        look = model(torch.randn(1, 3, 64, 160), return_look=True)
-    assert look.rectangle[0, :2].tolist() == pytest.approx([80, 32], abs=1)
-    assert look.rectangle[0, 2:4].tolist() == pytest.approx([160, 64], rel=0.06)
+        output = model(torch.randn(1, 3, 64, 160), return_output=True)
+    assert output.rectangle[0, :2].tolist() == pytest.approx([80, 32], abs=1)
+    assert output.rectangle[0, 2:4].tolist() == pytest.approx([160, 64], rel=0.06)
 
 
 def test_real_imagenet_weights_bring_their_own_preprocessing():
@@ -139,14 +139,14 @@ def test_a_second_look_sees_the_crop_and_can_be_left_out(tmp_path):
         model.attention.predictor.down.bias.copy_(torch.tensor([0.5, -0.8]))
     images = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
-        both, seen = model(images, return_look=True), model.inspect(images)
+        both, seen = model(images, return_output=True), model.inspect(images)
         crop = model.crop(images, both.rectangle)
         alone = model.forward_head(model.forward_features(crop))
         first = model.forward_head(model.attend(*model.maps(model.shrink(images))).features)
     assert crop.shape == (2, 3, 64, 64)
     assert torch.allclose(both.each, torch.stack([first, alone]), atol=1e-5)
     assert torch.allclose(both.logits, (first + alone) / 2, atol=1e-5)
-    assert torch.allclose(seen.look.logits, both.logits, atol=1e-5)
+    assert torch.allclose(seen.output.logits, both.logits, atol=1e-5)
     assert both.rectangle[:, 0].min() > 0 and both.rectangle[:, 0].max() < 128
 
     save_model(model, tmp_path / "model")
@@ -171,17 +171,17 @@ def test_attention_at_an_earlier_stage_gates_what_the_next_one_sees(backbone, at
         with torch.no_grad():
             model.attention.predictor.across.bias.copy_(torch.tensor([-1.0, -2.0]))
     images = torch.randn(2, 3, 96, 128)
-    look = model(images, return_look=True)
+    output = model(images, return_output=True)
     last = model.forward_features(images)
-    assert look.mask.shape[1] > last.shape[2] and look.mask.shape[2] > look.mask.shape[1]
-    look.logits.square().sum().backward()
+    assert output.mask.shape[1] > last.shape[2] and output.mask.shape[2] > output.mask.shape[1]
+    output.logits.square().sum().backward()
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.attention.parameters())
     seen = model.inspect(images)
-    assert torch.allclose(seen.look.logits, look.logits, atol=1e-5)
-    assert model.evidence(images)[-1].shape[2:] == look.mask.shape[1:]
+    assert torch.allclose(seen.output.logits, output.logits, atol=1e-5)
+    assert model.evidence(images)[-1].shape[2:] == output.mask.shape[1:]
 
-    plain = model.forward_head(model._look_plainly(images))
-    assert not torch.allclose(plain, look.logits, atol=1e-6)
+    plain = model.forward_head(model._forward_once(images))
+    assert not torch.allclose(plain, output.logits, atol=1e-6)
     save_model(model, tmp_path / "model")
     with torch.no_grad():
         assert torch.equal(load_model(tmp_path / "model")(images), model(images))

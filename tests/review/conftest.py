@@ -1,4 +1,4 @@
-"""A small drawn data set, and runs over it as `rsam predict` would leave them."""
+"""A small drawn dataset, and runs over it as `rsam predict` would leave them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from rsam_app.config import Pipeline
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import SCHEMA, write_predictions
 
@@ -30,9 +30,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 
 
 @pytest.fixture
-def drawn(images: tuple[Record, ...], tmp_path: Path, fiftyone_module: ModuleType) -> Iterator[DataSet]:
-    """The images as a data set of this test's own; its FiftyOne data set goes with it."""
-    dataset = DataSet(f"drawn-{tmp_path.name}", images, CLASSES, "CC0")
+def drawn(images: tuple[Record, ...], tmp_path: Path, fiftyone_module: ModuleType) -> Iterator[Dataset]:
+    """The images as a dataset of this test's own; its FiftyOne dataset goes with it."""
+    dataset = Dataset(f"drawn-{tmp_path.name}", images, CLASSES, "CC0")
     yield dataset
     if fiftyone_module.dataset_exists(dataset.name):
         fiftyone_module.delete_dataset(dataset.name)
@@ -43,7 +43,7 @@ def make_run(tmp_path: Path) -> MakeRun:
     """`make_run(dataset, name='run one', splits=('train', 'test'), seed=0, attention=True, shift=0.0)`."""
 
     def make(
-        dataset: DataSet, name: str = "run one", splits: tuple[str, ...] = ("train", "test"), **options: Any
+        dataset: Dataset, name: str = "run one", splits: tuple[str, ...] = ("train", "test"), **options: Any
     ) -> RunFolder:
         run = RunFolder(tmp_path / "runs" / name)
         if not run.config_path.exists():
@@ -57,10 +57,10 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 @pytest.fixture(scope="session")
 def written(images: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory, fiftyone_module: ModuleType) -> Any:
-    """A FiftyOne data set with 'run one' written, to be copied and left alone."""
+    """A FiftyOne dataset with 'run one' written, to be copied and left alone."""
     from rsam_app.review.writing.write_run import write_run
 
-    dataset = DataSet("written once", images, CLASSES, "CC0")
+    dataset = Dataset("written once", images, CLASSES, "CC0")
     run = RunFolder(tmp_path_factory.mktemp("runs") / "run one")
     for split in ("train", "test"):
         write_predictions(run.predictions / f"{split}.parquet", predict(dataset.split(split)))
@@ -69,8 +69,8 @@ def written(images: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def review_set(drawn: DataSet, make_run: MakeRun, written: Any) -> Any:
-    """The FiftyOne data set of `drawn` with 'run one' written, a second faster than writing it."""
+def review_set(drawn: Dataset, make_run: MakeRun, written: Any) -> Any:
+    """The FiftyOne dataset of `drawn` with 'run one' written, a second faster than writing it."""
     from rsam_app.review.dataset.schema import memory, remember
 
     copy = written.clone(drawn.name, persistent=True)

@@ -1,4 +1,4 @@
-"""FiftyOne data sets as a source, through the real database."""
+"""FiftyOne datasets as a source, through the real database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Fill = Callable[..., str]
 
 @pytest.fixture
 def fill(fiftyone_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fill]:
-    """`fill(n, **fields)`: a data set of `n` images 40 × 30, each field a list or `f(number)`; its name."""
+    """`fill(n, **fields)`: a dataset of `n` images 40 × 30, each field a list or `f(number)`; its name."""
     fo = fiftyone_module
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     name = f"my birds {tmp_path.name}"
@@ -64,7 +64,7 @@ def test_labels_boxes_and_tagged_splits_become_a_card(fill, fiftyone_module, tmp
         "1 samples to measure on have no label and are left out",
     ]
     dataset = load_dataset(load_card(told["card"]))
-    assert dataset.name != name  # `rsam review` will make a data set of the card's name
+    assert dataset.name != name  # `rsam review` will make a dataset of the card's name
     assert {s: len(dataset.split(s)) for s in ("train", "val", "test")} == {"train": 4, "val": 1, "test": 3}
     assert [r.path.name for r in dataset.split("unlabelled")] == ["ä, 4.jpg"]
     boxes = {r.path.name: r.boxes for r in dataset.records}
@@ -115,7 +115,7 @@ def test_what_cannot_be_meant_is_named(fill, fiftyone_module, tmp_path) -> None:
     )
     out = tmp_path / "out"
     for arguments, expected in (
-        ({"name": name + "x"}, f"no data set '{name}x'. Did you mean '{name}'"),
+        ({"name": name + "x"}, f"no dataset '{name}x'. Did you mean '{name}'"),
         ({}, "2 fields are Classifications"),
         ({"label": "onne"}, "--label onne: is not there; needed: Classification or text. Did you mean 'one'"),
         ({"label": "one", "boxes": "two"}, "--boxes two: is a Classification; needed: Detections or Detection."),

@@ -1,4 +1,4 @@
-"""A run's model on a FiftyOne data set of anybody's."""
+"""A run's model on a FiftyOne dataset of anybody's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from accelerate import Accelerator
 from PIL import Image
 
 from rsam_app.config import ModelConfig, Pipeline, TrainConfig
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.evaluation.inference.run_model import Outputs, run_model
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.model import build_model, save_model
 from rsam_app.model import load_model as load
 from rsam_app.review import load_model
@@ -67,8 +68,8 @@ def predicted(run: RunFolder, records: tuple[Record, ...]) -> Outputs:
 
 
 @pytest.fixture
-def hers(records: tuple[Record, ...], fiftyone_module: ModuleType) -> Iterator[Any]:
-    """A data set of a person's own, of which RSAM knows nothing."""
+def users_dataset(records: tuple[Record, ...], fiftyone_module: ModuleType) -> Iterator[Any]:
+    """A dataset of a person's own, of which RSAM knows nothing."""
     dataset = fiftyone_module.Dataset()
     dataset.add_samples([fiftyone_module.Sample(filepath=str(r.path)) for r in records], progress=False)
     yield dataset
@@ -76,19 +77,19 @@ def hers(records: tuple[Record, ...], fiftyone_module: ModuleType) -> Iterator[A
 
 
 def test_its_results_are_those_of_predict(
-    run: RunFolder, hers: Any, records: tuple[Record, ...], predicted: Outputs
+    run: RunFolder, users_dataset: Any, records: tuple[Record, ...], predicted: Outputs
 ) -> None:
-    hers.apply_model(load_model(run.path, rectangles=True), label_field="x", batch_size=3, num_workers=0)
-    known = DataSet("tiny", records, CLASSES, "CC0")
+    users_dataset.apply_model(load_model(run.path, rectangles=True), label_field="x", batch_size=3, num_workers=0)
+    known = Dataset("tiny", records, CLASSES, "CC0")
     from rsam_app.evaluation.inference.predictions_table import predictions_table
 
     made = predictions_table(predicted, records, known)
     table = (made[0] if isinstance(made, tuple) else made).to_pylist()
-    for sample, row in zip(hers, table, strict=True):
+    for sample, row in zip(users_dataset, table, strict=True):
         assert sample.x_prediction.label == row["predicted"]
         assert sample.x_prediction.confidence == pytest.approx(row["confidence"], abs=1e-5)
         np.testing.assert_allclose(sample.x_prediction.logits, row["logits"], atol=1e-4)
-        five = [row[name] for name in ("cx", "cy", "width", "height", "angle")]
+        five = [row[name] for name in RECTANGLE_FIELDS]
         expected = attention_label(row["predicted"], row["confidence"], row["box"], five).detections[0]
         found = sample.x_attention.detections[0]
         assert found.bounding_box == pytest.approx(expected.bounding_box, abs=1e-4)
@@ -98,47 +99,49 @@ def test_its_results_are_those_of_predict(
         assert points == pytest.approx(row["corners"], abs=1e-3)
 
 
-def test_without_rectangles_it_is_a_classifier(run: RunFolder, hers: Any, predicted: Outputs) -> None:
-    hers.apply_model(load_model(str(run.path)), label_field="bird", num_workers=0)
-    assert hers.get_field_schema()["bird"].document_type.__name__ == "Classification"
-    assert hers.values("bird.label") == [CLASSES[i] for i in predicted.logits.argmax(axis=1)]
-    np.testing.assert_allclose(np.stack(hers.values("bird.logits")), predicted.logits, atol=1e-4)
+def test_without_rectangles_it_is_a_classifier(run: RunFolder, users_dataset: Any, predicted: Outputs) -> None:
+    users_dataset.apply_model(load_model(str(run.path)), label_field="bird", num_workers=0)
+    assert users_dataset.get_field_schema()["bird"].document_type.__name__ == "Classification"
+    assert users_dataset.values("bird.label") == [CLASSES[i] for i in predicted.logits.argmax(axis=1)]
+    np.testing.assert_allclose(np.stack(users_dataset.values("bird.logits")), predicted.logits, atol=1e-4)
 
 
-def test_its_embeddings_are_the_runs(run: RunFolder, hers: Any, predicted: Outputs) -> None:
-    found = hers.compute_embeddings(load_model(run.path), batch_size=4, num_workers=0)
+def test_its_embeddings_are_the_runs(run: RunFolder, users_dataset: Any, predicted: Outputs) -> None:
+    found = users_dataset.compute_embeddings(load_model(run.path), batch_size=4, num_workers=0)
     np.testing.assert_allclose(found, predicted.embeddings, atol=1e-4)
 
 
-def test_loading_processes_read_the_same(run: RunFolder, hers: Any, predicted: Outputs) -> None:
-    found = hers.compute_embeddings(load_model(run.path), batch_size=4, num_workers=1)
+def test_loading_processes_read_the_same(run: RunFolder, users_dataset: Any, predicted: Outputs) -> None:
+    found = users_dataset.compute_embeddings(load_model(run.path), batch_size=4, num_workers=1)
     np.testing.assert_allclose(found, predicted.embeddings, atol=1e-4)
 
 
 def test_a_file_that_cannot_be_read_is_left_out(
-    run: RunFolder, hers: Any, fiftyone_module: ModuleType, tmp_path: Path
+    run: RunFolder, users_dataset: Any, fiftyone_module: ModuleType, tmp_path: Path
 ) -> None:
     (tmp_path / "junk.jpg").write_bytes(b"junk")
-    hers.add_sample(fiftyone_module.Sample(filepath=str(tmp_path / "junk.jpg")))
-    hers.apply_model(load_model(run.path), label_field="y", batch_size=1, num_workers=0)
-    assert [label is None for label in hers.values("y.label")] == [False] * 7 + [True]
+    users_dataset.add_sample(fiftyone_module.Sample(filepath=str(tmp_path / "junk.jpg")))
+    users_dataset.apply_model(load_model(run.path), label_field="y", batch_size=1, num_workers=0)
+    assert [label is None for label in users_dataset.values("y.label")] == [False] * 7 + [True]
     with pytest.raises(UserError, match=r"junk\.jpg"):
-        hers.apply_model(load_model(run.path), label_field="y", num_workers=0, skip_failures=False)
+        users_dataset.apply_model(load_model(run.path), label_field="y", num_workers=0, skip_failures=False)
 
 
-def test_arrays_and_patches(run: RunFolder, hers: Any, records: tuple[Record, ...], predicted: Outputs) -> None:
+def test_arrays_and_patches(
+    run: RunFolder, users_dataset: Any, records: tuple[Record, ...], predicted: Outputs
+) -> None:
     import fiftyone as fo
 
     model = load_model(run.path)
     upright = np.asarray(Image.open(records[0].path))
     assert model.predict(upright).label == CLASSES[int(predicted.logits[0].argmax())]
     np.testing.assert_allclose(model.embed(upright), model.get_embeddings())
-    for sample in hers:
+    for sample in users_dataset:
         box = fo.Detection(label="all", bounding_box=[0, 0, 1, 1])
         sample["whole"] = fo.Detections(detections=[box, fo.Detection(label="part", bounding_box=[0.2, 0.2, 0.5, 0.5])])
         sample.save()
-    found = hers.compute_patch_embeddings(model, "whole", num_workers=0)
-    embeddings = [found[i] for i in hers.values("id")]
+    found = users_dataset.compute_patch_embeddings(model, "whole", num_workers=0)
+    embeddings = [found[i] for i in users_dataset.values("id")]
     assert {e.shape for e in embeddings} == {(2, predicted.embeddings.shape[1])}
     # FiftyOne decodes and crops patches itself, so a few grey values differ.
     whole, known = embeddings[0][0], predicted.embeddings[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.run.corrections import (
     Correction,
     add_corrections,
@@ -33,10 +33,10 @@ def table(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def birds() -> DataSet:
+def birds() -> Dataset:
     splits = {"a": "train", "b": "val", "t": "test"}
     records = tuple(Record(i, Path(i), "auk", s, 40, 30) for i, s in splits.items())
-    return DataSet("birds", records, ("auk", "wren"), "ours")
+    return Dataset("birds", records, ("auk", "wren"), "ours")
 
 
 def test_runs_beside_each_other_share_one_table(tmp_path) -> None:

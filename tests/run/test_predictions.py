@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.predictions import (
     SCHEMA,
     embeddings_path,
@@ -23,7 +24,7 @@ def rows(*ids: str, split: str = "test", attention: bool = True, **scores: list[
     n = len(ids)
     texts = {"id": list(ids), "path": list(ids), "split": [split] * n, "label": ["auk"] * n, "predicted": ["wren"] * n}
     numbers = {"confidence": [0.5] * n, "margin": [0.1] * n, "entropy": [0.6] * n, "logits": [[0.0, 1.5]] * n}
-    places = {name: [1.0 if attention else None] * n for name in ("cx", "cy", "width", "height", "angle")}
+    places = {name: [1.0 if attention else None] * n for name in RECTANGLE_FIELDS}
     shapes = {"corners": [[0.5] * 8 if attention else None] * n, "box": [[0.5] * 4 if attention else None] * n}
     return pa.table(dict(reversed({**texts, **numbers, **places, **shapes, **scores}.items())))
 

@@ -11,8 +11,8 @@ import pytest
 SCRIPT = """
 import resource, sys
 import numpy as np
-from rsam_app.system.allocator import give_back_freed_memory, keep_freed_memory
-done = {"keep": keep_freed_memory, "give back": give_back_freed_memory}[sys.argv[1]]()
+from rsam_app.system.allocator import release_freed_memory, retain_freed_memory
+done = {"keep": retain_freed_memory, "give back": release_freed_memory}[sys.argv[1]]()
 def block():
     np.ones(40 * 2**20, dtype=np.uint8)
 block()

@@ -1,4 +1,4 @@
-"""A tiny data set in the manifest layout, and a pipeline that trains on it in seconds."""
+"""A tiny dataset in the manifest layout, and a pipeline that trains on it in seconds."""
 
 from __future__ import annotations
 

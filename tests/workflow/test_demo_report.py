@@ -11,6 +11,7 @@ import pytest
 from rsam_app.data.synthetic import Planted, PlantedImage
 from rsam_app.data.synthetic.planting import plan_images
 from rsam_app.data.synthetic.species import SHORTCUT
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 from rsam_app.workflow.demo_report import report_planted
 
@@ -46,7 +47,7 @@ def _table(planted: Planted, **columns: object) -> pa.Table:
         "confidence": [0.9] * len(truth),
         "label_quality": [float(t.label == t.species) for t in truth],
         "misattention": [0.1] * len(truth),
-        **{name: [t.rectangle[i] for t in truth] for i, name in enumerate(("cx", "cy", "width", "height", "angle"))},
+        **{name: [t.rectangle[i] for t in truth] for i, name in enumerate(RECTANGLE_FIELDS)},
     }
     return pa.table({k: v for k, v in (perfect | columns).items() if v is not None})
 
@@ -113,7 +114,7 @@ def test_rectangles_off_the_beetle_are_counted_and_ranked(planted: Planted) -> N
 
 
 def test_what_a_run_lacks_is_said_not_invented(planted: Planted) -> None:
-    nothing = dict.fromkeys(("cx", "cy", "width", "height", "angle"), pa.nulls(len(planted.images), pa.float32()))
+    nothing = dict.fromkeys(RECTANGLE_FIELDS, pa.nulls(len(planted.images), pa.float32()))
     report = report_planted(planted, _table(planted, misattention=None, label_quality=None, **nothing))
     assert "this run has no label_quality" in _sentence(report, "Wrong labels")
     assert "this run has no misattention" in _sentence(report, "Misattention")

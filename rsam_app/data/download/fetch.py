@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from rsam_app.system.errors import UserError
+from rsam_app.system.progress import Progress
 from rsam_app.system.version import __version__
-
-Advance = Callable[[int, int], None]
-"""Called with (bytes there, bytes in all or 0)."""
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0
@@ -40,7 +38,7 @@ class Fetch:
     partial: Path
     size: int | None
     checked: bool
-    advance: Advance
+    advance: Progress
     say: Callable[[str], None]
     pause: float = 1.0
     """Seconds before the first new attempt; doubled each time."""
@@ -155,7 +153,7 @@ class Fetch:
         if self.size is not None and self._total is not None and self._total != self.size:
             raise UserError(
                 f"{self.url}: has {self._total:,} bytes, the card says {self.size:,}: it is not the same file.\n"
-                "Look at the data set's page; if there is a new release, correct the card."
+                "Look at the dataset's page; if there is a new release, correct the card."
             )
         total = self._total or self.size or 0
         free = shutil.disk_usage(self.partial.parent).free
@@ -169,7 +167,7 @@ class Fetch:
         most = self._total if self._total is not None else self.size
         while chunk := _read(response):
             if most is not None and stream.tell() + len(chunk) > most:
-                raise UserError(f"{self.url}: sends more than {most:,} bytes. Look at the data set's page.")
+                raise UserError(f"{self.url}: sends more than {most:,} bytes. Look at the dataset's page.")
             stream.write(chunk)
             self.advance(stream.tell(), most or 0)
 

@@ -29,7 +29,7 @@ MARKER = ".rsam-download.json"
 
 @dataclass(frozen=True)
 class Downloaded:
-    """Where a data set is, whether this command brought it, and what its lists say."""
+    """Where a dataset is, whether this command brought it, and what its lists say."""
 
     root: Path
     fetched: bool
@@ -187,7 +187,7 @@ def _have(source: Download, folder: Path, first_seen: FirstSeen, reporter: Repor
         task.forget()
         raise UserError(
             f"{source.url}: what came is not the right file ({wrong}); it was removed.\n"
-            "Try again; if it stays so, the server has another file: look at the data set's page."
+            "Try again; if it stays so, the server has another file: look at the dataset's page."
         )
     if not (source.sha256 or source.md5):
         first_seen.put(source, digests.sha256)

@@ -22,7 +22,7 @@ from rsam_app.data.records import Record
 from rsam_app.system.cache.rows import NoRoomError, RowCache, limit_in_bytes, open_cache
 
 SHARE = 0.5
-"""How much of what all caches may take decoded images of one data set may."""
+"""How much of what all caches may take decoded images of one dataset may."""
 
 
 class ImageReader:
@@ -38,7 +38,7 @@ class ImageReader:
         return read_image(record.path, self.side, record.banner)
 
 
-class KeptImages(ImageReader):
+class CachedImages(ImageReader):
     """Reads them from `rows` where they were put, else decodes and puts them. Can be pickled into loading processes."""
 
     def __init__(self, side: int, rows: RowCache, row_of: dict[Path, int]) -> None:
@@ -57,17 +57,17 @@ class KeptImages(ImageReader):
         return pixels, displayed
 
 
-_ACTIVE: ContextVar[KeptImages | None] = ContextVar("kept_images", default=None)
+_ACTIVE: ContextVar[CachedImages | None] = ContextVar("kept_images", default=None)
 
 
 def reader_for(side: int) -> ImageReader:
-    """The reader of images for inputs of `side` pixels: one that keeps them inside of `keeping_images`."""
+    """The reader of images for inputs of `side` pixels: one that keeps them inside of `caching_images`."""
     active = _ACTIVE.get()
     return active if active is not None and active.side == side else ImageReader(side)
 
 
 @contextmanager
-def keeping_images(records: Sequence[Record], side: int, say: Callable[[str], None]) -> Iterator[None]:
+def caching_images(records: Sequence[Record], side: int, say: Callable[[str], None]) -> Iterator[None]:
     """Inside, what reads these records for inputs of `side` pixels keeps them. As many as `SHARE` of `RSAM_CACHE_GIB`
     holds are kept, the first ones; where there is no room at all, that is said and none is."""
     try:
@@ -86,7 +86,7 @@ def keeping_images(records: Sequence[Record], side: int, say: Callable[[str], No
         _ACTIVE.reset(token)
 
 
-def _open(records: Sequence[Record], side: int) -> KeptImages:
+def _open(records: Sequence[Record], side: int) -> CachedImages:
     limit, shapes = SHARE * limit_in_bytes(), []
     for record in records:
         width, height = stored_size((record.width, record.height), side)
@@ -100,4 +100,4 @@ def _open(records: Sequence[Record], side: int) -> KeptImages:
     settings = repr((side, SPARE, WORTH, cv2.__version__, torch.__version__, shapes))
     key = hashlib.sha256((files_hash(kept) + settings).encode()).hexdigest()[:24]
     rows = open_cache(f"images-{key}", shapes, np.dtype(np.uint8))
-    return KeptImages(side, rows, {record.path: row for row, record in enumerate(kept)})
+    return CachedImages(side, rows, {record.path: row for row, record in enumerate(kept)})

@@ -110,7 +110,7 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """The whole image `(H, W, 3)` uint8 at `height × width`, bicubic over as wide an area as it shrinks by, so that it
     does not alias: what Pillow gives, in a third of its time. Never the array that was given, unless it fits already.
     """
-    import torch  # takes seconds to import, and whoever only lists a data set needs none of it
+    import torch  # takes seconds to import, and whoever only lists a dataset needs none of it
 
     if image.shape[:2] == (height, width):
         return image

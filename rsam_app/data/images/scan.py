@@ -24,6 +24,7 @@ from rsam_app.data.images.masks import mask_indices
 from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.hardware import available_cores
+from rsam_app.system.progress import Progress
 
 VERSION = 1
 """Raise it when the scan starts to find other things: older files are then ignored."""
@@ -71,7 +72,7 @@ class ScanCache:
 
 
 def cache_path(name: str, root: Path) -> Path:
-    """Where the scan of a data set is kept: below `$XDG_CACHE_HOME` (default `~/.cache`), `rsam/scans`."""
+    """Where the scan of a dataset is kept: below `$XDG_CACHE_HOME` (default `~/.cache`), `rsam/scans`."""
     digest = hashlib.sha256(os.path.abspath(root).encode(errors="surrogateescape")).hexdigest()[:12]
     return cache_folder() / "scans" / f"{name}-{digest}.json"
 
@@ -92,8 +93,6 @@ def _read(path: Path) -> dict[str, object]:
 
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Called with (files done, files in all)."""
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, KeyError, IndexError)
 """What PIL's decoders raise on damaged files, by format."""
@@ -120,7 +119,7 @@ def scan(records: Sequence[Record], cache: ScanCache, progress: Progress | None 
     image, or without a pixel of the object is left out while its record stays. The cache is brought up to date and not
     yet saved.
     """
-    images = _facts([r.path for r in records], _look_at_image, "image", cache, progress)
+    images = _facts([r.path for r in records], _scan_image, "image", cache, progress)
     kept, skipped = [], []
     for record, found in zip(records, images, strict=True):
         if isinstance(found, str):
@@ -128,7 +127,7 @@ def scan(records: Sequence[Record], cache: ScanCache, progress: Progress | None 
         else:
             kept.append(replace(record, width=found[0], height=found[1]))
     masked = [r for r in kept if r.mask]
-    looks = _facts([r.mask for r in masked if r.mask], _look_at_mask, "mask", cache, None)
+    looks = _facts([r.mask for r in masked if r.mask], _scan_mask, "mask", cache, None)
     reasons = {r.id: _objection(r, found) for r, found in zip(masked, looks, strict=True)}
     skipped_masks = tuple(Skipped(r.mask, reasons[r.id]) for r in masked if r.mask and reasons[r.id])
     return Scan(tuple(replace(r, mask=None) if reasons.get(r.id) else r for r in kept), tuple(skipped), skipped_masks)
@@ -149,7 +148,7 @@ def checked_size(path: Path) -> tuple[int, int]:
 
 def _facts(
     paths: Sequence[Path],
-    look: Callable[[Path], list[int]],
+    read_size: Callable[[Path], list[int]],
     kind: str,
     cache: ScanCache,
     progress: Progress | None,
@@ -159,7 +158,7 @@ def _facts(
             key, status = f"{kind}:{os.path.abspath(path)}", _status(path)
             known = cache.get(key, status)
             if known is None:
-                known = look(path)
+                known = read_size(path)
                 cache.put(key, status, known)
         except _BrokenError as error:
             return str(error)
@@ -196,11 +195,11 @@ def _status(path: Path) -> os.stat_result:
     return status
 
 
-def _look_at_image(path: Path) -> list[int]:
+def _scan_image(path: Path) -> list[int]:
     return list(_decoded(checked_size, path))
 
 
-def _look_at_mask(path: Path) -> list[int]:
+def _scan_mask(path: Path) -> list[int]:
     """Width, height, and the values that occur."""
     values = _decoded(mask_indices, path)
     return [values.shape[1], values.shape[0], *np.flatnonzero(np.bincount(values.ravel())).tolist()]

@@ -1,4 +1,4 @@
-"""A Hugging Face data set on the local disk: Parquet shards as the hub has them, or Arrow files of `save_to_disk`."""
+"""A Hugging Face dataset on the local disk: Parquet shards as the hub has them, or Arrow files of `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ def _record(root: Path, shard: Path, split: str, number: int, row: Row) -> Recor
 
 
 def _shards(root: Path) -> list[tuple[str, Path]]:
-    """Split and path of every shard. Raises `UserError` where one is missing, or several data sets lie there."""
+    """Split and path of every shard. Raises `UserError` where one is missing, or several datasets lie there."""
     if root.is_file():
         return [("", root)]
     files = sorted(_files(root))
     if not files:
         raise UserError(
             f"{root}: holds no .parquet and no .arrow file; the layout {LAYOUT} needs some.\n"
-            "Put a local copy of the data set there, or correct `root`. For folders of images take `layout: folder`."
+            "Put a local copy of the dataset there, or correct `root`. For folders of images take `layout: folder`."
         )
     shards = [(_split_of(path, root), path) for path in files]
     folders: dict[str, Path] = {}
     for split, path in shards:
         if folders.setdefault(split, path.parent) != path.parent:
             raise UserError(
-                f"{root}: has the split {split!r} in {folders[split]} and in {path.parent}, as of several data sets.\n"
+                f"{root}: has the split {split!r} in {folders[split]} and in {path.parent}, as of several datasets.\n"
                 "Point `root` in the card at one of them."
             )
     _refuse_gaps(root, files)
@@ -105,5 +105,5 @@ def _refuse_gaps(root: Path, files: list[Path]) -> None:
         if missing:
             raise UserError(
                 f"{root}: {len(missing)} of {count} shards are missing, e.g. {folder / pattern.format(missing[0])}.\n"
-                "Fetch the whole data set."
+                "Fetch the whole dataset."
             )

@@ -1,4 +1,4 @@
-"""One shard of a Hugging Face data set: its columns, its class names, its images as files."""
+"""One shard of a Hugging Face dataset: its columns, its class names, its images as files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsam_app.system.cache.files import cache_folder, kept_file, write_kept
+from rsam_app.system.cache.files import cache_folder, cached_file, write_cached
 from rsam_app.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _label(value: Any, names: list[Any], where: str) -> str:
 def _row(stored: Any, label: str, where: str) -> Row:
     content, path = (stored.get("bytes"), stored.get("path")) if isinstance(stored, dict) else (None, stored)
     if isinstance(content, bytes):
-        return Row(label, kept_file(content, _suffix(content), "images"), "")
+        return Row(label, cached_file(content, _suffix(content), "images"), "")
     if isinstance(path, str) and path:
         return Row(label, None, path)
     raise UserError(
@@ -194,4 +194,4 @@ def _indexed(index: Path) -> Shard | None:
 
 def _write_index(index: Path, shard: Shard) -> None:
     rows = [[row.label, str(row.kept or ""), row.path] for row in shard.rows]
-    write_kept(index, json.dumps({"classes": shard.classes, "rows": rows}).encode())
+    write_cached(index, json.dumps({"classes": shard.classes, "rows": rows}).encode())

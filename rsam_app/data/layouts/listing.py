@@ -31,7 +31,7 @@ def require_file(path: Path, layout: str) -> Path:
     if not path.is_file():
         raise UserError(
             f"{path}: missing; the layout {layout} needs it.\n"
-            "Put the whole data set there, or correct `root` in the card."
+            "Put the whole dataset there, or correct `root` in the card."
         )
     return path
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from rsam_app.data.near_duplicates.nearest_neighbours import Neighbours
 from rsam_app.data.near_duplicates.thumbnails import SIDE, Thumbnails
-
-Progress = Callable[[int, int], None]
-"""Called with (steps done, steps in all)."""
+from rsam_app.system.progress import Progress
 
 WAVES = 8
 """Of the cosine transform along each side, the constant among them: 63 numbers an image."""

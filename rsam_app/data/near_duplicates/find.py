@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,15 +12,13 @@ from rsam_app.data.near_duplicates.comparison import likeness
 from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.thumbnails import Thumbnails, make_thumbnails
 from rsam_app.data.records import Record
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what is done, steps done, steps in all)."""
+from rsam_app.system.progress import Progress, StepProgress
 
 _AT_ONCE = 2048
 
 
 def find_duplicates(
-    records: Sequence[Record], within: Sequence[Record] | None = None, progress: Progress | None = None
+    records: Sequence[Record], within: Sequence[Record] | None = None, progress: StepProgress | None = None
 ) -> Duplicates:
     """The pairs among `records` that are the same photograph.
 
@@ -28,7 +26,7 @@ def find_duplicates(
     asked. Memory: some 1.5 KiB an image. Files that cannot be read are left out, and said in `notes`.
     """
 
-    def tell(what: str) -> Callable[[int, int], None] | None:
+    def tell(what: str) -> Progress | None:
         return None if progress is None else lambda done, total: progress(what, done, total)
 
     thumbnails = make_thumbnails(records, within, tell("reading images"))
@@ -43,7 +41,7 @@ def find_duplicates(
     return Duplicates(distinct.same, pairs[order], found[near][order], broken, distinct.flat, note)
 
 
-def _decide(thumbnails: Thumbnails, candidates: Candidates, tell: Callable[[int, int], None] | None) -> np.ndarray:
+def _decide(thumbnails: Thumbnails, candidates: Candidates, tell: Progress | None) -> np.ndarray:
     places = torch.tensor([window.place() for window in WINDOWS])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = np.zeros(len(candidates.shown), dtype=np.float32)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
-Progress = Callable[[int, int], None]
-"""Called with (rows done, rows in all)."""
+from rsam_app.system.progress import Progress
 
 EXACT = 20_000
 """Points up to which each is compared with each: cells would hardly save anything."""
@@ -54,9 +51,9 @@ class Neighbours:
             asked = torch.from_numpy(np.ascontiguousarray(queries[part], dtype=np.float32)).to(self.device)
             best = _Best(len(asked), wanted, asked)
             if len(self.centres):
-                self._look_into_cells(asked, best)
+                self._search_cells(asked, best)
             else:
-                self._look_at_all(asked, best)
+                self._search_all(asked, best)
             rows = (
                 torch.where(best.places >= 0, self.rows[best.places.clamp(min=0)], -1)
                 if len(self.rows)
@@ -89,13 +86,13 @@ class Neighbours:
         self.centres = centres[counts > 0]  # an empty cell would be looked into in vain
         self.ends = counts[counts > 0].cumsum(0).tolist()
 
-    def _look_at_all(self, asked: Tensor, best: _Best) -> None:
+    def _search_all(self, asked: Tensor, best: _Best) -> None:
         everyone = torch.arange(len(asked), device=self.device)
         for begin in range(0, len(self.points), POINTS):
             for some in everyone.split(POINTS):
                 best.join(some, begin, self._distances(asked[some], begin, begin + POINTS))
 
-    def _look_into_cells(self, asked: Tensor, best: _Best) -> None:
+    def _search_cells(self, asked: Tensor, best: _Best) -> None:
         cells = _nearest_centres(asked, self.centres, min(self.probes, len(self.centres)))
         flat = cells.flatten()
         order = flat.argsort(stable=True)

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 from rsam_app.data.images.file_identity import READING, stamp
 from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.thumbnails import make_thumbnails
-from rsam_app.data.records import DataSet, Record, Skipped, by_id
+from rsam_app.data.records import Dataset, Record, Skipped, by_id
 
 if TYPE_CHECKING:
-    from rsam_app.data.near_duplicates.find import Progress
+    from rsam_app.system.progress import StepProgress
 
 VERSION = 1
 """Raise it when other images are found to be the same photograph: what runs have kept is then found again."""
@@ -35,7 +35,7 @@ _ABOUT = b"rsam"
 
 
 def near_duplicates(
-    path: Path, records: Sequence[Record], within: Sequence[Record], progress: Progress | None = None
+    path: Path, records: Sequence[Record], within: Sequence[Record], progress: StepProgress | None = None
 ) -> Duplicates:
     """Which of `records` are the same photograph: as kept at `path`, where that is still true of the files, else found
     (`find_duplicates`) and kept there.
@@ -55,8 +55,8 @@ def near_duplicates(
     return found
 
 
-def predicted_records(dataset: DataSet, ids: Sequence[str]) -> list[Record]:
-    """The records of the data set that a run's predictions `ids` are about, in their order, each once."""
+def predicted_records(dataset: Dataset, ids: Sequence[str]) -> list[Record]:
+    """The records of the dataset that a run's predictions `ids` are about, in their order, each once."""
     known = by_id(dataset.records)
     return [known[record_id] for record_id in dict.fromkeys(ids) if record_id in known]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,7 @@ from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.rows import NoRoomError, RowCache, open_cache
 from rsam_app.system.errors import UserError
 from rsam_app.system.hardware import available_cores
-
-Progress = Callable[[int, int], None]
-"""Called with (images done, images in all)."""
+from rsam_app.system.progress import Progress
 
 SIDE = 64
 """Pixels: what recompression and rescaling leave alone, and enough to tell the next shot of a series."""
@@ -69,7 +67,7 @@ def make_thumbnails(
 ) -> Thumbnails:
     """Thumbnails of `records`. Those of files that did not change since are read from the cache, the others are made.
 
-    They are kept together with the places for all records of `within` (default: `records`), so give the whole data set
+    They are kept together with the places for all records of `within` (default: `records`), so give the whole dataset
     there. Where the cache has no room, or they are few, they are held in memory, 4 KiB each.
     """
     within = records if within is None else within

@@ -1,4 +1,4 @@
-"""The generated data set of `rsam demo`: beetles and what is planted among them."""
+"""The generated dataset of `rsam demo`: beetles and what is planted among them."""
 
 from rsam_app.data.synthetic.generate import generate
 from rsam_app.data.synthetic.planting import Planted, PlantedImage, read_planted

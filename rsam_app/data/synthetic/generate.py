@@ -1,9 +1,8 @@
-"""The demo's data set on disk: images, masks, a manifest that any card can point to, and what was planted."""
+"""The demo's dataset on disk: images, masks, a manifest that any card can point to, and what was planted."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,6 +11,7 @@ import numpy as np
 from rsam_app.data.synthetic.photograph import Photograph, Studio
 from rsam_app.data.synthetic.planting import Plan, Planted, PlantedImage, plan_images
 from rsam_app.data.synthetic.species import SPECIES
+from rsam_app.system.progress import Progress
 
 MANIFEST_HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask", "group")
 
@@ -21,9 +21,9 @@ def generate(
     seed: int = 0,
     images_per_species: int = 120,
     species: int = 8,
-    on_image: Callable[[int, int], None] | None = None,
+    on_image: Progress | None = None,
 ) -> Planted:
-    """Draw a fine-grained data set into `folder`; the same arguments give the same bytes.
+    """Draw a fine-grained dataset into `folder`; the same arguments give the same bytes.
 
     Writes `images/*.jpg`, `masks/*.png` (1 on the beetle, else 0), `planted.json` and, last, `manifest.csv` (boxes in
     pixels), so that a folder with a manifest is whole. `on_image(done, total)` is called after every image. Raises
@@ -52,7 +52,7 @@ def generate(
 
 
 def mask_path(record_id: str) -> str:
-    """Where the mask of an image lies, relative to the data set's folder."""
+    """Where the mask of an image lies, relative to the dataset's folder."""
     return f"masks/{Path(record_id).stem}.png"
 
 

@@ -12,6 +12,7 @@ from rsam_app.data.synthetic.collage import Placed, lay, per_channel, place
 from rsam_app.data.synthetic.creature import draw_creature
 from rsam_app.data.synthetic.ground import SIDE, Habitat, habitats
 from rsam_app.data.synthetic.species import Species
+from rsam_app.geometry.types import Rectangle
 
 Array = np.ndarray
 Box = tuple[float, float, float, float]
@@ -34,7 +35,7 @@ class Photograph:
 
     image: Array
     mask: Array
-    rectangle: tuple[float, float, float, float, float]
+    rectangle: Rectangle
     flowers: Box | None
     habitat: str
 
@@ -145,7 +146,7 @@ class Studio:
 
 def _settle(
     drawing: Array, width: int, height: int, heading: float, rng: np.random.Generator
-) -> tuple[Placed, tuple[float, float, float, float, float]]:
+) -> tuple[Placed, Rectangle]:
     """Scale a beetle and find it a place where it is whole, towards the edges rather than the middle."""
     left, top, length, breadth = _bounds(drawing[..., 3] > 127)
     share = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
@@ -162,7 +163,7 @@ def _settle(
     offset = np.array([left + length / 2 - drawing.shape[1] / 2, top + breadth / 2 - drawing.shape[0] / 2])
     placed = place(drawing, centre - turn @ (offset * scale), heading, (scale[0], scale[1]))
     angle = (heading + np.pi / 2) % np.pi - np.pi / 2
-    return placed, (
+    return placed, Rectangle(
         float(centre[0]),
         float(centre[1]),
         float(length * scale[0]),

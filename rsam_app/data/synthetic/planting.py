@@ -1,4 +1,4 @@
-"""What is hidden in the demo's data set for the tool to find: wrong labels, a background shortcut, an alike pair;
+"""What is hidden in the demo's dataset for the tool to find: wrong labels, a background shortcut, an alike pair;
 and the record of it, `planted.json`."""
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from rsam_app.data.synthetic.species import ALIKE, SHORTCUT, SPECIES
+from rsam_app.geometry.types import Rectangle
 from rsam_app.system.errors import UserError
 
 Box = tuple[float, float, float, float]
-Rectangle = tuple[float, float, float, float, float]
 
 SHARES = {"train": 0.6, "val": 0.1, "test": 0.3}
 """How each species' images are split."""
@@ -55,7 +55,7 @@ class PlantedImage:
 
 @dataclass(frozen=True)
 class Planted:
-    """Everything that was planted in a generated data set; `images` is keyed by record id."""
+    """Everything that was planted in a generated dataset; `images` is keyed by record id."""
 
     seed: int
     images: dict[str, PlantedImage]
@@ -101,7 +101,7 @@ def read_planted(path: Path) -> Planted:
         first, second = content["alike"]
         return Planted(content["seed"], images, content["shortcut"]["species"], (first, second))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}). Run `rsam demo` to generate the data set.") from error
+        raise UserError(f"{path}: cannot be read ({error}). Run `rsam demo` to generate the dataset.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: is not a record of planted errors ({error!r}). Delete it and run `rsam demo`."

@@ -21,7 +21,7 @@ View = Callable[[slice], Tensor]
 
 
 @dataclass(frozen=True)
-class Looks:
+class ViewOutputs:
     """What a model says about N images: `probabilities` `(N, C)`, and `rectangles` `(N, 5)` in pixels of the network
     input, where squeezed images are square and turns are turns; NaN without attention."""
 
@@ -59,17 +59,17 @@ class Observer:
         """uint8 images `(B, S, S, 3)` as the network takes them, `(B, 3, S, S)` on the device."""
         return normalise(torch.from_numpy(images).permute(0, 3, 1, 2), self.model, self.device)
 
-    def look(self, count: int, view: View) -> Looks:
+    def observe(self, count: int, view: View) -> ViewOutputs:
         """Looks at `count` images that `view` makes, a batch at a time."""
         probabilities, rectangles = [], []
         with torch.inference_mode(), all_cores():
             for start in range(0, count, self.batch_size):
                 images = view(slice(start, min(start + self.batch_size, count)))
                 with autocast(self.precision, self.device):
-                    seen = self.model(images, return_look=True)
+                    seen = self.model(images, return_output=True)
                 logits = seen.logits.float().cpu().numpy().astype(np.float64)
                 probabilities.append(softmax(logits, axis=1))
                 nothing = torch.full((len(images), 5), torch.nan)
                 rectangles.append((nothing if seen.rectangle is None else seen.rectangle.float().cpu()).numpy())
                 self.advance(len(images))
-        return Looks(np.concatenate(probabilities), np.concatenate(rectangles).astype(np.float64))
+        return ViewOutputs(np.concatenate(probabilities), np.concatenate(rectangles).astype(np.float64))

@@ -9,17 +9,18 @@ import pyarrow as pa
 import torch
 from scipy.special import softmax
 
-from rsam_app.data.records import DataSet, Record, class_number
+from rsam_app.data.records import Dataset, Record, class_number
 from rsam_app.evaluation.inference.run_model import Outputs
 from rsam_app.evaluation.inference.score_columns import Habits, score_columns
 from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.predictions import SCHEMA
 
 
 def predictions_table(
     outputs: Outputs,
     records: Sequence[Record],
-    dataset: DataSet,
+    dataset: Dataset,
     learned: np.ndarray | None = None,
     habits: Habits = None,
 ) -> tuple[pa.Table, dict[str, str]]:
@@ -72,7 +73,7 @@ def _certainty(probabilities: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _rectangle_columns(rectangles: np.ndarray, records: Sequence[Record]) -> dict[str, object]:
-    names = ("cx", "cy", "width", "height", "angle")
+    names = RECTANGLE_FIELDS
     columns: dict[str, object] = {name: rectangles[:, i] for i, name in enumerate(names)}
     if np.isnan(rectangles).all():
         return columns | {"corners": [None] * len(records), "box": [None] * len(records)}

@@ -104,32 +104,32 @@ def _inspect(
     with autocast(precision, device):
         shown = normalise(images, model, device)
         seen = model.inspect(shown)
-        if views is not None and seen.look.rectangle is not None:
-            arrays = _look_closely(model, shown, seen, views)
-    nothing = torch.full_like(seen.look.logits, torch.nan)
+        if views is not None and seen.output.rectangle is not None:
+            arrays = _with_views(model, shown, seen, views)
+    nothing = torch.full_like(seen.output.logits, torch.nan)
     rectangle = torch.full((len(images), 5), torch.nan)
-    if seen.look.rectangle is not None:
-        rectangle = geometry.transform(seen.look.rectangle.cpu(), to_image)
+    if seen.output.rectangle is not None:
+        rectangle = geometry.transform(seen.output.rectangle.cpu(), to_image)
     arrays |= {
-        "logits": seen.look.logits,
+        "logits": seen.output.logits,
         "inside": nothing if seen.inside_logits is None else seen.inside_logits,
         "outside": nothing if seen.outside_logits is None else seen.outside_logits,
         "rectangles": rectangle,
         "embeddings": seen.embedding,
     }
     found = {name: values.float().cpu().numpy() for name, values in arrays.items()}
-    if seen.look.mask is not None:
-        found["masks"] = (seen.look.mask.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    if seen.output.mask is not None:
+        found["masks"] = (seen.output.mask.float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return found
 
 
-def _look_closely(
+def _with_views(
     model: AttentiveClassifier, images: torch.Tensor, seen: Inspection, views: int
 ) -> dict[str, torch.Tensor]:
-    rectangle, mask, features = seen.look.rectangle, seen.look.mask, seen.features
+    rectangle, mask, features = seen.output.rectangle, seen.output.mask, seen.features
     if rectangle is None or mask is None or features is None:
         raise ValueError("a model without attention has no rectangle to judge")
-    class_map = model.class_map(features, seen.look.logits.argmax(dim=1))
+    class_map = model.class_map(features, seen.output.logits.argmax(dim=1))
     returned = returned_rectangles(model, images, views)
     return {
         "instability": instability(rectangle.float().cpu(), returned),

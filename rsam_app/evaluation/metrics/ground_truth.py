@@ -1,4 +1,4 @@
-"""What the data set says about where the object is: boxes clipped to the image, and masks."""
+"""What the dataset says about where the object is: boxes clipped to the image, and masks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """MaxBoxAccV2 (Choe et al., CVPR 2020; arXiv 2001.07437, 2007.04178): the boxes of a soft mask's contours, at the
-threshold that serves the data set best.
+threshold that serves the dataset best.
 
 Soft masks are `(H, W)` maps on a grid over the whole image; true boxes are relative, `left, top, right, bottom`.
 """

@@ -1,4 +1,4 @@
-"""The predictions table as arrays, checked against the data set it is about."""
+"""The predictions table as arrays, checked against the dataset it is about."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rsam_app.data.records import DataSet, Record, by_id
-from rsam_app.geometry.types import Floats, Integers
+from rsam_app.data.records import Dataset, Record, by_id
+from rsam_app.geometry.types import RECTANGLE_FIELDS, Floats, Integers
 from rsam_app.system.errors import UserError
-
-FIVE_NUMBERS = ("cx", "cy", "width", "height", "angle")
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,10 @@ class PredictionArrays:
         return np.flatnonzero(np.isfinite(self.rectangles).all(axis=1))
 
 
-def split_arrays(table: pa.Table, dataset: DataSet, split: str, classes: Sequence[str]) -> PredictionArrays:
+def split_arrays(table: pa.Table, dataset: Dataset, split: str, classes: Sequence[str]) -> PredictionArrays:
     """The rows of `table` whose split it is; none where it has none.
 
-    Raises `UserError` where the table is not about this data set or these classes, or holds numbers that
+    Raises `UserError` where the table is not about this dataset or these classes, or holds numbers that
     are not finite.
     """
     rows = table.filter(pc.equal(table.column("split"), split))
@@ -52,9 +50,9 @@ def split_arrays(table: pa.Table, dataset: DataSet, split: str, classes: Sequenc
     unknown = [i for i in ids if i not in known]
     if unknown:
         raise UserError(
-            f"predictions of {split}: {len(unknown)} images, e.g. {unknown[0]!r}, are not in the data set"
+            f"predictions of {split}: {len(unknown)} images, e.g. {unknown[0]!r}, are not in the dataset"
             f" {dataset.name}.\n"
-            "The data set has changed since: run `rsam predict` again."
+            "The dataset has changed since: run `rsam predict` again."
         )
     return PredictionArrays(
         logits=_logits(rows, split, len(classes)),
@@ -84,13 +82,13 @@ def _labels(rows: pa.Table, split: str, classes: Sequence[str]) -> Integers:
     if unknown:
         raise UserError(
             f"predictions of {split}: the label {unknown[0]!r} is none of the model's {len(classes)} classes"
-            f" ({len(unknown)} such labels). Correct the label, or train on the data set as it is now."
+            f" ({len(unknown)} such labels). Correct the label, or train on the dataset as it is now."
         )
     return np.array([index[name] for name in labels], dtype=np.int64)
 
 
 def _rectangles(rows: pa.Table, split: str) -> Floats:
-    columns = [rows.column(name).to_numpy().astype(np.float64) for name in FIVE_NUMBERS]
+    columns = [rows.column(name).to_numpy().astype(np.float64) for name in RECTANGLE_FIELDS]
     rectangles = np.stack(columns, axis=1)
     # pyarrow turns null into NaN, so a row without a rectangle is NaN throughout and anything in between is broken.
     null = np.asarray(rows.column("cx").is_null())

@@ -170,7 +170,7 @@ def degeneracy(rectangles: Floats, sizes: Floats) -> dict[str, float]:
 
     `share_large` and `share_small`: shares of rectangles that cover more than .9, or less than .02, of their image.
     `mean_area`: the mean of that share. `centre_spread_x` and `_y`: standard deviations of the centre, relative to the
-    image; 0 is a model that points at one place. `mean_rectangle_iou`: mean rotated IoU with the data set's mean
+    image; 0 is a model that points at one place. `mean_rectangle_iou`: mean rotated IoU with the dataset's mean
     rectangle; 1 is a model that always gives the same answer.
     """
     area = visible_areas(rectangles, sizes)

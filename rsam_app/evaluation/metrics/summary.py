@@ -1,4 +1,4 @@
-"""`evaluation/metrics.json`: everything that is measured of one split, from the predictions table and the data set."""
+"""`evaluation/metrics.json`: everything that is measured of one split, from the predictions table and the dataset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics import accuracy, calibration
 from rsam_app.evaluation.metrics.accuracy import worst_group
 from rsam_app.evaluation.metrics.localization import localization
@@ -22,7 +22,7 @@ from rsam_app.system.errors import UserError
 
 def evaluate_predictions(
     table: pa.Table,
-    dataset: DataSet,
+    dataset: Dataset,
     split: str,
     classes: Sequence[str] | None = None,
     softness: float = DEFAULT_SOFTNESS,
@@ -30,7 +30,7 @@ def evaluate_predictions(
     """The contract of `evaluation/metrics.json` for the rows of one split; fractions, not percent.
 
     Other splits in `table` are used where they are there: `val` to fit the temperature, `train` to freeze MaxBoxAccV2's
-    thresholds. `classes` are the model's, in the order of its logits (default: the data set's). `softness` is that of
+    thresholds. `classes` are the model's, in the order of its logits (default: the dataset's). `softness` is that of
     the soft mask's edge as a share of the image's side.
 
     JSON-serialisable and free of NaN: a figure that does not exist is null, and `absent` says why, by key;
@@ -64,7 +64,7 @@ def evaluate_predictions(
     if any(r.group for r in arrays.records):
         metrics["worst_group"] = worst_group(arrays.predicted == arrays.labels, arrays.records)
     else:
-        absent["worst_group"] = "the data set names no groups (a manifest's column `group`)"
+        absent["worst_group"] = "the dataset names no groups (a manifest's column `group`)"
     metrics |= _classes(arrays, names, ious) | {"absent": absent}
     result: dict[str, Any] = without_nan(metrics)
     return result
@@ -82,14 +82,14 @@ def without_nan(value: Any) -> Any:
 
 
 def _accuracy(
-    arrays: PredictionArrays, dataset: DataSet, names: tuple[str, ...], absent: dict[str, str]
+    arrays: PredictionArrays, dataset: Dataset, names: tuple[str, ...], absent: dict[str, str]
 ) -> dict[str, Any]:
     logits, labels = arrays.logits, arrays.labels
     correct = int((arrays.predicted == labels).sum())
     curve = calibration.reliability(calibration.confidences(logits), arrays.predicted == labels)
     majority = _majority_class(dataset, names)
     if majority is None:
-        absent["majority_class_top1"] = "the data set has no training images"
+        absent["majority_class_top1"] = "the dataset has no training images"
     return {
         "top1": accuracy.top_k_accuracy(logits, labels, 1),
         "top1_interval": accuracy.wilson_interval(correct, len(labels)),
@@ -101,7 +101,7 @@ def _accuracy(
     }
 
 
-def _majority_class(dataset: DataSet, names: tuple[str, ...]) -> int | None:
+def _majority_class(dataset: Dataset, names: tuple[str, ...]) -> int | None:
     index = {name: i for i, name in enumerate(names)}
     training = [index[r.label] for r in dataset.split("train") if r.label in index]
     return int(np.bincount(training).argmax()) if training else None
@@ -110,7 +110,7 @@ def _majority_class(dataset: DataSet, names: tuple[str, ...]) -> int | None:
 def _calibration(
     arrays: PredictionArrays,
     table: pa.Table,
-    dataset: DataSet,
+    dataset: Dataset,
     split: str,
     names: tuple[str, ...],
     absent: dict[str, str],
@@ -145,7 +145,7 @@ def _calibration(
 def _localization(
     arrays: PredictionArrays,
     table: pa.Table,
-    dataset: DataSet,
+    dataset: Dataset,
     split: str,
     names: tuple[str, ...],
     softness: float,

@@ -118,11 +118,11 @@ def _on_calibration(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("good", f"Its confidence, {percent(mean)} on average, is about as high as its accuracy.")]
     more = "more" if gap > 0 else "less"
     temperature = metrics["calibration"]["temperature"]
-    mend = f" Dividing its logits by {temperature:.2f} mends most of it." if _mends(metrics) else ""
+    mend = f" Dividing its logits by {temperature:.2f} mends most of it." if _remedy(metrics) else ""
     return [("plain", f"It is {more} sure of itself than it should be: {percent(mean)} on average.{mend}")]
 
 
-def _mends(metrics: Mapping[str, Any]) -> bool:
+def _remedy(metrics: Mapping[str, Any]) -> bool:
     scaled = metrics["calibration"]["ece_scaled"]
     return bool(scaled is not None and scaled < 0.5 * metrics["ece"])
 

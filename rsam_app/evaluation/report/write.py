@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics.accuracy import confusion_matrix
 from rsam_app.evaluation.metrics.ground_truth import TruthKind
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, split_arrays
@@ -52,13 +52,13 @@ class Gallery:
 
 
 def write_report(
-    folder: Path, metrics: Mapping[str, Any], table: pa.Table, dataset: DataSet, metrics_log: Path
+    folder: Path, metrics: Mapping[str, Any], table: pa.Table, dataset: Dataset, metrics_log: Path
 ) -> Path:
     """Write `report.html`, and its plots as PNG files, into `folder`; returns the page's path.
 
     `metrics` are those of `evaluate_predictions`, `table` the predictions they were made from, `metrics_log` the run's
     `metrics.jsonl` (it may be absent). Images that cannot be read are named on the page instead of shown. Each file is
-    replaced atomically. Raises `UserError` where table and data set do not belong together.
+    replaced atomically. Raises `UserError` where table and dataset do not belong together.
     """
     rows = table.filter(pc.equal(table.column("split"), metrics["split"]))
     arrays = split_arrays(rows, dataset, metrics["split"], [entry["class"] for entry in metrics["per_class"]])

@@ -164,7 +164,7 @@ def background_gap(observer: Observer, subset: Subset, pairs: Sequence[Pair]) ->
         def view(chosen: slice, kind: str = kind) -> Any:
             return observer.normalised(np.stack([_composed(subset, pair, kind) for pair in pairs[chosen]]))
 
-        seen = observer.look(len(pairs), view)
+        seen = observer.observe(len(pairs), view)
         right[kind] = (seen.predicted == subset.labels[rows]).astype(np.float64)
     apart = right["same"] - right["random"]
     return {

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rsam_app.evaluation.inference.observer import Looks, Observer
+from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
 from rsam_app.evaluation.robustness.subset import Subset
 from rsam_app.geometry.overlap import rotated_iou
 from rsam_app.geometry.types import Pixels
@@ -154,7 +154,7 @@ def _in_hsv(image: Shown, channel: int, change: Callable[[Shown], Any]) -> Shown
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
-def corruption_robustness(observer: Observer, subset: Subset, clean: Looks, seed: int) -> dict[str, Any]:
+def corruption_robustness(observer: Observer, subset: Subset, clean: ViewOutputs, seed: int) -> dict[str, Any]:
     """Accuracy and rectangle stability under every corruption of `CORRUPTIONS` at every severity of `SEVERITIES`.
 
     `top1` is the mean accuracy over corruptions and severities, `relative` that over `clean_top1` (null where that is
@@ -185,9 +185,9 @@ def corruption_robustness(observer: Observer, subset: Subset, clean: Looks, seed
     }
 
 
-def _corrupted(observer: Observer, subset: Subset, name: str, severity: int, seed: int) -> Looks:
+def _corrupted(observer: Observer, subset: Subset, name: str, severity: int, seed: int) -> ViewOutputs:
     def view(rows: slice) -> Tensor:
         pairs = zip(subset.images[rows], subset.records[rows], strict=True)
         return observer.normalised(np.stack([corrupt(i, name, severity, seed, r.id) for i, r in pairs]))
 
-    return observer.look(len(subset), view)
+    return observer.observe(len(subset), view)

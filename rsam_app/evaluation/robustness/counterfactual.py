@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsam_app.evaluation.inference.observer import Looks, Observer
+from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
 from rsam_app.evaluation.metrics.rectangles import mean_rectangles
 from rsam_app.evaluation.robustness.subset import Subset
 from rsam_app.geometry import rectangles as geometry
@@ -24,7 +24,7 @@ BLUR = 1 / 12
 
 
 def mean_colour(images: Tensor) -> Tensor:
-    """The data set's mean colour instead of normalised images `(B, 3, H, W)`: zero after normalisation."""
+    """The dataset's mean colour instead of normalised images `(B, 3, H, W)`: zero after normalisation."""
     return torch.zeros_like(images)
 
 
@@ -48,7 +48,7 @@ def keep(images: Tensor, filled: Tensor, rectangles: Tensor, inside: bool) -> Te
     return kept * images + (1 - kept) * filled
 
 
-def use(observer: Observer, subset: Subset, clean: Looks) -> dict[str, Any]:
+def use(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[str, Any]:
     """How much of a prediction is left inside and outside of the rectangle; means over the images, in [0, 1].
 
     y is the class that the whole image is predicted to be, with mean probability `p_whole`. Per fill of `FILLS`:
@@ -82,9 +82,9 @@ def use(observer: Observer, subset: Subset, clean: Looks) -> dict[str, Any]:
     return found
 
 
-def _without(observer: Observer, subset: Subset, rectangles: Floats, fill: str, inside: bool) -> Looks:
+def _without(observer: Observer, subset: Subset, rectangles: Floats, fill: str, inside: bool) -> ViewOutputs:
     def view(rows: slice) -> Tensor:
         images = observer.normalised(subset.images[rows])
         return keep(images, FILLS[fill](images), torch.from_numpy(rectangles[rows]).float(), inside)
 
-    return observer.look(len(subset), view)
+    return observer.observe(len(subset), view)

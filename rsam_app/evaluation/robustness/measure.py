@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.evaluation.inference.grad_cam import grad_cam_maps
 from rsam_app.evaluation.inference.observer import Observer
 from rsam_app.evaluation.robustness.background import background_gap, pair_backgrounds
@@ -22,7 +22,7 @@ PASSES = 1 + len(TRANSFORMS) + 4 * len(FILLS) + 3 + len(CORRUPTIONS) * len(SEVER
 
 
 def measure_robustness(
-    observer: Observer, dataset: DataSet, split: str, images: int, seed: int
+    observer: Observer, dataset: Dataset, split: str, images: int, seed: int
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The figures of `SECTIONS` by name, on at most `images` of the split, and for those that cannot be had, why not.
 
@@ -32,7 +32,7 @@ def measure_robustness(
     records = dataset.split(split)
     size = int(observer.model.pretrained_cfg["input_size"][-1])
     subset = load_subset(records, dataset.class_index, size, images, seed)
-    clean = observer.look(len(subset), lambda rows: observer.normalised(subset.images[rows]))
+    clean = observer.observe(len(subset), lambda rows: observer.normalised(subset.images[rows]))
     found: dict[str, Any] = {"stability": stability(observer, subset, clean)}
     absent: dict[str, str] = {}
     if np.isnan(clean.rectangles).any():
@@ -48,7 +48,7 @@ def measure_robustness(
     return found, absent
 
 
-def grad_cam_localization(observer: Observer, dataset: DataSet, split: str) -> tuple[dict[str, Any], dict[str, str]]:
+def grad_cam_localization(observer: Observer, dataset: Dataset, split: str) -> tuple[dict[str, Any], dict[str, str]]:
     """`localization_grad_cam` of a split, by Grad-CAM's maps of the predicted classes, or why it cannot be had.
 
     It stands for `localization` where a model has no attention. Raises `UserError` where an image or a mask cannot be
@@ -63,7 +63,7 @@ def grad_cam_localization(observer: Observer, dataset: DataSet, split: str) -> t
 
 
 def _background_gap(
-    observer: Observer, subset: Subset, dataset: DataSet, split: str, seed: int
+    observer: Observer, subset: Subset, dataset: Dataset, split: str, seed: int
 ) -> tuple[dict[str, Any] | None, str]:
     records = dataset.split(split)
     if not any(r.boxes or r.mask for r in records):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as colour_functional
 
-from rsam_app.evaluation.inference.observer import Looks, Observer
+from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
 from rsam_app.evaluation.metrics.rectangles import mean_rectangles
 from rsam_app.evaluation.robustness.subset import Subset
 from rsam_app.geometry import rectangles as geometry
@@ -41,7 +41,7 @@ def angle_errors(first: Floats, second: Floats) -> Floats:
     return np.asarray(np.minimum(apart, period - apart))
 
 
-def stability(observer: Observer, subset: Subset, clean: Looks) -> dict[str, Any]:
+def stability(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[str, Any]:
     """How the looks at transformed images agree with the `clean` ones; means over the images.
 
     Per transform T of `TRANSFORMS`, and as means over them: `same_class`, the share of images that keep their predicted
@@ -58,7 +58,7 @@ def stability(observer: Observer, subset: Subset, clean: Looks) -> dict[str, Any
     }
 
 
-def _agreement(observer: Observer, subset: Subset, clean: Looks, name: str) -> dict[str, float]:
+def _agreement(observer: Observer, subset: Subset, clean: ViewOutputs, name: str) -> dict[str, float]:
     to_view = GEOMETRIC[name](subset.size) if name in GEOMETRIC else torch.eye(2, 3)[None]
 
     def view(rows: slice) -> Tensor:
@@ -69,7 +69,7 @@ def _agreement(observer: Observer, subset: Subset, clean: Looks, name: str) -> d
         mean, std = (torch.tensor(cfg[key], device=images.device).view(3, 1, 1) for key in ("mean", "std"))
         return recolour(images, mean, std)
 
-    seen = observer.look(len(subset), view)
+    seen = observer.observe(len(subset), view)
     found = {"same_class": float((seen.predicted == clean.predicted).mean()), "top1": seen.accuracy(subset.labels)}
     if np.isnan(clean.rectangles).any():
         return found

@@ -39,7 +39,7 @@ def instability(rectangles: Tensor, returned: Tensor) -> Tensor:
     0: the rectangle is on the same place in every view; 1: it is somewhere else each time. NaN without views. Use it to
     find rectangles that hang on nothing, whatever the class; `outside_activation` costs no further look and asks what
     the answer was taken from. A model that always points at the middle returns there in most views, and an object that
-    fills the image leaves the frame of the closer one: compare images of one data set. (the agreement is that of
+    fills the image leaves the frame of the closer one: compare images of one dataset. (the agreement is that of
     METRICS' stability)
     """
     if returned.shape[1] == 0:

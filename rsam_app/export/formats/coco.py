@@ -1,4 +1,4 @@
-"""COCO: images in `data/`, rectangles in `labels.json`, the data set's own boxes in `boxes.json`.
+"""COCO: images in `data/`, rectangles in `labels.json`, the dataset's own boxes in `boxes.json`.
 
 Two files, because they are two kinds of truth about one image: a reader that trains a detector takes one of them, and
 an object that stood in one file twice would count twice. COCO's pixel coordinates are ours: (0, 0) is the image's

@@ -1,4 +1,4 @@
-"""A FiftyOne data set on disk: `data/` and `samples.json`, with labels, rectangles, boxes and tags."""
+"""A FiftyOne dataset on disk: `data/` and `samples.json`, with labels, rectangles, boxes and tags."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from rsam_app.export.names import UniqueNames, file_name
 from rsam_app.export.staging import place
 from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.clipping import rectangle_corners
-
-GEOMETRY = ("cx", "cy", "width", "height", "angle")
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
@@ -60,7 +59,7 @@ def _sample(fo: Any, item: ExportItem, path: Path) -> Any:
         sample["prediction"] = fo.Classification(label=item.predicted, confidence=item.confidence)
     if item.rectangle:
         relative = [(x / record.width, y / record.height) for x, y in rectangle_corners(item.rectangle)]
-        numbers = dict(zip(GEOMETRY, item.rectangle, strict=True))
+        numbers = dict(zip(RECTANGLE_FIELDS, item.rectangle, strict=True))
         outline = fo.Polyline(
             label=item.label, points=[relative], closed=True, filled=True, by=item.rectangle_by, **numbers
         )

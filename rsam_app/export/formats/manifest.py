@@ -18,7 +18,7 @@ HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask", "group"
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
-    """Write `folder/manifest.csv`: one row an image, or one for each of its boxes (pixels, as the data set has them).
+    """Write `folder/manifest.csv`: one row an image, or one for each of its boxes (pixels, as the dataset has them).
 
     Masks are written anew as PNG, 0 outside and 255 inside, whatever values meant the object before; they are oriented
     as the image is displayed.

@@ -1,4 +1,4 @@
-"""Parquet shards that hold the images themselves, as the Hugging Face hub keeps data sets.
+"""Parquet shards that hold the images themselves, as the Hugging Face hub keeps datasets.
 
 `datasets.load_dataset("parquet", …)` reads them with class names and images, and so does our `layout: huggingface`.
 """
@@ -25,7 +25,7 @@ GROUP_ROWS = 64
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
     """Write `SPLIT-00000-of-0000N.parquet`: `image` (bytes as they are, and the file's name), `label` (a ClassLabel of
-    all classes in the data set's order), `id`, `rectangle`, `rectangle_by`, `boxes`."""
+    all classes in the dataset's order), `id`, `rectangle`, `rectangle_by`, `boxes`."""
     place: dict[str, str] = {}
     for split in SPLITS:
         of_split = [item for item in items if item.record.split == split]

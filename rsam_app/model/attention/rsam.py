@@ -16,7 +16,7 @@ GATES = {"wide": (1.6, 1.0, "plain"), "tight": (1.0, geometry.SOFTNESS, "residua
 
 A cell of a pretrained network's last map sees far past its own borders, so a gate as tight as the rectangle loses more
 than it keeps out: on frozen features of birds the wide one, residual, has 71.4 % top-1, the tight one 70.7, no gate
-71.3. Plain gating is above residual on all three data sets (birds 71.6, pets 95.2 against 94.6, beetles 81.7 against
+71.3. Plain gating is above residual on all three datasets (birds 71.6, pets 95.2 against 94.6, beetles 81.7 against
 79.8; five seeds, `benchmarks/results/attention_resized_by_area.md`) and its rectangles are steadier; they cover a
 little less. The demo's small network, from scratch with a misleading background, has 78.5 tight and residual, 71.5 wide
 and residual (one seed)."""

@@ -95,8 +95,8 @@ def random_images(count: int, side: int, draws: torch.Generator) -> Tensor:
 def eager_outputs(deployed: DeployedModel, images: Tensor) -> tuple[Tensor, ...]:
     """What the model itself says about uint8 images, normalised as evaluation normalises them."""
     with torch.no_grad():
-        look = deployed.model(normalise(images, deployed.model, images.device), return_look=True)
-    outputs = (look.logits,) if look.rectangle is None else (look.logits, look.rectangle)
+        output = deployed.model(normalise(images, deployed.model, images.device), return_output=True)
+    outputs = (output.logits,) if output.rectangle is None else (output.logits, output.rectangle)
     if not all(torch.isfinite(o).all() for o in outputs):
         raise UserError(
             "export-model: the run's model gives numbers that are not finite. Train it again with a smaller"

@@ -33,8 +33,8 @@ class DeployedModel(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Outputs for RGB images `(B, 3, S, S)`, float32 in [0, 1]; the rectangle is in pixels of that input."""
-        look = self.model((images - self.mean) / self.std, return_look=True)
-        return (look.logits,) if look.rectangle is None else (look.logits, look.rectangle)
+        output = self.model((images - self.mean) / self.std, return_output=True)
+        return (output.logits,) if output.rectangle is None else (output.logits, output.rectangle)
 
     @property
     def output_names(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rsam_app.review.dataset.fields import GEOMETRY, moved
+from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.schema import add_field, run_keys
 from rsam_app.review.dataset.targets import rectangle_of
 from rsam_app.run.folder import RunFolder
@@ -142,7 +143,7 @@ def _why_not(verdicts: int, wrong: int) -> str:
 def _misplaced(model: Any, wanted: Any, width: int, height: int) -> bool | None:
     from rsam_app.geometry.overlap import rotated_iou
 
-    own = [model[name] if model.has_field(name) else None for name in GEOMETRY]
+    own = [model[name] if model.has_field(name) else None for name in RECTANGLE_FIELDS]
     if None in own:
         return None
     try:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rsam_app.review.dataset.fields import GEOMETRY, OVERLAP
+from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.review.dataset.fields import OVERLAP
 from rsam_app.review.dataset.schema import add_field, run_keys
 from rsam_app.system.errors import UserError
 
@@ -26,10 +27,10 @@ def compare_runs(review_set: Any, first: str, second: str) -> tuple[str, int]:
     known = run_keys(review_set)
     for key in (first, second):
         if key not in known:
-            raise UserError(f"compare runs: {key!r} is no run of this data set (has: {', '.join(known)}).")
+            raise UserError(f"compare runs: {key!r} is no run of this dataset (has: {', '.join(known)}).")
     if first == second:
         raise UserError(f"compare runs: {first!r} twice. Choose two runs; `rsam review RUN` writes another one.")
-    paths = [f"{key}_attention.detections.{name}" for key in (first, second) for name in GEOMETRY]
+    paths = [f"{key}_attention.detections.{name}" for key in (first, second) for name in RECTANGLE_FIELDS]
     ids, *columns = review_set.values(["id", *paths])
     rows = [_numbers(row) for row in zip(*columns, strict=True)]
     both = [(i, row) for i, row in zip(ids, rows, strict=True) if row is not None]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.near_duplicates.result import DETAIL, Duplicates
 from rsam_app.data.near_duplicates.table import files_state, near_duplicates, predicted_records
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.review.analysis.calibrated_misattention import write_calibrated
 from rsam_app.review.analysis.embeddings import map_embeddings, nearest_cosines
 from rsam_app.review.analysis.suggested_labels import beliefs_state, write_suggestions
@@ -26,7 +26,7 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
 
 if TYPE_CHECKING:
-    from rsam_app.data.near_duplicates.find import Progress
+    from rsam_app.system.progress import StepProgress
 
 VERSION = 2
 """Raised when something here is computed otherwise, so that it is computed again."""
@@ -37,8 +37,10 @@ SEEN_OFTEN = 3
 CHUNK = 20_000
 
 
-def derive(review_set: Any, run: RunFolder, key: str, dataset: DataSet, progress: Progress | None = None) -> list[str]:
-    """Bring what follows from all tables of `run` up to date in its FiftyOne data set.
+def derive(
+    review_set: Any, run: RunFolder, key: str, dataset: Dataset, progress: StepProgress | None = None
+) -> list[str]:
+    """Bring what follows from all tables of `run` up to date in its FiftyOne dataset.
 
     Returns what could not be said, and why, and how calibration on a person's verdicts goes. What the tables, the
     embeddings beside them and the images said the last time is not computed again, and near-duplicates are those that
@@ -122,7 +124,9 @@ def _shown_rows(review_set: Any, table: pa.Table) -> _Rows:
     return _Rows(np.array(places, dtype=np.int64), found, [sample_of[record_id] for record_id in found])
 
 
-def _write_embeddings(review_set: Any, run: RunFolder, key: str, rows: _Rows, progress: Progress | None) -> list[str]:
+def _write_embeddings(
+    review_set: Any, run: RunFolder, key: str, rows: _Rows, progress: StepProgress | None
+) -> list[str]:
     try:
         embeddings = read_embeddings(run.predictions)
     except UserError as error:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from rsam_app.selection.embeddings import directions, finite_rows
+from rsam_app.system.progress import Progress
 
 WIDTH = 64
 """Principal components that neighbours are looked for in; of those found the cosine is exact."""
@@ -14,7 +13,7 @@ CANDIDATES = 4
 _BLOCK, _FITTED = 8192, 5000
 
 
-def nearest_cosines(embeddings: np.ndarray, progress: Callable[[int, int], None] | None = None) -> np.ndarray:
+def nearest_cosines(embeddings: np.ndarray, progress: Progress | None = None) -> np.ndarray:
     """The cosine of each of `embeddings` `(N, D)` with the one most like it, `(N,)`: NaN where it is zero or not
     finite, or alone.
 

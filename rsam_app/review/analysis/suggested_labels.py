@@ -39,7 +39,7 @@ def write_suggestions(review_set: Any, key: str, run: RunFolder, table: pa.Table
     """Bring `KEY_suggested` and `KEY_suggested_probability` up to date: of each row of the predictions, whose sample
     ids are `samples`, the label that is believed where it is not the one in the table; else nothing.
 
-    By the part, so that memory does not grow with the data set.
+    By the part, so that memory does not grow with the dataset.
     """
     import fiftyone as fo
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rsam_app.geometry.types import Rectangle
 from rsam_app.review.annotation_tools.files import (
     LABELING,
     Returned,
@@ -20,7 +21,7 @@ from rsam_app.review.annotation_tools.files import (
 from rsam_app.review.dataset.compare_and_set import Change, settle
 from rsam_app.review.dataset.samples import CHUNK, Samples, chunks
 from rsam_app.review.dataset.schema import open_review, run_keys
-from rsam_app.review.dataset.targets import Five, as_target, rectangle_of
+from rsam_app.review.dataset.targets import as_target, rectangle_of
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 
@@ -70,7 +71,7 @@ def send(dataset_name: str, key: str, form: str, out: Path, tag: str | None = No
             five = rectangle_of(shown, width, height) if shown is not None else None
             sent.append(Sent(record_id, Path(path), (width, height), five))
     if not sent:
-        raise UserError(f"FiftyOne data set {dataset_name!r}: nothing is tagged {tag!r}. Tag some, or leave --tag out.")
+        raise UserError(f"FiftyOne dataset {dataset_name!r}: nothing is tagged {tag!r}. Tag some, or leave --tag out.")
     write_atomically(out, WRITERS[form](sent))
     return Annotated(str(out), form, sent=len(sent))
 
@@ -86,7 +87,7 @@ def bring_back(dataset_name: str, key: str, form: str, path: Path) -> Annotated:
     for returned in chunks(list(READERS[form](path)), CHUNK):
         drawn = _readable(returned, found)
         ids = samples.held(list(drawn))
-        found.problems += [f"{i}: is not in the data set {dataset_name!r}." for i in drawn if i not in ids]
+        found.problems += [f"{i}: is not in the dataset {dataset_name!r}." for i in drawn if i not in ids]
         unchanged: set[str] = set()
         found.targets += settle(samples.collection, lambda: _changes(samples, key, form, drawn, unchanged))  # noqa: B023
         found.unchanged += len(unchanged)
@@ -96,11 +97,11 @@ def bring_back(dataset_name: str, key: str, form: str, path: Path) -> Annotated:
 def _open(dataset_name: str, key: str) -> Any:
     review_set = open_review(dataset_name)
     if key not in run_keys(review_set):
-        raise UserError(f"FiftyOne data set {dataset_name!r} has no run {key!r}. Run `rsam review RUN` first.")
+        raise UserError(f"FiftyOne dataset {dataset_name!r} has no run {key!r}. Run `rsam review RUN` first.")
     return review_set
 
 
-def _readable(returned: Sequence[Returned], found: Annotated) -> dict[str, Five]:
+def _readable(returned: Sequence[Returned], found: Annotated) -> dict[str, Rectangle]:
     """The one rectangle of each image that has one."""
     drawn = {}
     for item in returned:
@@ -113,7 +114,7 @@ def _readable(returned: Sequence[Returned], found: Annotated) -> dict[str, Five]
     return drawn
 
 
-def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Five], unchanged: set[str]) -> list[Change]:
+def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Rectangle], unchanged: set[str]) -> list[Change]:
     import fiftyone as fo
 
     changes = []
@@ -135,7 +136,7 @@ def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Five], unch
     return changes
 
 
-def _same(one: Five, other: Five) -> bool:
+def _same(one: Rectangle, other: Rectangle) -> bool:
     turn = abs(one[4] - other[4])
     gaps = [*(abs(a - b) for a, b in zip(one[:4], other[:4], strict=True)), min(turn, abs(turn - math.pi))]
     return all(gap <= limit for gap, limit in zip(gaps, SAME, strict=True))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from rsam_app.geometry.types import Rectangle
 from rsam_app.review.annotation_tools.formats import Extent, from_cvat, from_label_studio, to_cvat, to_label_studio
-from rsam_app.review.dataset.targets import Five
 from rsam_app.system.errors import UserError
 
 CONTROL = "attention_target"
@@ -28,14 +28,14 @@ class Sent(NamedTuple):
     record_id: str
     path: Path
     extent: Extent
-    rectangle: Five | None
+    rectangle: Rectangle | None
 
 
 class Returned(NamedTuple):
     """What came back for an image: the rectangles drawn there, and what could not be read."""
 
     record_id: str
-    rectangles: tuple[Five, ...]
+    rectangles: tuple[Rectangle, ...]
     problem: str = ""
 
 
@@ -76,7 +76,7 @@ def _latest(annotations: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _regions(record_id: str, annotation: dict[str, Any]) -> Returned:
-    found: list[Five] = []
+    found: list[Rectangle] = []
     for region in annotation.get("result", []):
         if region.get("type") == "rectanglelabels":
             try:

@@ -16,20 +16,21 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rsam_app.review.dataset.targets import Five, canonical_angle
+from rsam_app.geometry.types import Rectangle
+from rsam_app.review.dataset.targets import canonical_angle
 
 Extent = tuple[int, int]
 """Width and height of the image as displayed, in pixels."""
 
 
-def to_cvat(five: Five) -> dict[str, float]:
+def to_cvat(five: Rectangle) -> dict[str, float]:
     """`xtl, ytl, xbr, ybr` in pixels and `rotation` in degrees, [0, 360)."""
     cx, cy, width, height, angle = five
     box = {"xtl": cx - width / 2, "ytl": cy - height / 2, "xbr": cx + width / 2, "ybr": cy + height / 2}
     return {**box, "rotation": math.degrees(angle) % 360}
 
 
-def from_cvat(box: Mapping[str, Any]) -> Five:
+def from_cvat(box: Mapping[str, Any]) -> Rectangle:
     """The rectangle of a box as CVAT exports it (`rotation` is left out where it is 0).
 
     Raises `ValueError` where a number is missing or is none.
@@ -39,7 +40,7 @@ def from_cvat(box: Mapping[str, Any]) -> Five:
     return _checked((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, math.radians(turn))
 
 
-def to_label_studio(five: Five, extent: Extent) -> dict[str, float]:
+def to_label_studio(five: Rectangle, extent: Extent) -> dict[str, float]:
     """`x, y, width, height` in per cent and `rotation` in degrees, [0, 360), as in the `value` of a region."""
     cx, cy, width, height, angle = five
     along, across = math.cos(angle), math.sin(angle)
@@ -48,7 +49,7 @@ def to_label_studio(five: Five, extent: Extent) -> dict[str, float]:
     return {**{name: 100 * share for name, share in shares.items()}, "rotation": math.degrees(angle) % 360}
 
 
-def from_label_studio(value: Mapping[str, Any], extent: Extent) -> Five:
+def from_label_studio(value: Mapping[str, Any], extent: Extent) -> Rectangle:
     """The rectangle of a region's `value`. Raises `ValueError` where a number is missing or is none."""
     left, width = (_number(value, name) * extent[0] / 100 for name in ("x", "width"))
     top, height = (_number(value, name) * extent[1] / 100 for name in ("y", "height"))
@@ -58,7 +59,7 @@ def from_label_studio(value: Mapping[str, Any], extent: Extent) -> Five:
     return _checked(cx, cy, width, height, angle)
 
 
-def for_label_studio(five: Five, extent: Extent) -> Any:
+def for_label_studio(five: Rectangle, extent: Extent) -> Any:
     """A FiftyOne Detection that FiftyOne's Label Studio back-end sends as `to_label_studio` says; see
     `returned_by_label_studio`."""
     import fiftyone as fo
@@ -68,14 +69,14 @@ def for_label_studio(five: Five, extent: Extent) -> Any:
     return fo.Detection(label="target", bounding_box=box, rotation=value["rotation"])
 
 
-def returned_by_label_studio(detection: Any, extent: Extent) -> Five:
+def returned_by_label_studio(detection: Any, extent: Extent) -> Rectangle:
     """The rectangle of a Detection that FiftyOne's Label Studio back-end brought back."""
     x, y, width, height = (100 * v for v in detection.bounding_box)
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": detection["rotation"]}
     return from_label_studio(value, extent)
 
 
-def for_cvat(five: Five, extent: Extent) -> Any:
+def for_cvat(five: Rectangle, extent: Extent) -> Any:
     """A FiftyOne Detection that FiftyOne's CVAT back-end sends as `to_cvat` says, rounded to whole pixels."""
     import fiftyone as fo
 
@@ -91,8 +92,8 @@ def _number(values: Mapping[str, Any], name: str) -> float:
         raise ValueError(f"{name} is missing") from error
 
 
-def _checked(cx: float, cy: float, width: float, height: float, angle: float) -> Five:
+def _checked(cx: float, cy: float, width: float, height: float, angle: float) -> Rectangle:
     """The canonical rectangle: CVAT and Label Studio turn through the full circle, ours through half of it."""
     if not all(math.isfinite(v) for v in (cx, cy, width, height, angle)) or width <= 0 or height <= 0:
         raise ValueError(f"a rectangle of {width} × {height} pixels at {cx}, {cy} is none")
-    return cx, cy, width, height, canonical_angle(angle)
+    return Rectangle(cx, cy, width, height, canonical_angle(angle))

@@ -1,4 +1,4 @@
-"""How the App shows the review data set when it opens: sidebar, colours, what is switched on, what can be edited."""
+"""How the App shows the review dataset when it opens: sidebar, colours, what is switched on, what can be edited."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def arrange(review_set: Any, key: str) -> None:
     """Add the run `key` to the App's sidebar, colours and annotation, and show it when the App opens.
 
     Only what is missing is added, and what is still as an earlier version left it brought up to date; what a person
-    arranged herself stays. The run is switched on unless she saved another selection of fields as the data set's
+    arranged herself stays. The run is switched on unless she saved another selection of fields as the dataset's
     default.
     """
     _sidebar(review_set, key)

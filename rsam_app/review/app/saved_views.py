@@ -23,7 +23,7 @@ class SavedView(NamedTuple):
 
 
 def save_views(review_set: Any, key: str) -> list[str]:
-    """Save the views of the run `key` and those of the data set; returns the names of those that are new.
+    """Save the views of the run `key` and those of the dataset; returns the names of those that are new.
 
     A view is made once, and made anew where a later version asks otherwise. One that the person changed stays as she
     left it, and one that she renamed or deleted, or whose name she had taken, does not come (back). Views of confusion

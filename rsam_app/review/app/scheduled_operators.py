@@ -11,7 +11,7 @@ OURS = "@rsam/review/"
 
 
 def run_scheduled(dataset_name: str, report: Callable[[str], None] | None = None) -> int:
-    """Do what was scheduled on the data set from our plugin, one after the other, and `report` what is begun and what
+    """Do what was scheduled on the dataset from our plugin, one after the other, and `report` what is begun and what
     came of it; returns how many.
 
     Operators of other plugins wait for FiftyOne's own `fiftyone delegated launch`. One that is interrupted counts as

@@ -1,4 +1,4 @@
-"""The App: opened on one data set, on loopback unless told otherwise, and closed without leaving a server behind."""
+"""The App: opened on one dataset, on loopback unless told otherwise, and closed without leaving a server behind."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def app(
     address: str = LOOPBACK,
     view: str | None = None,
 ) -> Iterator[str]:
-    """The App on a review data set, as a context; yields its address, e.g. `http://127.0.0.1:5151/datasets/birds`.
+    """The App on a review dataset, as a context; yields its address, e.g. `http://127.0.0.1:5151/datasets/birds`.
 
     `port`: None takes 5151 or, where that is taken, a free one. `remote`: no browser is opened here; neither is one
     where this machine has no screen. `view`: name of a saved view to open; the latest run's misattended images, worst
     first, where not given. The server ends with the context, and also with this process however it ends.
 
-    Raises `UserError` where there is no such data set or view, or the port is taken.
+    Raises `UserError` where there is no such dataset or view, or the port is taken.
     """
     with _session(dataset_name, port, remote, address, view) as (_, url):
         yield url
@@ -57,7 +57,7 @@ def _session(
     review_set = open_review(dataset_name)
     if view is not None and not review_set.has_saved_view(view):
         known = ", ".join(review_set.list_saved_views())
-        raise UserError(f"data set {dataset_name!r} has no saved view {view!r} (has: {known}).")
+        raise UserError(f"dataset {dataset_name!r} has no saved view {view!r} (has: {known}).")
     view = view or first_view(review_set)
     port = free_port(address) if port is None else check_port(address, port)
     link_plugin()
@@ -88,15 +88,15 @@ def open_app(
     no_app: bool = False,
     report: Callable[[str], None] = print,
 ) -> None:
-    """Open the App on a review data set and, in a terminal, keep it open until Ctrl-C.
+    """Open the App on a review dataset and, in a terminal, keep it open until Ctrl-C.
 
-    Without a terminal the App is started, its address reported, and closed again; with `no_app` only the data set's
+    Without a terminal the App is started, its address reported, and closed again; with `no_app` only the dataset's
     name is reported. Raises `UserError` as `app` does.
     """
     if no_app:
         open_review(dataset_name)
         link_plugin()  # for an App that is opened otherwise
-        report(f"FiftyOne data set: {dataset_name}")
+        report(f"FiftyOne dataset: {dataset_name}")
         return
     report("Starting the FiftyOne App …")
     with _session(dataset_name, port, remote, address, view) as (session, url):
@@ -125,7 +125,7 @@ def stored_colors(dataset_name: str) -> Any:
 
 
 def follow_colors(session: Any, held: Any) -> Any:
-    """Give the App the data set's colours where they are no longer those `held`, because another run was written, say:
+    """Give the App the dataset's colours where they are no longer those `held`, because another run was written, say:
     it keeps those that it began with otherwise, also when its page is reloaded. Returns what is stored."""
     stored = stored_colors(session.dataset.name)
     if stored and stored != held:

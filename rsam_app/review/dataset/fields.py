@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.schema import add_field
 from rsam_app.run.predictions import SCHEMA
 
 CERTAINTY = ("confidence", "margin", "entropy")
-GEOMETRY = ("cx", "cy", "width", "height", "angle")
 OVERLAP = "iou_with_"
 """Between two runs' keys: the field that holds how much their rectangles overlap."""
 SOFT_MASK = "soft_mask"
@@ -32,7 +32,7 @@ def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
     add_field(review_set, f"{key}_prediction", label, embedded_doc_type=fo.Classification)
     add_field(review_set, f"{key}_attention", label, embedded_doc_type=fo.Detections)
     add_field(review_set, f"{key}_rectangle", label, embedded_doc_type=fo.Polylines)
-    for name in GEOMETRY:
+    for name in RECTANGLE_FIELDS:
         add_field(review_set, f"{key}_attention.detections.{name}", fo.FloatField)
     add_field(review_set, f"{key}_attention.detections.model_box", fo.ListField, subfield=fo.FloatField)
     if SOFT_MASK in columns:

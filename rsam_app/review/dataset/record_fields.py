@@ -7,6 +7,7 @@ from typing import Any
 
 from rsam_app.data.records import Record
 from rsam_app.geometry.boxes import relative_box
+from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.targets import as_target
 from rsam_app.run.corrections import Correction
 
@@ -58,5 +59,4 @@ def _in_force(decided: Decided, record: Record, kind: str) -> bool:
 def _target(decided: Decided, record: Record) -> Any:
     if not record.width or not _in_force(decided, record, "rectangle"):
         return None
-    cx, cy, width, height, angle = json.loads(decided[record.id, "rectangle"].after)
-    return as_target((cx, cy, width, height, angle), record.width, record.height)
+    return as_target(Rectangle(*json.loads(decided[record.id, "rectangle"].after)), record.width, record.height)

@@ -1,4 +1,4 @@
-"""Samples: one per record. Reads what they hold, and lets them follow the data set's files without touching what a
+"""Samples: one per record. Reads what they hold, and lets them follow the dataset's files without touching what a
 person changed."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.review.dataset.compare_and_set import Change, settle
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.record_fields import relative_boxes, true_boxes
@@ -32,14 +32,14 @@ class Samples:
         return {document["record_id"]: document for document in found}
 
     def vanished(self, records: dict[str, Record]) -> set[str]:
-        """Ids of records that have a sample but are no longer in the data set."""
+        """Ids of records that have a sample but are no longer in the dataset."""
         found = self.collection.find({"record_id": {"$type": "string"}}, {"record_id": 1, "_id": 0})
         return {document["record_id"] for document in found if document["record_id"] not in records}
 
-    def follow(self, dataset: DataSet) -> int:
+    def follow(self, dataset: Dataset) -> int:
         """Let samples follow changed files: path, size, split, true boxes, and the label unless a person edited it.
 
-        Returns how many samples changed. Nothing is read where the data set is as it was the last time.
+        Returns how many samples changed. Nothing is read where the dataset is as it was the last time.
         """
         now = _fingerprint(dataset)
         if memory(self.review_set).get("records") == now:
@@ -100,7 +100,7 @@ def _differ(old: list[Any], new: list[list[float]]) -> bool:
     return len(old) != len(new) or any(moved(a, b) for a, b in zip(old, new, strict=True))
 
 
-def _fingerprint(dataset: DataSet) -> str:
+def _fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256(dataset.fingerprint.encode())
     for record in dataset.records:
         digest.update(str(record.path).encode())

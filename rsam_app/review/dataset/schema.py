@@ -1,11 +1,12 @@
-"""The review data set: one FiftyOne data set per card, its own fields, and what RSAM remembers in it."""
+"""The review dataset: one FiftyOne dataset per card, its own fields, and what RSAM remembers in it."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
 
@@ -20,10 +21,10 @@ was given one."""
 MEMORY = "rsam"
 
 
-def create_or_open(dataset: DataSet) -> Any:
-    """The FiftyOne data set of `dataset`, persistent, with the fields that do not depend on a run.
+def create_or_open(dataset: Dataset) -> Any:
+    """The FiftyOne dataset of `dataset`, persistent, with the fields that do not depend on a run.
 
-    Raises `UserError` where the name belongs to a FiftyOne data set that RSAM did not write.
+    Raises `UserError` where the name belongs to a FiftyOne dataset that RSAM did not write.
     """
     fo = import_fiftyone()
     if fo.dataset_exists(dataset.name):
@@ -33,7 +34,7 @@ def create_or_open(dataset: DataSet) -> Any:
             review_set = fo.Dataset(dataset.name, persistent=True)
         except ValueError as error:  # another name with the same slug: 'my.birds' and 'my-birds'
             raise UserError(
-                f"data set {dataset.name!r}: FiftyOne refuses the name ({error}). Rename the card."
+                f"dataset {dataset.name!r}: FiftyOne refuses the name ({error}). Rename the card."
             ) from error
         review_set.info[MEMORY] = {"format": FORMAT}
         review_set.save()
@@ -46,7 +47,7 @@ def create_or_open(dataset: DataSet) -> Any:
 
 
 def open_review(name: str) -> Any:
-    """The FiftyOne data set that `rsam review` wrote for the card `name`, as the database has it now.
+    """The FiftyOne dataset that `rsam review` wrote for the card `name`, as the database has it now.
 
     Raises `UserError` where there is none, or where it is not RSAM's.
     """
@@ -54,20 +55,20 @@ def open_review(name: str) -> Any:
     if not fo.dataset_exists(name):
         known = [n for n in fo.list_datasets() if MEMORY in fo.load_dataset(n).info]
         raise UserError(
-            f"FiftyOne has no data set {name!r} (of RSAM's: {', '.join(known) or 'none'}). Run `rsam review RUN` first."
+            f"FiftyOne has no dataset {name!r} (of RSAM's: {', '.join(known) or 'none'}). Run `rsam review RUN` first."
         )
     review_set = fo.load_dataset(name)
     review_set.reload()  # the same process may hold an older copy
     if MEMORY not in review_set.info:
         raise UserError(
-            f"FiftyOne already has a data set {name!r} that RSAM did not write; it is left alone.\n"
-            "Rename the card, or rename that data set in FiftyOne."
+            f"FiftyOne already has a dataset {name!r} that RSAM did not write; it is left alone.\n"
+            "Rename the card, or rename that dataset in FiftyOne."
         )
     return review_set
 
 
 def memory(review_set: Any) -> dict[str, Any]:
-    """What RSAM remembers in the data set: `format, classes, records, runs, views, appearance`."""
+    """What RSAM remembers in the dataset: `format, classes, records, runs, views, appearance`."""
     found: dict[str, Any] = review_set.info.get(MEMORY, {})
     return found
 
@@ -80,7 +81,7 @@ def remember(review_set: Any, **values: Any) -> None:
 
 
 def run_keys(review_set: Any) -> list[str]:
-    """Keys of the runs written into the data set, the latest first."""
+    """Keys of the runs written into the dataset, the latest first."""
     return list(reversed(memory(review_set).get("runs", {})))
 
 
@@ -97,7 +98,7 @@ def add_field(review_set: Any, name: str, kind: Any, **details: Any) -> None:
         review_set.add_sample_field(name, kind, **details)
     except ValueError as error:
         raise UserError(
-            f"FiftyOne data set {review_set.name!r}: field {name!r} exists with another type ({error}).\n"
+            f"FiftyOne dataset {review_set.name!r}: field {name!r} exists with another type ({error}).\n"
             "Rename that field in FiftyOne, or give the run another review.key."
         ) from error
 
@@ -108,14 +109,14 @@ def _declare(review_set: Any) -> None:
     if review_set.has_sample_field("decided_kinds"):
         return
     label = fo.EmbeddedDocumentField
-    add_field(review_set, "record_id", fo.StringField, description="the image's path below the data set's root")
+    add_field(review_set, "record_id", fo.StringField, description="the image's path below the dataset's root")
     add_field(review_set, "split", fo.StringField)
     add_field(review_set, "ground_truth", label, embedded_doc_type=fo.Classification)
     add_field(review_set, "original_label", fo.StringField, description="the label as the files have it")
     add_field(review_set, "ground_truth_boxes", label, embedded_doc_type=fo.Detections)
     add_field(review_set, "ground_truth_boxes.detections.original_box", fo.ListField, subfield=fo.FloatField)
     add_field(review_set, "attention_target", label, embedded_doc_type=fo.Detections)
-    for name in ("cx", "cy", "width", "height", "angle"):
+    for name in RECTANGLE_FIELDS:
         add_field(review_set, f"attention_target.detections.{name}", fo.FloatField)
     add_field(review_set, "attention_target.detections.accepted_from", fo.StringField)
     add_field(review_set, "attention_target.detections.model_box", fo.ListField, subfield=fo.FloatField)

@@ -8,13 +8,12 @@ from typing import Any
 
 from bson import ObjectId
 
+from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.review.dataset.compare_and_set import Change, swap
-from rsam_app.review.dataset.fields import GEOMETRY, moved
-
-Five = tuple[float, float, float, float, float]
+from rsam_app.review.dataset.fields import moved
 
 
-def rectangle_of(detection: Any, width: int, height: int) -> Five:
+def rectangle_of(detection: Any, width: int, height: int) -> Rectangle:
     """`cx, cy, width, height, angle` (image pixels, radians) of a detection on an image of `width` × `height` pixels.
 
     - A box of ours (it has `model_box`) that nobody moved is exactly its five attributes; shifted as a whole, they
@@ -32,14 +31,14 @@ def rectangle_of(detection: Any, width: int, height: int) -> Five:
     if original and five and not moved(box[2:], original[2:]):
         if moved(box, original):
             cx, cy = five[0] + (box[0] - original[0]) * width, five[1] + (box[1] - original[1]) * height
-            return (cx, cy, *five[2:])
+            return five._replace(cx=cx, cy=cy)
         return five
     if upright[2] * upright[3] < 1:
         raise ValueError(f"its box covers less than a pixel ({upright[2]:.2f} × {upright[3]:.2f})")
-    return (*upright, 0.0 if original else canonical_angle(_turn(detection)))
+    return Rectangle(*upright, 0.0 if original else canonical_angle(_turn(detection)))
 
 
-def as_target(five: Five, width: int, height: int, accepted_from: str | None = None) -> Any:
+def as_target(five: Rectangle, width: int, height: int, accepted_from: str | None = None) -> Any:
     """A rectangle (image pixels, radians) as a value of `attention_target`: the upright box around it, clipped to the
     image as FiftyOne shows it, with the five numbers as attributes."""
     import fiftyone as fo
@@ -50,7 +49,7 @@ def as_target(five: Five, width: int, height: int, accepted_from: str | None = N
     left, right = (min(max(v / width, 0.0), 1.0) for v in (cx - half_x, cx + half_x))
     top, bottom = (min(max(v / height, 0.0), 1.0) for v in (cy - half_y, cy + half_y))
     box = [left, top, right - left, bottom - top]
-    attributes: dict[str, Any] = dict(zip(GEOMETRY, five, strict=True))
+    attributes: dict[str, Any] = dict(zip(RECTANGLE_FIELDS, five, strict=True))
     if accepted_from:
         attributes["accepted_from"] = accepted_from
     detection = fo.Detection(label="target", bounding_box=box, model_box=list(box), **attributes)
@@ -107,12 +106,11 @@ def _accepted_as_is(detection: dict[str, Any]) -> bool:
     return bool(detection.get("accepted_from")) and not moved(detection["bounding_box"], detection.get("model_box"))
 
 
-def _attributes(detection: Any) -> Five | None:
-    values = [detection[name] for name in GEOMETRY if detection.has_field(name)]
+def _attributes(detection: Any) -> Rectangle | None:
+    values = [detection[name] for name in RECTANGLE_FIELDS if detection.has_field(name)]
     if len(values) < 5 or any(v is None for v in values):
         return None
-    cx, cy, width, height, angle = (float(v) for v in values)
-    return cx, cy, width, height, angle
+    return Rectangle(*(float(v) for v in values))
 
 
 def _turn(detection: Any) -> float:

@@ -91,7 +91,7 @@ def undo_decisions(job: Job, who: str | None) -> UndoReport:
 
 
 def apply_to(run: RunFolder, dataset_name: str, key: str, who: str | None) -> ApplyReport:
-    """The same for a run folder, the data set's name and the key of the run's fields."""
+    """The same for a run folder, the dataset's name and the key of the run's fields."""
     from rsam_app.review.analysis.calibrated_misattention import write_calibrated
     from rsam_app.review.dataset.schema import open_review
     from rsam_app.review.decisions.read import read_decisions
@@ -105,7 +105,7 @@ def apply_to(run: RunFolder, dataset_name: str, key: str, who: str | None) -> Ap
 
 
 def undo_last(run: RunFolder, dataset_name: str, key: str, who: str | None) -> UndoReport:
-    """Take back what the last `rsam apply` to this data set added, whichever run it came from.
+    """Take back what the last `rsam apply` to this dataset added, whichever run it came from.
 
     First FiftyOne's fields go back to what was in force before, then rows that say so are appended to the table; an
     interruption in between leaves what the next `rsam apply` completes. Undone again, the addition before goes.

@@ -1,4 +1,4 @@
-"""Decisions: everything a person did to the review data set, read back as corrections."""
+"""Decisions: everything a person did to the review dataset, read back as corrections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Decisions:
 
 
 def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
-    """What a person decided in the FiftyOne data set, as corrections in the name of `who` and of the run `run_key`.
+    """What a person decided in the FiftyOne dataset, as corrections in the name of `who` and of the run `run_key`.
 
     - `label`: `ground_truth` was edited.
     - `rectangle`: a box drawn in `attention_target`; else a model's box dragged, of this run before others; else the
@@ -38,14 +38,14 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
     - `exclude`: `review` or a tag says 'exclude'.
 
     A decision that was read once and is taken back since is returned with the `after` that undoes it. Reading twice
-    returns the same; `corrections.add_corrections` adds only what is new. Raises `UserError` where the data set or the
+    returns the same; `corrections.add_corrections` adds only what is new. Raises `UserError` where the dataset or the
     run is not in FiftyOne.
     """
     review_set = open_review(dataset_name)
     keys = run_keys(review_set)
     if run_key not in keys:
         raise UserError(
-            f"FiftyOne data set {dataset_name!r} has no run {run_key!r} (has: {', '.join(keys) or 'none'}).\n"
+            f"FiftyOne dataset {dataset_name!r} has no run {run_key!r} (has: {', '.join(keys) or 'none'}).\n"
             "Run `rsam review RUN` first."
         )
     keys = [run_key, *(k for k in keys if k != run_key)]
@@ -107,7 +107,7 @@ class _Reader:
         """Append the sample's corrections and problems; returns the kinds of decision that were read."""
         if sample["record_id"] is None:
             self.found.problems.append(
-                f"{sample['filepath']}: not an image of this data set. Add it to the card's files."
+                f"{sample['filepath']}: not an image of this dataset. Add it to the card's files."
             )
             return set()
         before = len(self.found.corrections)
@@ -132,14 +132,14 @@ class _Reader:
         if label == original and "label" not in known:
             return
         if label not in self.classes and (label or original):
-            self._problem(sample, f"label {label or None!r} is no class of the data set. Give it one in ground_truth.")
+            self._problem(sample, f"label {label or None!r} is no class of the dataset. Give it one in ground_truth.")
             return
         self._add(sample, "label", original, label)
 
     def _rectangle(self, sample: dict[str, Any], known: set[str]) -> None:
         drawn = sample["attention_target.detections"] or []
         for key in self.keys:
-            drawn = drawn or [d for d in sample[f"{key}_attention.detections"] or [] if _hers(d)]
+            drawn = drawn or [d for d in sample[f"{key}_attention.detections"] or [] if _reviewer_edits(d)]
         if len(drawn) > 1:
             self._problem(sample, f"{len(drawn)} boxes are drawn, one is needed. Delete the others.")
         elif drawn:
@@ -160,5 +160,5 @@ class _Reader:
         self.found.corrections.append(new)
 
 
-def _hers(detection: Any) -> bool:
+def _reviewer_edits(detection: Any) -> bool:
     return moved(detection.bounding_box, detection["model_box"] if detection.has_field("model_box") else None)

@@ -13,11 +13,11 @@ from rsam_app.run.corrections import Correction
 
 
 def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> list[str]:
-    """Let the FiftyOne data set say what these rows bring back (`after`) where it still says what they undo (`before`).
+    """Let the FiftyOne dataset say what these rows bring back (`after`) where it still says what they undo (`before`).
 
     A label becomes the former one; a rectangle's target, its acceptance and a dragged model box become the former
     target, or none; an exclusion is lifted or made again. Returns ids of records about which a person said something
-    newer, which stays. Raises `UserError` where the data set or the run is not in FiftyOne.
+    newer, which stays. Raises `UserError` where the dataset or the run is not in FiftyOne.
     """
     said = {(c.id, c.kind): c.after for c in read_decisions(dataset_name, run_key, "").corrections}
     review_set = open_review(dataset_name)

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from rsam_app.system.progress import Progress
+
 T = TypeVar("T")
-Advance = Callable[[int, int], None]
 
 
-def steps_of(work: Callable[[Advance], T]) -> Generator[tuple[int, int], None, T]:
+def steps_of(work: Callable[[Progress], T]) -> Generator[tuple[int, int], None, T]:
     """Do `work` on a thread of its own and yield every (done, total) it reports; returns its result.
 
     What `work` raises is raised here.

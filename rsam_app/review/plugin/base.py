@@ -1,4 +1,4 @@
-"""What every operator here shares: it works on RSAM's data sets alone, and what a person can mend it says in words."""
+"""What every operator here shares: it works on RSAM's datasets alone, and what a person can mend it says in words."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ PLUGIN = "@rsam/review"
 
 
 def is_ours(ctx: Any) -> bool:
-    """Whether the App shows a data set that `rsam review` wrote."""
+    """Whether the App shows a dataset that `rsam review` wrote."""
     return ctx.dataset is not None and MEMORY in ctx.dataset.info
 
 
 def review_set_of(ctx: Any) -> Any:
-    """The data set on which an operator was called. Raises `UserError` where `rsam review` did not write it."""
+    """The dataset on which an operator was called. Raises `UserError` where `rsam review` did not write it."""
     if ctx.dataset is None:
-        raise UserError("RSAM review: open a data set first.")
+        raise UserError("RSAM review: open a dataset first.")
     if not is_ours(ctx):
         raise UserError(
-            f"RSAM review does not apply to the data set {ctx.dataset.name!r}: `rsam review RUN` did not write it."
+            f"RSAM review does not apply to the dataset {ctx.dataset.name!r}: `rsam review RUN` did not write it."
         )
     if not run_keys(ctx.dataset):
-        raise UserError(f"The data set {ctx.dataset.name!r} has no run yet. Write one with `rsam review RUN`.")
+        raise UserError(f"The dataset {ctx.dataset.name!r} has no run yet. Write one with `rsam review RUN`.")
     return ctx.dataset
 
 
@@ -40,7 +40,7 @@ def key_of(ctx: Any) -> str:
     review_set = review_set_of(ctx)
     key = str(ctx.params.get("run") or run_of(review_set, ctx.view))
     if key not in run_keys(review_set):
-        raise UserError(f"run {key!r}: this data set has {', '.join(run_keys(review_set))}.")
+        raise UserError(f"run {key!r}: this dataset has {', '.join(run_keys(review_set))}.")
     return key
 
 
@@ -54,7 +54,7 @@ def run_folder_of(ctx: Any) -> RunFolder:
 
 
 def choose_run(inputs: Any, review_set: Any, default: str, label: str = "Run", name: str = "run") -> None:
-    """A choice among the data set's runs in a form."""
+    """A choice among the dataset's runs in a form."""
     choices = types.Dropdown()
     for key in run_keys(review_set):
         choices.add_choice(key, label=key)
@@ -67,7 +67,7 @@ def described(name: str, label: str, **more: Any) -> Any:
 
 
 def button_above_grid(ctx: Any, label: str, icon: str) -> Any:
-    """Where FiftyOne puts an operator that has a form: a button above the grid, on data sets of ours."""
+    """Where FiftyOne puts an operator that has a form: a button above the grid, on datasets of ours."""
     if not is_ours(ctx):
         return None
     button = types.Button(label=label, icon=icon, prompt=True)

@@ -13,7 +13,7 @@ TAKE, LABEL, UNDO, NEXT = "7", "l", "0", "n"
 
 
 class Key(OneClickOperator):
-    """What a key does; nothing on data sets that are not RSAM's, where keys are not ours to take."""
+    """What a key does; nothing on datasets that are not RSAM's, where keys are not ours to take."""
 
     @property
     def config(self) -> Any:

@@ -43,13 +43,13 @@ def take_suggestion(ctx: Any, review_set: Any) -> dict[str, Any]:
 def give_label(ctx: Any, review_set: Any, label: str) -> dict[str, Any]:
     """Give the image that is open, or each that is selected, this label; marked as by `take_suggestion`.
 
-    Raises `UserError` where there is no image, all have that label, or it is no class of the data set.
+    Raises `UserError` where there is no image, all have that label, or it is no class of the dataset.
     """
     classes = memory(review_set).get("classes", [])
     if label not in classes:
         close = difflib.get_close_matches(label, classes, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"label {label!r}: no class of this data set.{hint}")
+        raise UserError(f"label {label!r}: no class of this dataset.{hint}")
     ids = images_meant(ctx)
     given = zip(*review_set.select(ids).values(["id", "ground_truth.label"]), strict=True)
     labels = {i: label for i, held in given if held != label}

@@ -53,7 +53,7 @@ class ReviewPanel(foo.Panel):
         """Draw again: marking what was selected ends the selection."""
 
     def on_change_dataset(self, ctx: Any) -> None:
-        """Draw again: another data set."""
+        """Draw again: another dataset."""
 
     def decide(self, ctx: Any) -> None:
         """A decision's button."""

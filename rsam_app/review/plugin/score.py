@@ -28,7 +28,7 @@ CHOICES = {
         "splits with labels that were corrected, images that are new, or scores of another model",
     ),
     VIEW: ("The splits of this view", "all images of every split that the view shows images of"),
-    ALL: ("Every split", "all images of the data set"),
+    ALL: ("Every split", "all images of the dataset"),
     NONE: ("Nothing", "only bring the App up to date with what `rsam predict` wrote"),
 }
 
@@ -86,8 +86,8 @@ class Score(ReportingOperator):
             f"Run **{key}**: {report.added:,} images added, {report.updated:,} updated, {report.unchanged:,} unchanged,"
             f" {report.kept:,} kept as you moved them."
         )
-        if hers := review_set.match({"record_id": None}).count():
-            said.append(f"{count_images(hers)} of yours not scored: no files of the card. Add them there.")
+        if without_record := review_set.match({"record_id": None}).count():
+            said.append(f"{count_images(without_record)} of yours not scored: no files of the card. Add them there.")
         return "\n\n".join(said)
 
     def _splits(self, ctx: Any, review_set: Any, wanted: str) -> list[str] | None:
@@ -97,7 +97,7 @@ class Score(ReportingOperator):
         shown = ctx.view if wanted == VIEW and ctx.view is not None else review_set
         splits = [split for split in (*SPLITS, UNLABELLED) if split in set(shown.distinct("split"))]
         if not splits:
-            raise UserError("The view shows no image of this data set's files. Open another one.")
+            raise UserError("The view shows no image of this dataset's files. Open another one.")
         return splits
 
     def _predict(self, ctx: Any, run: Any, splits: list[str] | None) -> Generator[Any, None, list[str]]:

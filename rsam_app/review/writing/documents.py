@@ -20,7 +20,8 @@ import pyarrow as pa
 from bson import ObjectId
 
 from rsam_app.data.records import Record
-from rsam_app.review.dataset.fields import GEOMETRY, SOFT_MASK, finite, score_fields
+from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.review.dataset.fields import SOFT_MASK, finite, score_fields
 from rsam_app.review.dataset.record_fields import Decided, base_values, true_boxes
 
 Document = dict[str, Any]
@@ -86,7 +87,7 @@ def _prediction(label: str | None, confidence: float | None, logits: bytes | Non
 
 
 def _attention(label: str, confidence: float | None, row: Document) -> Document | None:
-    box, five = row["box"], {name: row[name] for name in GEOMETRY}
+    box, five = row["box"], {name: row[name] for name in RECTANGLE_FIELDS}
     if box is None or None in five.values():
         return None
     detection = _label("Detection", label=label, bounding_box=box, confidence=confidence, model_box=list(box), **five)
@@ -160,7 +161,9 @@ def run_objects(key: str, rows: pa.RecordBatch) -> list[dict[str, Any]]:
         label, confidence = row["predicted"], finite(row["confidence"])
         values = {
             f"{key}_prediction": prediction_label(label, confidence, row["logits"]),
-            f"{key}_attention": attention_label(label, confidence, row["box"], [row[name] for name in GEOMETRY]),
+            f"{key}_attention": attention_label(
+                label, confidence, row["box"], [row[name] for name in RECTANGLE_FIELDS]
+            ),
             f"{key}_rectangle": rectangle_label(label, confidence, row["corners"]),
         }
         if SOFT_MASK in row:
@@ -200,7 +203,7 @@ def attention_label(
 
     if box is None or None in geometry:
         return None
-    five = dict(zip(GEOMETRY, geometry, strict=True))
+    five = dict(zip(RECTANGLE_FIELDS, geometry, strict=True))
     detection = fo.Detection(label=label, bounding_box=box, confidence=confidence, model_box=list(box), **five)
     return fo.Detections(detections=[detection])
 

@@ -8,14 +8,15 @@ from typing import Any
 import pyarrow as pa
 
 from rsam_app.data.records import Record
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.compare_and_set import Change, settle
-from rsam_app.review.dataset.fields import GEOMETRY, moved
+from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.record_fields import LATER, Decided
 from rsam_app.review.dataset.samples import Samples
 from rsam_app.review.writing.documents import Document, base_documents
-from rsam_app.review.writing.writers import Direct, ThroughFiftyOne, Way, run_differs, sample_differs
+from rsam_app.review.writing.writers import Direct, ThroughFiftyOne, Writer, run_differs, sample_differs
 
-_SHAPE = ("bounding_box", "model_box", *GEOMETRY, "points", "closed", "filled", "map_path")
+_SHAPE = ("bounding_box", "model_box", *RECTANGLE_FIELDS, "points", "closed", "filled", "map_path")
 OURS = frozenset(("_cls", "label", "confidence", "logits", *_SHAPE))
 """What a run says in a label. All else in it (its id, tags, attributes of hers or of FiftyOne's evaluation) stays."""
 
@@ -29,7 +30,7 @@ def differing(key: str, stored: Mapping[str, Any], new: Mapping[str, Any]) -> di
     changes = {}
     for field, value in new.items():
         held = stored.get(field)
-        if field == f"{key}_attention" and hers(held):
+        if field == f"{key}_attention" and reviewer_edits(held):
             continue
         wanted = _carried(held, value)
         if wanted != held:
@@ -37,7 +38,7 @@ def differing(key: str, stored: Mapping[str, Any], new: Mapping[str, Any]) -> di
     return changes
 
 
-def hers(attention: Mapping[str, Any] | None) -> bool:
+def reviewer_edits(attention: Mapping[str, Any] | None) -> bool:
     """Whether a person moved a box of `attention` (as stored), or drew one there."""
     boxes = (attention or {}).get("detections") or []
     return any(moved(box.get("bounding_box"), box.get("model_box")) for box in boxes)
@@ -69,7 +70,7 @@ class RowWriter:
         self.samples, self.key, self.records, self.decided = samples, key, records, decided
         self.added = self.updated = self.same = self.kept = 0
         self.notes: list[str] = []
-        self._way: Way = Direct(samples.review_set, key, decided)
+        self._way: Writer = Direct(samples.review_set, key, decided)
         self._proved_adding = self._proved_setting = False
 
     def write(self, rows: pa.RecordBatch) -> None:
@@ -112,7 +113,7 @@ class RowWriter:
         held = self.samples.held(list(wanted), [*fields, "metadata", "split", *LATER])
         changes = []
         for record_id, stored in held.items():
-            if hers(stored.get(f"{self.key}_attention")):
+            if reviewer_edits(stored.get(f"{self.key}_attention")):
                 moved.add(record_id)
             new = self._unfinished(record_id, stored) | differing(self.key, stored, wanted[record_id])
             if new:

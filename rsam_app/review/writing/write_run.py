@@ -1,8 +1,7 @@
-"""Writing a run into the review data set: in bulk, in chunks, as often as one likes, and never over a person's work."""
+"""Writing a run into the review dataset: in bulk, in chunks, as often as one likes, and never over a person's work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsam_app.data.records import DataSet, by_id
+from rsam_app.data.records import Dataset, by_id
 from rsam_app.review.analysis.derived_fields import derive
 from rsam_app.review.app.layout import arrange
 from rsam_app.review.app.saved_views import save_views
@@ -24,9 +23,8 @@ from rsam_app.run.corrections import corrections_path, in_force, read_correction
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.soft_masks import mask_file, masks_folder
 from rsam_app.system.errors import UserError
+from rsam_app.system.progress import Progress, StepProgress
 
-Progress = Callable[[int, int], None]
-"""Called with how many of the predictions' rows are done, and how many there are."""
 REMEMBERED = 10
 """After so many written chunks it is stored that they are: so much at most is compared again after an interruption."""
 READ_AHEAD = 2**20
@@ -45,23 +43,23 @@ class WriteReport:
     unchanged: int = 0
     """Rows whose sample says the same already."""
     followed: int = 0
-    """Samples that followed a changed data set: path, size, split, boxes or label."""
+    """Samples that followed a changed dataset: path, size, split, boxes or label."""
     kept: int = 0
     """Rectangles that a person had moved and that were therefore not overwritten."""
     vanished: list[str] = field(default_factory=list)
-    """Records that have a sample or a prediction but are no longer in the data set; nothing of them is deleted."""
+    """Records that have a sample or a prediction but are no longer in the dataset; nothing of them is deleted."""
     notes: list[str] = field(default_factory=list)
     """What a person should know: how it was written, and what could not be derived from the predictions."""
 
 
 def write_run(
     run: RunFolder,
-    dataset: DataSet,
+    dataset: Dataset,
     key: str | None = None,
     progress: Progress | None = None,
-    comparing: Callable[[str, int, int], None] | None = None,
+    comparing: StepProgress | None = None,
 ) -> WriteReport:
-    """Write all predictions of `run` into the FiftyOne data set of `dataset`, then its views and its appearance.
+    """Write all predictions of `run` into the FiftyOne dataset of `dataset`, then its views and its appearance.
 
     `dataset` is the card's, before corrections: what a person decided is kept beside it. `key` prefixes the run's
     fields (default: the run's name). Written twice, nothing changes twice; tags, edited labels, drawn boxes, moved
@@ -69,8 +67,8 @@ def write_run(
     not grow with the predictions, but for what is compared across all images: their embeddings, and 1.5 KiB each.
     `comparing` is told how far the search for near-duplicates is: (what, done, total).
 
-    Raises `UserError` where there are no predictions, where the key belongs to another run, and where the data set's
-    name belongs to a FiftyOne data set of the person's own.
+    Raises `UserError` where there are no predictions, where the key belongs to another run, and where the dataset's
+    name belongs to a FiftyOne dataset of the person's own.
     """
     key = check_key(key or run.key)
     files = _files(run)
@@ -133,7 +131,7 @@ def _with_record(rows: pa.RecordBatch, writer: RowWriter) -> tuple[pa.RecordBatc
 
 
 def _with_soft_masks(rows: pa.RecordBatch, table: Path, writer: RowWriter) -> pa.RecordBatch:
-    """The rows with the paths of their soft masks, where there are any or the data set still shows some."""
+    """The rows with the paths of their soft masks, where there are any or the dataset still shows some."""
     folder = masks_folder(table.resolve())
     shown = writer.samples.review_set.has_sample_field(f"{writer.key}_{SOFT_MASK}")
     if not folder.exists() and not shown:
@@ -165,6 +163,6 @@ def _check_owner(review_set: Any, run: RunFolder, key: str) -> None:
     owner = memory(review_set).get("runs", {}).get(key, {}).get("path")
     if owner and owner != str(run.path.resolve()) and (Path(owner) / "config.yaml").exists():
         raise UserError(
-            f"{run.path}: the fields {key}_* of FiftyOne data set {review_set.name!r} belong to the run {owner}.\n"
+            f"{run.path}: the fields {key}_* of FiftyOne dataset {review_set.name!r} belong to the run {owner}.\n"
             f"Give this run another key: rsam review {run.path} --set review.key=NAME"
         )

@@ -22,7 +22,7 @@ from rsam_app.review.writing.documents import (
 from rsam_app.system.errors import UserError
 
 
-class Way(Protocol):
+class Writer(Protocol):
     """A way of writing the run `key` into `review_set`."""
 
     def __init__(self, review_set: Any, key: str, decided: Decided) -> None: ...
@@ -70,7 +70,7 @@ class ThroughFiftyOne:
             self.review_set.add_samples(samples, validate=False, expand_schema=False, progress=False)
         except ValueError as error:
             raise UserError(
-                f"FiftyOne data set {self.review_set.name!r}: another process is adding the same images ({error}).\n"
+                f"FiftyOne dataset {self.review_set.name!r}: another process is adding the same images ({error}).\n"
                 "Wait for it to end, then run `rsam review` again."
             ) from error
         return len(samples)
@@ -88,7 +88,7 @@ def run_differs(review_set: Any, key: str, decided: Decided, row: pa.RecordBatch
 
 
 def sample_differs(review_set: Any, key: str, decided: Decided, record: Record, row: pa.RecordBatch) -> str:
-    """Add the record's sample through FiftyOne, which also learns from its first sample what media the data set has.
+    """Add the record's sample through FiftyOne, which also learns from its first sample what media the dataset has.
 
     Returns where it stored something else than we would have; empty where it did not.
     """

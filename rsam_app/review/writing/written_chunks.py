@@ -1,4 +1,4 @@
-"""Which rows of a run's predictions the data set holds already, remembered as digests of chunks of rows."""
+"""Which rows of a run's predictions the dataset holds already, remembered as digests of chunks of rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rsam_app.review.dataset.schema import FORMAT, memory, remember
 
 
 class Written:
-    """The chunks of the run `key` that are in the data set; kept in the data set itself, so it comes and goes with it.
+    """The chunks of the run `key` that are in the dataset; kept in the dataset itself, so it comes and goes with it.
 
     A chunk is known by what its rows say, so a table that was made anew and says the same is not written again. What is
     remembered is true at any time: what is about to be overwritten is forgotten first.
@@ -29,14 +29,14 @@ class Written:
         self._scores: list[str] = list(entry.get("scores", []))
 
     def holds(self, split: str, digest: str) -> bool:
-        """Whether this chunk is in the data set as it is."""
+        """Whether this chunk is in the dataset as it is."""
         known = digest in self._stored.get(split, ())
         if known:
             self.add(split, digest)
         return known
 
     def add(self, split: str, digest: str) -> None:
-        """This chunk is in the data set now."""
+        """This chunk is in the dataset now."""
         self._now.setdefault(split, []).append(digest)
 
     def remember(self, scores: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The whole simulation of a data set's features: every strategy and seed, its files, and what they say."""
+"""The whole simulation of a dataset's features: every strategy and seed, its files, and what they say."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ MISATTENTION = Strategy(
 )
 
 
-def unsure_and_misplaced(pool: Pool) -> np.ndarray:
+def uncertain_attention(pool: Pool) -> np.ndarray:
     """(1 - margin) × misattention, `(N,)` in [0, 1]: large only where both are. Raises as `misattention` does."""
     product: np.ndarray = narrowness(pool) * misattention(pool)
     return product
@@ -59,6 +59,6 @@ UNCERTAIN_ATTENTION = Strategy(
     name="uncertain_attention",
     summary="records torn between classes where the model also looked wrongly; one look mends label and rectangle",
     source="ours; not compared with others by an oracle, which has no rectangles to give",
-    pick=by_score(unsure_and_misplaced),
+    pick=by_score(uncertain_attention),
     explain=_explain_both,
 )

@@ -16,23 +16,23 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rsam"
 
 
-def kept_file(content: bytes, suffix: str, kind: str, make: Callable[[], bytes | None] | None = None) -> Path | None:
+def cached_file(content: bytes, suffix: str, kind: str, make: Callable[[], bytes | None] | None = None) -> Path | None:
     """The file made of `content` (by `make`, where it is not to be `content` itself); None where `make` gives None.
 
     It lies in `rsam/KIND/` of the cache folder, is made once, appears whole or not at all, and equal bytes share a
     file, so any number of processes may ask for it at once. Raises `UserError` where it cannot be written.
     """
-    path = kept_path(hashlib.sha256(content).hexdigest(), suffix, kind)
+    path = cached_path(hashlib.sha256(content).hexdigest(), suffix, kind)
     if path.exists():
         return path
     made = content if make is None else make()
     if made is None:
         return None
-    write_kept(path, made)
+    write_cached(path, made)
     return path
 
 
-def write_kept(path: Path, content: bytes) -> None:
+def write_cached(path: Path, content: bytes) -> None:
     """Write a file in the cache folder so that it appears whole or not at all. Raises `UserError` where it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,6 +52,6 @@ def write_kept(path: Path, content: bytes) -> None:
         ) from error
 
 
-def kept_path(digest: str, suffix: str, kind: str) -> Path:
+def cached_path(digest: str, suffix: str, kind: str) -> Path:
     """Where the file made of bytes with that SHA-256 lies, or would."""
     return cache_folder() / kind / digest[:2] / f"{digest}{suffix}"

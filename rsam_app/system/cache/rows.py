@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rsam_app.system.cache.files import cache_folder
-from rsam_app.system.distributed.rank import find_place
+from rsam_app.system.distributed.rank import current_rank
 
 ALIGNMENT = 64
 """Rows begin at multiples of this many bytes."""
@@ -131,7 +131,7 @@ def cache_home() -> Path:
     Machines that work together keep one each, even on a shared disk: what one maps into its memory, it does not see
     another one change.
     """
-    place = find_place()
+    place = current_rank()
     return cache_folder() / (f"rows-{platform.node()}" if place and place.machines > 1 else "rows")
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from rsam_app.system.distributed.rank import find_place
+from rsam_app.system.distributed.rank import current_rank
 from rsam_app.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def parameters_of_main(accelerator: Accelerator, module: Module) -> None:
 
 def check_run_folder(accelerator: Accelerator, run: Path) -> None:
     """Raise `UserError` on every process where one of them does not see what the main one writes into the run."""
-    place = find_place()
+    place = current_rank()
     if place is None or place.machines == 1:
         return
     sign = run / of_main(accelerator, f".shared-{secrets.token_hex(8)}.partial")
@@ -68,8 +68,8 @@ def check_run_folder(accelerator: Accelerator, run: Path) -> None:
 
 
 def check_data(accelerator: Accelerator, name: str, fingerprint: str) -> None:
-    """Raise `UserError` on every process where one of them has another data set or other corrections."""
-    place = find_place()
+    """Raise `UserError` on every process where one of them has another dataset or other corrections."""
+    place = current_rank()
     if place is None:
         return
     differs = of_main(accelerator, fingerprint) != fingerprint

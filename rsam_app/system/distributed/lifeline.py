@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 from rsam_app.system.distributed import messages
 from rsam_app.system.distributed.exit import end_now, lost, tell
-from rsam_app.system.distributed.rank import Place, find_place
+from rsam_app.system.distributed.rank import Rank, current_rank
 from rsam_app.system.errors import UserError
 
 ARRIVAL = 45.0
@@ -59,7 +59,7 @@ def join_launch() -> None:
     launcher = os.getppid()
     for number in (signal.SIGTERM, signal.SIGUSR1):  # the second is what SLURM sends before a job's time is over
         signal.signal(number, signal.default_int_handler)
-    place = find_place()
+    place = current_rank()
     _require_ranks()
     if place is None or _line is not None:
         return
@@ -93,7 +93,7 @@ def leave_launch() -> None:
 class _MainEnd:
     """The main process's end of all lines."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Rank) -> None:
         self.place = place
         self._missing = set(range(1, place.world))
         self._inboxes: dict[int, messages.Inbox] = {}
@@ -178,7 +178,7 @@ class _MainEnd:
 class _OtherEnd:
     """Another process's end of its line."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Rank) -> None:
         self.place, self._leaving, self._main_left = place, False, False
         try:
             # A launcher serves before its processes begin; else the main process does, once it is there.
@@ -228,7 +228,7 @@ class _OtherEnd:
         end_now(LOST)
 
 
-def _open_store(place: Place) -> Any:
+def _open_store(place: Rank) -> Any:
     """The launch's store, through which the main process says where it listens; it must be kept, as it may serve."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
@@ -246,7 +246,7 @@ def _require_ranks() -> None:
         )
 
 
-def _unreachable(place: Place, error: Exception) -> str:
+def _unreachable(place: Rank, error: Exception) -> str:
     return (
         f"rsam: the main process cannot be reached through {place.address}:{place.port}"
         f" ({str(error).splitlines()[0]}).\n"
@@ -254,5 +254,5 @@ def _unreachable(place: Place, error: Exception) -> str:
     )
 
 
-def _key(place: Place) -> str:
+def _key(place: Rank) -> str:
     return f"rsam/lifeline/{place.attempt}"

@@ -12,7 +12,7 @@ OUR_LAUNCHER = "RSAM_LAUNCHER_TELLS"
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """A process of a launch: the `rank`th of `world`, the `local_rank`th of `local_world` on its machine."""
 
     rank: int
@@ -39,7 +39,7 @@ class Place:
         return -(-self.world // self.local_world)
 
 
-def find_place() -> Place | None:
+def current_rank() -> Rank | None:
     """This process's place in its launch; None where it is alone. Raises `UserError` where a launcher leaves open how
     many of the processes run on this machine."""
     told = os.environ
@@ -51,7 +51,7 @@ def find_place() -> Place | None:
             f"LOCAL_WORLD_SIZE is not set, though this is process {told['RANK']} of {world}: how many run on this"
             " machine?\nStart with `--processes N`, `accelerate launch` or torchrun, which say so."
         )
-    return Place(
+    return Rank(
         rank=int(told["RANK"]),
         world=world,
         local_rank=int(told.get("LOCAL_RANK", "0")),

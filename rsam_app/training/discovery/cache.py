@@ -11,17 +11,17 @@ import torch
 
 from rsam_app.data.images.file_identity import files_hash
 from rsam_app.data.records import Record
+from rsam_app.geometry.types import Rectangle
 from rsam_app.model.store import backbone_hash
-from rsam_app.system.cache.files import cache_folder, write_kept
+from rsam_app.system.cache.files import cache_folder, write_cached
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
-from rsam_app.training.discovery.discover import RectangleTuple
 from rsam_app.training.features.source import FeatureSource
 
 VERSION = 1
 """Raise it when discovery starts to find other rectangles."""
 
-MOST_KEPT = 64
+MOST_CACHED = 64
 """Files; the ones that were used longest ago go first."""
 
 
@@ -31,26 +31,23 @@ def discoveries_path(source: FeatureSource, records: Sequence[Record], size: int
     return cache_folder() / "discovered" / f"{fingerprint(seen, size, seed, source.precision, torch.__version__)}.json"
 
 
-def read_kept(path: Path) -> dict[str, RectangleTuple] | None:
+def read_discoveries(path: Path) -> dict[str, Rectangle] | None:
     """Rectangles by record id, or None where none are kept there, or the file is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found: dict[str, RectangleTuple] = {
-            key: (float(cx), float(cy), float(width), float(height), float(angle))
-            for key, (cx, cy, width, height, angle) in content.items()
-        }
+        found = {key: Rectangle(*(float(v) for v in values)) for key, values in content.items()}
         os.utime(path)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
     return found
 
 
-def keep(path: Path, found: Mapping[str, RectangleTuple]) -> str | None:
+def keep(path: Path, found: Mapping[str, Rectangle]) -> str | None:
     """Keep rectangles for the next run; returns why that could not be done, or None."""
     try:
-        write_kept(path, json.dumps(found).encode())
+        write_cached(path, json.dumps(found).encode())
         by_age = sorted(path.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)
-        for one in by_age[:-MOST_KEPT]:
+        for one in by_age[:-MOST_CACHED]:
             one.unlink(missing_ok=True)
     except (OSError, UserError) as error:
         return f"the discovered rectangles could not be kept for the next run ({error})"

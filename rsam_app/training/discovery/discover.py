@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from rsam_app.data.records import Record
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.boxes import mask_edges
+from rsam_app.geometry.types import Rectangle
 from rsam_app.system.hardware import available_cores
 from rsam_app.training.discovery.objectness import UPSAMPLE, Objectness, fit_objectness, largest_part, learn_objectness
 from rsam_app.training.features.source import FeatureSource
@@ -66,8 +67,6 @@ and without a hold each round would find less than the one before."""
 
 CERTAIN, LAST_CERTAIN = (0.02, 0.98), (0.05, 0.95)
 
-RectangleTuple = tuple[float, float, float, float, float]
-
 
 def discover_rectangles(
     source: FeatureSource,
@@ -75,16 +74,16 @@ def discover_rectangles(
     size: int,
     seed: int,
     advance: Callable[[int], object] = lambda images: None,
-) -> dict[str, RectangleTuple]:
+) -> dict[str, Rectangle]:
     """Rectangles in image pixels by record id, found at `size` pixels; images without a believable object have none.
 
-    Learns from at most 2,000 of the images, so that memory does not grow with the data set.
+    Learns from at most 2,000 of the images, so that memory does not grow with the dataset.
     """
     chosen = set(np.random.default_rng(seed).permutation(len(records))[:MOST_TO_LEARN_FROM].tolist())
     ordered = [records[i] for i in sorted(chosen)] + [r for i, r in enumerate(records) if i not in chosen]
     maps: list[Tensor] = []
     images: list[np.ndarray] = []
-    found: list[RectangleTuple | None] = []
+    found: list[Rectangle | None] = []
     learned: Objectness | None = None
     for some_maps, some_images in source.late_stages(ordered, size, SIDE):
         advance(len(some_maps))
@@ -100,7 +99,7 @@ def discover_rectangles(
     return {r.id: rectangle for r, rectangle in zip(ordered, found, strict=True) if rectangle is not None}
 
 
-def fit_rectangle(cut: np.ndarray, coarse: np.ndarray, width: int, height: int) -> RectangleTuple | None:
+def fit_rectangle(cut: np.ndarray, coarse: np.ndarray, width: int, height: int) -> Rectangle | None:
     """The rectangle, in pixels of a `width × height` image, of an object's mask `(SIDE, SIDE)` cut at the image's edges
     and its coarse probabilities `(h, w)`; None where nothing is there, or nearly everything.
 
@@ -119,7 +118,7 @@ def fit_rectangle(cut: np.ndarray, coarse: np.ndarray, width: int, height: int) 
     around = geometry.bounding_boxes(shaped)[0, 2:]
     by = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]) / float(around[0] * around[1])))
     _, _, w, h, angle = (float(v) for v in shaped[0])
-    return float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2, w * by, h * by, angle
+    return Rectangle(float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2, w * by, h * by, angle)
 
 
 def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) -> Objectness:
@@ -135,7 +134,7 @@ def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) ->
 
 def _locate(
     learned: Objectness, maps: Tensor, images: np.ndarray, records: Sequence[Record], seed: int
-) -> list[RectangleTuple | None]:
+) -> list[Rectangle | None]:
     coarse = _probabilities(learned, maps)
     cut = cut_out(images, coarse, LAST_CERTAIN, seed)
     return [fit_rectangle(c, p, r.width, r.height) for c, p, r in zip(cut, coarse, records, strict=True)]

@@ -25,7 +25,7 @@ from rsam_app.data.loader import Target, Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import Draw
 from rsam_app.evaluation.inference.run_model import all_cores
-from rsam_app.model import AttentiveClassifier, Look
+from rsam_app.model import AttentiveClassifier, AttentiveOutput
 from rsam_app.model.preprocess import normalise
 from rsam_app.model.store import backbone_hash
 from rsam_app.system.cache.rows import RowCache, open_cache
@@ -60,9 +60,9 @@ class OnMaps(nn.Module):
         super().__init__()
         self.model, self.side = model, side
 
-    def forward(self, maps: Sequence[Tensor], return_look: bool = True, outside: bool = False) -> Look:
-        """A `Look` from the last map `(B, C, H, W)` and those of stages; its rectangle is in pixels of the input."""
-        return self.model.look_at_maps(maps[0], maps[1:], (self.side, self.side), outside)
+    def forward(self, maps: Sequence[Tensor], return_output: bool = True, outside: bool = False) -> AttentiveOutput:
+        """The output for the last map `(B, C, H, W)` and those of stages; the rectangle is in input pixels."""
+        return self.model.forward_maps(maps[0], maps[1:], (self.side, self.side), outside)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def wanted_views(pipeline: Pipeline) -> int:
     return 0 if why_not_cached(pipeline) else AUTOMATIC_VIEWS if asked == "auto" else asked
 
 
-def look_once(
+def extract_features(
     source: FeatureSource,
     pipeline: Pipeline,
     training: Sequence[Record],

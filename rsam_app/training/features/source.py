@@ -31,7 +31,7 @@ class FeatureSource:
 
     def evidence(self, records: Sequence[Record], size: int) -> list[Tensor]:
         """The maps `(N, C, H, W)`, half precision, that rectangles are predicted from in inputs of `size` pixels."""
-        batches = [maps for maps, _ in self._views(records, size, self._first_look)]
+        batches = [maps for maps, _ in self._views(records, size, self._first_view)]
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
     def late_stages(self, records: Sequence[Record], size: int, thumbnail: int) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -62,7 +62,7 @@ class FeatureSource:
                 maps = extract(normalise(batch["image"], self.model, self.device))
             yield [one.half().cpu() for one in maps], batch["image"]
 
-    def _first_look(self, images: Tensor) -> list[Tensor]:
+    def _first_view(self, images: Tensor) -> list[Tensor]:
         return self.model.evidence(self.model.shrink(images))
 
     def _late_stages(self, images: Tensor) -> list[Tensor]:

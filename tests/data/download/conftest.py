@@ -52,7 +52,7 @@ def tar_of(files: dict[str, bytes], mode: str = "w:gz", members: list[tarfile.Ta
 @pytest.fixture
 def photographs_archive() -> bytes:
     """`birds/CLASS/N.jpg` of two classes in a `.tar.gz`, and a file beside that folder."""
-    files = {"notes.txt": b"not of the data set"}
+    files = {"notes.txt": b"not of the dataset"}
     for label in ("auk", "wren"):
         for number in range(4):
             stream = io.BytesIO()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rsam_app.config import AugmentConfig
 from rsam_app.data.augmentation.random_view import TrainAugment
-from rsam_app.data.images.cache import KeptImages, keeping_images, reader_for
+from rsam_app.data.images.cache import CachedImages, caching_images, reader_for
 from rsam_app.data.images.decoding import read_image
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
@@ -59,25 +59,25 @@ def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 def test_a_cold_a_warm_a_damaged_and_no_cache_give_the_same_batches(records, workers):
     without = epochs(records)
     said: list[str] = []
-    with keeping_images(records, SIDE, said.append):
+    with caching_images(records, SIDE, said.append):
         assert same(epochs(records, workers), without)
         assert reader_for(SIDE).rows.missing() == []  # type: ignore[attr-defined]
     for path in (r.path for r in records):
         path.rename(path.with_suffix(".away"))  # so that nothing can be decoded again
         path.symlink_to(path.with_suffix(".away"))
     [rows] = cache_home().glob("images-*/rows")
-    with keeping_images(records, SIDE, said.append):
+    with caching_images(records, SIDE, said.append):
         assert same(epochs(records, workers), without)
     assert all("decoded images are kept: 6 (" in text for text in said) and len(said) == 2
     with rows.open("r+b") as stream:
         stream.seek(100)
         stream.write(b"damage")
-    with keeping_images(records, SIDE, said.append):
+    with caching_images(records, SIDE, said.append):
         assert same(epochs(records, workers), without)
 
 
 def test_a_warm_cache_reads_no_file(records):
-    with keeping_images(records, SIDE, lambda text: None):
+    with caching_images(records, SIDE, lambda text: None):
         first = epochs(records)
         for record in records:
             record.path.unlink()
@@ -85,10 +85,10 @@ def test_a_warm_cache_reads_no_file(records):
 
 
 def test_other_sides_and_other_records_are_read_as_ever(records, tmp_path):
-    with keeping_images(records[:3], SIDE, lambda text: None):
-        assert type(reader_for(2 * SIDE)) is not KeptImages
+    with caching_images(records[:3], SIDE, lambda text: None):
+        assert type(reader_for(2 * SIDE)) is not CachedImages
         inside = epochs(records)
-    assert type(reader_for(SIDE)) is not KeptImages
+    assert type(reader_for(SIDE)) is not CachedImages
     assert same(epochs(records), inside)
 
 
@@ -96,28 +96,28 @@ def test_as_many_are_kept_as_there_is_room_for(records, monkeypatch):
     without = epochs(records)
     monkeypatch.setenv("RSAM_CACHE_GIB", str(2 * 32_000 / 2**30))  # decoded images may take half of it
     said: list[str] = []
-    with keeping_images(records, SIDE, said.append):
+    with caching_images(records, SIDE, said.append):
         assert same(epochs(records), without)
     assert said[0].startswith("decoded images are kept: 2 of 6;")
     for limit, why in (("0", "no room"), ("much", "no number")):
         monkeypatch.setenv("RSAM_CACHE_GIB", limit)
-        with keeping_images(records, SIDE, said.append):
+        with caching_images(records, SIDE, said.append):
             assert same(epochs(records), without)
         assert "not kept" in said[-1] and why in said[-1]
 
 
 def test_a_changed_file_is_decoded_anew(records):
-    with keeping_images(records, SIDE, lambda text: None):
+    with caching_images(records, SIDE, lambda text: None):
         before = epochs(records)
     Image.new("RGB", (60, 70), "red").save(records[1].path)
     os.utime(records[1].path, (1, 1))
-    with keeping_images(records, SIDE, lambda text: None):
+    with caching_images(records, SIDE, lambda text: None):
         after = epochs(records)
     assert not same(before, after) and same(after, epochs(records))
 
 
 def test_a_file_of_another_size_than_when_it_was_scanned_is_not_kept(records):
-    with keeping_images(records, SIDE, lambda text: None):
+    with caching_images(records, SIDE, lambda text: None):
         Image.new("RGB", (50, 20), "red").save(records[1].path)
         for _ in range(2):
             pixels, displayed = reader_for(SIDE)(records[1])
@@ -128,7 +128,7 @@ def rewrite_for_ever(records: list[Record], ready: Connection) -> None:
     torch.set_num_threads(1)
     ready.send(True)
     while True:
-        with keeping_images(records, SIDE, lambda text: None):
+        with caching_images(records, SIDE, lambda text: None):
             reader = reader_for(SIDE)
             reader.rows._checksums[:] = 0  # type: ignore[attr-defined]
             for record in records:
@@ -145,13 +145,13 @@ def test_writers_that_run_together_and_are_killed_harm_nobody(records):
     assert all(pipe.recv() for _ in writers)
     try:
         for _ in range(8):
-            with keeping_images(records, SIDE, lambda text: None):
+            with caching_images(records, SIDE, lambda text: None):
                 assert same(epochs(records), without)
     finally:
         for writer in writers:
             writer.kill()
             writer.join()
-    with keeping_images(records, SIDE, lambda text: None):
+    with caching_images(records, SIDE, lambda text: None):
         assert same(epochs(records), without)
 
 

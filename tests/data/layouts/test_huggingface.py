@@ -176,7 +176,7 @@ def test_damaged_and_missing_shards_are_named(release, card_for) -> None:
 
 def test_a_folder_of_several_data_sets_or_of_none(release, card_for, tmp_path) -> None:
     write(release / "other" / "train-00000-of-00001.parquet", table([0]))
-    with pytest.raises(UserError, match="as of several data sets"):
+    with pytest.raises(UserError, match="as of several datasets"):
         read_listing(card_for("huggingface", release))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no \.parquet"):

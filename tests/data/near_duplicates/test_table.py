@@ -15,7 +15,7 @@ import pytest
 from rsam_app.data.near_duplicates.find import find_duplicates
 from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.table import near_duplicates, predicted_records
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 
 MakeCopies = Callable[[Sequence[Record]], list[Record]]
 
@@ -97,6 +97,6 @@ def test_it_stays_true_beside_a_copy_of_the_images(records: list[Record], tmp_pa
 
 
 def test_records_come_once_in_the_order_of_the_predictions(beetles: tuple[Record, ...]) -> None:
-    dataset = DataSet("beetles", beetles, (), "CC0")
+    dataset = Dataset("beetles", beetles, (), "CC0")
     first, _, third = (record.id for record in beetles[:3])
     assert predicted_records(dataset, [third, "gone", first, third]) == [beetles[2], beetles[0]]

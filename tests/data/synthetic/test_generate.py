@@ -1,4 +1,4 @@
-"""The generated data set: the same each time, its truth true, what is planted planted as stated."""
+"""The generated dataset: the same each time, its truth true, what is planted planted as stated."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rsam_app.config import ModelConfig
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.evaluation.inference.grad_cam import cam_from_gradients, grad_cam, grad_cam_maps, map_box, upsample
 from rsam_app.evaluation.robustness.map_localization import boxes_of_maps, map_localization
 from rsam_app.model import AttentiveClassifier, build_model
@@ -59,7 +59,7 @@ def test_it_works_through_attention_too(attention: str) -> None:
     assert (maps >= 0).all()
 
 
-def test_maps_are_in_the_records_order_whatever_the_batch(plain: AttentiveClassifier, dataset: DataSet) -> None:
+def test_maps_are_in_the_records_order_whatever_the_batch(plain: AttentiveClassifier, dataset: Dataset) -> None:
     records = dataset.split("test")
     index = {name: i for i, name in enumerate(dataset.classes)}
     before = [p.grad for p in plain.parameters()]

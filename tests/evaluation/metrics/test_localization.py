@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rsam_app.config import load_card
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.evaluation.metrics.ground_truth import image_sizes, mean_box
 from rsam_app.evaluation.metrics.localization import localization
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
@@ -19,7 +19,7 @@ def exact(records: tuple[Record, ...]) -> np.ndarray:
     return np.array([[x + w / 2, y + h / 2, w, h, 0] for x, y, w, h in (r.boxes[0] for r in records)])
 
 
-def test_perfect_rectangles_reach_the_top_of_every_figure(dataset: DataSet) -> None:
+def test_perfect_rectangles_reach_the_top_of_every_figure(dataset: Dataset) -> None:
     records, training = dataset.split("test"), dataset.split("train")
     found = localization(exact(records), records, training, exact(training), softness=0.002)
     assert found["truth"] == "boxes"
@@ -39,7 +39,7 @@ def test_perfect_rectangles_reach_the_top_of_every_figure(dataset: DataSet) -> N
     assert found["area_share"] == pytest.approx(found["full_image_mean_iou"])
 
 
-def test_the_centre_box_as_the_answer_scores_as_its_baseline(dataset: DataSet) -> None:
+def test_the_centre_box_as_the_answer_scores_as_its_baseline(dataset: Dataset) -> None:
     records, training = dataset.split("test"), dataset.split("train")
     box = mean_box(training, "boxes") * np.tile(image_sizes(records), 2)
     rectangles = np.concatenate(
@@ -60,7 +60,7 @@ def test_the_pointing_game_is_averaged_over_classes() -> None:
     assert localization(rectangles, records, [])["pointing_game"] == 0.5
 
 
-def test_without_training_truth_the_baseline_is_null(dataset: DataSet) -> None:
+def test_without_training_truth_the_baseline_is_null(dataset: Dataset) -> None:
     records = dataset.split("test")
     found = localization(exact(records), records, [])
     assert found["centre_box"] is None

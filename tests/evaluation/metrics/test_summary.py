@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import log_loss, recall_score
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.evaluation import evaluate_predictions
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 
 
@@ -21,7 +22,7 @@ def with_column(table: pa.Table, name: str, values: Any) -> pa.Table:
     return table.set_column(place, table.schema.field(name), pa.array(values, type=table.schema.field(name).type))
 
 
-def test_the_contract_holds_and_is_plain_json(dataset: DataSet, make_table: Any) -> None:
+def test_the_contract_holds_and_is_plain_json(dataset: Dataset, make_table: Any) -> None:
     metrics = evaluate_predictions(make_table(dataset.records), dataset, "test")
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     assert {"split", "n", "top1", "top5", "macro_top1", "nll", "ece", "localization"} <= set(metrics)
@@ -35,11 +36,11 @@ def test_the_contract_holds_and_is_plain_json(dataset: DataSet, make_table: Any)
     } <= set(metrics["localization"])
     assert metrics["n"] == 10
     assert metrics["top5"] == 1  # four classes
-    assert set(metrics["absent"]) == {"worst_group"}  # the data set names no groups
+    assert set(metrics["absent"]) == {"worst_group"}  # the dataset names no groups
     assert metrics["localization"]["max_box_acc_v2_frozen"] is not None
 
 
-def test_figures_agree_with_scikit_learn(dataset: DataSet, make_table: Any) -> None:
+def test_figures_agree_with_scikit_learn(dataset: Dataset, make_table: Any) -> None:
     table = make_table(dataset.records)
     rows = [row for row in table.to_pylist() if row["split"] == "test"]
     metrics = evaluate_predictions(table, dataset, "test")
@@ -54,7 +55,7 @@ def test_figures_agree_with_scikit_learn(dataset: DataSet, make_table: Any) -> N
     assert metrics["nll"] == pytest.approx(log_loss(index, probabilities, labels=range(4)))
 
 
-def test_an_absent_class_has_null_recall(dataset: DataSet, make_table: Any) -> None:
+def test_an_absent_class_has_null_recall(dataset: Dataset, make_table: Any) -> None:
     entry = evaluate_predictions(make_table(dataset.records), dataset, "test")["per_class"][3]
     assert entry["class"] == "never seen"
     assert entry["n"] == 0
@@ -62,7 +63,7 @@ def test_an_absent_class_has_null_recall(dataset: DataSet, make_table: Any) -> N
     assert entry["mean_iou"] is None
 
 
-def test_what_is_absent_is_explained(dataset: DataSet, make_table: Any) -> None:
+def test_what_is_absent_is_explained(dataset: Dataset, make_table: Any) -> None:
     alone = evaluate_predictions(make_table(dataset.split("test")), dataset, "test")
     assert alone["calibration"]["temperature"] is None
     assert set(alone["absent"]) == {
@@ -83,28 +84,28 @@ def test_what_is_absent_is_explained(dataset: DataSet, make_table: Any) -> None:
     assert "itself" in onval["absent"]["calibration.temperature"]
 
 
-def test_images_without_prediction_or_rectangle_are_counted(dataset: DataSet, make_table: Any) -> None:
+def test_images_without_prediction_or_rectangle_are_counted(dataset: Dataset, make_table: Any) -> None:
     table = make_table(dataset.split("test")[:7])
     assert evaluate_predictions(table, dataset, "test")["n_without_prediction"] == 3
-    for name in ("cx", "cy", "width", "height", "angle"):
+    for name in RECTANGLE_FIELDS:
         table = with_column(table, name, [None, *table.column(name).to_pylist()[1:]])
     located = evaluate_predictions(table, dataset, "test")["localization"]
     assert located["n_without_rectangle"] == 1
     assert located["n"] == 6
 
 
-def test_an_empty_split_is_the_users_to_change(dataset: DataSet, make_table: Any) -> None:
+def test_an_empty_split_is_the_users_to_change(dataset: Dataset, make_table: Any) -> None:
     with pytest.raises(UserError, match=r"no predictions for the split 'val' \(have: test, train\)"):
         evaluate_predictions(make_table([r for r in dataset.records if r.split != "val"]), dataset, "val")
     with pytest.raises(UserError, match="have: none"):
         evaluate_predictions(make_table([]), dataset, "test")
 
 
-def test_tables_that_do_not_fit_are_refused_by_name(dataset: DataSet, make_table: Any) -> None:
+def test_tables_that_do_not_fit_are_refused_by_name(dataset: Dataset, make_table: Any) -> None:
     table = make_table(dataset.records)
     n = table.num_rows
     broken = {
-        "are not in the data set": with_column(table, "id", [f"gone {i}" for i in range(n)]),
+        "are not in the dataset": with_column(table, "id", [f"gone {i}" for i in range(n)]),
         "none of the model's": with_column(table, "label", ["typo"] * n),
         "by another model": with_column(table, "logits", [[0.0, 1.0]] * n),
         "logits are not finite": with_column(table, "logits", [[float("nan")] * 4] * n),
@@ -116,7 +117,7 @@ def test_tables_that_do_not_fit_are_refused_by_name(dataset: DataSet, make_table
             evaluate_predictions(wrong, dataset, "test")
 
 
-def test_ten_thousand_images_are_no_matter(make_table: Any, dataset: DataSet) -> None:
+def test_ten_thousand_images_are_no_matter(make_table: Any, dataset: Dataset) -> None:
     """Every figure of a long table is that of the short one it repeats."""
     record = dataset.split("test")[0]
     many = tuple(replace(record, id=str(i), label=dataset.classes[i % 2], boxes=()) for i in range(10_000))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.evaluation import evaluate_predictions, write_report
 from rsam_app.evaluation.report.write import read_log
 
@@ -47,18 +47,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(run: Path, dataset: DataSet, make_table: Any) -> tuple[Path, str]:
+def written(run: Path, dataset: Dataset, make_table: Any) -> tuple[Path, str]:
     """The report of a run with everything: its path and its text."""
     return report(run, dataset, make_table(dataset.records))
 
 
-def report(run: Path, dataset: DataSet, table: Any) -> tuple[Path, str]:
+def report(run: Path, dataset: Dataset, table: Any) -> tuple[Path, str]:
     metrics = evaluate_predictions(table, dataset, "test")
     path = write_report(run / "evaluation", metrics, table, dataset, run / "metrics.jsonl")
     return path, path.read_text(encoding="utf-8")
 
 
-def test_the_page_stands_alone_and_escapes_names(run: Path, dataset: DataSet, written: tuple[Path, str]) -> None:
+def test_the_page_stands_alone_and_escapes_names(run: Path, dataset: Dataset, written: tuple[Path, str]) -> None:
     path, html = written
     page = Page(html)
     assert path == run / "evaluation" / "report.html"
@@ -92,7 +92,7 @@ def test_thumbnails_are_small_and_outlines_lie_on_them(written: tuple[Path, str]
     assert html.count('class="true" points=') == len(sizes)
 
 
-def test_without_boxes_rectangles_or_log_the_page_says_so(tmp_path: Path, dataset: DataSet, make_table: Any) -> None:
+def test_without_boxes_rectangles_or_log_the_page_says_so(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
     bare = replace(dataset, records=tuple(replace(r, boxes=()) for r in dataset.records))
     _, html = report(tmp_path / "without boxes", bare, make_table(bare.records))
     assert "Does it look at the right place?" not in html
@@ -103,7 +103,7 @@ def test_without_boxes_rectangles_or_log_the_page_says_so(tmp_path: Path, datase
     assert "There is no training log" in html
 
 
-def test_images_that_are_gone_are_named(tmp_path: Path, dataset: DataSet, make_table: Any) -> None:
+def test_images_that_are_gone_are_named(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
     moved = tuple(replace(r, path=tmp_path / r.path.name) for r in dataset.split("test"))
     _, html = report(tmp_path / "run", replace(dataset, records=moved), make_table(moved))
     assert "Not shown" in html

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsam_app.data.records import DataSet, Record
+from rsam_app.data.records import Dataset, Record
 from rsam_app.evaluation.robustness.subset import choose_evenly, load_subset
 
 
@@ -42,7 +42,7 @@ def test_every_image_may_be_chosen() -> None:
     assert len(seen) == 10
 
 
-def test_images_are_what_evaluation_shows_the_network(dataset: DataSet) -> None:
+def test_images_are_what_evaluation_shows_the_network(dataset: Dataset) -> None:
     from rsam_app.data.loader import Views
 
     records = dataset.split("test")

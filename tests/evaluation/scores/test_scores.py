@@ -21,16 +21,16 @@ from rsam_app.evaluation.scores.outside_evidence import background_shortcut, out
 class _Points:
     """What `returned_rectangles` asks of a model, by a function whose answer is known."""
 
-    def __init__(self, look) -> None:  # type: ignore[no-untyped-def]
-        self.look = look
+    def __init__(self, observe) -> None:  # type: ignore[no-untyped-def]
+        self.observe = observe
 
     def point(self, images: torch.Tensor) -> torch.Tensor:
-        return self.look(images)[1]
+        return self.observe(images)[1]
 
 
-def _instability(look, views: int = len(ORDER)) -> np.ndarray:  # type: ignore[no-untyped-def]
-    images = observer(look).normalised(red_blocks().images)
-    return instability(look(images)[1], returned_rectangles(_Points(look), images, views)).numpy()  # type: ignore[arg-type]
+def _instability(observe, views: int = len(ORDER)) -> np.ndarray:  # type: ignore[no-untyped-def]
+    images = observer(observe).normalised(red_blocks().images)
+    return instability(observe(images)[1], returned_rectangles(_Points(observe), images, views)).numpy()  # type: ignore[arg-type]
 
 
 def test_a_rectangle_that_follows_its_object_is_stable() -> None:

@@ -1,4 +1,4 @@
-"""FiftyOne data sets on disk, read back by FiftyOne."""
+"""FiftyOne datasets on disk, read back by FiftyOne."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_from_dir_gives_the_same_records(aviary: Any, mode: Any, tmp_path: Path,
     fo, out = fiftyone_module, tmp_path / "out"
     before = fo.list_datasets()
     export(aviary.items, "fiftyone", out, mode, source=aviary.source)
-    assert fo.list_datasets() == before, "no data set is left in the database"
+    assert fo.list_datasets() == before, "no dataset is left in the database"
     moved = out.rename(tmp_path / "moved elsewhere")
     loaded = fo.Dataset.from_dir(str(moved), dataset_type=fo.types.FiftyOneDataset, progress=False)
     try:

@@ -40,8 +40,8 @@ def by_hand(run, images: np.ndarray) -> list[np.ndarray]:
     """What the run's model says, normalised here and not by our code."""
     values = ((images / 255.0 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2).astype(np.float32)
     with torch.no_grad():
-        look = load_model(run.model)(torch.from_numpy(values), return_look=True)
-    return [look.logits.numpy()] + ([] if look.rectangle is None else [look.rectangle.numpy()])
+        output = load_model(run.model)(torch.from_numpy(values), return_output=True)
+    return [output.logits.numpy()] + ([] if output.rectangle is None else [output.rectangle.numpy()])
 
 
 def as_input(images: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.analysis import calibrated_misattention
 from rsam_app.review.analysis.calibrated_misattention import fit_verdicts, read_verdicts, write_calibrated
 from rsam_app.review.dataset.targets import as_target
@@ -27,7 +28,7 @@ def test_marks_and_targets_are_verdicts(review_set: Any) -> None:
     assert read_verdicts(review_set, "run_one") == {ids[0]: False, ids[1]: True, ids[2]: False}
     own, far = review_set.skip(4).limit(2)
     seen = own["run_one_attention"].detections[0]
-    five = tuple(seen[name] for name in ("cx", "cy", "width", "height", "angle"))
+    five = tuple(seen[name] for name in RECTANGLE_FIELDS)
     own["attention_target"] = as_target(five, 240, 160)
     far["attention_target"] = as_target((12.0, 12.0, 20.0, 20.0, 0.0), 240, 160)
     own.save()
@@ -45,7 +46,7 @@ def test_a_dragged_rectangle_is_a_verdict(review_set: Any) -> None:
     assert read_verdicts(review_set, "run_one") == {sample["record_id"]: True}
 
 
-def test_too_few_verdicts_make_no_field_and_say_why(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_too_few_verdicts_make_no_field_and_say_why(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     mark(review_set, ["wrong place"] * 24)
     made = write_calibrated(review_set, make_run(drawn), "run_one")
     assert made.auroc is None and "24 of 50" in made.text()
@@ -53,7 +54,7 @@ def test_too_few_verdicts_make_no_field_and_say_why(drawn: DataSet, make_run: Ma
 
 
 def test_enough_verdicts_make_probabilities_and_taking_them_back_empties_them(
-    drawn: DataSet, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
+    drawn: Dataset, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibrated_misattention, "NEEDED", 20)
     mark(review_set, ["wrong place" if score < 0.9 else "right" for score in review_set.values("run_one_confidence")])
@@ -72,7 +73,7 @@ def test_enough_verdicts_make_probabilities_and_taking_them_back_empties_them(
 
 
 def test_a_later_runs_rectangle_is_not_judged_by_marks_on_an_earlier_one(
-    drawn: DataSet, make_run: MakeRun, review_set: Any
+    drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     from rsam_app.review.writing.write_run import write_run
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from rsam_app.data.near_duplicates.table import near_duplicates, predicted_records
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.analysis.derived_fields import confusion_pairs, map_name
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.review.writing.write_run import write_run
@@ -34,7 +34,7 @@ def with_embeddings(run: RunFolder, seed: int = 0) -> RunFolder:
 
 
 @pytest.fixture
-def leaking(drawn: DataSet, tmp_path: Path) -> DataSet:
+def leaking(drawn: Dataset, tmp_path: Path) -> Dataset:
     """Photographs instead of drawings: noise at many scales, each its own, but that one of the training images is in
     the test split again, in a mirror and recompressed, that two of the training images are one, and that one file is
     gone."""
@@ -57,7 +57,7 @@ def leaking(drawn: DataSet, tmp_path: Path) -> DataSet:
     return replace(drawn, records=tuple(records))
 
 
-def test_near_duplicates_and_leaks_are_shown(leaking: DataSet, make_run: MakeRun) -> None:
+def test_near_duplicates_and_leaks_are_shown(leaking: Dataset, make_run: MakeRun) -> None:
     told: list[str] = []
     run = with_embeddings(make_run(leaking))
     report = write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
@@ -77,7 +77,7 @@ def test_near_duplicates_and_leaks_are_shown(leaking: DataSet, make_run: MakeRun
     assert all(group & set(groups) for group in (leaked, twice)), "named after one of its own"
 
 
-def test_near_duplicates_that_the_run_keeps_are_read_and_follow_the_files(leaking: DataSet, make_run: MakeRun) -> None:
+def test_near_duplicates_that_the_run_keeps_are_read_and_follow_the_files(leaking: Dataset, make_run: MakeRun) -> None:
     run = make_run(leaking)
     predicted = predicted_records(leaking, read_predictions(run.predictions).column("id").to_pylist())
     near_duplicates(run.near_duplicates, predicted, leaking.records)
@@ -94,7 +94,7 @@ def test_near_duplicates_that_the_run_keeps_are_read_and_follow_the_files(leakin
     assert set(leaked) == {train[7].id, test[0].id}, "the one before is no leak any more"
 
 
-def test_the_map_and_the_nearest_of_the_embeddings_are_written(drawn: DataSet, make_run: MakeRun) -> None:
+def test_the_map_and_the_nearest_of_the_embeddings_are_written(drawn: Dataset, make_run: MakeRun) -> None:
     write_run(with_embeddings(make_run(drawn)), drawn)
     review_set = open_review(drawn.name)
     assert map_name("run_one") in review_set.list_brain_runs()
@@ -106,7 +106,7 @@ def test_the_map_and_the_nearest_of_the_embeddings_are_written(drawn: DataSet, m
     assert {"Samples", "Histograms", "Embeddings"} <= set(_types(panels))
 
 
-def test_what_did_not_change_is_not_computed_again(drawn: DataSet, make_run: MakeRun) -> None:
+def test_what_did_not_change_is_not_computed_again(drawn: Dataset, make_run: MakeRun) -> None:
     run = with_embeddings(make_run(drawn))
     write_run(run, drawn)
     made = open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp
@@ -116,7 +116,7 @@ def test_what_did_not_change_is_not_computed_again(drawn: DataSet, make_run: Mak
     assert open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp > made
 
 
-def test_a_run_without_embeddings_says_so(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_run_without_embeddings_says_so(drawn: Dataset, make_run: MakeRun) -> None:
     report = write_run(make_run(drawn), drawn)
     assert len(report.notes) == 1 and "rsam predict" in report.notes[0]
     assert "run_one near-duplicates" in open_review(drawn.name).list_saved_views(), "told by the images alone"
@@ -135,7 +135,7 @@ def test_pairs_are_counted_either_way_on_held_out_images() -> None:
     assert confusion_pairs(rows([("a", "b", "test")] * 2)) == []
 
 
-def test_views_of_pairs_follow_the_run_but_not_over_her(drawn: DataSet, make_run: MakeRun) -> None:
+def test_views_of_pairs_follow_the_run_but_not_over_her(drawn: Dataset, make_run: MakeRun) -> None:
     run, (first, second, third) = make_run(drawn), sorted(drawn.classes)
     _confuse(run, first, second)
     write_run(run, drawn)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.app.review_queue import explain, queue_of
 from rsam_app.review.dataset.schema import open_review
@@ -25,7 +25,7 @@ from rsam_app.system.errors import UserError
 MakeRun = Callable[..., RunFolder]
 
 
-def keep_beliefs(run: RunFolder, dataset: DataSet) -> None:
+def keep_beliefs(run: RunFolder, dataset: Dataset) -> None:
     """What a training keeps: beliefs drawn at random about all training images but the last, and the model's names."""
     ids = [record.id for record in dataset.split("train")][:-1]
     run.training_records.write_text(json.dumps(ids), encoding="utf-8")
@@ -35,7 +35,7 @@ def keep_beliefs(run: RunFolder, dataset: DataSet) -> None:
     (run.model / "config.json").write_text(json.dumps({"label_names": list(dataset.classes)}), encoding="utf-8")
 
 
-def test_it_says_what_the_queue_says(drawn: DataSet, make_run: MakeRun) -> None:
+def test_it_says_what_the_queue_says(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     keep_beliefs(run, drawn)
     write_run(run, drawn)
@@ -51,7 +51,7 @@ def test_it_says_what_the_queue_says(drawn: DataSet, make_run: MakeRun) -> None:
     assert any(found.label != predicted[i] for i, found in shown.items()), "beliefs of training images go before"
 
 
-def test_it_follows_a_run_that_believes_otherwise(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_it_follows_a_run_that_believes_otherwise(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     before = suggestions(review_set, review_set.values("id"), "run_one")
     write_run(make_run(drawn, seed=1), drawn)
     after = suggestions(open_review(drawn.name), review_set.values("id"), "run_one")

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.analysis.triage import TRIAGE_COLORS, Thresholds, find_thresholds, write_triage
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.folder import RunFolder
@@ -58,7 +58,7 @@ def test_a_score_that_a_run_lacks_decides_nothing() -> None:
     assert found.word(0.9, None) == "trust"
 
 
-def test_the_database_computes_what_the_rule_says(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_the_database_computes_what_the_rule_says(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     thresholds = find_thresholds(read_predictions(make_run(drawn).predictions))
     names = ["run_one_label_quality", "run_one_misattention", "run_one_triage"]
     rows = list(zip(*review_set.values(names), strict=True))
@@ -73,7 +73,7 @@ def test_the_database_computes_what_the_rule_says(drawn: DataSet, make_run: Make
 
 
 def test_triage_views_are_live_and_the_colours_are_the_words(
-    drawn: DataSet, make_run: MakeRun, review_set: Any
+    drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     counts = review_set.count_values("run_one_triage")
     for word in TRIAGE_COLORS:
@@ -85,7 +85,7 @@ def test_triage_views_are_live_and_the_colours_are_the_words(
     assert {v["value"]: v["color"] for v in entry["valueColors"]} == TRIAGE_COLORS
 
 
-def test_a_rewrite_follows_new_scores(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_a_rewrite_follows_new_scores(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     run = make_run(drawn, seed=5)
     write_run(run, drawn)
     review_set.reload()

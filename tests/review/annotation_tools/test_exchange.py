@@ -10,17 +10,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.annotation_tools.exchange import bring_back, send
 from rsam_app.review.decisions.read import read_decisions
 from rsam_app.review.tagging import tag_records
 from rsam_app.system.errors import UserError
 
-FIVE = ("cx", "cy", "width", "height", "angle")
-
 
 def model_rectangles(review_set: Any) -> dict[str, list[float]]:
-    return {s.record_id: [s.run_one_attention.detections[0][n] for n in FIVE] for s in review_set}
+    return {s.record_id: [s.run_one_attention.detections[0][n] for n in RECTANGLE_FIELDS] for s in review_set}
 
 
 def targets(review_set: Any) -> dict[str, list[float]]:
@@ -35,7 +34,7 @@ def submitted(task: dict[str, Any], change: dict[str, float] | None = None) -> d
     return {"id": 1, "data": task["data"], "annotations": [{"was_cancelled": False, "result": [region]}]}
 
 
-def test_label_studio_there_and_back(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+def test_label_studio_there_and_back(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     accepted, turned, skipped, other = (r.id for r in drawn.records[:4])
     tag_records(drawn.name, [accepted, turned, skipped], "mine")
     out, back = tmp_path / "tasks.json", tmp_path / "export.json"
@@ -63,7 +62,7 @@ def test_label_studio_there_and_back(drawn: DataSet, review_set: Any, tmp_path: 
     assert other not in found
 
 
-def test_cvat_there_and_back(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+def test_cvat_there_and_back(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     moved, kept = drawn.records[0].id, drawn.records[1].id
     path = tmp_path / "annotations.xml"
     send(drawn.name, "run_one", "cvat", path)
@@ -81,7 +80,7 @@ def test_cvat_there_and_back(drawn: DataSet, review_set: Any, tmp_path: Path) ->
     assert model_rectangles(review_set)[kept] == before[kept]
 
 
-def test_what_she_drew_is_sent_rather_than_the_models(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+def test_what_she_drew_is_sent_rather_than_the_models(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     import fiftyone as fo
 
     sample = review_set.first()
@@ -94,7 +93,7 @@ def test_what_she_drew_is_sent_rather_than_the_models(drawn: DataSet, review_set
     assert [value[n] for n in ("x", "y", "width", "height", "rotation")] == pytest.approx([25, 25, 50, 50, 0])
 
 
-def test_what_cannot_be_read_is_named(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_named(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     out = tmp_path / "tasks.json"
     with pytest.raises(UserError, match="nothing is tagged"):
         send(drawn.name, "run_one", "cvat", out, "nobody")
@@ -112,7 +111,7 @@ def test_what_cannot_be_read_is_named(drawn: DataSet, review_set: Any, tmp_path:
     assert done.targets == 0
     text = done.text()
     assert "2 rectangles, one is needed" in text
-    assert "gone.jpg: is not in the data set" in text
+    assert "gone.jpg: is not in the dataset" in text
     assert "cannot be read" in text
     for form, junk in (("label-studio", "{"), ("label-studio", '{"a": 1}'), ("cvat", "<html>"), ("cvat", "<html/>")):
         out.write_text(junk, encoding="utf-8")

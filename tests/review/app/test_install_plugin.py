@@ -48,18 +48,18 @@ def test_a_link_whose_target_moved_is_repaired(plugins: Path, tmp_path: Path) ->
 
 
 def test_somebody_elses_plugin_of_that_name_stays(plugins: Path, tmp_path: Path) -> None:
-    hers = plugins / "@rsam" / "review"
-    hers.mkdir(parents=True)
-    (hers / "mine.txt").write_text("mine")
+    theirs = plugins / "@rsam" / "review"
+    theirs.mkdir(parents=True)
+    (theirs / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match=r"@rsam/review: is not the plugin.*left alone"):
         link_plugin()
-    assert (hers / "mine.txt").read_text() == "mine"
-    (hers / "mine.txt").unlink()
-    hers.rmdir()
-    hers.symlink_to(tmp_path, target_is_directory=True)
+    assert (theirs / "mine.txt").read_text() == "mine"
+    (theirs / "mine.txt").unlink()
+    theirs.rmdir()
+    theirs.symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(UserError, match="left alone"):
         link_plugin()
-    assert hers.resolve() == tmp_path
+    assert theirs.resolve() == tmp_path
 
 
 def test_a_folder_that_cannot_be_made_is_said(plugins: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.analysis.triage import TRIAGE_COLORS
 from rsam_app.review.app.saved_views import first_view
 from rsam_app.review.dataset.schema import DECISIONS, open_review, remember
@@ -16,7 +16,7 @@ from rsam_app.run.folder import RunFolder
 MakeRun = Callable[..., RunFolder]
 
 
-def test_views_find_what_their_names_say(drawn: DataSet, review_set: Any) -> None:
+def test_views_find_what_their_names_say(drawn: Dataset, review_set: Any) -> None:
     scores = review_set.load_saved_view("run_one misattended").values("run_one_misattention")
     assert scores == sorted(scores, reverse=True) and len(scores) == 24
     quality = review_set.load_saved_view("run_one suspect labels").values("run_one_label_quality")
@@ -26,7 +26,7 @@ def test_views_find_what_their_names_say(drawn: DataSet, review_set: Any) -> Non
     assert len(wrong) == sum(predicted != true for predicted, true in pairs) > 0
 
 
-def test_views_stay_live(drawn: DataSet, review_set: Any) -> None:
+def test_views_stay_live(drawn: Dataset, review_set: Any) -> None:
     assert len(review_set.load_saved_view("to relabel")) == len(review_set.load_saved_view("decided")) == 0
     tag_records(review_set.name, [r.id for r in drawn.records[:5]], "relabel")
     sample = review_set.first()
@@ -36,7 +36,7 @@ def test_views_stay_live(drawn: DataSet, review_set: Any) -> None:
     assert review_set.load_saved_view("decided").values("id") == [sample.id]
 
 
-def test_a_persons_views_stay_hers(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_a_persons_views_stay_hers(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     review_set.update_saved_view_info("run_one wrong", {"name": "start here"})
     review_set.delete_saved_view("decided")
     review_set.save_view("run_one misattended", review_set.limit(3), overwrite=True)
@@ -52,7 +52,7 @@ def test_a_persons_views_stay_hers(drawn: DataSet, make_run: MakeRun, review_set
     assert len(set(names)) == len(names)
 
 
-def test_a_run_without_scores_has_no_view_of_them(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_run_without_scores_has_no_view_of_them(drawn: Dataset, make_run: MakeRun) -> None:
     import pyarrow.parquet as pq
 
     run = make_run(drawn)
@@ -101,7 +101,7 @@ def test_annotation_offers_targets_and_shows_the_rectangle(review_set: Any) -> N
     assert schemas["run_one_rectangle"]["read_only"] and schemas["attention_target"]["default"] == "target"
 
 
-def test_what_a_person_arranged_stays(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_what_a_person_arranged_stays(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     import fiftyone as fo
 
     config = review_set.app_config
@@ -120,7 +120,7 @@ def test_what_a_person_arranged_stays(drawn: DataSet, make_run: MakeRun, review_
 
 
 def test_what_an_earlier_version_left_is_brought_up_to_date_but_not_what_she_changed(
-    drawn: DataSet, make_run: MakeRun, review_set: Any
+    drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     """As versions before this one wrote it, which did not remember what they had set."""
     from fiftyone import ViewField as F
@@ -151,7 +151,7 @@ def test_what_an_earlier_version_left_is_brought_up_to_date_but_not_what_she_cha
 
 
 def test_what_she_chose_later_stays_and_runs_keep_their_colours(
-    drawn: DataSet, make_run: MakeRun, review_set: Any
+    drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     write_run(make_run(drawn, name="run two"), drawn)
     review_set.reload()
@@ -165,7 +165,7 @@ def test_what_she_chose_later_stays_and_runs_keep_their_colours(
     assert {entry["path"]: entry for entry in scheme.fields} == before, "though run one is the latest now"
 
 
-def test_the_next_run_is_the_one_shown(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_the_next_run_is_the_one_shown(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     write_run(make_run(drawn, name="run two"), drawn)
     config = open_review(drawn.name).app_config
     assert "run_two_rectangle" in config.active_fields.paths
@@ -174,7 +174,7 @@ def test_the_next_run_is_the_one_shown(drawn: DataSet, make_run: MakeRun, review
     assert colors["run_one_rectangle"] != colors["run_two_rectangle"]
 
 
-def test_a_key_that_begins_another_key_gets_its_own_group(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_key_that_begins_another_key_gets_its_own_group(drawn: Dataset, make_run: MakeRun) -> None:
     write_run(make_run(drawn, name="b"), drawn, key="birds_large")
     write_run(make_run(drawn, name="a"), drawn, key="birds")
     write_run(make_run(drawn, name="b", seed=1), drawn, key="birds_large")
@@ -183,7 +183,7 @@ def test_a_key_that_begins_another_key_gets_its_own_group(drawn: DataSet, make_r
     assert not any(path.startswith("birds_large_") for path in groups["birds"])
 
 
-def test_the_app_offers_the_decisions_and_the_classes(drawn: DataSet, review_set: Any) -> None:
+def test_the_app_offers_the_decisions_and_the_classes(drawn: Dataset, review_set: Any) -> None:
     schemas = review_set.label_schemas
     assert schemas["ground_truth"]["classes"] == list(drawn.classes)
     assert "wrong place" in schemas["review"]["values"]

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.app.colors import OPACITY, RUN_COLORS
 from rsam_app.review.app.session import check_port, free_port, open_app
 from rsam_app.review.decisions.read import read_decisions
@@ -137,7 +137,7 @@ def _wait_for(page: Any, holds: Callable[[], bool]) -> None:
 
 
 def test_an_open_app_gets_the_colours_of_a_run_that_is_written_meanwhile(
-    drawn: DataSet, make_run: Callable[..., RunFolder], review_set: Any
+    drawn: Dataset, make_run: Callable[..., RunFolder], review_set: Any
 ) -> None:
     from rsam_app.review.app.session import _session, follow_colors, stored_colors
 
@@ -152,7 +152,7 @@ def test_an_open_app_gets_the_colours_of_a_run_that_is_written_meanwhile(
 def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:
     said: list[str] = []
     open_app(review_set.name, no_app=True, report=said.append)
-    assert said == [f"FiftyOne data set: {review_set.name}"]
+    assert said == [f"FiftyOne dataset: {review_set.name}"]
 
 
 def _drain(terminal: int) -> None:
@@ -201,7 +201,7 @@ def test_a_taken_or_impossible_port_is_said(taken: int, review_set: Any) -> None
 
 
 def test_an_unknown_data_set_or_view_is_said(review_set: Any) -> None:
-    with pytest.raises(UserError, match=r"no data set 'nowhere'"):
+    with pytest.raises(UserError, match=r"no dataset 'nowhere'"):
         open_app("nowhere", no_app=True)
     with pytest.raises(UserError, match=r"no saved view 'worst' \(has: .*run_one misattended"):
         open_app(review_set.name, view="worst")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.dataset.schema import DECISIONS
 from rsam_app.review.decisions.marks import MOST, mark, undo
 from rsam_app.review.decisions.read import read_decisions
@@ -78,7 +78,7 @@ def test_accepting_shows_the_target_at_once_and_keeps_a_drawn_one(review_set: An
     assert review_set[plain].attention_target is None
 
 
-def test_what_has_no_rectangle_is_not_accepted_and_is_named(drawn: DataSet, make_run: MakeRun) -> None:
+def test_what_has_no_rectangle_is_not_accepted_and_is_named(drawn: Dataset, make_run: MakeRun) -> None:
     import fiftyone as fo
 
     write_run(make_run(drawn, attention=False), drawn)

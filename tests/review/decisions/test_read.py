@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.decisions.read import Decisions, read_decisions
 from rsam_app.review.tagging import tag_records, tagged_ids
 from rsam_app.review.writing.write_run import write_run
@@ -19,7 +20,6 @@ from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 
 MakeRun = Callable[..., RunFolder]
-FIVE = ("cx", "cy", "width", "height", "angle")
 
 
 def of(review_set: Any, record_id: str) -> Any:
@@ -49,7 +49,7 @@ def rectangles(found: Decisions) -> dict[str, list[float]]:
     return {c.id: json.loads(c.after) for c in found.corrections if c.kind == "rectangle" and c.after}
 
 
-def test_nothing_decided_is_nothing_read(drawn: DataSet, review_set: Any) -> None:
+def test_nothing_decided_is_nothing_read(drawn: Dataset, review_set: Any) -> None:
     change(review_set, drawn.records[0].id, review="right")
     change(review_set, drawn.records[1].id, review="wrong place")
     found = read(review_set)
@@ -57,7 +57,7 @@ def test_nothing_decided_is_nothing_read(drawn: DataSet, review_set: Any) -> Non
     assert found.marks == {"right": 1, "wrong place": 1}
 
 
-def test_an_edited_label_becomes_a_correction_once(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+def test_an_edited_label_becomes_a_correction_once(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     import fiftyone as fo
 
     record, table = drawn.records[0], tmp_path / "corrections.csv"
@@ -69,7 +69,7 @@ def test_an_edited_label_becomes_a_correction_once(drawn: DataSet, review_set: A
     assert add_corrections(table, read(review_set).corrections) == []
 
 
-def test_an_edit_taken_back_takes_the_correction_back(drawn: DataSet, review_set: Any, tmp_path: Path) -> None:
+def test_an_edit_taken_back_takes_the_correction_back(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     import fiftyone as fo
 
     label, target, gone = (r.id for r in drawn.records[:3])
@@ -91,14 +91,14 @@ def test_an_edit_taken_back_takes_the_correction_back(drawn: DataSet, review_set
     [({}, 0.0), ({"angle": 0.5}, 0.5), ({"rotation": 90.0}, -math.pi / 2), ({"angle": 3.0}, 3 - math.pi)],
 )
 def test_a_drawn_box_in_image_pixels(
-    drawn: DataSet, review_set: Any, attributes: dict[str, float], angle: float
+    drawn: Dataset, review_set: Any, attributes: dict[str, float], angle: float
 ) -> None:
     change(review_set, drawn.records[0].id, attention_target=box([0.25, 0.125, 0.5, 0.25], **attributes))
     expected = [120, 40, 120, 40, angle]
     assert rectangles(read(review_set)) == {drawn.records[0].id: pytest.approx(expected, abs=1e-3)}
 
 
-def test_a_dragged_rectangle_moves_and_a_resized_one_stands_upright(drawn: DataSet, review_set: Any) -> None:
+def test_a_dragged_rectangle_moves_and_a_resized_one_stands_upright(drawn: Dataset, review_set: Any) -> None:
     shifted, resized, touched = (of(review_set, r.id) for r in drawn.records[3:6])
     before = shifted.run_one_attention.detections[0]
     x, y, w, h = before.bounding_box
@@ -115,18 +115,18 @@ def test_a_dragged_rectangle_moves_and_a_resized_one_stands_upright(drawn: DataS
     assert touched.record_id not in found
 
 
-def test_accepting_takes_the_models_rectangle(drawn: DataSet, review_set: Any) -> None:
+def test_accepting_takes_the_models_rectangle(drawn: Dataset, review_set: Any) -> None:
     by_mark, by_tag = drawn.records[0].id, drawn.records[1].id
     change(review_set, by_mark, review="accept")
     assert tag_records(review_set.name, [by_tag], "accept") == 1
     found = rectangles(read(review_set))
     for record_id in (by_mark, by_tag):
         shown = of(review_set, record_id).run_one_attention.detections[0]
-        assert found[record_id] == pytest.approx([shown[n] for n in FIVE], abs=1e-3)
+        assert found[record_id] == pytest.approx([shown[n] for n in RECTANGLE_FIELDS], abs=1e-3)
 
 
 def test_what_was_accepted_stays_when_the_model_looks_elsewhere(
-    drawn: DataSet, make_run: MakeRun, review_set: Any
+    drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     record_id = drawn.records[0].id
     shown = of(review_set, record_id).run_one_attention.detections[0]
@@ -134,13 +134,15 @@ def test_what_was_accepted_stays_when_the_model_looks_elsewhere(
     write_run(make_run(drawn, seed=2, shift=15.0), drawn)
     write_run(make_run(drawn, name="run two", shift=30.0), drawn)
     for key in ("run_two", "run_one"):
-        assert rectangles(read(review_set, key))[record_id] == pytest.approx([shown[n] for n in FIVE], abs=1e-3)
+        assert rectangles(read(review_set, key))[record_id] == pytest.approx(
+            [shown[n] for n in RECTANGLE_FIELDS], abs=1e-3
+        )
     change(review_set, record_id, review="wrong place")
     (undone,) = read(review_set).corrections
     assert (undone.kind, undone.after) == ("rectangle", "")
 
 
-def test_a_box_dragged_in_one_run_is_read_for_another(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_a_box_dragged_in_one_run_is_read_for_another(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     sample = of(review_set, drawn.records[0].id)
     sample.run_one_attention.detections[0].bounding_box = [0.25, 0.25, 0.5, 0.5]
     sample.save()
@@ -150,14 +152,14 @@ def test_a_box_dragged_in_one_run_is_read_for_another(drawn: DataSet, make_run: 
     assert correction.run == "run_two"
 
 
-def test_exclude_by_mark_or_by_tag(drawn: DataSet, review_set: Any) -> None:
+def test_exclude_by_mark_or_by_tag(drawn: Dataset, review_set: Any) -> None:
     ids = [r.id for r in drawn.records[:2]]
     change(review_set, ids[0], review="exclude")
     tag_records(review_set.name, ids[1:], "exclude")
     assert {c.id: (c.kind, c.after) for c in read(review_set).corrections} == dict.fromkeys(ids, ("exclude", "true"))
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_read(drawn: DataSet, review_set: Any) -> None:
+def test_what_cannot_be_read_is_named_and_the_rest_is_read(drawn: Dataset, review_set: Any) -> None:
     import fiftyone as fo
 
     ids = [r.id for r in drawn.records[:6]]
@@ -177,7 +179,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(drawn: DataSet, revie
     assert all(text in problem for text, problem in zip(named, found.problems, strict=False))
 
 
-def test_accepting_where_nothing_is_shown_is_a_problem(drawn: DataSet, make_run: MakeRun) -> None:
+def test_accepting_where_nothing_is_shown_is_a_problem(drawn: Dataset, make_run: MakeRun) -> None:
     write_run(make_run(drawn, attention=False), drawn)
     tag_records(drawn.name, [drawn.records[0].id], "accept")
     found = read_decisions(drawn.name, "run_one", "ann")
@@ -185,7 +187,7 @@ def test_accepting_where_nothing_is_shown_is_a_problem(drawn: DataSet, make_run:
     assert "no rectangle" in found.problems[0] and drawn.records[0].id in found.problems[0]
 
 
-def test_decisions_come_round_to_the_next_run(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_decisions_come_round_to_the_next_run(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     run, record = make_run(drawn), drawn.records[0]
     other = next(name for name in drawn.classes if name != record.label)
     sample = of(review_set, record.id)
@@ -200,7 +202,7 @@ def test_decisions_come_round_to_the_next_run(drawn: DataSet, make_run: MakeRun,
     assert of(review_set, record.id).ground_truth.label == other
 
 
-def test_tags_go_in_bulk_and_come_back(drawn: DataSet, review_set: Any) -> None:
+def test_tags_go_in_bulk_and_come_back(drawn: Dataset, review_set: Any) -> None:
     ids = [r.id for r in drawn.records[:10]]
     assert tag_records(review_set.name, [*ids, ids[0]], "relabel") == 10
     assert tag_records(review_set.name, ids[:3], "relabel") == 0
@@ -215,5 +217,5 @@ def test_tags_go_in_bulk_and_come_back(drawn: DataSet, review_set: Any) -> None:
 def test_an_unknown_data_set_or_run_is_said(review_set: Any) -> None:
     with pytest.raises(UserError, match=r"no run 'other' \(has: run_one\)"):
         read(review_set, "other")
-    with pytest.raises(UserError, match=r"no data set 'nowhere'.*rsam review"):
+    with pytest.raises(UserError, match=r"no dataset 'nowhere'.*rsam review"):
         read_decisions("nowhere", "run_one", "ann")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.decisions.apply import apply_to, undo_last
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.corrections import apply_corrections, corrections_path, read_corrections
@@ -19,7 +19,7 @@ MakeRun = Callable[..., RunFolder]
 
 
 @pytest.fixture
-def run(drawn: DataSet, make_run: MakeRun, review_set: Any) -> RunFolder:
+def run(drawn: Dataset, make_run: MakeRun, review_set: Any) -> RunFolder:
     return make_run(drawn)
 
 
@@ -30,7 +30,7 @@ def of(review_set: Any, record_id: str) -> Any:
     return review_set.one(F("record_id") == record_id)
 
 
-def decide_everything(drawn: DataSet, review_set: Any) -> None:
+def decide_everything(drawn: Dataset, review_set: Any) -> None:
     """One decision of every kind: an edited label, a drawn, a dragged and an accepted rectangle, two exclusions."""
     import fiftyone as fo
 
@@ -48,16 +48,16 @@ def decide_everything(drawn: DataSet, review_set: Any) -> None:
         sample.save()
 
 
-def apply(run: RunFolder, drawn: DataSet, who: str = "ann") -> int:
+def apply(run: RunFolder, drawn: Dataset, who: str = "ann") -> int:
     return len(apply_to(run, drawn.name, "run_one", who).added)
 
 
-def in_force(run: RunFolder, drawn: DataSet) -> tuple[DataSet, Any]:
+def in_force(run: RunFolder, drawn: Dataset) -> tuple[Dataset, Any]:
     return apply_corrections(drawn, read_corrections(corrections_path(run.path, drawn.name)))
 
 
 def test_undo_takes_every_kind_back_and_apply_does_not_bring_it_again(
-    run: RunFolder, drawn: DataSet, review_set: Any
+    run: RunFolder, drawn: Dataset, review_set: Any
 ) -> None:
     decide_everything(drawn, review_set)
     assert apply(run, drawn) == 7
@@ -78,7 +78,7 @@ def test_undo_takes_every_kind_back_and_apply_does_not_bring_it_again(
     assert [sample.tags for sample in samples[3:7]] == [[], ["mine"], [], []]
 
 
-def test_undo_brings_back_what_was_applied_before_it(run: RunFolder, drawn: DataSet, review_set: Any) -> None:
+def test_undo_brings_back_what_was_applied_before_it(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     import fiftyone as fo
 
     record = drawn.records[0]
@@ -102,7 +102,7 @@ def test_undo_brings_back_what_was_applied_before_it(run: RunFolder, drawn: Data
         undo_last(run, drawn.name, "run_one", "ann")
 
 
-def test_a_newer_decision_stays_and_is_applied_next(run: RunFolder, drawn: DataSet, review_set: Any) -> None:
+def test_a_newer_decision_stays_and_is_applied_next(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     record = drawn.records[0]
     second, third = (c for c in drawn.classes if c != record.label)
     sample = of(review_set, record.id)
@@ -117,7 +117,7 @@ def test_a_newer_decision_stays_and_is_applied_next(run: RunFolder, drawn: DataS
     assert in_force(run, drawn)[0].records[0].label == third
 
 
-def test_what_was_undone_can_be_decided_and_undone_again(run: RunFolder, drawn: DataSet, review_set: Any) -> None:
+def test_what_was_undone_can_be_decided_and_undone_again(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     for _ in range(2):
         decide_everything(drawn, review_set)
         assert apply(run, drawn) == 7
@@ -125,7 +125,7 @@ def test_what_was_undone_can_be_decided_and_undone_again(run: RunFolder, drawn: 
         assert in_force(run, drawn) == (drawn, {})
 
 
-def test_another_run_undoes_it_as_well(run: RunFolder, drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_another_run_undoes_it_as_well(run: RunFolder, drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     decide_everything(drawn, review_set)
     apply(run, drawn)
     other = make_run(drawn, name="run two", shift=20.0)
@@ -135,7 +135,7 @@ def test_another_run_undoes_it_as_well(run: RunFolder, drawn: DataSet, make_run:
     assert len(apply_to(other, drawn.name, "run_two", "ann").added) == 0
 
 
-def test_nothing_applied_is_nothing_to_undo(run: RunFolder, drawn: DataSet, review_set: Any) -> None:
+def test_nothing_applied_is_nothing_to_undo(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     with pytest.raises(UserError, match="nothing to undo"):
         undo_last(run, drawn.name, "run_one", "ann")
     assert not Path(corrections_path(run.path, drawn.name)).exists()

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from rsam_app.config import Pipeline
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.app.install_plugin import PLUGIN, link_plugin
 from rsam_app.review.app.review_queue import explain, queue_of
 from rsam_app.review.writing.write_run import write_run
@@ -29,7 +29,7 @@ def plugin(fiftyone_module: Any) -> None:
 
 
 @pytest.fixture
-def run(drawn: DataSet, make_run: MakeRun, review_set: Any) -> RunFolder:
+def run(drawn: Dataset, make_run: MakeRun, review_set: Any) -> RunFolder:
     """'run one' as the review set remembers it, with a card that names the drawn images."""
     made = make_run(drawn)
     root = drawn.records[0].path.parents[1]
@@ -70,23 +70,25 @@ def names() -> list[str]:
 
 def test_no_operator_touches_a_data_set_that_is_not_ours(fiftyone_module: Any) -> None:
     fo = fiftyone_module
-    hers = fo.Dataset("hers, for operators")
+    users_dataset = fo.Dataset("hers, for operators")
     try:
-        hers.add_sample(fo.Sample(filepath="/elsewhere/hers.png"))
-        before = hers.get_field_schema().keys()
+        users_dataset.add_sample(fo.Sample(filepath="/elsewhere/hers.png"))
+        before = users_dataset.get_field_schema().keys()
         for name in names():
-            result, asked = call(hers, name, selected=hers.values("id"), params={"key": "1", "decision": "right"})
+            result, asked = call(
+                users_dataset, name, selected=users_dataset.values("id"), params={"key": "1", "decision": "right"}
+            )
             if name in SILENT:
                 assert (result, asked) == ({}, {})
             elif name in REPORTING:
                 assert "does not apply" in asked["show_output"]["results"]["error"]
             else:
-                assert "does not apply to the data set 'hers, for operators'" in result["error"]
+                assert "does not apply to the dataset 'hers, for operators'" in result["error"]
                 assert asked["notify"] == {"message": result["error"], "variant": "error"}
-        assert hers.get_field_schema().keys() == before
-        assert "does not apply" in form(hers, "mark")["problem"]["view"]["description"]
+        assert users_dataset.get_field_schema().keys() == before
+        assert "does not apply" in form(users_dataset, "mark")["problem"]["view"]["description"]
     finally:
-        hers.delete()
+        users_dataset.delete()
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_marking_nothing_and_nonsense_is_said(review_set: Any) -> None:
     one = review_set.limit(1).values("id")
     assert "expected one of right" in call(review_set, "mark", selected=one, params={"decision": "great"})[0]["error"]
     assert (
-        "run 'other': this data set has run_one" in call(review_set, "mark_right", params={"run": "other"})[0]["error"]
+        "run 'other': this dataset has run_one" in call(review_set, "mark_right", params={"run": "other"})[0]["error"]
     )
 
 
@@ -194,7 +196,7 @@ def test_any_label_is_given_to_one_image_or_to_many(review_set: Any) -> None:
     again = call(review_set, "give_label", current_sample=first, params={"label": classes[0]})[0]["error"]
     assert again == f"Nothing to change: the label is {classes[0]!r} already."
     typed = call(review_set, "give_label", current_sample=first, params={"label": classes[0][:-1] + "x"})[0]["error"]
-    assert "no class of this data set" in typed and repr(classes[0]) in typed
+    assert "no class of this dataset" in typed and repr(classes[0]) in typed
 
     review_set.set_values("ground_truth", {second: None}, key_field="id")
     result, asked = call(review_set, "give_label", selected=[first, second], params={"label": classes[0]})
@@ -223,7 +225,7 @@ def test_selecting_tags_and_shows_what_was_selected(run: RunFolder, review_set: 
     assert "luck" in bad
 
 
-def test_runs_are_compared_by_their_rectangles(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_runs_are_compared_by_their_rectangles(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     import shapely
 
     assert "Only the run 'run_one'" in form(review_set, "compare_runs")["problem"]["view"]["description"]
@@ -246,7 +248,7 @@ def test_runs_are_compared_by_their_rectangles(drawn: DataSet, make_run: MakeRun
 
 
 def test_score_writes_what_changed_and_tells_how_far_it_is(
-    run: RunFolder, drawn: DataSet, make_run: MakeRun, review_set: Any
+    run: RunFolder, drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     before = review_set.values("run_one_confidence")
     make_run(drawn, seed=5)
@@ -256,7 +258,7 @@ def test_score_writes_what_changed_and_tells_how_far_it_is(
     assert "24 updated" in asked["show_output"]["results"]["message"]
 
 
-def test_score_applies_a_corrected_label_and_looks_again(run: RunFolder, drawn: DataSet, review_set: Any) -> None:
+def test_score_applies_a_corrected_label_and_looks_again(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     """The run's predictions here were made up; those of its model, which knows nothing, are others."""
     from rsam_app.config import ModelConfig, TrainConfig
     from rsam_app.model import build_model, save_model
@@ -297,7 +299,7 @@ def test_export_writes_the_tagged_images(run: RunFolder, review_set: Any, tmp_pa
     assert "not absolute" in asked["show_output"]["results"]["error"]
 
 
-def test_apply_and_its_undo(run: RunFolder, drawn: DataSet, review_set: Any) -> None:
+def test_apply_and_its_undo(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     one = review_set.limit(1).values("id")
     call(review_set, "mark", selected=one, params={"decision": "exclude"})
     result, _ = call(review_set, "apply", params={"who": "ann"})
@@ -364,11 +366,11 @@ def test_the_panel_ends_when_all_are_marked_and_says_where_it_does_not_apply(
 ) -> None:
     call(review_set, "mark_right", selected=review_set.values("id"))
     assert "Every image here has a mark" in texts(panel(review_set, "on_load")[1])
-    hers = fiftyone_module.Dataset("hers, for the panel")
+    users_dataset = fiftyone_module.Dataset("hers, for the panel")
     try:
-        assert "does not apply" in texts(panel(hers, "on_load")[1])
+        assert "does not apply" in texts(panel(users_dataset, "on_load")[1])
     finally:
-        hers.delete()
+        users_dataset.delete()
 
 
 def panel(review_set: Any, method: str, current_sample: str | None = None, **params: Any) -> tuple[Any, dict[str, Any]]:

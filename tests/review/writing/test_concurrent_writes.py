@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
 from rsam_app.review.dataset.compare_and_set import Change, settle, swap
 from rsam_app.review.dataset.schema import memory, open_review
 from rsam_app.review.writing import row_writer
@@ -38,7 +38,7 @@ def edit(review_set: Any, record_id: str, **changes: Any) -> None:
 
 
 def test_what_she_does_between_reading_and_writing_is_not_lost(
-    drawn: DataSet, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
+    drawn: Dataset, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tagged, dragged, drawn_in, other = (r.id for r in drawn.records[:4])
     real, calls = row_writer.RowWriter._changes, []
@@ -72,7 +72,7 @@ def test_what_she_does_between_reading_and_writing_is_not_lost(
 
 
 def test_an_edited_label_is_not_followed_over(
-    drawn: DataSet, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
+    drawn: Dataset, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rsam_app.review.dataset.samples import Samples
 
@@ -93,7 +93,7 @@ def test_an_edited_label_is_not_followed_over(
 
 
 def test_labels_keep_their_ids_and_what_others_put_into_them(
-    drawn: DataSet, make_run: MakeRun, review_set: Any
+    drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     first, second = drawn.records[:2]
     edit(review_set, first.id, run_one_attention__detections__0__eval_iou=0.5)
@@ -115,7 +115,7 @@ def test_labels_keep_their_ids_and_what_others_put_into_them(
     assert [p["label"] for p in after[second.id]["run_one_rectangle"]["polylines"]][1:] == ["wing"]
 
 
-def test_a_new_file_with_the_same_rows_changes_nothing(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_new_file_with_the_same_rows_changes_nothing(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     write_run(run, drawn)
     review_set = open_review(drawn.name)
@@ -129,7 +129,7 @@ def test_a_new_file_with_the_same_rows_changes_nothing(drawn: DataSet, make_run:
     assert stored(review_set) == before
 
 
-def test_only_what_differs_is_touched(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_only_what_differs_is_touched(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     run = make_run(drawn)
     path = run.predictions / "train.parquet"
     table = pq.read_table(path)
@@ -148,7 +148,7 @@ def test_only_what_differs_is_touched(drawn: DataSet, make_run: MakeRun, review_
 
 
 def test_records_that_another_process_adds_meanwhile_are_not_doubled(
-    drawn: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    drawn: Dataset, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rsam_app.review.writing.writers import Direct
 
@@ -169,7 +169,7 @@ def test_records_that_another_process_adds_meanwhile_are_not_doubled(
 
 
 def test_where_fiftyone_stores_something_else_it_writes_itself(
-    drawn: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    drawn: Dataset, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import fiftyone as fo
 
@@ -185,7 +185,7 @@ def test_where_fiftyone_stores_something_else_it_writes_itself(
     assert "render" in again.notes[0]
 
 
-def test_a_write_that_was_killed_is_completed(drawn: DataSet, make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_write_that_was_killed_is_completed(drawn: Dataset, make_run: MakeRun, tmp_path: Path) -> None:
     large = replace(
         drawn, records=tuple(replace(drawn.records[i % 24], id=f"{i}.png", split="train") for i in range(5000))
     )
@@ -213,14 +213,14 @@ KILLED = textwrap.dedent("""
     import sys
     from dataclasses import replace
     from pathlib import Path
-    from rsam_app.data.records import DataSet, Record
+    from rsam_app.data.records import Dataset, Record
     from rsam_app.review.writing.write_run import write_run
     from rsam_app.run.folder import RunFolder
 
     run, name, image = sys.argv[1:]
     records = tuple(Record(f"{i}.png", Path(image), "crow", "train", 240, 160) for i in range(5000))
     say = lambda done, total: print("written", done, flush=True)
-    write_run(RunFolder(Path(run)), DataSet(name, records, ("Ärger Finch", "blue tit", "crow"), "CC0"), progress=say)
+    write_run(RunFolder(Path(run)), Dataset(name, records, ("Ärger Finch", "blue tit", "crow"), "CC0"), progress=say)
 """)
 
 

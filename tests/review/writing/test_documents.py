@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rsam_app.data.records import DataSet, Record, by_id
+from rsam_app.data.records import Dataset, Record, by_id
 from rsam_app.review.dataset.fields import declare_run
 from rsam_app.review.dataset.schema import create_or_open, open_review
 from rsam_app.review.writing.write_run import write_run
@@ -59,7 +59,7 @@ def masked(value: Any) -> Any:
 
 @pytest.mark.parametrize("tables", [odd_rows, lambda run: pq.ParquetFile(run.predictions / "train.parquet")])
 def test_samples_equal_fiftyones_own_to_the_last_byte(
-    drawn: DataSet, make_run: MakeRun, tables: Callable[[RunFolder], Any]
+    drawn: Dataset, make_run: MakeRun, tables: Callable[[RunFolder], Any]
 ) -> None:
     run = make_run(drawn)
     found = tables(run)
@@ -80,7 +80,7 @@ def test_samples_equal_fiftyones_own_to_the_last_byte(
         assert bson.encode(masked(ours[record_id])) == bson.encode(masked(theirs[record_id]))
 
 
-def test_a_runs_fields_equal_what_set_values_stores(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_runs_fields_equal_what_set_values_stores(drawn: Dataset, make_run: MakeRun) -> None:
     rows = odd_rows(make_run(drawn))
     review_set = create_or_open(drawn)
     declare_run(review_set, "one", rows.schema.names)
@@ -104,7 +104,7 @@ def test_labels_have_ids_of_their_own(review_set: Any) -> None:
     assert {type(i) for i in ids} == {bson.ObjectId}
 
 
-def test_the_written_set_behaves_as_any_other(drawn: DataSet, make_run: MakeRun, tmp_path: Any) -> None:
+def test_the_written_set_behaves_as_any_other(drawn: Dataset, make_run: MakeRun, tmp_path: Any) -> None:
     import fiftyone as fo
     from fiftyone import ViewField as F
 
@@ -147,7 +147,7 @@ def stored(review_set: Any) -> dict[str, dict[str, Any]]:
     return {s["record_id"]: s for s in review_set._sample_collection.find()}
 
 
-def test_soft_masks_come_and_go_with_their_files(drawn: DataSet, make_run: MakeRun) -> None:
+def test_soft_masks_come_and_go_with_their_files(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     from fiftyone import ViewField as F
 

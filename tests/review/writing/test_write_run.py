@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rsam_app.data.records import DataSet
+from rsam_app.data.records import Dataset
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.samples import CHUNK
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.review.writing.write_run import write_run
@@ -32,12 +33,12 @@ def everything(review_set: Any) -> dict[str, dict[str, Any]]:
     return {s["record_id"]: {k: v for k, v in s.items() if k != "last_modified_at"} for s in stored}
 
 
-def relabelled(dataset: DataSet, record_id: str, label: str) -> DataSet:
-    """The data set as if its files gave this record another label."""
+def relabelled(dataset: Dataset, record_id: str, label: str) -> Dataset:
+    """The dataset as if its files gave this record another label."""
     return replace(dataset, records=tuple(replace(r, label=label) if r.id == record_id else r for r in dataset.records))
 
 
-def test_every_field_of_the_contract_arrives(drawn: DataSet, make_run: MakeRun) -> None:
+def test_every_field_of_the_contract_arrives(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     report = write_run(run, drawn)
     assert (report.dataset, report.key, report.added, report.updated) == (drawn.name, "run_one", 24, 0)
@@ -56,14 +57,12 @@ def test_every_field_of_the_contract_arrives(drawn: DataSet, make_run: MakeRun) 
         assert sample.run_one_prediction.logits == pytest.approx(row["logits"])
         detection = sample.run_one_attention.detections[0]
         assert detection.bounding_box == pytest.approx(row["box"])
-        assert [detection[n] for n in ("cx", "cy", "width", "height", "angle")] == pytest.approx(
-            [row[n] for n in ("cx", "cy", "width", "height", "angle")]
-        )
+        assert [detection[n] for n in RECTANGLE_FIELDS] == pytest.approx([row[n] for n in RECTANGLE_FIELDS])
         for score in ("confidence", "margin", "entropy", "misattention", "label_quality"):
             assert sample[f"run_one_{score}"] == pytest.approx(row[score])
 
 
-def test_the_rectangle_shears_nothing_where_the_image_is_not_square(drawn: DataSet, review_set: Any) -> None:
+def test_the_rectangle_shears_nothing_where_the_image_is_not_square(drawn: Dataset, review_set: Any) -> None:
     for sample in review_set:
         polyline, five = sample.run_one_rectangle.polylines[0], sample.run_one_attention.detections[0]
         assert polyline.closed and polyline.filled
@@ -74,7 +73,7 @@ def test_the_rectangle_shears_nothing_where_the_image_is_not_square(drawn: DataS
             assert (x1 - x0) * (x2 - x1) + (y1 - y0) * (y2 - y1) == pytest.approx(0, abs=1e-1)
 
 
-def test_writing_twice_changes_nothing_twice(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_writing_twice_changes_nothing_twice(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     before, views = everything(review_set), review_set.list_saved_views()
     report = write_run(make_run(drawn), drawn)
     assert (report.added, report.updated, report.unchanged) == (0, 0, 24)
@@ -83,7 +82,7 @@ def test_writing_twice_changes_nothing_twice(drawn: DataSet, make_run: MakeRun, 
     assert review_set.list_saved_views() == views
 
 
-def test_only_the_split_that_changed_is_written_again(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_only_the_split_that_changed_is_written_again(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     run = make_run(drawn, splits=("test",), seed=5)
     report = write_run(run, drawn)
     assert (report.added, report.updated, report.unchanged) == (0, 6, 18)
@@ -92,7 +91,7 @@ def test_only_the_split_that_changed_is_written_again(drawn: DataSet, make_run: 
     assert logits == pytest.approx(_row(run, "test", record.id)["logits"])
 
 
-def test_a_persons_work_survives_new_predictions(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_a_persons_work_survives_new_predictions(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     import fiftyone as fo
 
     tagged, edited, target, dragged, marked = (review_set.one(_is(r.id)) for r in drawn.records[:5])
@@ -126,7 +125,7 @@ def test_a_persons_work_survives_new_predictions(drawn: DataSet, make_run: MakeR
     assert moved_on == pytest.approx(rows), "the samples nobody moved should show the new predictions"
 
 
-def test_two_runs_lie_side_by_side(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_two_runs_lie_side_by_side(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     before = everything(review_set)
     write_run(make_run(drawn, name="run two", seed=3, attention=False), drawn, key="second")
     after = everything(review_set)
@@ -135,35 +134,35 @@ def test_two_runs_lie_side_by_side(drawn: DataSet, make_run: MakeRun, review_set
         assert "second_prediction" in after[record_id]
 
 
-def test_a_model_without_attention_has_no_rectangle(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_model_without_attention_has_no_rectangle(drawn: Dataset, make_run: MakeRun) -> None:
     write_run(make_run(drawn, attention=False), drawn)
     review_set = open_review(drawn.name)
     assert review_set.count("run_one_prediction") == 24
     assert review_set.count("run_one_attention.detections") == review_set.count("run_one_rectangle.polylines") == 0
 
 
-def test_rectangles_go_when_the_run_has_none_any_more(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_rectangles_go_when_the_run_has_none_any_more(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     write_run(make_run(drawn, attention=False), drawn)
     assert review_set.count("run_one_rectangle.polylines") == 0
 
 
 def test_labels_follow_the_files_unless_a_person_edited_them(
-    drawn: DataSet, make_run: MakeRun, review_set: Any
+    drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
-    hers, files = drawn.records[0], drawn.records[3]
-    sample = review_set.one(_is(hers.id))
+    reviewer_edits, files = drawn.records[0], drawn.records[3]
+    sample = review_set.one(_is(reviewer_edits.id))
     sample.ground_truth.label = "crow"
     sample.save()
-    changed = relabelled(relabelled(drawn, hers.id, "blue tit"), files.id, "blue tit")
+    changed = relabelled(relabelled(drawn, reviewer_edits.id, "blue tit"), files.id, "blue tit")
     report = write_run(make_run(drawn), changed)
     assert report.followed == 2
-    edited, followed = review_set.one(_is(hers.id)), review_set.one(_is(files.id))
+    edited, followed = review_set.one(_is(reviewer_edits.id)), review_set.one(_is(files.id))
     assert (edited.ground_truth.label, edited.original_label) == ("crow", "blue tit")
     assert (followed.ground_truth.label, followed.original_label) == ("blue tit", "blue tit")
 
 
 def test_paths_sizes_splits_boxes_and_classes_follow_the_files(
-    drawn: DataSet, make_run: MakeRun, review_set: Any, tmp_path: Path
+    drawn: Dataset, make_run: MakeRun, review_set: Any, tmp_path: Path
 ) -> None:
     first = drawn.records[0]
     moved = Path(shutil.copy(first.path, tmp_path / "verschoben – größer.png"))
@@ -181,7 +180,7 @@ def test_paths_sizes_splits_boxes_and_classes_follow_the_files(
     assert review_set.classes["ground_truth"][-1] == "dodo"
 
 
-def test_vanished_records_are_named_and_kept(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_vanished_records_are_named_and_kept(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     fewer = replace(drawn, records=drawn.records[2:])
     report = write_run(make_run(drawn, seed=1), fewer)
     assert report.vanished == sorted(r.id for r in drawn.records[:2])
@@ -189,7 +188,7 @@ def test_vanished_records_are_named_and_kept(drawn: DataSet, make_run: MakeRun, 
     assert len(review_set) == 24
 
 
-def test_an_interrupted_write_is_completed(drawn: DataSet, make_run: MakeRun, fiftyone_module: ModuleType) -> None:
+def test_an_interrupted_write_is_completed(drawn: Dataset, make_run: MakeRun, fiftyone_module: ModuleType) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
@@ -205,7 +204,7 @@ def test_an_interrupted_write_is_completed(drawn: DataSet, make_run: MakeRun, fi
     assert len(review_set) == review_set.count("ground_truth") == review_set.count("run_one_prediction") == 24
 
 
-def test_a_fresh_database_shows_what_was_decided_before(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_fresh_database_shows_what_was_decided_before(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     label, box, gone = (r.id for r in drawn.records[:3])
     new = [
@@ -221,7 +220,7 @@ def test_a_fresh_database_shows_what_was_decided_before(drawn: DataSet, make_run
     assert review_set.one(_is(gone)).review == "exclude"
 
 
-def test_many_rows_go_in_chunks(drawn: DataSet, make_run: MakeRun) -> None:
+def test_many_rows_go_in_chunks(drawn: Dataset, make_run: MakeRun) -> None:
     count = CHUNK + CHUNK // 2
     records = tuple(replace(drawn.records[i % 24], id=f"{i}.png", split="test") for i in range(count))
     large = replace(drawn, records=records)
@@ -237,7 +236,7 @@ def test_many_rows_go_in_chunks(drawn: DataSet, make_run: MakeRun) -> None:
     assert stored == pytest.approx(rows)
 
 
-def test_a_score_that_is_no_number_is_left_empty(drawn: DataSet, make_run: MakeRun) -> None:
+def test_a_score_that_is_no_number_is_left_empty(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn, splits=("test",))
     path = run.predictions / "test.parquet"
     table = pq.read_table(path)
@@ -248,7 +247,7 @@ def test_a_score_that_is_no_number_is_left_empty(drawn: DataSet, make_run: MakeR
     assert open_review(drawn.name).bounds("run_one_misattention") == (0.5, 0.5)
 
 
-def test_what_a_person_must_change_is_said(drawn: DataSet, make_run: MakeRun, fiftyone_module: ModuleType) -> None:
+def test_what_a_person_must_change_is_said(drawn: Dataset, make_run: MakeRun, fiftyone_module: ModuleType) -> None:
     run = make_run(drawn)
     with pytest.raises(UserError, match=r"review key '2 runs'"):
         write_run(run, drawn, key="2 runs")
@@ -267,7 +266,7 @@ def test_what_a_person_must_change_is_said(drawn: DataSet, make_run: MakeRun, fi
         write_run(run, drawn)
 
 
-def test_a_field_of_hers_with_our_name_is_not_overwritten(drawn: DataSet, make_run: MakeRun, review_set: Any) -> None:
+def test_a_field_of_hers_with_our_name_is_not_overwritten(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     import fiftyone as fo
 
     review_set.add_sample_field("second_misattention", fo.StringField)

@@ -11,7 +11,7 @@ import yaml
 from command import rsam
 from safetensors.torch import save_file
 
-from rsam_app.training.discovery.cache import MOST_KEPT, keep, read_kept
+from rsam_app.training.discovery.cache import MOST_CACHED, keep, read_discoveries
 
 RECTANGLES = {"a": (1.0, 2.0, 3.0, 4.0, 0.5), "ü/b": (5.0, 6.0, 7.0, 8.0, -0.25)}
 
@@ -46,20 +46,20 @@ def test_the_next_run_finds_what_the_last_one_found(tiny_pipeline, tmp_path, mon
 
 def test_damage_is_as_if_nothing_were_kept(tmp_path):
     path = tmp_path / "kept" / "x.json"
-    assert read_kept(path) is None
-    assert keep(path, RECTANGLES) is None and read_kept(path) == RECTANGLES
+    assert read_discoveries(path) is None
+    assert keep(path, RECTANGLES) is None and read_discoveries(path) == RECTANGLES
     for text in ("{", "[]", '{"a": [1, 2]}', '{"a": [1, 2, 3, 4, "wide"]}', '{"a": null}', "\x00\xff"):
         path.write_text(text, encoding="latin-1")
-        assert read_kept(path) is None, text
+        assert read_discoveries(path) is None, text
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path):
-    for i in range(MOST_KEPT + 2):
+    for i in range(MOST_CACHED + 2):
         path = tmp_path / f"{i}.json"
         assert keep(path, RECTANGLES) is None
         os.utime(path, ns=(i, i))
-        if i == MOST_KEPT - 1:
-            read_kept(tmp_path / "0.json")
+        if i == MOST_CACHED - 1:
+            read_discoveries(tmp_path / "0.json")
     assert (tmp_path / "0.json").exists()
     assert not (tmp_path / "1.json").exists() and not (tmp_path / "2.json").exists()
 

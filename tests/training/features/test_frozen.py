@@ -18,7 +18,7 @@ from rsam_app.data.loader import Views
 from rsam_app.model import build_model
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.errors import UserError
-from rsam_app.training.features.frozen import FeatureViews, look_once
+from rsam_app.training.features.frozen import FeatureViews, extract_features
 from rsam_app.training.features.source import FeatureSource
 
 FROZEN = ("--set", "train.frozen_backbone=true", "--set", "train.cached_views=2")
@@ -133,7 +133,7 @@ def test_maps_and_targets_are_those_of_the_views(tiny_pipeline):
     model = build_model(pipeline.model, dataset.classes).eval()
     cpu = torch.device("cpu")
     source = FeatureSource(model, dataset.class_index, cpu, "float32", 0)
-    kept = look_once(source, pipeline, records, dataset.split("val"), 2, make=True)
+    kept = extract_features(source, pipeline, records, dataset.split("val"), 2, make=True)
     from rsam_app.data.augmentation.random_view import TrainAugment
 
     targets = {r.id: ((20.0, 20.0, 12.0, 8.0, 0.3), 2.0) for r in records[::2]}
@@ -169,7 +169,7 @@ def test_steadier_embeddings_are_half_the_image_and_half_its_views(tiny_pipeline
     records = dataset.split("train")
     model = build_model(pipeline.model, dataset.classes).eval()
     source = FeatureSource(model, dataset.class_index, torch.device("cpu"), "float32", 0)
-    kept = look_once(source, pipeline, records, dataset.split("val"), 2, make=True)
+    kept = extract_features(source, pipeline, records, dataset.split("val"), 2, make=True)
     whole = kept.embeddings(model)
     found = kept.steadier_embeddings(model, whole)
     assert found.shape == whole.shape

@@ -16,7 +16,7 @@ def read(card: Card) -> Listing:
 
     Boxes are taken as continuous pixel edges, unclipped: x runs from 0 in the release, and 14 boxes of its first 50
     classes reach past the edge. `bounding_boxes.txt` may be absent, or lack some images. Classes without an image are
-    noted and dropped, so that a part of the release is a data set of its own. Raises `UserError` where the files
+    noted and dropped, so that a part of the release is a dataset of its own. Raises `UserError` where the files
     disagree.
     """
     listed, keys = read_bird_lists(card.root_path, LAYOUT)

@@ -16,7 +16,7 @@ from rsam_app.data.images.scan import DECODE_ERRORS, THREADS
 from rsam_app.data.layouts.formats.matlab import read_variables, whole_numbers
 from rsam_app.data.layouts.listing import Listing, require_file, require_folder
 from rsam_app.data.records import Record
-from rsam_app.system.cache.files import kept_file
+from rsam_app.system.cache.files import cached_file
 from rsam_app.system.errors import UserError
 
 BLUE = (0, 0, 254)
@@ -46,7 +46,7 @@ def _mask(path: Path) -> Path | None:
     if not path.exists():
         return None
     content = path.read_bytes()
-    return kept_file(content, ".png", "masks", lambda: _as_png(content)) or path
+    return cached_file(content, ".png", "masks", lambda: _as_png(content)) or path
 
 
 def _as_png(content: bytes) -> bytes | None:
