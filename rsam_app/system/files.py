@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks that end with their process, and SHA-256 digests."""
+"""Atomic writes, file locks and SHA-256 digests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +16,16 @@ from typing import Any, TextIO
 
 @contextmanager
 def replace_atomically(path: Path, shared: bool = False) -> Iterator[Path]:
-    """Yield a path beside `path` to write a file or a folder to; it becomes `path` when the block ends.
+    """Yield a path in the same folder, to write a file or a folder to; it becomes `path` when the block ends.
 
-    A reader, or a crash, sees the old file or the new one, never a part. The path yielded does not exist yet; if the
-    block raises, what it wrote is removed and `path` stays as it was. With `shared`, several processes may write the
-    same path at once, each to a name of its own; the last one wins. An existing folder is not replaced: `OSError`.
+    Readers, and the next command after a crash, see the old content or the new one, never a part. The yielded path does
+    not exist yet; if the block raises, it is removed and `path` stays unchanged. With `shared`, several processes may
+    write the same path at once, each under its own name, and the last one wins. Folders above `path` are created.
+    Raises `OSError` if `path` is a folder with content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if shared:
-        partial = Path(tempfile.mktemp(prefix=f".{path.name[:60]}-", suffix=".partial", dir=path.parent))
-    else:
-        partial = path.with_name(path.name + ".partial")
+    name = f".{path.name[:60]}-{secrets.token_hex(8)}" if shared else path.name
+    partial = path.with_name(f"{name}.partial")
     _remove(partial)
     try:
         yield partial
@@ -37,17 +36,17 @@ def replace_atomically(path: Path, shared: bool = False) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes, shared: bool = False) -> None:
-    """Write a file by `replace_atomically`; text as UTF-8, its line endings as they are."""
+    """Write a file with `replace_atomically`; text is encoded as UTF-8, line endings are not changed."""
     with replace_atomically(path, shared) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def locked(path: Path, exclusive: bool = True, wait: bool = True) -> Iterator[TextIO]:
-    """Hold the lock file `path`, shared or for this process alone; yields it open for reading and appending.
+    """Hold a lock on the file `path`, exclusive or shared; yield the file, open for reading and appending.
 
-    The kernel releases the lock when the process ends, however it ends. Raises `BlockingIOError` if another process
-    holds it and `wait` is false.
+    The kernel releases the lock when the process ends, even if it is killed. Raises `BlockingIOError` if another
+    process holds the lock and `wait` is false.
     """
     with path.open("a+", encoding="utf-8") as stream:
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
@@ -55,12 +54,12 @@ def locked(path: Path, exclusive: bool = True, wait: bool = True) -> Iterator[Te
         try:
             yield stream
         finally:
-            # Closing is not enough: a worker forked meanwhile has the file open too, and would keep the lock.
+            # Closing is not enough: a child forked in the meantime also has the file open and would keep the lock.
             fcntl.flock(stream, fcntl.LOCK_UN)
 
 
 def sha256_of(source: bytes | str | Path) -> str:
-    """The SHA-256 of bytes, of a text in UTF-8, or of a file's content, as 64 hexadecimal digits."""
+    """Return the SHA-256 of bytes, of text as UTF-8, or of a file's content, as 64 hexadecimal digits."""
     if isinstance(source, Path):
         with source.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -68,7 +67,7 @@ def sha256_of(source: bytes | str | Path) -> str:
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of JSON-serialisable parts."""
+    """Return the SHA-256 of values as JSON; values that JSON does not know count as `str(value)`."""
     return sha256_of(json.dumps(parts, sort_keys=True, default=str))
 
 

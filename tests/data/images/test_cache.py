@@ -99,7 +99,7 @@ def test_as_many_are_kept_as_there_is_room_for(records, monkeypatch):
     with caching_images(records, SIDE, said.append):
         assert same(epochs(records), without)
     assert said[0].startswith("decoded images are kept: 2 of 6;")
-    for limit, why in (("0", "no room"), ("much", "no number")):
+    for limit, why in (("0", "no room"), ("much", "not a number")):
         monkeypatch.setenv("RSAM_CACHE_GIB", limit)
         with caching_images(records, SIDE, said.append):
             assert same(epochs(records), without)
