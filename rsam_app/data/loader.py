@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
+import os
 import signal
 from collections.abc import Mapping, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any, TypedDict, cast
+from weakref import WeakSet
 
 import cv2
 import numpy as np
@@ -100,7 +102,7 @@ class Views(Dataset[Batch]):
 
 def make_loader(views: Views, batches: Sampler[list[Draw]], workers: int, pin_memory: bool) -> DataLoader[Batch]:
     """A loader whose workers outlive the epoch and keep to one thread each."""
-    return DataLoader(
+    return _Loader(
         views,
         batch_sampler=batches,
         collate_fn=_as_it_is,
@@ -118,13 +120,23 @@ def loading_processes(asked: int | str, processes: int) -> int:
     return max(0, min(8, available_cores() // max(1, processes) - 1))
 
 
+_workers: WeakSet[BaseProcess] = WeakSet()
+os.register_at_fork(after_in_child=_workers.clear)
+
+
+class _Loader(DataLoader[Batch]):
+    def __iter__(self) -> Any:
+        batches = super().__iter__()
+        _workers.update(getattr(batches, "_workers", ()))
+        return batches
+
+
 @atexit.register
 def _end_workers() -> None:
-    """Python would ask those that are left to end, and wait for ever for one that cannot hear it: they ignore SIGTERM,
-    and a fork while another thread comes or goes may leave a child that never begins (seen in CPython 3.11)."""
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
+    """Kill the loading processes that are left. Python would send them SIGTERM, which they ignore, and wait forever; so
+    would a child that hangs because another thread started or ended during the fork (seen in CPython 3.11)."""
+    for worker in list(_workers):
+        worker.kill()
 
 
 def _as_it_is(batch: Any) -> Any:
