@@ -10,7 +10,6 @@ from types import ModuleType
 
 import pytest
 
-from rsam_app.system.mongodb.supervisor import free_port
 from rsam_app.workflow import doctor
 from rsam_app.workflow.doctor import Check, examine
 
@@ -43,7 +42,7 @@ def test_a_machine_that_runs_the_tests_is_well(fiftyone_module: ModuleType, tmp_
 def test_a_database_and_data_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code = "from rsam_app.workflow import doctor\nfor c in (doctor._database(), doctor._photographs()): print(c)"
     monkeypatch.setenv("RSAM_DATA", str(tmp_path / "no such folder"))
-    uri = f"mongodb://ann:secret@127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=200"
+    uri = "mongodb://ann:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200"
     monkeypatch.setenv("FIFTYONE_DATABASE_URI", uri)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     database, data = run.stdout.splitlines()

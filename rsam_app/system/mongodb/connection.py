@@ -1,6 +1,6 @@
-"""Which database FiftyOne uses, and the one place where FiftyOne is imported.
+"""The choice of FiftyOne's database, and the only import of FiftyOne.
 
-In this order: what the user configured; the server that FiftyOne's own package brought; a private server of ours.
+In this order: a configured database; the server in FiftyOne's own package; a private server.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.binary import new_enough, private_mongod, probe
 from rsam_app.system.mongodb.server import join
 
-OURS = "RSAM_PRIVATE_DATABASE_URI"  # tells our own child processes that this address is not the user's choice
+PRIVATE_URI = "RSAM_PRIVATE_DATABASE_URI"
+"""Environment variable by which child processes know that the address in FIFTYONE_DATABASE_URI is ours."""
 
 
 @dataclass(frozen=True)
 class Database:
     """The database in use.
 
-    `configured`: the user's, at `uri`. `fiftyone`: FiftyOne starts its own, `mongod`, on `folder`. `private`: ours runs
-    at `uri` on `folder`, for as long as a command uses it.
+    `configured`: the user's, at `uri`. `fiftyone`: FiftyOne runs its own `mongod` on `folder`. `private`: a server of
+    ours at `uri` on `folder`, running as long as a command uses it.
     """
 
     kind: Literal["configured", "fiftyone", "private"]
@@ -39,19 +40,19 @@ class Database:
     folder: Path | None = None
 
     def __str__(self) -> str:
-        place = {
+        descriptions = {
             "configured": f"configured, {without_password(self.uri or '')}",
             "fiftyone": f"FiftyOne's own, in {self.folder}",
             "private": f"private, in {self.folder}",
         }
-        return f"MongoDB {self.version}, {place[self.kind]}"
+        return f"MongoDB {self.version}, {descriptions[self.kind]}"
 
 
 @functools.cache
 def provide() -> Database:
-    """A database that FiftyOne can use, running where it is ours to run; the same one each time in this process.
+    """Return the database for FiftyOne, the same one for this whole process; a private one is started.
 
-    Raises `UserError` where the configured one does not answer, or no server can be had or started.
+    Raises `UserError` if the configured one does not answer, or no server is available or starts.
     """
     configured, origin = configured_uri()
     if configured:
@@ -61,24 +62,24 @@ def provide() -> Database:
         return Database("fiftyone", mongod.version, mongod=own, folder=_fiftyone_database_folder())
     mongod = private_mongod()
     folder = private_folder()
-    uri = f"mongodb://127.0.0.1:{join(mongod, folder).port}"
+    uri = f"mongodb://127.0.0.1:{join(mongod, folder)}"
     return Database("private", mongod.version, uri=uri, mongod=mongod.path, folder=folder)
 
 
 def import_fiftyone() -> ModuleType:
-    """FiftyOne, connected to the database of `provide`, sending nothing home. On the main process only.
+    """Import FiftyOne, connect it to the database of `provide`, and turn its tracking off. On the main process only.
 
-    Raises `UserError` where the database cannot be used, with FiftyOne's reason.
+    Raises `UserError` with FiftyOne's reason if it cannot use the database.
     """
     if int(os.environ.get("RANK", "0")) != 0:
-        raise RuntimeError("FiftyOne belongs on the main process of a distributed run: several fail to bind its port")
+        raise RuntimeError("FiftyOne runs only on the main process of a launch: several cannot share its port")
     if "fiftyone" in sys.modules:
         return sys.modules["fiftyone"]
     database = provide()
     os.environ.setdefault("FIFTYONE_DO_NOT_TRACK", "true")
     if database.kind == "private" and database.uri:
-        os.environ["FIFTYONE_DATABASE_URI"] = os.environ[OURS] = database.uri
-        # FiftyOne warns that 6.0 is the oldest version it supports, on every start; the version was checked already.
+        os.environ["FIFTYONE_DATABASE_URI"] = os.environ[PRIVATE_URI] = database.uri
+        # Without this FiftyOne warns on every start that 6.0 is the oldest version it supports.
         os.environ.setdefault("FIFTYONE_DATABASE_VALIDATION", "false")
     elif database.kind == "fiftyone":
         os.environ.setdefault("FIFTYONE_DATABASE_DIR", str(database.folder))
@@ -88,20 +89,19 @@ def import_fiftyone() -> ModuleType:
 
 
 def configured_uri() -> tuple[str | None, str]:
-    """The address that the user gave FiftyOne, and where; None where there is none.
+    """Return the address that the user configured for FiftyOne, None if there is none, and the setting's name.
 
-    Raises `UserError` where FiftyOne's configuration file is not readable as JSON.
+    Raises `UserError` if FiftyOne's configuration file is not a JSON object.
     """
     address = os.environ.get("FIFTYONE_DATABASE_URI")
-    if address and address != os.environ.get(OURS):
+    if address and address != os.environ.get(PRIVATE_URI):
         return address, "FIFTYONE_DATABASE_URI"
-    path = Path(os.environ.get("FIFTYONE_CONFIG_PATH") or Path.home() / ".fiftyone" / "config.json")
-    found = _configuration(path).get("database_uri")
-    return (str(found) if found else None), f"{path}, database_uri"
+    uri = _configuration().get("database_uri")
+    return (str(uri) if uri else None), f"{_configuration_file()}, database_uri"
 
 
 def private_folder() -> Path:
-    """Where the private database lies: `RSAM_DATABASE_DIR`, else `$XDG_DATA_HOME/rsam/mongo`."""
+    """Return the private database's folder: `RSAM_DATABASE_DIR`, else `$XDG_DATA_HOME/rsam/mongo`."""
     if chosen := os.environ.get("RSAM_DATABASE_DIR"):
         return Path(chosen).expanduser().absolute()
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -109,40 +109,44 @@ def private_folder() -> Path:
 
 
 def without_password(uri: str) -> str:
-    """The address as it may be printed: user and password struck out."""
+    """Return the address without user and password, safe to print."""
     return re.sub(r"//[^/]*@", "//…@", uri)
 
 
-def _configuration(path: Path) -> dict[str, Any]:
+def _configuration_file() -> Path:
+    return Path(os.environ.get("FIFTYONE_CONFIG_PATH") or Path.home() / ".fiftyone" / "config.json")
+
+
+def _configuration() -> dict[str, Any]:
+    path = _configuration_file()
     if not path.exists():
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: FiftyOne's configuration cannot be read ({error}).\nMend or remove it.") from error
+        raise UserError(f"{path}: FiftyOne's configuration cannot be read ({error}).\nFix or remove it.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: FiftyOne's configuration must be a JSON object.\nMend or remove it.")
+        raise UserError(f"{path}: FiftyOne's configuration must be a JSON object.\nFix or remove it.")
     return content
 
 
 def _fiftyone_folder() -> Path:
-    """Where FiftyOne is installed, found without importing it. Raises `UserError` where it is not."""
-    found = importlib.util.find_spec("fiftyone")
-    if found is None or not found.origin:
+    """Return the folder in which FiftyOne is installed, without importing it. Raises `UserError` if there is none."""
+    spec = importlib.util.find_spec("fiftyone")
+    if spec is None or not spec.origin:
         raise UserError("FiftyOne is not installed for this Python. Run `make setup`, or `pip install fiftyone`.")
-    return Path(found.origin).parent
+    return Path(spec.origin).parent
 
 
 def _fiftyone_database_folder() -> Path:
-    """The folder that FiftyOne's own server uses: `RSAM_DATABASE_DIR` where it is set, else FiftyOne's choice."""
-    path = Path(os.environ.get("FIFTYONE_CONFIG_PATH") or Path.home() / ".fiftyone" / "config.json")
+    """Return the folder of FiftyOne's own server; `RSAM_DATABASE_DIR` replaces FiftyOne's default."""
     chosen = os.environ.get("FIFTYONE_DATABASE_DIR") or os.environ.get("RSAM_DATABASE_DIR")
-    chosen = chosen or _configuration(path).get("database_dir")
+    chosen = chosen or _configuration().get("database_dir")
     return Path(chosen or Path.home() / ".fiftyone" / "var" / "lib" / "mongo").expanduser().absolute()
 
 
 def ping(uri: str, origin: str) -> str:
-    """The version of the server that answers at `uri`. Raises `UserError`, naming `origin`, where none does."""
+    """Return the version of the server at `uri`. Raises `UserError`, naming `origin`, if none answers."""
     import pymongo
     from pymongo.errors import PyMongoError
 
@@ -153,21 +157,21 @@ def ping(uri: str, origin: str) -> str:
     except PyMongoError as error:
         reason = without_password(str(error)).split(", Timeout:")[0]
         raise UserError(
-            f"{origin}={without_password(uri)}: no MongoDB can be used there ({reason}).\n"
-            f"Start it, or correct or remove {origin}: without it a private database is used."
+            f"{origin}={without_password(uri)}: no usable MongoDB answers there ({reason}).\n"
+            f"Start it, or correct or remove {origin} (without it, a private database is used)."
         ) from error
     return version
 
 
 def _connect(database: Database) -> None:
-    """Have FiftyOne connect now, so that what is wrong is said here and not somewhere in the middle."""
-    service = importlib.import_module("fiftyone.core.service")
-    configuration = importlib.import_module("fiftyone.core.config")
-    odm = importlib.import_module("fiftyone.core.odm")
-    reasons = (OSError, RuntimeError, service.ServiceException, configuration.FiftyOneConfigError)
+    """Connect FiftyOne now, so that a problem is reported here and not in the middle of the work."""
+    from fiftyone.core.config import FiftyOneConfigError
+    from fiftyone.core.odm import get_db_conn
+    from fiftyone.core.service import ServiceException
+
     try:
-        odm.get_db_conn()
-    except reasons as error:
+        get_db_conn()
+    except (OSError, RuntimeError, ServiceException, FiftyOneConfigError) as error:
         raise UserError(
             f"FiftyOne cannot use its database ({database}): {error}\n"
             "Set FIFTYONE_DATABASE_URI to a running MongoDB of version 6 or newer."

@@ -1,8 +1,8 @@
-"""Shared libraries of an older Debian or Ubuntu, fetched for one program alone and without being root.
+"""Shared libraries of an older Debian or Ubuntu for one program, without root.
 
-MongoDB 6.0 was built against OpenSSL 1.1, which current systems no longer have. Debian 11 and Ubuntu 20.04 do, on the
-same mirrors and signed with keys that the machine's own package manager already trusts: so `apt-get` fetches and
-verifies, with state folders of its own, and `dpkg` unpacks into a folder. Nothing is installed.
+MongoDB 6.0 was built against OpenSSL 1.1, which current systems no longer have. Debian 11 and Ubuntu 20.04 have it, on
+the same mirrors and signed with keys that the machine's package manager already trusts. So `apt-get` downloads and
+verifies the packages with separate state folders, and `dpkg` unpacks them into a folder. Nothing is installed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from email import message_from_string
 from pathlib import Path
 
 from rsam_app.system.errors import UserError
 
-PACKAGES = {  # shared library: the package that has it, in both releases
+PACKAGES = {  # shared library: its package, in both releases
     "libssl.so.1.1": "libssl1.1",
     "libcrypto.so.1.1": "libssl1.1",
     "libcurl.so.4": "libcurl4",
@@ -29,7 +30,7 @@ REMEDY = "Install OpenSSL 1.1 or MongoDB 6 or newer, or set FIFTYONE_DATABASE_UR
 
 @dataclass(frozen=True)
 class Source:
-    """One archive that the machine's package manager knows: its address, and the keyring it is verified with."""
+    """A package archive in the machine's sources, and the keyring that verifies it."""
 
     uri: str
     suite: str
@@ -37,15 +38,15 @@ class Source:
     signed_by: str | None
 
     def line(self, suite: str) -> str:
-        """The same archive's line for another suite, as a sources list has it."""
+        """Return the line of a sources list for another suite of the same archive."""
         options = f"[signed-by={self.signed_by}] " if self.signed_by else ""
         return f"deb {options}{self.uri} {suite} main\n"
 
 
 def fetch_libraries(names: list[str], target: Path) -> None:
-    """Put the shared libraries `names`, and what they need in turn, into the folder `target`.
+    """Download the shared libraries `names`, and those that they need, into the folder `target`.
 
-    Raises `UserError` where the machine has no `apt-get`, or its mirror no older release, or a signature is wrong.
+    Raises `UserError` if the machine has no `apt-get`, its mirror has no older release, or a signature is wrong.
     """
     unknown = sorted(set(names) - set(PACKAGES))
     if unknown or not names:
@@ -53,10 +54,10 @@ def fetch_libraries(names: list[str], target: Path) -> None:
     try:
         system = platform.freedesktop_os_release()
     except OSError:
-        system = {}  # no such file: an unusual system, refused below
+        system = {}  # an unusual system without this file, refused below
     distribution = "ubuntu" if "UBUNTU_CODENAME" in system else system.get("ID", "")
     if distribution not in RELEASES or not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise UserError(f"MongoDB needs {', '.join(names)}, which this system has no package for.\n{REMEDY}")
+        raise UserError(f"MongoDB needs {', '.join(names)}, and this system has no package with it.\n{REMEDY}")
     codename = system.get("UBUNTU_CODENAME") or system.get("VERSION_CODENAME", "")
     reasons = []
     for source in archives(apt_sources(), codename):
@@ -67,35 +68,35 @@ def fetch_libraries(names: list[str], target: Path) -> None:
                 return
         reasons.append(reason)
     raise UserError(
-        f"MongoDB needs {', '.join(names)}; fetching it from the machine's package mirror failed: "
+        f"MongoDB needs {', '.join(names)}; the download from the machine's package mirror failed: "
         f"{(reasons or ['apt has no usable source'])[0]}\n{REMEDY}"
     )
 
 
 def apt_sources(etc: Path = Path("/etc/apt")) -> list[Source]:
-    """Every enabled binary archive in the machine's sources, in one-line (`.list`) and deb822 (`.sources`) form."""
-    files = [etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))]
-    found: list[Source] = []
-    for path in files:
-        if path.suffix not in (".list", ".sources") or not path.is_file():
-            continue
-        text = path.read_text(encoding="utf-8", errors="replace")
-        found += _deb822(text) if path.suffix == ".sources" else _one_line(text)
-    return found
+    """Return the enabled binary archives of the machine's sources, from one-line (`.list`) and deb822 (`.sources`)
+    files."""
+    sources: list[Source] = []
+    for path in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))):
+        if path.suffix in (".list", ".sources") and path.is_file():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            sources += _deb822(text) if path.suffix == ".sources" else _one_line(text)
+    return sources
 
 
 def archives(sources: list[Source], codename: str) -> list[Source]:
-    """Those that can be the distribution's own archive, the likeliest first.
+    """Return the sources that may be the distribution's own archive, the most likely ones first.
 
-    Its suite is the machine's release (third parties name theirs differently), it has `main`, and most mirrors keep
-    the distribution's name in the path.
+    Its suite is the machine's release (third parties use other names), it has the component `main`, and most mirrors
+    have the distribution's name in the path.
     """
-    fitting = [s for s in sources if s.suite in (codename, "stable", "testing", "unstable") and "main" in s.components]
-    return sorted(fitting, key=lambda s: not any(name in s.uri.split("/") for name in RELEASES))
+    suites = (codename, "stable", "testing", "unstable")
+    candidates = [s for s in sources if s.suite in suites and "main" in s.components]
+    return sorted(candidates, key=lambda s: not any(name in s.uri.split("/") for name in RELEASES))
 
 
 def _one_line(text: str) -> list[Source]:
-    found = []
+    sources = []
     for line in text.splitlines():
         rest = line.partition("#")[0].strip()
         if not rest.startswith(("deb ", "deb\t")):
@@ -105,37 +106,27 @@ def _one_line(text: str) -> list[Source]:
             options, _, rest = rest[1:].partition("]")
         uri, suite, *components = [*rest.split(), ""]
         signed_by = next((o.partition("=")[2] for o in options.split() if o.startswith("signed-by=")), None)
-        found.append(Source(uri, suite, tuple(components), signed_by))
-    return found
+        sources.append(Source(uri, suite, tuple(components), signed_by))
+    return sources
 
 
 def _deb822(text: str) -> list[Source]:
-    found = []
+    sources = []
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for stanza in "\n".join(lines).split("\n\n"):
-        fields: dict[str, str] = {}
-        key = ""
-        for line in stanza.splitlines():
-            if line[:1] in (" ", "\t"):
-                fields[key] = f"{fields.get(key, '')} {line.strip()}"
-            else:
-                key, _, value = line.partition(":")
-                key = key.strip().lower()
-                fields[key] = value.strip()
+        fields = message_from_string(stanza.strip())  # the syntax of mail headers
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in ("no", "false"):
             continue
-        keyring = fields.get("signed-by", "")
-        signed_by = keyring if keyring.startswith("/") and " " not in keyring else None  # not a key spelled out
-        found += [
-            Source(uri, suite, tuple(fields.get("components", "").split()), signed_by)
-            for uri in fields.get("uris", "").split()
-            for suite in fields.get("suites", "").split()
-        ]
-    return found
+        keyring = fields.get("signed-by", "").strip()
+        signed_by = keyring if keyring.startswith("/") and " " not in keyring else None  # else the key itself
+        components = tuple(fields.get("components", "").split())
+        uris, suites = fields.get("uris", "").split(), fields.get("suites", "").split()
+        sources += [Source(uri, suite, components, signed_by) for uri in uris for suite in suites]
+    return sources
 
 
 def _download(source_line: str, names: list[str], scratch: Path) -> str | None:
-    """Fetch the packages into `scratch/archives`, signatures verified; the reason where that failed."""
+    """Download and verify the packages into `scratch/archives`; return the reason if that fails."""
     for folder in ("lists/partial", "archives/partial", "empty"):
         (scratch / folder).mkdir(parents=True)
     (scratch / "sources.list").write_text(source_line, encoding="utf-8")
@@ -147,8 +138,8 @@ def _download(source_line: str, names: list[str], scratch: Path) -> str | None:
         "Dir::State::Lists": scratch / "lists",
         "Dir::Cache": scratch,
         "Dir::Cache::Archives": scratch / "archives",
-        "Debug::NoLocking": "true",  # the locks guard the system's own state, which stays as it is
-        "APT::Sandbox::User": "root",  # the download user may not enter this folder
+        "Debug::NoLocking": "true",  # the locks protect the system's state, which is not changed
+        "APT::Sandbox::User": "root",  # the download user has no access to this folder
         "APT::Get::AllowUnauthenticated": "false",
         "Acquire::AllowInsecureRepositories": "false",
         "Acquire::Languages": "none",
@@ -167,10 +158,10 @@ def _download(source_line: str, names: list[str], scratch: Path) -> str | None:
 
 
 def _unpack(archives_folder: Path, target: Path) -> None:
-    """Copy the shared libraries out of every fetched package into one folder."""
+    """Copy the shared libraries of all downloaded packages into one folder."""
     target.mkdir(parents=True)
     for package in sorted(archives_folder.glob("*.deb")):
-        if package.name.startswith(("libc6_", "libgcc-s1_")):  # an older C library would not fit the machine's loader
+        if package.name.startswith(("libc6_", "libgcc-s1_")):  # an older C library does not fit the machine's loader
             continue
         tree = archives_folder / package.stem
         subprocess.run(["dpkg", "-x", str(package), str(tree)], capture_output=True, check=True)

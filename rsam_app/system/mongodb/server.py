@@ -1,8 +1,11 @@
-"""One private database server for all `rsam` commands that run at the same time: join the running one, or start it.
+"""The private database server, shared by all `rsam` commands that run at the same time.
 
-The folder's locks, in the order in which a command takes them:
-`start.lock` (one command at a time joins or starts), `clients.lock` (shared, held until the command ends), and
-`supervisor.lock` (held by the supervisor, so that a stale `server.json` is known for what it is).
+Locks in its folder, in the order in which a command takes them: `start.lock` (one command at a time joins or starts the
+server), `clients.lock` (shared, held until the command ends) and `supervisor.lock` (held by the supervisor, so that a
+stale `server.json` is recognized).
+
+FiftyOne's own database service does not do: it joins any running one of the same user, whatever its database folder,
+over a port that unpickles what anybody sends, and reports every failed start as a timeout after a minute.
 """
 
 from __future__ import annotations
@@ -20,139 +23,122 @@ from pathlib import Path
 from typing import IO, Any
 
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import locked, write_atomically
 from rsam_app.system.mongodb import supervisor
 from rsam_app.system.mongodb.binary import Mongod
 
-ROOM = 500  # MB: an empty database takes 300, most of it a journal that is laid out in advance
-FAREWELL = 15.0  # seconds that the last command waits for the server to close its files
+REQUIRED_MB = 500
+"""Free disk space that a start requires. An empty database takes 300 MB, most of it preallocated journal."""
+STOP_TIMEOUT = 15.0
+"""Seconds that the last command waits for the server to close its files."""
 
 
-class Membership:
-    """This process's use of the shared server: its port, until `leave`, which also happens when the process ends."""
+def join(mongod: Mongod, folder: Path) -> int:
+    """Join the server that runs on `folder`, or start one; return its port. It is in use until this process ends.
 
-    def __init__(
-        self, folder: Path, state: dict[str, Any], clients: IO[str], started: subprocess.Popen[str] | None
-    ) -> None:
-        self.folder = folder
-        self.port = int(state["port"])
-        self._supervisor = state["pid"]
-        self._clients = clients
-        self._started = started  # the supervisor, if this process started it
-        self._owner = os.getpid()
-        atexit.register(self.leave)
-
-    def leave(self) -> None:
-        """Stop using the server; the last one to leave waits until it has shut down. Forked children never leave."""
-        if self._clients.closed or os.getpid() != self._owner:
-            return
-        try:
-            fcntl.flock(self._clients, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = True
-        except BlockingIOError:
-            alone = False  # others go on using it
-        self._clients.close()
-        give_up = time.monotonic() + FAREWELL
-        while alone and time.monotonic() < give_up:
-            state = _running(self.folder)
-            alone = state is not None and state["pid"] == self._supervisor
-            time.sleep(0.02)
-        if self._started is not None:
-            self._started.poll()  # so that no finished child is left unaccounted for
-
-
-def join(mongod: Mongod, folder: Path) -> Membership:
-    """Join the server that runs on `folder`, or start one there.
-
-    Raises `UserError` where the folder cannot be written, the disk is full, another machine uses the folder, or
-    mongod does not start: with its own reason.
+    Raises `UserError` if the folder cannot be written, the disk is full, another machine uses the folder, or mongod
+    does not start, with its reason.
     """
-    _prepare(folder)
-    with _lock(folder / "start.lock", fcntl.LOCK_EX):
-        clients = _lock(folder / "clients.lock", fcntl.LOCK_SH)  # waits while a server is shutting down
+    _require_writable(folder)
+    started = None
+    with locked(folder / "start.lock"):
+        clients = (folder / "clients.lock").open("a")
         try:
+            fcntl.flock(clients, fcntl.LOCK_SH)  # waits while a server is shutting down
             state = _running(folder)
             if state is None:
                 started = _start(mongod, folder)
                 state = _running(folder)
-            else:
-                started = None
             if state is None:
-                raise UserError(f"{folder}: the database server ended at once; {folder / 'mongod.log'} says why.")
-            _refuse_other_machine(folder, state)
+                raise UserError(f"{folder}: the database server ended at once. See {folder / 'mongod.log'}.")
+            if state["host"] != platform.node():
+                raise UserError(
+                    f"{folder}: the machine {state['host']} is using this database folder.\n"
+                    "Wait until it is done, or set RSAM_DATABASE_DIR to a folder on a local disk."
+                )
         except UserError:
             clients.close()
             raise
-    return Membership(folder, state, clients, started)
+    atexit.register(_leave, os.getpid(), folder, int(state["pid"]), clients, started)
+    return int(state["port"])
 
 
-def _prepare(folder: Path) -> None:
+def _leave(
+    owner: int, folder: Path, supervisor_pid: int, clients: IO[str], started: subprocess.Popen[str] | None
+) -> None:
+    """Stop using the server; the last command waits until it has shut down. Does nothing in forked children."""
+    if os.getpid() != owner:
+        return
+    try:
+        fcntl.flock(clients, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        is_last = True
+    except BlockingIOError:
+        is_last = False
+    clients.close()
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while is_last and time.monotonic() < deadline:
+        state = _running(folder)
+        is_last = state is not None and state["pid"] == supervisor_pid
+        time.sleep(0.02)
+    if started is not None:
+        started.poll()  # collects the exit status, so that no zombie is left
+
+
+def _require_writable(folder: Path) -> None:
     try:
         (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _lock(folder / "start.lock", fcntl.LOCK_EX):
-            pass
+        (folder / "start.lock").open("a").close()
     except OSError as error:
         raise UserError(
-            f"{folder}: the database cannot be kept there ({error.strerror}).\n"
+            f"{folder}: cannot write the database there ({error.strerror}).\n"
             "Make the folder writable, or set RSAM_DATABASE_DIR to one that is."
         ) from error
 
 
-def _lock(path: Path, kind: int) -> IO[str]:
-    stream = path.open("a")
-    fcntl.flock(stream, kind)
-    return stream
-
-
 def _running(folder: Path) -> dict[str, Any] | None:
-    """What `server.json` says, if a supervisor stands behind it; None where it is stale or absent."""
+    """Return the content of `server.json` if its supervisor runs; None if it is stale or absent."""
     try:
         state: dict[str, Any] = json.loads((folder / "server.json").read_text(encoding="utf-8"))
-        with (folder / "supervisor.lock").open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with locked(folder / "supervisor.lock", exclusive=False, wait=False):
+            return None
     except BlockingIOError:
         return state
     except (FileNotFoundError, ValueError):
         return None
-    return None
-
-
-def _refuse_other_machine(folder: Path, state: dict[str, Any]) -> None:
-    if state["host"] != platform.node():
-        raise UserError(
-            f"{folder}: the machine {state['host']} is using this database folder now.\n"
-            "Wait until it is done, or set RSAM_DATABASE_DIR to a folder on this machine's own disk."
-        )
 
 
 def _start(mongod: Mongod, folder: Path) -> subprocess.Popen[str]:
-    """A new supervisor, its server answering. It has a session of its own: Ctrl-C is for the command, not for it."""
+    """Start a supervisor and wait until its server answers. It has its own session, which Ctrl-C does not reach."""
     free = shutil.disk_usage(folder).free // 2**20
-    if free < ROOM:
+    if free < REQUIRED_MB:
         raise UserError(
-            f"{folder}: {free} MB free on this disk, the database needs {ROOM}.\n"
-            "Free some, or set RSAM_DATABASE_DIR to a folder with room."
+            f"{folder}: {free} MB free on this disk, the database needs {REQUIRED_MB}.\n"
+            "Free disk space, or set RSAM_DATABASE_DIR to a folder on another disk."
         )
     command = [sys.executable, "-I", "-S", supervisor.__file__, str(folder), str(mongod.path)]
     if mongod.libraries is not None:
         command.append(str(mongod.libraries))
-    with (folder / "supervisor.log").open("w") as complaints:
+    log = folder / "supervisor.log"
+    with log.open("w") as errors:
         process = subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=errors,
             start_new_session=True,
             text=True,
         )
     assert process.stdout is not None
-    with process.stdout as answers:
-        answer = json.loads(answers.readline() or "{}")
+    with process.stdout as output:
+        answer = json.loads(output.readline() or "{}")
     if "port" not in answer:
         process.wait()
-        reason = answer.get("error") or (folder / "supervisor.log").read_text(encoding="utf-8").strip()[-300:]
+        reason = answer.get("error") or log.read_text(encoding="utf-8").strip()[-300:]
         raise UserError(
             f"{folder}: MongoDB {mongod.version} does not start there: {reason}\n"
-            f"{folder / 'mongod.log'} has the whole story; with RSAM_DATABASE_DIR another folder can be used."
+            f"See {folder / 'mongod.log'}, or set RSAM_DATABASE_DIR to another folder."
         )
+    state = {"port": answer["port"], "pid": process.pid, "host": platform.node()}
+    write_atomically(folder / "server.json", json.dumps(state))
     return process

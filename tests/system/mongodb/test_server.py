@@ -28,7 +28,7 @@ from pathlib import Path
 from rsam_app.system.mongodb.binary import Mongod
 from rsam_app.system.mongodb.server import join
 mongod = Mongod(Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]) if sys.argv[4] else None)
-print(join(mongod, Path(sys.argv[1])).port, flush=True)
+print(join(mongod, Path(sys.argv[1])), flush=True)
 sys.stdin.readline()
 """
 
@@ -63,7 +63,7 @@ def port_of(process: subprocess.Popen[str]) -> int:
 
 
 def processes_on(folder: Path) -> dict[str, int]:
-    """Process ids of this folder's supervisor and mongod that are still running, by name."""
+    """Return the process ids of the supervisor and the mongod that run on a folder, by name."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -77,16 +77,16 @@ def processes_on(folder: Path) -> dict[str, int]:
 
 
 def documents(port: int) -> int:
-    """How many there are after one more, which has reached the disk (a crash costs others up to 0.1 s of writes)."""
+    """Add a document, written to disk, and return their number; a crash loses up to 0.1 s of other writes."""
     with pymongo.MongoClient(port=port, serverSelectionTimeoutMS=5000, journal=True) as connection:
-        connection.test.kept.insert_one({})
-        return connection.test.kept.count_documents({})
+        connection.test.documents.insert_one({})
+        return connection.test.documents.count_documents({})
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < give_up, f"waited in vain for {what}"
+        assert time.monotonic() < give_up, f"timeout: {what}"
         time.sleep(0.05)
 
 
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_a_remedy(tmp_path: Path, mon
         server.join(mongod, tmp_path / "file" / "database")
 
 
-def test_a_damaged_database_is_refused_in_mongods_own_words(folder: Path, mongod: Mongod) -> None:
+def test_a_damaged_database_is_refused_with_mongods_reason(folder: Path, mongod: Mongod) -> None:
     (folder / "data").mkdir(parents=True)
     (folder / "data" / "WiredTiger.turtle").write_text("nonsense")
     (folder / "data" / "WiredTiger").write_text("nonsense")
@@ -147,13 +147,13 @@ def test_a_damaged_database_is_refused_in_mongods_own_words(folder: Path, mongod
 def test_a_full_disk_is_refused_before_anything_is_written(
     folder: Path, mongod: Mongod, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "ROOM", 10**9)
+    monkeypatch.setattr(server, "REQUIRED_MB", 10**9)
     with pytest.raises(UserError, match="MB free on this disk"):
         server.join(mongod, folder)
     assert not list((folder / "data").iterdir())
 
 
-def test_a_folder_in_use_on_another_machine_is_left_alone(folder: Path, mongod: Mongod) -> None:
+def test_a_folder_in_use_on_another_machine_is_refused(folder: Path, mongod: Mongod) -> None:
     folder.mkdir(parents=True)
     (folder / "server.json").write_text(json.dumps({"port": 1, "pid": 1, "host": "elsewhere"}))
     with (folder / "supervisor.lock").open("a") as held:
