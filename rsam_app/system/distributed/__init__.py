@@ -1,4 +1,4 @@
-"""Several processes, on one machine or more: how they begin, agree, and end together. Cheap to import."""
+"""Several processes on one or more machines: start, agreement and common end. Cheap to import."""
 
 from rsam_app.system.distributed.launcher import arguments_without_processes, is_launched, relaunch
 from rsam_app.system.distributed.lifeline import end_launch, join_launch, leave_launch

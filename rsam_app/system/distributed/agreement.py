@@ -1,4 +1,4 @@
-"""What all processes of a launch must see alike, on one machine or more."""
+"""Values, data and a run folder that are the same in all processes of a launch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SHOWS_UP = 20.0
-"""Seconds within which a shared disk must show a file that another machine wrote."""
+SHARED_DISK_TIMEOUT = 20.0
+"""Seconds until a file that another machine wrote must be visible on a shared disk."""
 
 
 def of_main(accelerator: Accelerator, value: T) -> T:
-    """The main process's `value`, on every process: what is read from a shared disk may be older on other machines."""
+    """Return the main process's `value` on every process: on other machines a shared disk may show older files."""
     from accelerate.utils import broadcast_object_list
 
     if accelerator.num_processes == 1:
@@ -33,8 +33,8 @@ def of_main(accelerator: Accelerator, value: T) -> T:
 
 
 def parameters_of_main(accelerator: Accelerator, module: Module) -> None:
-    """Give `module` the main process's parameters on every process: what each computed for itself may differ in the
-    last bits, on accelerators of one kind too."""
+    """Copy the main process's parameters of `module` to every process: those computed separately may differ in the last
+    bits, even on equal accelerators."""
     from accelerate.utils import broadcast
 
     if accelerator.num_processes > 1:
@@ -43,48 +43,47 @@ def parameters_of_main(accelerator: Accelerator, module: Module) -> None:
 
 
 def check_run_folder(accelerator: Accelerator, run: Path) -> None:
-    """Raise `UserError` on every process where one of them does not see what the main one writes into the run."""
-    place = current_rank()
-    if place is None or place.machines == 1:
+    """Raise `UserError` on every process if one of them does not see what the main process writes into the run."""
+    rank = current_rank()
+    if rank is None or rank.machines == 1:
         return
-    sign = run / of_main(accelerator, f".shared-{secrets.token_hex(8)}.partial")
+    marker = run / of_main(accelerator, f".shared-{secrets.token_hex(8)}.partial")
     if accelerator.is_main_process:
-        sign.touch()
+        marker.touch()
     accelerator.wait_for_everyone()
-    deadline = time.monotonic() + SHOWS_UP
-    while not sign.exists() and time.monotonic() < deadline:
+    deadline = time.monotonic() + SHARED_DISK_TIMEOUT
+    while not marker.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
-    blind = "" if sign.exists() else f"{platform.node()} (process {place.rank})"
+    complaint = "" if marker.exists() else f"{platform.node()} (process {rank.rank})"
     try:
-        _all_without(
+        _require_no_complaint(
             accelerator,
-            blind,
+            complaint,
             f"{run}: {{}} cannot see what the main process writes into this run folder.\n"
-            "Put it on a disk that all machines share, under the same path: --run DIR.",
+            "Put it on a disk that all machines share, under the same path (--run DIR).",
         )
     finally:
         if accelerator.is_main_process:
-            sign.unlink()
+            marker.unlink()
 
 
 def check_data(accelerator: Accelerator, name: str, fingerprint: str) -> None:
-    """Raise `UserError` on every process where one of them has another dataset or other corrections."""
-    place = current_rank()
-    if place is None:
+    """Raise `UserError` on every process if one of them has other data or corrections than the main process."""
+    rank = current_rank()
+    if rank is None:
         return
     differs = of_main(accelerator, fingerprint) != fingerprint
-    other = f"{platform.node()} (process {place.rank})" if differs else ""
-    _all_without(
+    _require_no_complaint(
         accelerator,
-        other,
-        f"{name}: {{}} finds other images, labels or corrections than the main process.\n"
-        "Give all machines the same data below RSAM_DATA, and the same runs/corrections/.",
+        f"{platform.node()} (process {rank.rank})" if differs else "",
+        f"{name}: {{}} has other images, labels or corrections than the main process.\n"
+        "All machines need the same data below RSAM_DATA and the same runs/corrections/.",
     )
 
 
-def _all_without(accelerator: Accelerator, complaint: str, message: str) -> None:
+def _require_no_complaint(accelerator: Accelerator, complaint: str, message: str) -> None:
     from accelerate.utils import gather_object
 
-    complaints = [one for one in gather_object([complaint]) if one]
+    complaints = [text for text in gather_object([complaint]) if text]
     if complaints:
         raise UserError(message.format(", ".join(complaints)))

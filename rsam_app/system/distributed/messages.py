@@ -1,4 +1,4 @@
-"""Connections over which processes of a launch tell each other that they end, one JSON object a line."""
+"""Connections between the processes of a launch: one JSON object a line over TCP."""
 
 from __future__ import annotations
 
@@ -8,85 +8,91 @@ import socket
 import time
 from typing import Any
 
-IDLE, INTERVAL, PROBES = 10, 5, 4
-"""The system asks a silent peer's machine after 10 s, then every 5 s, and gives it up after 4 questions: a machine that
-lost its power is found out in half a minute, while one that is merely busy, or paused, is not."""
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 10, 5, 4
+"""The system probes a silent peer's machine after 10 s, then every 5 s, and gives up after 4 probes: a machine without
+power is detected within half a minute, while one that is only busy or paused answers."""
 
-LONGEST = 2**20
-"""Bytes of one object; whoever sends more is none of ours."""
+MAX_BYTES = 2**20
+"""Limit of one message; a longer one is not from a process of the launch."""
+
+
+class Connection:
+    """A connection to another process, broken soon after that process or its machine has ended."""
+
+    rank: int | None = None
+    """The rank of the other process, None until it has introduced itself."""
+    name: str = ""
+    """The process id and the machine of the other process."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket, self._rest = connected, b""
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE),
+            (socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL),
+            (socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+            (socket.TCP_USER_TIMEOUT, 1000 * (KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES)),
+        ):
+            connected.setsockopt(socket.IPPROTO_TCP, option, value)
+        _close_in_children(connected)
+
+    def fileno(self) -> int:
+        """Return the file descriptor, for a selector."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def send(self, **message: Any) -> bool:
+        """Send a message; return whether the connection accepted it."""
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> list[dict[str, Any]] | None:
+        """Wait for data and return the messages completed by it; None if the connection is broken."""
+        try:
+            data = self._socket.recv(65536)
+        except OSError:
+            return None
+        if not data or len(self._rest) > MAX_BYTES:
+            return None
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        try:
+            messages = [json.loads(line) for line in lines]
+        except ValueError:
+            return None
+        return messages if all(isinstance(message, dict) for message in messages) else None
 
 
 def listen(on_one_machine: bool) -> socket.socket:
-    """A server at a port that is free; it can be reached from other machines unless all are on one."""
-    if on_one_machine:
-        server = socket.create_server(("127.0.0.1", 0))
-    elif socket.has_dualstack_ipv6():
+    """Open a server on a free port, which other machines can reach unless the launch is `on_one_machine`."""
+    if socket.has_dualstack_ipv6() and not on_one_machine:
         server = socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     else:
-        server = socket.create_server(("", 0))
-    return _of_this_process_alone(server)
+        server = socket.create_server(("127.0.0.1" if on_one_machine else "", 0))
+    _close_in_children(server)
+    return server
 
 
-def connect(address: str, port: int, patience: float) -> socket.socket:
-    """A connection to a server that may come up within `patience` seconds. Raises `OSError`."""
-    deadline = time.monotonic() + patience
+def connect(address: str, port: int, timeout: float) -> Connection:
+    """Connect to a server that may start within `timeout` seconds. Raises `OSError`."""
+    deadline = time.monotonic() + timeout
     while True:
         try:
-            connection = socket.create_connection((address, port), timeout=patience)
+            connected = socket.create_connection((address, port), timeout=timeout)
             break
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
-    connection.settimeout(None)
-    return watched(connection)
+    connected.settimeout(None)
+    return Connection(connected)
 
 
-def watched(connection: socket.socket) -> socket.socket:
-    """A connection that breaks soon after its other end's machine is gone."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, IDLE),
-        (socket.TCP_KEEPINTVL, INTERVAL),
-        (socket.TCP_KEEPCNT, PROBES),
-        (socket.TCP_USER_TIMEOUT, 1000 * (IDLE + INTERVAL * PROBES)),
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
-    return _of_this_process_alone(connection)
-
-
-def send(connection: socket.socket, **word: Any) -> bool:
-    """Send one object; whether it went out."""
-    try:
-        connection.sendall(json.dumps(word).encode() + b"\n")
-    except OSError:
-        return False
-    return True
-
-
-class Inbox:
-    """What came over a connection."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.connection, self._rest = connection, b""
-
-    def receive(self) -> list[dict[str, Any]] | None:
-        """The objects that came since the last call, once something came; None where the connection is broken."""
-        try:
-            came = self.connection.recv(65536)
-        except OSError:
-            return None
-        if not came or len(self._rest) > LONGEST:
-            return None
-        *lines, self._rest = (self._rest + came).split(b"\n")
-        try:
-            words = [json.loads(line) for line in lines]
-        except ValueError:
-            return None
-        return words if all(isinstance(word, dict) for word in words) else None
-
-
-def _of_this_process_alone(connection: socket.socket) -> socket.socket:
-    # A loading process that was forked would keep the connection open when this process is gone.
-    os.register_at_fork(after_in_child=connection.close)
-    return connection
+def _close_in_children(opened: socket.socket) -> None:
+    # A forked loading process would keep the connection open after this process has ended.
+    os.register_at_fork(after_in_child=opened.close)

@@ -1,4 +1,4 @@
-"""Which process of a launch this one is, as the launcher told it."""
+"""The rank of this process in its launch, from the environment variables that launchers set."""
 
 from __future__ import annotations
 
@@ -7,58 +7,63 @@ from dataclasses import dataclass
 
 from rsam_app.system.errors import UserError
 
-OUR_LAUNCHER = "RSAM_LAUNCHER_TELLS"
-"""Set by `--processes N`: that launcher waits for its processes, so it knows, and says, which signal killed one."""
+LAUNCHER_REPORTS = "RSAM_LAUNCHER_REPORTS"
+"""Environment variable of `--processes N`: that launcher reports itself which process a signal killed."""
 
 
 @dataclass(frozen=True)
 class Rank:
-    """A process of a launch: the `rank`th of `world`, the `local_rank`th of `local_world` on its machine."""
+    """Process `rank` of `world`, and `local_rank` of the `local_world` processes on its machine."""
 
     rank: int
     world: int
     local_rank: int
     local_world: int
     address: str
-    """Of the main process's machine."""
+    """The main process's machine."""
     port: int
-    """Of the store there that every process can reach."""
+    """Port of the launch's store on that machine."""
     attempt: int
-    """How often the launcher began again."""
+    """Number of restarts by the launcher."""
     launcher_serves_store: bool
-    launcher_tells: bool
+    launcher_reports: bool
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that prints and writes."""
+        """Whether this is the process that prints and writes."""
         return self.rank == 0
 
     @property
+    def is_first_here(self) -> bool:
+        """Whether this process reports for its machine what the main process cannot."""
+        return self.local_rank == 0 or self.rank == 1
+
+    @property
     def machines(self) -> int:
-        """How many machines the launch runs on, all with as many processes."""
+        """Number of machines; all have equally many processes."""
         return -(-self.world // self.local_world)
 
 
 def current_rank() -> Rank | None:
-    """This process's place in its launch; None where it is alone. Raises `UserError` where a launcher leaves open how
-    many of the processes run on this machine."""
-    told = os.environ
-    world = int(told.get("WORLD_SIZE", "1"))
-    if world == 1 or "RANK" not in told or "MASTER_ADDR" not in told:
+    """Return the rank of this process, None if it is the only one. Raises `UserError` if the launcher does not set the
+    number of processes on this machine."""
+    variables = os.environ
+    world = int(variables.get("WORLD_SIZE", "1"))
+    if world == 1 or "RANK" not in variables or "MASTER_ADDR" not in variables:
         return None
-    if "LOCAL_WORLD_SIZE" not in told:
+    if "LOCAL_WORLD_SIZE" not in variables:
         raise UserError(
-            f"LOCAL_WORLD_SIZE is not set, though this is process {told['RANK']} of {world}: how many run on this"
-            " machine?\nStart with `--processes N`, `accelerate launch` or torchrun, which say so."
+            f"LOCAL_WORLD_SIZE, the number of processes on this machine, is not set in process {variables['RANK']} of"
+            f" {world}.\nStart with `--processes N`, `accelerate launch` or torchrun, which set it."
         )
     return Rank(
-        rank=int(told["RANK"]),
+        rank=int(variables["RANK"]),
         world=world,
-        local_rank=int(told.get("LOCAL_RANK", "0")),
-        local_world=int(told["LOCAL_WORLD_SIZE"]),
-        address=told["MASTER_ADDR"],
-        port=int(told.get("MASTER_PORT", "29500")),
-        attempt=int(told.get("TORCHELASTIC_RESTART_COUNT", "0")),
-        launcher_serves_store=told.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-        launcher_tells=OUR_LAUNCHER in told,
+        local_rank=int(variables.get("LOCAL_RANK", "0")),
+        local_world=int(variables["LOCAL_WORLD_SIZE"]),
+        address=variables["MASTER_ADDR"],
+        port=int(variables.get("MASTER_PORT", "29500")),
+        attempt=int(variables.get("TORCHELASTIC_RESTART_COUNT", "0")),
+        launcher_serves_store=variables.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        launcher_reports=LAUNCHER_REPORTS in variables,
     )

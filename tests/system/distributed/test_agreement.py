@@ -1,4 +1,4 @@
-"""What processes must see alike: forked ones, each on a machine of its own, through the real collectives."""
+"""Agreement of forked processes, each on a machine of its own, over real collectives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Part = Callable[[Accelerator, int], object]
 
 
 def on_two_machines(part: Part) -> list[object]:
-    """What `part` returned, or the text of its `UserError`, by rank."""
+    """Return the results of `part`, or the texts of its `UserError`s, by rank."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     context = multiprocessing.get_context("fork")
@@ -32,7 +32,7 @@ def on_two_machines(part: Part) -> list[object]:
             RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1",
             MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1",
         )  # fmt: skip
-        AcceleratorState._reset_state(True)  # what an earlier test left in the process this one was forked from
+        AcceleratorState._reset_state(True)  # left by an earlier test in the parent process
         torch.set_num_threads(1)
         try:
             pipes[rank][1].send(part(Accelerator(cpu=True), rank))
@@ -73,25 +73,25 @@ def test_a_shared_run_folder_is_left_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_run_folder_that_is_not_shared_is_named_everywhere(tmp_path, monkeypatch, exists):
-    monkeypatch.setattr(agreement, "SHOWS_UP", 0.5)
+    monkeypatch.setattr(agreement, "SHARED_DISK_TIMEOUT", 0.5)
     folders = [tmp_path / "here", tmp_path / "there"]
     for folder in folders[: 2 if exists else 1]:
         folder.mkdir()
-    said = on_two_machines(lambda accelerator, rank: agreement.check_run_folder(accelerator, folders[rank]))
-    assert all("(process 1) cannot see what the main process writes" in str(one) for one in said)
+    results = on_two_machines(lambda accelerator, rank: agreement.check_run_folder(accelerator, folders[rank]))
+    assert all("(process 1) cannot see what the main process writes" in str(one) for one in results)
     assert not list(folders[0].iterdir())
 
 
-def test_other_data_on_one_machine_are_noticed_on_all():
-    said = on_two_machines(lambda accelerator, rank: agreement.check_data(accelerator, "birds", f"print {rank}"))
-    assert all(str(one).startswith("birds: ") and "(process 1)" in str(one) for one in said)
+def test_different_data_on_one_machine_are_reported_on_all():
+    results = on_two_machines(lambda accelerator, rank: agreement.check_data(accelerator, "birds", f"print {rank}"))
+    assert all(str(one).startswith("birds: ") and "(process 1)" in str(one) for one in results)
 
 
-def test_machines_that_work_together_keep_a_cache_each(tmp_path, monkeypatch):
+def test_each_machine_of_a_launch_has_its_own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert on_two_machines(lambda accelerator, rank: cache_home().name)[0] == f"rows-{os.uname().nodename}"
     assert cache_home().name == "rows"
 
 
-def test_what_is_read_of_the_main_process_is_read_alone_too():
+def test_a_single_process_has_its_own_value():
     assert agreement.of_main(Accelerator(cpu=True), Path("x")) == Path("x")
