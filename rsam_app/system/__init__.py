@@ -1,1 +1,1 @@
-"""The machine below: errors, progress, hardware, files."""
+"""The machine underneath: errors, progress, hardware, files, caches, processes and the database."""

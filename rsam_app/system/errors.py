@@ -1,8 +1,8 @@
-"""The one exception a person can cause: its text says what is wrong, where, and what to do."""
+"""The exception for errors that the user can fix."""
 
 
 class UserError(Exception):
-    """Something the user must change. The command line prints the message without a traceback and exits with 2.
+    """An error that the user can fix. The command line prints its message without a traceback and exits with code 2.
 
-    The message is one or two lines: what is wrong, where (file, row, key, value), what to do.
+    The message has one or two lines: what is wrong, where (file, row, key, value), what to do.
     """

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: lines and bars on the main process, on standard error."""
+"""Progress of a command: lines and bars on standard error of the main process, or JSON for a parent process."""
 
 from __future__ import annotations
 
@@ -23,73 +23,72 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress(Protocol):
-    """Called as work advances: so many units `done` of `total` (0: not known yet)."""
+    """A callback for progress: units `done` of `total` (0: not known yet)."""
 
     def __call__(self, done: int, total: int, /) -> object:
-        """Report so much progress."""
+        """Report progress."""
 
 
 class StepProgress(Protocol):
-    """Called as work of several steps advances: units `done` of `total` in the step called `title`."""
+    """A callback for progress in several steps: units `done` of `total` in the step `title`."""
 
     def __call__(self, title: str, done: int, total: int, /) -> object:
-        """Report so much progress."""
+        """Report progress."""
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that prints, writes and talks to FiftyOne; known before torch is imported."""
+    """Whether this process prints, writes and uses FiftyOne; does not import torch."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 class Reporter:
-    """Lines and bars on standard error; silent on every process but the main one. Bars only in a terminal."""
+    """Lines and bars on standard error of the main process; other processes print nothing. Bars need a terminal."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, quiet=not is_main_process(), highlight=False)
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
-        """A progress bar; yields what to call with (done, total)."""
+        """Show a progress bar; yield its callback."""
         with self._bar(title, MofNCompleteColumn()) as advance:
             yield advance
 
     @contextmanager
     def bars(self) -> Iterator[StepProgress]:
-        """A progress bar for each step of a work; yields what to call with (its title, done, total)."""
+        """Show a progress bar for each step; yield their callback."""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with RichProgress(
-            *columns, console=self.console, transient=True, disable=not self.console.is_terminal
-        ) as shown:
+        with self._display(*columns) as display:
             tasks: dict[str, TaskID] = {}
 
             def advance(title: str, done: int, total: int) -> None:
                 if title not in tasks:
-                    tasks[title] = shown.add_task(title, total=None)
-                shown.update(tasks[title], completed=done, total=total or None)
+                    tasks[title] = display.add_task(title, total=None)
+                display.update(tasks[title], completed=done, total=total or None)
 
             yield advance
 
     @contextmanager
     def transfer(self, title: str) -> Iterator[Progress]:
-        """A progress bar in bytes, with their rate; yields what to call with (done, total or 0)."""
+        """Show a progress bar in bytes, with the transfer rate; yield its callback."""
         with self._bar(title, DownloadColumn(), TransferSpeedColumn()) as advance:
             yield advance
 
     @contextmanager
     def _bar(self, title: str, *amounts: ProgressColumn) -> Iterator[Progress]:
-        columns = (TextColumn(title), BarColumn(), *amounts, TimeRemainingColumn())
-        shown = RichProgress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        with shown:
-            task = shown.add_task(title, total=None)
-            yield lambda done, total: shown.update(task, completed=done, total=total or None)
+        with self._display(TextColumn(title), BarColumn(), *amounts, TimeRemainingColumn()) as display:
+            task = display.add_task(title, total=None)
+            yield lambda done, total: display.update(task, completed=done, total=total or None)
+
+    def _display(self, *columns: ProgressColumn) -> RichProgress:
+        return RichProgress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
 
     @contextmanager
     def counter(self, title: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-        """A progress bar; yields what to call with the number of images just finished."""
+        """Show a progress bar; yield a callback for the number of images just finished."""
         done = 0
         with self.bar(title) as advance:
 
@@ -102,29 +101,33 @@ class Reporter:
 
 
 class Step(NamedTuple):
-    """How far the process is: images `done` of `total` (0: not known yet) in the part called `title`."""
+    """Progress of a process: images `done` of `total` (0: not known yet) in the step `title`."""
 
     title: str
     done: int
     total: int
 
 
-class JsonLines(Reporter):
-    """A reporter whose bars are lines of JSON."""
+class JsonReporter(Reporter):
+    """A reporter that writes JSON lines on standard output instead of bars, for a parent process."""
 
     @contextmanager
     def bars(self) -> Iterator[StepProgress]:
-        """Lines in place of the bars."""
-        yield lambda title, done, total: tell_parent(step=Step(title, done, total)._asdict())
+        """Yield a callback that writes each step's progress."""
+        yield _write_step
 
     @contextmanager
     def _bar(self, title: str, *amounts: object) -> Iterator[Progress]:
-        yield lambda done, total: tell_parent(step=Step(title, done, total)._asdict())
+        yield lambda done, total: _write_step(title, done, total)
 
 
-def tell_parent(**message: object) -> None:
-    """Print one line of JSON for the parent process; exit when nobody reads it."""
+def write_message(**message: object) -> None:
+    """Write one line of JSON for the parent process; end this process if nobody reads it."""
     try:
         print(json.dumps(message), flush=True)
-    except BrokenPipeError:  # nobody waits for it any more
+    except BrokenPipeError:
         os._exit(1)
+
+
+def _write_step(title: str, done: int, total: int) -> None:
+    write_message(step=Step(title, done, total)._asdict())

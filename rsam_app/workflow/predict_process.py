@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rsam_app.review.plugin.predict_process import STALE
 from rsam_app.system.errors import UserError
-from rsam_app.system.progress import JsonLines, Step, tell_parent
+from rsam_app.system.progress import JsonReporter, Step, write_message
 
 
 def main() -> None:
@@ -21,15 +21,15 @@ def main() -> None:
 
     run, wanted = Path(sys.argv[1]), sys.argv[2]
     try:
-        job = Job.of_run(run, [], JsonLines())
+        job = Job.of_run(run, [], JsonReporter())
         with job.run.writing():
             splits = stale_splits(job) if wanted == STALE else wanted.split(",")
-            tell_parent(step=Step("loading the model", 0, 0)._asdict())
+            write_message(step=Step("loading the model", 0, 0)._asdict())
             predict(job, splits)
     except UserError as error:
         print(f"rsam: {error}", flush=True)
         sys.exit(2)
-    tell_parent(predicted=splits)
+    write_message(predicted=splits)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a person sees while a command works."""
+"""Progress bars in a terminal, and none without one."""
 
 from __future__ import annotations
 
