@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from accelerate import Accelerator
 from measuring.surroundings import where
 from measuring.turns import ratio, take_turns
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from torch.nn import functional as F
 
 from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.model import build_model, load_model
 from rsam_app.run.folder import RunFolder
@@ -118,12 +118,10 @@ def _accuracy(run: RunFolder, device: torch.device) -> dict[str, Any]:
     records, model = dataset.split("test"), load_model(run.model)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     labels = np.array([dataset.class_index[record.label] for record in records])
-    accelerator = Accelerator(cpu=device.type == "cpu")
 
     def predicted(precision: str) -> np.ndarray:
-        args = (model, records, dataset.class_index, pipeline.evaluate.batch_size, accelerator, precision)
-        found: np.ndarray = run_model(*args).logits.argmax(axis=1)
-        return found
+        runner = ModelRunner(model, device, precision, pipeline.evaluate.batch_size, "auto")
+        return np.asarray(run_model(runner, records).logits.argmax(axis=1))
 
     exact, chosen = predicted("float32"), predicted(choose_precision("auto", device))
     top1 = {"top1_float32": float((exact == labels).mean()), "top1_chosen": float((chosen == labels).mean())}

@@ -15,8 +15,8 @@ from torch.utils.data import default_collate
 
 from rsam_app.data.augmentation.random_view import whole_image
 from rsam_app.data.images.decoding import read_image
+from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.evaluation.inference.predictions_table import relative_shapes
-from rsam_app.evaluation.inference.run_model import all_cores
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.preprocess import normalise

@@ -18,6 +18,7 @@ from accelerate.utils import set_seed
 from rsam_app.config import Pipeline
 from rsam_app.data.loader import Batch, loading_processes
 from rsam_app.data.records import Dataset
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.evaluation.metrics.accuracy import validation_figures
 from rsam_app.geometry.types import Rectangle
@@ -318,8 +319,8 @@ class _Training:
     def _outputs(self, model: AttentiveClassifier, split: str) -> Any:
         size = self.pipeline.evaluate.batch_size
         records = self.dataset.split(split)
-        args = (model, records, self.dataset.class_index, size, self.accelerator, self.precision)
-        return run_model(*args, workers=self.config.workers)
+        runner = ModelRunner(model, self.accelerator.device, self.precision, size, self.config.workers)
+        return run_model(runner, records)
 
 
 def _part(batch: Batch | FeatureBatch, rows: np.ndarray) -> Batch | FeatureBatch:

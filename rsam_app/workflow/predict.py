@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def predict(job: Job, splits: list[str]) -> None:
     """Write the predictions table, its scores and the embeddings of each split, then which of all predicted images are
     the same photograph."""
+    from rsam_app.evaluation.inference.model_runner import ModelRunner
     from rsam_app.evaluation.inference.predictions_table import predictions_table
     from rsam_app.evaluation.inference.run_model import run_model
     from rsam_app.evaluation.scores.label_belief import training_belief
@@ -35,10 +36,8 @@ def predict(job: Job, splits: list[str]) -> None:
         records = dataset.split(split)
         with job.reporter.counter(f"predicting {split}", len(records)) as advance:
             size, workers = job.pipeline.evaluate.batch_size, job.pipeline.train.workers
-            args = (model, records, dataset.class_index, size, job.accelerator, precision, workers)
-            outputs = run_model(
-                *args, advance, views=job.pipeline.evaluate.stability_views, soft_masks=job.pipeline.review.soft_masks
-            )
+            runner = ModelRunner(model, job.accelerator.device, precision, size, workers, advance)
+            outputs = run_model(runner, records, job.pipeline.evaluate.stability_views, job.pipeline.review.soft_masks)
         if is_main_process():
             path = job.run.predictions / f"{split}.parquet"
             partial = prepare_masks(path, [r.id for r in records], outputs.masks)

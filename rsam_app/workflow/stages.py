@@ -116,7 +116,7 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
 
 def _rescan(job: Job, metrics: dict[str, Any], split: str, robustness: bool) -> None:
     """Add to `metrics` what the predictions table does not hold: Grad-CAM's localisation, and robustness if asked."""
-    from rsam_app.evaluation.inference.observer import Observer
+    from rsam_app.evaluation.inference.model_runner import ModelRunner
     from rsam_app.evaluation.metrics.summary import without_nan
     from rsam_app.evaluation.robustness.measure import PASSES, SECTIONS, grad_cam_localization, measure_robustness
     from rsam_app.system.precision import choose_precision
@@ -131,17 +131,17 @@ def _rescan(job: Job, metrics: dict[str, Any], split: str, robustness: bool) -> 
     dataset, _ = job.corrected
     settings, device = job.pipeline.evaluate, job.accelerator.device
     precision = choose_precision(job.pipeline.train.precision, device)
-    observer = Observer(trained_model(job), device, precision, settings.batch_size)
+    runner = ModelRunner(trained_model(job), device, precision, settings.batch_size)
     records = dataset.split(split)
     if plain:
         with job.reporter.counter("Grad-CAM", len(records)) as advance:
-            found, why = grad_cam_localization(replace(observer, advance=advance), dataset, split)
+            found, why = grad_cam_localization(replace(runner, advance=advance), dataset, split)
         metrics |= without_nan(found)
         absent |= why
     if robustness:
         images = min(settings.robustness_images, len(records))
         with job.reporter.counter("robustness", PASSES * images) as advance:
-            watched = replace(observer, advance=advance)
+            watched = replace(runner, advance=advance)
             found, why = measure_robustness(watched, dataset, split, images, job.pipeline.seed)
         metrics |= without_nan(found)
         absent |= why

@@ -1,4 +1,4 @@
-"""Models whose looks are known: they stand in for a trained one where its answer must be exact."""
+"""Models with known outputs, for tests that need exact ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.robustness.subset import Subset
+from rsam_app.evaluation.robustness.view_outputs import ViewOutputs, predict_views
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.classifier import AttentiveOutput
 
@@ -32,8 +33,8 @@ class Known(nn.Module):
         return AttentiveOutput(logits, rectangle, None, logits[None])
 
 
-def observer(observe: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> Observer:
-    return Observer(Known(observe), torch.device("cpu"), batch_size=4)  # type: ignore[arg-type]
+def runner_of(observe: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> ModelRunner:
+    return ModelRunner(Known(observe), torch.device("cpu"), batch_size=4)  # type: ignore[arg-type]
 
 
 def redness(images: Tensor) -> Tensor:
@@ -73,5 +74,5 @@ def red_blocks(count: int = 6) -> Subset:
     return Subset(records, np.ones(count, dtype=np.int64), np.rint(images).astype(np.uint8))
 
 
-def clean_look(looker: Observer, subset: Subset) -> ViewOutputs:
-    return looker.observe(len(subset), lambda rows: looker.normalised(subset.images[rows]))
+def clean_outputs(runner: ModelRunner, subset: Subset) -> ViewOutputs:
+    return predict_views(runner, len(subset), lambda rows: runner.normalise(subset.images[rows]))

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from PIL import Image
 
 from rsam_app.config import ModelConfig, Pipeline, TrainConfig
 from rsam_app.data.records import Dataset, Record
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import Outputs, run_model
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.model import build_model, save_model
@@ -63,8 +63,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 @pytest.fixture(scope="module")
 def predicted(run: RunFolder, records: tuple[Record, ...]) -> Outputs:
     """What `rsam predict` computes for them."""
-    index = {name: i for i, name in enumerate(CLASSES)}
-    return run_model(load(run.model), records, index, 3, Accelerator(cpu=True), "float32", 0)
+    return run_model(ModelRunner(load(run.model), torch.device("cpu"), batch_size=3), records)
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_the_order_of_the_manifest_does_not_matter_and_images_are_looked_at_once
     manifest = pipeline.parent / "manifest.csv"
     header, *rows = manifest.read_text().splitlines()
     manifest.write_text("\n".join([header, *reversed(rows)]))
-    monkeypatch.setattr("rsam_app.evaluation.inference.pretrained_features.normalise", looked_again)
+    monkeypatch.setattr("rsam_app.evaluation.inference.model_runner.normalise", looked_again)
     assert first(pipeline, "--budget", 5) == chosen
     assert len(list((pipeline.parent / "runs" / "colours" / "selection").glob("*.csv"))) == 1
     write_labels(pipeline.parent, {chosen[0]: "red"})

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.inference.observer import Observer
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.metrics.soft_mask_scores import grid_truth
 from rsam_app.evaluation.robustness.subset import Subset, network_input
+from rsam_app.evaluation.robustness.view_outputs import predict_views
 from rsam_app.geometry.types import Floats, Integers, Pixels
 
 MARGIN = 0.03
@@ -149,7 +150,7 @@ def pair_backgrounds(
     return pairs, without
 
 
-def background_gap(observer: Observer, subset: Subset, pairs: Sequence[Pair]) -> dict[str, Any]:
+def background_gap(runner: ModelRunner, subset: Subset, pairs: Sequence[Pair]) -> dict[str, Any]:
     """Top-1 of the paired images before a background of their class (`top1_same`), before one of a random class
     (`top1_random`), and untouched (`top1_original`); `gap` is same minus random, with its `standard_error` over images.
 
@@ -162,9 +163,9 @@ def background_gap(observer: Observer, subset: Subset, pairs: Sequence[Pair]) ->
     for kind in ("original", "same", "random"):
 
         def view(chosen: slice, kind: str = kind) -> Any:
-            return observer.normalised(np.stack([_composed(subset, pair, kind) for pair in pairs[chosen]]))
+            return runner.normalise(np.stack([_composed(subset, pair, kind) for pair in pairs[chosen]]))
 
-        seen = observer.observe(len(pairs), view)
+        seen = predict_views(runner, len(pairs), view)
         right[kind] = (seen.predicted == subset.labels[rows]).astype(np.float64)
     apart = right["same"] - right["random"]
     return {

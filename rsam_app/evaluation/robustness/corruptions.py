@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.robustness.subset import Subset
+from rsam_app.evaluation.robustness.view_outputs import ViewOutputs, predict_views
 from rsam_app.geometry.overlap import rotated_iou
 from rsam_app.geometry.types import Pixels
 
@@ -154,7 +155,7 @@ def _in_hsv(image: Shown, channel: int, change: Callable[[Shown], Any]) -> Shown
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
-def corruption_robustness(observer: Observer, subset: Subset, clean: ViewOutputs, seed: int) -> dict[str, Any]:
+def corruption_robustness(runner: ModelRunner, subset: Subset, clean: ViewOutputs, seed: int) -> dict[str, Any]:
     """Accuracy and rectangle stability under every corruption of `CORRUPTIONS` at every severity of `SEVERITIES`.
 
     `top1` is the mean accuracy over corruptions and severities, `relative` that over `clean_top1` (null where that is
@@ -164,7 +165,7 @@ def corruption_robustness(observer: Observer, subset: Subset, clean: ViewOutputs
     has_rectangles = not np.isnan(clean.rectangles).any()
     by_corruption: dict[str, dict[str, Any]] = {}
     for name in CORRUPTIONS:
-        looks = [_corrupted(observer, subset, name, severity, seed) for severity in SEVERITIES]
+        looks = [_corrupted(runner, subset, name, severity, seed) for severity in SEVERITIES]
         top1 = [seen.accuracy(subset.labels) for seen in looks]
         by_corruption[name] = {"top1": float(np.mean(top1)), "top1_by_severity": top1}
         if has_rectangles:
@@ -185,9 +186,9 @@ def corruption_robustness(observer: Observer, subset: Subset, clean: ViewOutputs
     }
 
 
-def _corrupted(observer: Observer, subset: Subset, name: str, severity: int, seed: int) -> ViewOutputs:
+def _corrupted(runner: ModelRunner, subset: Subset, name: str, severity: int, seed: int) -> ViewOutputs:
     def view(rows: slice) -> Tensor:
         pairs = zip(subset.images[rows], subset.records[rows], strict=True)
-        return observer.normalised(np.stack([corrupt(i, name, severity, seed, r.id) for i, r in pairs]))
+        return runner.normalise(np.stack([corrupt(i, name, severity, seed, r.id) for i, r in pairs]))
 
-    return observer.observe(len(subset), view)
+    return predict_views(runner, len(subset), view)

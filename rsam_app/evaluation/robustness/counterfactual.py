@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.metrics.rectangles import mean_rectangles
 from rsam_app.evaluation.robustness.subset import Subset
+from rsam_app.evaluation.robustness.view_outputs import ViewOutputs, predict_views
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.types import Floats
 
@@ -48,7 +49,7 @@ def keep(images: Tensor, filled: Tensor, rectangles: Tensor, inside: bool) -> Te
     return kept * images + (1 - kept) * filled
 
 
-def use(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[str, Any]:
+def use(runner: ModelRunner, subset: Subset, clean: ViewOutputs) -> dict[str, Any]:
     """How much of a prediction is left inside and outside of the rectangle; means over the images, in [0, 1].
 
     y is the class that the whole image is predicted to be, with mean probability `p_whole`. Per fill of `FILLS`:
@@ -66,8 +67,8 @@ def use(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[str, Any
     fixed = mean_rectangles(clean.rectangles, frame)
     found: dict[str, Any] = {"n": len(subset), "p_whole": float(clean.probability_of(clean.predicted).mean())}
     for name in FILLS:
-        inside, outside = (_without(observer, subset, clean.rectangles, name, kept) for kept in (True, False))
-        centre, around = (_without(observer, subset, fixed, name, kept) for kept in (True, False))
+        inside, outside = (_without(runner, subset, clean.rectangles, name, kept) for kept in (True, False))
+        centre, around = (_without(runner, subset, fixed, name, kept) for kept in (True, False))
         p_inside, p_outside, p_centre, p_around = (
             float(looks.probability_of(clean.predicted).mean()) for looks in (inside, outside, centre, around)
         )
@@ -82,9 +83,9 @@ def use(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[str, Any
     return found
 
 
-def _without(observer: Observer, subset: Subset, rectangles: Floats, fill: str, inside: bool) -> ViewOutputs:
+def _without(runner: ModelRunner, subset: Subset, rectangles: Floats, fill: str, inside: bool) -> ViewOutputs:
     def view(rows: slice) -> Tensor:
-        images = observer.normalised(subset.images[rows])
+        images = runner.normalise(subset.images[rows])
         return keep(images, FILLS[fill](images), torch.from_numpy(rectangles[rows]).float(), inside)
 
-    return observer.observe(len(subset), view)
+    return predict_views(runner, len(subset), view)

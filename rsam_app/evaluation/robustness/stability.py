@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as colour_functional
 
-from rsam_app.evaluation.inference.observer import Observer, ViewOutputs
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.metrics.rectangles import mean_rectangles
 from rsam_app.evaluation.robustness.subset import Subset
+from rsam_app.evaluation.robustness.view_outputs import ViewOutputs, predict_views
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.image_views import GEOMETRIC, warp
 from rsam_app.geometry.overlap import rotated_iou, visible_areas
@@ -41,7 +42,7 @@ def angle_errors(first: Floats, second: Floats) -> Floats:
     return np.asarray(np.minimum(apart, period - apart))
 
 
-def stability(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[str, Any]:
+def stability(runner: ModelRunner, subset: Subset, clean: ViewOutputs) -> dict[str, Any]:
     """How the looks at transformed images agree with the `clean` ones; means over the images.
 
     Per transform T of `TRANSFORMS`, and as means over them: `same_class`, the share of images that keep their predicted
@@ -49,7 +50,7 @@ def stability(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[st
     `angle_errors`), `fixed_rotated_iou`, what a model would get that gives every image the mean rectangle, and
     `in_frame`, the share of R(x) that T leaves in the frame (what has left cannot be found again).
     """
-    by_transform = {name: _agreement(observer, subset, clean, name) for name in TRANSFORMS}
+    by_transform = {name: _agreement(runner, subset, clean, name) for name in TRANSFORMS}
     keys = next(iter(by_transform.values()))
     return {
         "n": len(subset),
@@ -58,18 +59,18 @@ def stability(observer: Observer, subset: Subset, clean: ViewOutputs) -> dict[st
     }
 
 
-def _agreement(observer: Observer, subset: Subset, clean: ViewOutputs, name: str) -> dict[str, float]:
+def _agreement(runner: ModelRunner, subset: Subset, clean: ViewOutputs, name: str) -> dict[str, float]:
     to_view = GEOMETRIC[name](subset.size) if name in GEOMETRIC else torch.eye(2, 3)[None]
 
     def view(rows: slice) -> Tensor:
-        images = observer.normalised(subset.images[rows])
+        images = runner.normalise(subset.images[rows])
         if name in GEOMETRIC:
             return warp(images, to_view)
-        cfg = observer.model.pretrained_cfg
+        cfg = runner.model.pretrained_cfg
         mean, std = (torch.tensor(cfg[key], device=images.device).view(3, 1, 1) for key in ("mean", "std"))
         return recolour(images, mean, std)
 
-    seen = observer.observe(len(subset), view)
+    seen = predict_views(runner, len(subset), view)
     found = {"same_class": float((seen.predicted == clean.predicted).mean()), "top1": seen.accuracy(subset.labels)}
     if np.isnan(clean.rectangles).any():
         return found

@@ -24,7 +24,7 @@ from rsam_app.data.images.file_identity import files_hash
 from rsam_app.data.loader import Target, Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import Draw
-from rsam_app.evaluation.inference.run_model import all_cores
+from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.model import AttentiveClassifier, AttentiveOutput
 from rsam_app.model.preprocess import normalise
 from rsam_app.model.store import backbone_hash

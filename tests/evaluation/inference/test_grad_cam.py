@@ -1,4 +1,4 @@
-"""Grad-CAM against autograd and against Captum; its boxes by hand; its figures by those of rectangles."""
+"""Grad-CAM against autograd; its boxes by hand; its figures by those of rectangles."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from rsam_app.config import ModelConfig
 from rsam_app.data.records import Dataset, Record
 from rsam_app.evaluation.inference.grad_cam import cam_from_gradients, grad_cam, grad_cam_maps, map_box, upsample
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.robustness.map_localization import boxes_of_maps, map_localization
 from rsam_app.model import AttentiveClassifier, build_model
 
@@ -26,7 +27,7 @@ def plain() -> AttentiveClassifier:
     return model
 
 
-def test_captum_and_the_pure_function_agree_with_autograd(plain: AttentiveClassifier) -> None:
+def test_the_maps_are_those_of_the_equations(plain: AttentiveClassifier) -> None:
     images = torch.randn(3, 3, 96, 64, generator=torch.Generator().manual_seed(1))
     features = plain.forward_features(images).detach().requires_grad_()
     logits = plain.forward_head(features)
@@ -61,10 +62,9 @@ def test_it_works_through_attention_too(attention: str) -> None:
 
 def test_maps_are_in_the_records_order_whatever_the_batch(plain: AttentiveClassifier, dataset: Dataset) -> None:
     records = dataset.split("test")
-    index = {name: i for i, name in enumerate(dataset.classes)}
     before = [p.grad for p in plain.parameters()]
-    maps = grad_cam_maps(plain, records, index, 3, DEVICE, "float32")
-    alone = grad_cam_maps(plain, records[4:5], index, 1, DEVICE, "float32")
+    maps = grad_cam_maps(ModelRunner(plain, DEVICE, batch_size=3), records)
+    alone = grad_cam_maps(ModelRunner(plain, DEVICE, batch_size=1), records[4:5])
     assert len(maps) == len(records)
     np.testing.assert_allclose(maps[4], alone[0], rtol=1e-3, atol=1e-7)
     assert [p.grad for p in plain.parameters()] == before

@@ -1,4 +1,4 @@
-"""What a model says of records: what is returned only where it was asked for."""
+"""Outputs of a model for records: what is returned only on request."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from PIL import Image
 
 from rsam_app.config import ModelConfig
 from rsam_app.data.records import Record
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.model import build_model
-
-INDEX = {"a": 0, "b": 1}
 
 
 @pytest.mark.parametrize("attention", ["rsam", "none"])
@@ -30,9 +28,9 @@ def test_soft_masks_on_request(tmp_path: Path, attention: str) -> None:
     model = build_model(
         ModelConfig(backbone="test_resnet", weights="none", image_size=96, attention=attention), ("a", "b")
     )
-    accelerator = Accelerator(cpu=True)
-    assert run_model(model, records, INDEX, 2, accelerator, "float32", 0).masks is None
-    found = run_model(model, records, INDEX, 2, accelerator, "float32", 0, soft_masks=True).masks
+    runner = ModelRunner(model, torch.device("cpu"), batch_size=2)
+    assert run_model(runner, records).masks is None
+    found = run_model(runner, records, soft_masks=True).masks
     if attention == "none":
         assert found is None
     else:

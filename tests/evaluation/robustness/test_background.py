@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import SIZE, observer, redness
+from evaluation.looking import SIZE, redness, runner_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -146,10 +146,10 @@ def by_corner(images: torch.Tensor) -> tuple[torch.Tensor, None]:
 def test_the_gap_is_nothing_to_who_sees_the_object_and_all_to_who_sees_the_ground(meadow: list[Record]) -> None:
     subset = subset_of(meadow)
     pairs, _ = pair_backgrounds(meadow, meadow, SIZE, seed=0)
-    seen = background_gap(observer(by_object), subset, pairs)
+    seen = background_gap(runner_of(by_object), subset, pairs)
     assert seen["top1_original"] == seen["top1_same"] == seen["top1_random"] == 1
     assert seen["gap"] == seen["standard_error"] == 0
-    fooled = background_gap(observer(by_corner), subset, pairs)
+    fooled = background_gap(runner_of(by_corner), subset, pairs)
     other = np.mean([pair.random.label != meadow[pair.row].label for pair in pairs])
     assert fooled["top1_same"] == 1
     assert fooled["gap"] == pytest.approx(other)
@@ -158,6 +158,6 @@ def test_the_gap_is_nothing_to_who_sees_the_object_and_all_to_who_sees_the_groun
 
 def test_no_pairs_are_refused(meadow: list[Record]) -> None:
     with pytest.raises(ValueError, match="backgrounds"):
-        background_gap(observer(by_object), subset_of(meadow), [])
-    one = background_gap(observer(by_object), subset_of(meadow), [Pair(0, meadow[2], meadow[1])])
+        background_gap(runner_of(by_object), subset_of(meadow), [])
+    one = background_gap(runner_of(by_object), subset_of(meadow), [Pair(0, meadow[2], meadow[1])])
     assert one["standard_error"] is None

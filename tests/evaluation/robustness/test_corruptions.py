@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluation.looking import always_the_same, clean_look, finds_red, observer, red_blocks
+from evaluation.looking import always_the_same, clean_outputs, finds_red, red_blocks, runner_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -86,9 +86,9 @@ def test_an_unknown_severity_is_refused(photograph: np.ndarray) -> None:
 
 
 def test_a_model_that_ignores_the_image_is_robust_and_stable() -> None:
-    looker, subset = observer(always_the_same), red_blocks(3)
+    runner, subset = runner_of(always_the_same), red_blocks(3)
     right = type(subset)(subset.records, np.zeros(3, dtype=np.int64), subset.images)
-    found = corruption_robustness(looker, right, clean_look(looker, right), seed=0)
+    found = corruption_robustness(runner, right, clean_outputs(runner, right), seed=0)
     assert found["clean_top1"] == found["top1"] == found["relative"] == 1
     assert found["rotated_iou"] == pytest.approx(1)
     assert set(found["by_corruption"]) == set(CORRUPTIONS)
@@ -96,13 +96,13 @@ def test_a_model_that_ignores_the_image_is_robust_and_stable() -> None:
 
 
 def test_a_model_that_is_never_right_has_no_relative_accuracy() -> None:
-    looker, subset = observer(always_the_same), red_blocks(2)
-    assert corruption_robustness(looker, subset, clean_look(looker, subset), seed=0)["relative"] is None
+    runner, subset = runner_of(always_the_same), red_blocks(2)
+    assert corruption_robustness(runner, subset, clean_outputs(runner, subset), seed=0)["relative"] is None
 
 
 def test_a_rectangle_that_follows_colour_is_shaken() -> None:
-    looker, subset = observer(finds_red), red_blocks(3)
-    found = corruption_robustness(looker, subset, clean_look(looker, subset), seed=0)
+    runner, subset = runner_of(finds_red), red_blocks(3)
+    found = corruption_robustness(runner, subset, clean_outputs(runner, subset), seed=0)
     by = found["by_corruption"]
     assert by["jpeg"]["rotated_iou"] > 0.6
     assert by["gaussian_noise"]["rotated_iou"] < by["jpeg"]["rotated_iou"]

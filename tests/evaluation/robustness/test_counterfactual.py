@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import SIZE, clean_look, finds_red, observer, red_blocks, redness
+from evaluation.looking import SIZE, clean_outputs, finds_red, red_blocks, redness, runner_of
 from scipy.ndimage import gaussian_filter
 
 from rsam_app.evaluation.robustness.counterfactual import BLUR, FILLS, blurred, keep, use
@@ -35,8 +35,8 @@ def test_the_blur_is_gaussian_and_keeps_an_even_image() -> None:
 
 
 def test_a_model_that_decides_by_its_rectangle_scores_near_one() -> None:
-    looker, subset = observer(finds_red), red_blocks()
-    found = use(looker, subset, clean_look(looker, subset))
+    runner, subset = runner_of(finds_red), red_blocks()
+    found = use(runner, subset, clean_outputs(runner, subset))
     for fill in FILLS:
         assert found[fill]["difference"] > 0.9, fill
         assert found[fill]["top1_inside"] == 1
@@ -51,8 +51,8 @@ def test_a_rectangle_that_says_nothing_scores_low() -> None:
         corner = torch.tensor([[6.0, 6.0, 8.0, 8.0, 0.0]]).expand(len(images), 5)
         return finds_red(images)[0], corner
 
-    looker, subset = observer(looks_away), red_blocks()
-    found = use(looker, subset, clean_look(looker, subset))
+    runner, subset = runner_of(looks_away), red_blocks()
+    found = use(runner, subset, clean_outputs(runner, subset))
     assert found["p_whole"] > 0.99
     for fill in FILLS:
         assert found[fill]["difference"] < -0.9
@@ -60,13 +60,13 @@ def test_a_rectangle_that_says_nothing_scores_low() -> None:
 
 
 def test_a_model_without_rectangle_is_refused() -> None:
-    looker, subset = observer(lambda images: (finds_red(images)[0], None)), red_blocks(2)
+    runner, subset = runner_of(lambda images: (finds_red(images)[0], None)), red_blocks(2)
     with pytest.raises(ValueError, match="no rectangle"):
-        use(looker, subset, clean_look(looker, subset))
+        use(runner, subset, clean_outputs(runner, subset))
 
 
 def test_the_stand_in_model_sees_red_only() -> None:
     subset = red_blocks(2)
-    assert redness(observer(finds_red).normalised(subset.images)).sum() > 50
-    rectangles = geometry.from_moments(redness(observer(finds_red).normalised(subset.images)))
+    assert redness(runner_of(finds_red).normalise(subset.images)).sum() > 50
+    rectangles = geometry.from_moments(redness(runner_of(finds_red).normalise(subset.images)))
     assert (rectangles[:, :2] - SIZE / 2).abs().max() < 12

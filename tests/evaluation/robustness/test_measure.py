@@ -12,7 +12,7 @@ import yaml
 
 from rsam_app.config import ModelConfig, Pipeline
 from rsam_app.data.synthetic import generate
-from rsam_app.evaluation.inference.observer import Observer
+from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.robustness.measure import SECTIONS, measure_robustness
 from rsam_app.model import build_model, load_model, save_model
 from rsam_app.run.folder import RunFolder
@@ -77,8 +77,8 @@ def test_the_same_run_gives_the_same_figures(robust: tuple[Job, dict[str, Any]])
     job, metrics = robust
     device = job.accelerator.device
     precision = choose_precision("auto", device)
-    observer = Observer(load_model(job.run.model).to(device), device, precision, job.pipeline.evaluate.batch_size)
-    again, absent = measure_robustness(observer, job.original, "test", 9, job.pipeline.seed)
+    runner = ModelRunner(load_model(job.run.model).to(device), device, precision, job.pipeline.evaluate.batch_size)
+    again, absent = measure_robustness(runner, job.original, "test", 9, job.pipeline.seed)
     assert again == {name: metrics[name] for name in SECTIONS}
     assert not absent
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import MEAN, SIZE, STD, always_the_same, clean_look, finds_red, observer, red_blocks
+from evaluation.looking import MEAN, SIZE, STD, always_the_same, clean_outputs, finds_red, red_blocks, runner_of
 
 from rsam_app.evaluation.robustness.stability import TRANSFORMS, angle_errors, carried, recolour, stability
 from rsam_app.geometry.image_views import GEOMETRIC, warp
@@ -15,8 +15,8 @@ from rsam_app.geometry.image_views import GEOMETRIC, warp
 
 def test_rectangles_go_where_the_pixels_go() -> None:
     """The block's pixels, found again in the view, are where its rectangle was carried to."""
-    looker, subset = observer(finds_red), red_blocks(4)
-    images = looker.normalised(subset.images)
+    runner, subset = runner_of(finds_red), red_blocks(4)
+    images = runner.normalise(subset.images)
     clean = finds_red(images)[1].double().numpy()
     for name, make in GEOMETRIC.items():
         seen = finds_red(warp(images, make(SIZE)))[1].double().numpy()
@@ -26,8 +26,8 @@ def test_rectangles_go_where_the_pixels_go() -> None:
 
 
 def test_a_model_that_follows_the_object_is_stable() -> None:
-    looker, subset = observer(finds_red), red_blocks()
-    found = stability(looker, subset, clean_look(looker, subset))
+    runner, subset = runner_of(finds_red), red_blocks()
+    found = stability(runner, subset, clean_outputs(runner, subset))
     assert set(found["by_transform"]) == set(TRANSFORMS)
     assert found["rotated_iou"] > 0.93
     assert found["angle_error"] < 0.02
@@ -38,8 +38,8 @@ def test_a_model_that_follows_the_object_is_stable() -> None:
 
 
 def test_a_model_that_points_at_a_place_is_not() -> None:
-    looker, subset = observer(always_the_same), red_blocks()
-    found = stability(looker, subset, clean_look(looker, subset))
+    runner, subset = runner_of(always_the_same), red_blocks()
+    found = stability(runner, subset, clean_outputs(runner, subset))
     assert found["by_transform"]["flip"]["rotated_iou"] < 0.1
     assert found["by_transform"]["flip"]["angle_error"] == pytest.approx(0.8, abs=1e-5)  # from .4 to -.4
     assert found["by_transform"]["rotate_right"]["angle_error"] == pytest.approx(math.radians(15), abs=1e-5)
@@ -51,17 +51,17 @@ def test_a_model_that_points_at_a_place_is_not() -> None:
 
 
 def test_without_attention_only_classes_are_compared() -> None:
-    looker, subset = observer(lambda images: (finds_red(images)[0], None)), red_blocks(3)
-    found = stability(looker, subset, clean_look(looker, subset))
+    runner, subset = runner_of(lambda images: (finds_red(images)[0], None)), red_blocks(3)
+    found = stability(runner, subset, clean_outputs(runner, subset))
     assert {"n", "same_class", "top1", "by_transform"} == set(found)
 
 
 def test_a_crop_says_how_much_has_left() -> None:
     """A rectangle over the whole image loses 1 - .8² of itself to the crop, and nothing to a flip."""
     whole = torch.tensor([[SIZE / 2, SIZE / 2, SIZE, SIZE, 0.0]])
-    looker = observer(lambda images: (torch.zeros(len(images), 2), whole.expand(len(images), 5)))
+    runner = runner_of(lambda images: (torch.zeros(len(images), 2), whole.expand(len(images), 5)))
     subset = red_blocks(2)
-    found = stability(looker, subset, clean_look(looker, subset))["by_transform"]
+    found = stability(runner, subset, clean_outputs(runner, subset))["by_transform"]
     assert found["crop"]["in_frame"] == pytest.approx(0.64, abs=1e-5)
     assert found["flip"]["in_frame"] == found["scale"]["in_frame"] == pytest.approx(1, abs=1e-5)
 

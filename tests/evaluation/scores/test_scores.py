@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import SIZE, always_the_same, finds_red, observer, red_blocks
+from evaluation.looking import SIZE, always_the_same, finds_red, red_blocks, runner_of
 
 from rsam_app.data.records import Record
 from rsam_app.evaluation.scores.degeneracy import degenerate
@@ -29,7 +29,7 @@ class _Points:
 
 
 def _instability(observe, views: int = len(ORDER)) -> np.ndarray:  # type: ignore[no-untyped-def]
-    images = observer(observe).normalised(red_blocks().images)
+    images = runner_of(observe).normalise(red_blocks().images)
     return instability(observe(images)[1], returned_rectangles(_Points(observe), images, views)).numpy()  # type: ignore[arg-type]
 
 
