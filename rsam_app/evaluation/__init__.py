@@ -1,4 +1,4 @@
-"""From a model's outputs to predictions, and from predictions to what they are worth: figures and a page to read."""
+"""Evaluation: a model's outputs as predictions and scores, and predictions as metrics and a report."""
 
 from rsam_app.evaluation.metrics.localization import localization
 from rsam_app.evaluation.metrics.rectangles import rectangle_ious

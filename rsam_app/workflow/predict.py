@@ -86,7 +86,7 @@ def _habits(job: Job, split: str) -> Habits:
     """
     from rsam_app.evaluation.metrics.ground_truth import image_sizes
     from rsam_app.evaluation.metrics.prediction_arrays import split_arrays
-    from rsam_app.evaluation.scores.unusual_geometry import learn_habits
+    from rsam_app.evaluation.scores.unusual_geometry import fit_habits
     from rsam_app.run.predictions import read_predictions
 
     if split == "train":
@@ -96,7 +96,7 @@ def _habits(job: Job, split: str) -> Habits:
     dataset, _ = job.corrected
     rows = split_arrays(read_predictions(job.run.predictions, ["train"]), dataset, "train", dataset.classes)
     sizes = image_sizes(rows.records)
-    return learn_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes))
+    return fit_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes))
 
 
 def trained_model(job: Job) -> AttentiveClassifier:

@@ -1,1 +1,1 @@
-"""A model's outputs for a set of images: logits, rectangles, features and score columns."""
+"""Inference: logits, rectangles, features and score columns for a set of images."""

@@ -1,4 +1,4 @@
-"""All scores of one split's rectangles, as columns of the predictions table."""
+"""Scores of one split's rectangles, as columns of the predictions table."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from rsam_app.evaluation.scores.degeneracy import degenerate
 from rsam_app.evaluation.scores.misattention import misattention
 from rsam_app.evaluation.scores.off_object import off_object
 from rsam_app.evaluation.scores.outside_evidence import background_shortcut, outside_correct, outside_evidence
-from rsam_app.evaluation.scores.unusual_geometry import ENOUGH, RectangleHabits, learn_habits
+from rsam_app.evaluation.scores.unusual_geometry import MIN_RECTANGLES, RectangleHabits, fit_habits
 from rsam_app.geometry.types import Floats, Integers
 from rsam_app.system.errors import UserError
 
 Habits = RectangleHabits | Literal["own"] | None
-"""What rectangles are compared with: those of the training images, these themselves, or nothing that is known."""
+"""Reference for `unusual_geometry`: the training images' rectangles, the rectangles themselves, or unknown."""
 
 
 def score_columns(
     outputs: Outputs, records: Sequence[Record], labels: Integers, habits: Habits
 ) -> tuple[dict[str, Floats], dict[str, str]]:
-    """Score columns `(N,)` by name, and why those that are null or missing are, by name.
+    """Return score columns `(N,)` by name, and the reason for each missing one, by name.
 
     `outputs` are of `records`, whose labels are the column indices `labels` `(N,)`. A model without attention has no
-    columns. `off_object` is there where a record has a box or a mask.
+    columns. `off_object` is present if a record has a box or a mask.
     """
     if np.isnan(outputs.rectangles).all():
         return {}, {}
@@ -58,10 +58,10 @@ def score_columns(
 def _unusual(outputs: Outputs, sizes: Floats, habits: Habits, absent: dict[str, str]) -> Floats:
     rectangles, predicted = outputs.rectangles.astype(np.float64), outputs.logits.argmax(axis=1)
     if habits == "own":
-        habits = learn_habits(rectangles, sizes, predicted, outputs.logits.shape[1])
+        habits = fit_habits(rectangles, sizes, predicted, outputs.logits.shape[1])
     if habits is None:
         absent["unusual_geometry"] = (
-            f"fewer than {ENOUGH} rectangles of training images are known; `rsam predict RUN --split all` predicts them"
+            f"fewer than {MIN_RECTANGLES} training images have rectangles; `rsam predict RUN --split all` predicts them"
         )
         return np.full(len(rectangles), np.nan)
     return habits.unusual_geometry(rectangles, sizes, predicted)

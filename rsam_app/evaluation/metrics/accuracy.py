@@ -1,4 +1,4 @@
-"""How often the classifier is right: top-k, macro top-1, a table per class and the pairs it confuses."""
+"""Accuracy: top-k, macro top-1, per class, per group, and the pairs of classes that are confused."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 
 from rsam_app.data.records import Record
+from rsam_app.evaluation.metrics.calibration import negative_log_likelihood
 from rsam_app.geometry.types import Floats, Integers
 
 
 def label_ranks(logits: Floats, labels: Integers) -> Integers:
-    """How many classes stand before the true one, `(N,)`, from logits `(N, C)` and class indices `(N,)`.
+    """Rank `(N,)` of the true class from 0, by logits `(N, C)` and class indices `(N,)`.
 
-    Of equal logits the earlier class stands first, as in `argmax`, so rank 0 is exactly `argmax == label`.
+    Of equal logits the earlier class ranks first, as in `argmax`, so rank 0 is exactly `argmax == label`.
     """
     true = np.take_along_axis(logits, labels[:, None], axis=1)
     earlier = np.arange(logits.shape[1])[None] < labels[:, None]
@@ -25,7 +25,7 @@ def label_ranks(logits: Floats, labels: Integers) -> Integers:
 
 
 def top_k_accuracy(logits: Floats, labels: Integers, k: int) -> float:
-    """Share in [0, 1] of images whose label is among the `k` highest logits; 1 where there are at most `k` classes."""
+    """Share in [0, 1] of images whose label is among the `k` highest logits; 1 if there are at most `k` classes."""
     return float((label_ranks(logits, labels) < k).mean())
 
 
@@ -38,7 +38,7 @@ def confusion_matrix(predicted: Integers, labels: Integers, classes: int) -> Int
 def per_class(confusion: Integers) -> tuple[Integers, Floats, Floats]:
     """`n`, `recall` and `precision`, each `(C,)`, from a confusion matrix.
 
-    NaN where undefined: the recall of a class without an image, the precision of a class never predicted.
+    NaN if undefined: the recall of a class without images, the precision of a class never predicted.
     """
     n, predicted, correct = confusion.sum(axis=1), confusion.sum(axis=0), np.diagonal(confusion)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -46,7 +46,7 @@ def per_class(confusion: Integers) -> tuple[Integers, Floats, Floats]:
 
 
 def macro_recall(confusion: Integers) -> float:
-    """Macro top-1: the mean recall over the classes that are present. NaN where none is."""
+    """Macro top-1: the mean recall over the classes that have images. NaN if none has."""
     n, recall, _ = per_class(confusion)
     return float(recall[n > 0].mean()) if (n > 0).any() else math.nan
 
@@ -72,12 +72,12 @@ def wilson_interval(correct: int, n: int, z: float = 1.959964) -> tuple[float, f
 
 
 def worst_group(right: NDArray[np.bool_], records: Sequence[Record]) -> dict[str, Any]:
-    """Accuracies of the label × group groups of records whose `group` is known, e.g. their background.
+    """Accuracy per label × group of records whose `group` is known, e.g. their background.
 
-    `right` `(N,)` says which predictions are. `worst` is the lowest accuracy, of the group `worst_label`,
-    `worst_group` with `worst_n` images (few images make a low one likely); `mean` is the mean over the groups, whatever
-    their sizes; `gap` is mean - worst: 0 is a model to which the groups are alike. `by_group` lists them all, worst
-    first. Raises `ValueError` where no record has a group.
+    `right` `(N,)`: which predictions are correct. `worst` is the lowest accuracy, of `worst_label` with `worst_group`,
+    on `worst_n` images (with few images a low one is likely); `mean` is the mean over groups, whatever their sizes;
+    `gap` is mean - worst, 0 if all groups are equal. `by_group` lists all groups, worst first. Raises `ValueError` if
+    no record has a group.
     """
     members: dict[tuple[str, str], list[bool]] = {}
     for hit, record in zip(right, records, strict=True):
@@ -101,12 +101,11 @@ def worst_group(right: NDArray[np.bool_], records: Sequence[Record]) -> dict[str
 
 
 def validation_figures(logits: np.ndarray, labels: np.ndarray, prefix: str = "val") -> dict[str, float]:
-    """Top-1, macro top-1 (fractions) and NLL in nats of logits `(N, classes)` against labels `(N,)`, N > 0, each key
-    after `prefix`."""
-    log_probability = log_softmax(logits.astype(np.float64), axis=1)
-    right = logits.argmax(axis=1) == labels
+    """Top-1, macro top-1 (fractions) and NLL in nats of logits `(N, C)` against labels `(N,)`, N > 0, under keys that
+    begin with `prefix`."""
+    predicted = logits.argmax(axis=1)
     return {
-        f"{prefix}_top1": float(right.mean()),
-        f"{prefix}_macro_top1": float(np.mean([right[labels == c].mean() for c in np.unique(labels)])),
-        f"{prefix}_nll": float(-log_probability[np.arange(len(labels)), labels].mean()),
+        f"{prefix}_top1": float((predicted == labels).mean()),
+        f"{prefix}_macro_top1": macro_recall(confusion_matrix(predicted, labels, logits.shape[1])),
+        f"{prefix}_nll": negative_log_likelihood(logits, labels),
     }

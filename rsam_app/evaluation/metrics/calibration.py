@@ -1,4 +1,4 @@
-"""Whether the probabilities mean what they say (Guo et al., ICML 2017, arXiv 1706.04599)."""
+"""Calibration of the probabilities (Guo et al., ICML 2017, arXiv 1706.04599)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rsam_app.geometry.types import Floats, Integers
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)
-"""Where a temperature is looked for; on data that is separated perfectly the best one is 0."""
+"""Range searched for a temperature; on perfectly separated data the best one is 0."""
 
 
 @dataclass(frozen=True)
 class Reliability:
     """Equal-width bins of confidence, each array `(bins,)`: bin i holds confidences in (i/bins, (i+1)/bins].
 
-    `confidence` and `accuracy` are means over the bin, NaN where it is empty.
+    `confidence` and `accuracy` are means over the bin, NaN if it is empty.
     """
 
     n: Integers
@@ -56,7 +56,7 @@ def expected_calibration_error(curve: Reliability) -> float:
 
 def fit_temperature(logits: Floats, labels: Integers) -> float:
     """The temperature, within `TEMPERATURES`, with the least NLL (Guo et al., section 4.2). Fit it on a split that
-    neither trained nor evaluates the model. Above 1 the model was too sure of itself.
+    neither trains nor evaluates the model. Above 1: the model was overconfident.
 
     Searched over log T, in which the NLL has a single minimum because it is convex in 1/T.
     """

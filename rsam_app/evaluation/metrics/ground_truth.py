@@ -1,4 +1,4 @@
-"""What the dataset says about where the object is: boxes clipped to the image, and masks."""
+"""Ground truth of the object's place: boxes clipped to the image, and masks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TruthKind = Literal["boxes", "masks"]
 
 
 def truth_kinds(records: Sequence[Record]) -> list[TruthKind]:
-    """Which kinds of truth the records have; first the one headline figures use: masks where any record has one.
+    """Kinds of ground truth of the records, that of the headline figures first: masks if any record has one.
 
-    A mask is the whole object; a box beside it may be of a part (Oxford's pets have boxes of heads).
+    A mask is the whole object; a box may be of a part (Oxford's pets have boxes of heads).
     """
     kinds: list[TruthKind] = []
     if any(r.mask for r in records):
@@ -38,7 +38,7 @@ def image_sizes(records: Sequence[Record]) -> Floats:
 def box_edges(record: Record) -> Floats:
     """The record's boxes as `left, top, right, bottom` `(G, 4)` in pixels, clipped to the image.
 
-    What lies past the edge cannot be seen and is not asked for; a box that is nothing but that is left out.
+    Boxes entirely outside the image are left out.
     """
     boxes = np.array(record.boxes, dtype=np.float64).reshape(-1, 4)
     edges = clip_edges(
@@ -48,9 +48,9 @@ def box_edges(record: Record) -> Floats:
 
 
 def object_mask(record: Record) -> Mask:
-    """The object's pixels `(height, width)`; `(0, 0)` where the record has no mask.
+    """The object's pixels `(height, width)`; `(0, 0)` if the record has no mask.
 
-    Raises `UserError` where the file cannot be read or has not the image's size.
+    Raises `UserError` if the file cannot be read or does not have the image's size.
     """
     if record.mask is None:
         return np.zeros((0, 0), dtype=bool)
@@ -67,7 +67,7 @@ def object_mask(record: Record) -> Mask:
 
 
 def true_edges(record: Record, kind: TruthKind) -> Floats:
-    """The true boxes `(G, 4)` of a record: its boxes, or the box around its mask; `(0, 4)` where it has none."""
+    """The true boxes `(G, 4)` of a record: its boxes, or the box around its mask; `(0, 4)` without either."""
     if kind == "boxes":
         return box_edges(record)
     return mask_edges(object_mask(record))
@@ -76,7 +76,7 @@ def true_edges(record: Record, kind: TruthKind) -> Floats:
 def mean_box(records: Sequence[Record], kind: TruthKind) -> Floats | None:
     """The centre box: the mean of all true boxes, relative to their images, `left, top, right, bottom` `(4,)`.
 
-    The fixed answer that knows nothing but how these photographs are framed. None where there is no true box.
+    A fixed prediction that knows only how the photographs are framed. None without true boxes.
     """
     boxes = [true_edges(r, kind) / np.tile((r.width, r.height), 2) for r in records]
     found = np.concatenate([np.zeros((0, 4)), *boxes])

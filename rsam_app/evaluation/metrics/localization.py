@@ -1,4 +1,4 @@
-"""Does the model look at the right place? Each figure stands beside baselines: photographed objects are centred."""
+"""Localisation of the rectangles, each figure with its baselines, because photographed objects tend to be centred."""
 
 from __future__ import annotations
 
@@ -28,36 +28,34 @@ def localization(
     training_rectangles: Floats | None = None,
     softness: float = DEFAULT_SOFTNESS,
 ) -> dict[str, Any]:
-    """Localisation of rectangles `(N, 5)` in pixels of their records; fractions in [0, 1] unless said otherwise.
+    """Localisation of rectangles `(N, 5)` in pixels of their records; fractions in [0, 1] unless noted.
 
-    Figures are of the truth named `truth`: masks where any record has one, else boxes. Where the records have both,
-    those of the boxes stand under `boxes`. `n` records have that truth and are scored, `n_without_truth` do not.
-    A figure that cannot be computed is null: the centre box's without true boxes in `training_records`,
-    `max_box_acc_v2_frozen` without `training_rectangles` `(len(training_records), 5)`, in which rows of NaN are images
-    without a prediction.
+    Figures refer to the kind of ground truth in `truth`: masks if any record has one, else boxes. If the records have
+    both, those of the boxes are under `boxes`. `n` records have that truth and are scored, `n_without_truth` do not.
+    Missing figures are null: those of the centre box without true boxes in `training_records`, `max_box_acc_v2_frozen`
+    without `training_rectangles` `(len(training_records), 5)`, whose rows are NaN for images without a prediction.
 
     `mean_iou` and `share_iou_50` (share of IoUs ≥ .5) are of R's upright box with boxes, of R's pixels with masks;
     `mean_rotated_iou`, `mean_on_object` |R∩G|/|R| and `mean_object_covered` |R∩G|/|G| are of R itself. `energy_inside`
     is the soft mask's share inside the object, beside `area_share`, the object's share of the image.
 
-    `softness` of the rendered mask's edge is a share of the image's side. Raises `UserError` where a mask cannot be
-    read, `ValueError` where no record has a truth.
+    `softness` of the rendered mask's edge is a share of the image's side. Raises `UserError` if a mask cannot be read,
+    `ValueError` if no record has ground truth.
     """
-    kinds = truth_kinds(records)
     results = {}
-    for kind in kinds:
-        scored = _of_kind(rectangles, records, kind, training_records, training_rectangles, softness)
+    for kind in truth_kinds(records):
+        scored = _figures_by_kind(rectangles, records, kind, training_records, training_rectangles, softness)
         if scored:
             results[kind] = scored
     if not results:
         raise ValueError("no record has a box or a mask that is not empty")
     first = next(iter(results))
-    found: dict[str, Any] = {"truth": first, **results[first]}
-    found["degeneracy"] = degeneracy(rectangles, image_sizes(records))
-    return found | {kind: scored for kind, scored in results.items() if kind != first}
+    figures: dict[str, Any] = {"truth": first, **results[first]}
+    figures["degeneracy"] = degeneracy(rectangles, image_sizes(records))
+    return figures | {kind: scored for kind, scored in results.items() if kind != first}
 
 
-def _of_kind(
+def _figures_by_kind(
     rectangles: Floats,
     records: Sequence[Record],
     kind: TruthKind,
@@ -72,7 +70,7 @@ def _of_kind(
     soft = score_soft_masks(rectangles, records, kind, softness)
     thresholds = _training_thresholds(training_rectangles, training_records, kind, softness)
     classes = np.unique([records[int(row)].label for row in scores.rows], return_inverse=True)[1]
-    found = {
+    figures = {
         "n": len(scores.rows),
         "n_without_truth": len(records) - len(scores.rows),
         **overlap_figures(scores),
@@ -80,26 +78,25 @@ def _of_kind(
         **max_box_figures(soft, thresholds),
         "pointing_game": class_mean(scores.pointed, classes),
         "centre_box_pointing_game": None if centre_box is None else class_mean(scores.centre_box_pointed, classes),
-        "energy_inside": float(np.nanmean(soft.energy_inside)) if np.isfinite(soft.energy_inside).any() else None,
-        "area_share": float(soft.area_share.mean()),
+        **energy_figures(soft),
     }
     if kind == "masks":
-        found["mean_upright_iou"] = float(scores.upright_iou.mean())
-        found["px_ap"] = pixel_average_precision(soft.true_pixels, soft.all_pixels)
-    return found
+        figures["mean_upright_iou"] = float(scores.upright_iou.mean())
+        figures["px_ap"] = pixel_average_precision(soft.true_pixels, soft.all_pixels)
+    return figures
 
 
 def overlap_figures(scores: RectangleScores) -> dict[str, float | None]:
-    """The means of `localization` that come from rectangles and boxes alone."""
+    """Those means of `localization` that need no soft mask."""
 
-    def known(value: Any) -> float | None:
+    def finite(value: Any) -> float | None:
         return float(value) if np.isfinite(value) else None
 
     has_centre = bool(np.isfinite(scores.centre_box_iou).all())
     return {
         "mean_iou": float(scores.iou.mean()),
         "share_iou_50": float((scores.iou >= 0.5).mean()),
-        "centre_box_mean_iou": known(scores.centre_box_iou.mean()),
+        "centre_box_mean_iou": finite(scores.centre_box_iou.mean()),
         "centre_box_share_iou_50": float((scores.centre_box_iou >= 0.5).mean()) if has_centre else None,
         "full_image_mean_iou": float(scores.full_image_iou.mean()),
         "full_image_share_iou_50": float((scores.full_image_iou >= 0.5).mean()),
@@ -110,9 +107,9 @@ def overlap_figures(scores: RectangleScores) -> dict[str, float | None]:
 
 
 def max_box_figures(soft: SoftMaskScores, thresholds: Integers | None) -> dict[str, Any]:
-    """MaxBoxAccV2's figures, with the thresholds `(3,)` frozen on the training split too, where there are any."""
+    """Figures of MaxBoxAccV2, also at the training split's thresholds `(3,)`, if given."""
     accuracy, chosen = max_box_accuracy(soft.best_iou)
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "max_box_acc_v2": float(accuracy.mean()),
         "max_box_acc": {f"{overlap:.1f}": float(a) for overlap, a in zip(OVERLAPS, accuracy, strict=True)},
         "max_box_thresholds": frozen_thresholds(chosen),
@@ -120,9 +117,18 @@ def max_box_figures(soft: SoftMaskScores, thresholds: Integers | None) -> dict[s
         "max_box_thresholds_frozen": None,
     }
     if thresholds is not None:
-        found["max_box_acc_v2_frozen"] = float(max_box_accuracy(soft.best_iou, thresholds)[0].mean())
-        found["max_box_thresholds_frozen"] = frozen_thresholds(thresholds)
-    return found
+        figures["max_box_acc_v2_frozen"] = float(max_box_accuracy(soft.best_iou, thresholds)[0].mean())
+        figures["max_box_thresholds_frozen"] = frozen_thresholds(thresholds)
+    return figures
+
+
+def energy_figures(soft: SoftMaskScores) -> dict[str, float | None]:
+    """Mean share of a soft mask inside the object, and the object's mean share of the image."""
+    known = np.isfinite(soft.energy_inside).any()
+    return {
+        "energy_inside": float(np.nanmean(soft.energy_inside)) if known else None,
+        "area_share": float(soft.area_share.mean()),
+    }
 
 
 def _training_thresholds(

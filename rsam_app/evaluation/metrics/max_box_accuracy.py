@@ -1,5 +1,5 @@
-"""MaxBoxAccV2 (Choe et al., CVPR 2020; arXiv 2001.07437, 2007.04178): the boxes of a soft mask's contours, at the
-threshold that serves the dataset best.
+"""MaxBoxAccV2 (Choe et al., CVPR 2020; arXiv 2001.07437, 2007.04178): boxes around a soft mask's contours, at the best
+threshold for the dataset.
 
 Soft masks are `(H, W)` maps on a grid over the whole image; true boxes are relative, `left, top, right, bottom`.
 """
@@ -18,7 +18,7 @@ from rsam_app.geometry.types import Floats, Integers
 LEVELS = 1000
 """Thresholds τ = 0, .001, …, .999 of the mask's maximum."""
 OVERLAPS = (0.3, 0.5, 0.7)
-"""The δ that a box's IoU must reach."""
+"""IoU thresholds δ."""
 
 Levels = NDArray[np.uint16]
 
@@ -39,10 +39,9 @@ def threshold_levels(soft_mask: Floats) -> Levels:
 def best_iou_by_threshold(soft_mask: NDArray[np.float32], levels: Levels, true_boxes: Floats) -> NDArray[np.float32]:
     """For each threshold `(1000,)`, the best IoU of a contour's box with one of the true boxes `(G, 4)`.
 
-    `soft_mask` `(H, W)` and its `threshold_levels`.
-    A threshold only matters where a contour's box changes. Where every superlevel set is one piece without a hole, as a
-    rendered rectangle's are, the boxes follow from the maxima of rows and columns; else contours are drawn, once per
-    level that occurs.
+    `soft_mask` `(H, W)` and its `threshold_levels`. If every superlevel set is one piece without a hole, as those of a
+    rendered rectangle are, the boxes follow from the maxima of rows and columns; else contours are drawn once per level
+    that occurs.
     """
     if not levels.any():
         return np.zeros(LEVELS, dtype=np.float32)
@@ -60,14 +59,14 @@ def best_iou_by_threshold(soft_mask: NDArray[np.float32], levels: Levels, true_b
 def profile_boxes(levels: Levels) -> Integers:
     """The box `left, top, right, bottom` in cells around {levels ≥ k} for each k, `(1000, 4)`; some cell is 999."""
     rows, columns = levels.max(axis=1), levels.max(axis=0)
-    wanted = np.arange(LEVELS)
-    left, right = _extent(columns, wanted)
-    top, bottom = _extent(rows, wanted)
+    every = np.arange(LEVELS)
+    left, right = _extent(columns, every)
+    top, bottom = _extent(rows, every)
     return np.stack([left, top, right, bottom], axis=1)
 
 
 def contour_boxes(region: NDArray[np.bool_]) -> Integers:
-    """Boxes `left, top, right, bottom` in cells `(K, 4)` around every contour of a region, those of holes included."""
+    """Boxes `left, top, right, bottom` in cells `(K, 4)` around every contour of a region, including those of holes."""
     contours, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     boxes = np.array([cv2.boundingRect(c) for c in contours], dtype=np.int64).reshape(-1, 4)
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
@@ -89,18 +88,18 @@ def _best_iou(boxes: Floats, true_boxes: Floats) -> Floats:
     return box_iou(boxes[:, None], true_boxes[None]).max(axis=1)
 
 
-def _extent(profile: Levels, wanted: Integers) -> tuple[Any, Any]:
-    """First index, and last index + 1, at which a profile reaches each wanted level."""
+def _extent(profile: Levels, levels: Integers) -> tuple[Any, Any]:
+    """First index, and last index + 1, at which a profile reaches each level."""
     from_start = np.maximum.accumulate(profile)
     from_end = np.maximum.accumulate(profile[::-1])
-    return np.searchsorted(from_start, wanted), len(profile) - np.searchsorted(from_end, wanted)
+    return np.searchsorted(from_start, levels), len(profile) - np.searchsorted(from_end, levels)
 
 
 def _in_one_piece(soft_mask: NDArray[np.float32], levels: Levels) -> bool:
-    """Whether every {levels ≥ k} is surely connected (8 neighbours) and without a hole.
+    """Whether every {levels ≥ k} is certainly connected (8 neighbours) and without a hole.
 
-    A further piece would hold a further regional maximum of the mask; a hole holds a regional minimum off the border.
-    Above the highest threshold and below the lowest nothing matters, which keeps float rounding out of the question.
+    A second piece would contain a second regional maximum of the mask, a hole a regional minimum off the border.
+    Values above the highest and below the lowest threshold are flattened, so float rounding there has no effect.
     """
     top = np.float32(0.9995)
     height = np.minimum(soft_mask / soft_mask.max(), top)
@@ -109,7 +108,7 @@ def _in_one_piece(soft_mask: NDArray[np.float32], levels: Levels) -> bool:
     pits = (height == cv2.erode(height, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))) & (height > 0)
     if pits[1:-1, 1:-1][height[1:-1, 1:-1] < top].any() or _pieces(peaks, connectivity=8) > 1:
         return False
-    ground = np.pad(levels == 0, 1, constant_values=True)  # the frame joins all that touches the border
+    ground = np.pad(levels == 0, 1, constant_values=True)  # the frame connects everything at the border
     return _pieces(ground, connectivity=4) == 1
 
 

@@ -1,4 +1,4 @@
-"""Means with intervals, and two variants under one recipe compared cell by cell."""
+"""Means with confidence intervals, and paired comparisons of two variants."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Difference(NamedTuple):
 
 
 def paired_difference(first: Mapping[Cell, float], second: Mapping[Cell, float]) -> Difference | None:
-    """`first` minus `second` over the cells (a seed, say) that both have; None with fewer than two."""
+    """`first` minus `second` over the cells (e.g. seeds) that both have; None with fewer than two."""
     shared = sorted(set(first) & set(second), key=str)
     if len(shared) < 2:
         return None

@@ -1,4 +1,4 @@
-"""The predictions table as arrays, checked against the dataset it is about."""
+"""The predictions table as arrays, checked against its dataset."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rsam_app.data.records import Dataset, Record, by_id
+from rsam_app.evaluation.metrics.rectangles import rectangle_ious
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Floats, Integers
 from rsam_app.system.errors import UserError
 
@@ -37,12 +38,19 @@ class PredictionArrays:
         """The rows that have a rectangle."""
         return np.flatnonzero(np.isfinite(self.rectangles).all(axis=1))
 
+    def ious(self) -> Floats:
+        """IoU `(N,)` of each rectangle with the object (see `rectangle_ious`); NaN without either. Raises `UserError`
+        if a mask cannot be read."""
+        rows = self.with_rectangle
+        ious = np.full(len(self.labels), np.nan)
+        ious[rows] = rectangle_ious(self.rectangles[rows], [self.records[i] for i in rows])
+        return ious
+
 
 def split_arrays(table: pa.Table, dataset: Dataset, split: str, classes: Sequence[str]) -> PredictionArrays:
-    """The rows of `table` whose split it is; none where it has none.
+    """The rows of a split of `table`, possibly none.
 
-    Raises `UserError` where the table is not about this dataset or these classes, or holds numbers that
-    are not finite.
+    Raises `UserError` if the table does not fit the dataset or the classes, or holds numbers that are not finite.
     """
     rows = table.filter(pc.equal(table.column("split"), split))
     known = by_id(dataset.records)
@@ -52,7 +60,7 @@ def split_arrays(table: pa.Table, dataset: Dataset, split: str, classes: Sequenc
         raise UserError(
             f"predictions of {split}: {len(unknown)} images, e.g. {unknown[0]!r}, are not in the dataset"
             f" {dataset.name}.\n"
-            "The dataset has changed since: run `rsam predict` again."
+            "The dataset has changed since then: rerun `rsam predict`."
         )
     return PredictionArrays(
         logits=_logits(rows, split, len(classes)),
@@ -67,11 +75,11 @@ def _logits(rows: pa.Table, split: str, classes: int) -> Floats:
     if lengths - {classes}:
         raise UserError(
             f"predictions of {split}: logits for {sorted(lengths, key=str)} classes, but the model names {classes}.\n"
-            "The table was written by another model: run `rsam predict` again."
+            "The table was written by another model: rerun `rsam predict`."
         )
     flat = pc.list_flatten(rows.column("logits")).to_numpy().astype(np.float64)
     logits = flat.reshape(rows.num_rows, classes)
-    _refuse_not_finite(logits, rows, f"predictions of {split}: logits")
+    _require_finite(logits, rows, f"predictions of {split}: logits")
     return logits
 
 
@@ -81,7 +89,7 @@ def _labels(rows: pa.Table, split: str, classes: Sequence[str]) -> Integers:
     unknown = sorted({str(name) for name in labels if name not in index})
     if unknown:
         raise UserError(
-            f"predictions of {split}: the label {unknown[0]!r} is none of the model's {len(classes)} classes"
+            f"predictions of {split}: the label {unknown[0]!r} is not one of the model's {len(classes)} classes"
             f" ({len(unknown)} such labels). Correct the label, or train on the dataset as it is now."
         )
     return np.array([index[name] for name in labels], dtype=np.int64)
@@ -90,21 +98,21 @@ def _labels(rows: pa.Table, split: str, classes: Sequence[str]) -> Integers:
 def _rectangles(rows: pa.Table, split: str) -> Floats:
     columns = [rows.column(name).to_numpy().astype(np.float64) for name in RECTANGLE_FIELDS]
     rectangles = np.stack(columns, axis=1)
-    # pyarrow turns null into NaN, so a row without a rectangle is NaN throughout and anything in between is broken.
+    # pyarrow turns null into NaN: a row without a rectangle is all NaN, and a row with some NaN is broken.
     null = np.asarray(rows.column("cx").is_null())
-    given = rectangles[~null]
-    _refuse_not_finite(given, rows.filter(pa.array(~null)), f"predictions of {split}: rectangles")
-    if (given[:, 2:4] < 0).any():
-        raise UserError(f"predictions of {split}: a rectangle has a negative size. Run `rsam predict` again.")
+    present = rectangles[~null]
+    _require_finite(present, rows.filter(pa.array(~null)), f"predictions of {split}: rectangles")
+    if (present[:, 2:4] < 0).any():
+        raise UserError(f"predictions of {split}: a rectangle has a negative size. Rerun `rsam predict`.")
     rectangles[null] = np.nan
     return rectangles
 
 
-def _refuse_not_finite(values: Floats, rows: pa.Table, what: str) -> None:
+def _require_finite(values: Floats, rows: pa.Table, what: str) -> None:
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
         example = rows.column("id")[int(bad[0])].as_py()
         raise UserError(
             f"{what} are not finite for {len(bad)} images, e.g. {example!r}: the training diverged.\n"
-            "Train again with a lower train.learning_rate or train.precision float32, then run `rsam predict`."
+            "Retrain with a lower train.learning_rate or train.precision float32, then run `rsam predict`."
         )

@@ -1,4 +1,4 @@
-"""Every rectangle against its true boxes or mask, with the two baselines that give a score its meaning."""
+"""Overlap of rectangles with true boxes or masks, its two baselines, and the degeneracy of a set of rectangles."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ from rsam_app.geometry.types import Floats, Integers, Mask
 
 POINTING_MARGIN = 15.0
 """Pixels by which the truth is dilated in the pointing game."""
+LARGE, SMALL = 0.9, 0.02
+"""Shares of the image above, or below, which a rectangle is degenerate."""
 
 
 @dataclass(frozen=True)
 class RectangleScores:
-    """One entry `(M,)` per rectangle that has a truth; `rows` says which rectangles these are.
+    """One entry `(M,)` per rectangle with ground truth; `rows` are the indices of these rectangles.
 
     With boxes, `iou` is that of R's upright box, clipped to the image, with the best true box; `rotated_iou`,
     `on_object` |R∩G|/|R| and `covered` |R∩G|/|G| are those of R itself with the box of best rotated IoU. With masks,
     `iou` and the other three count the pixels of R itself, and `upright_iou` those of its upright box: a mask follows
-    the object's outline, so a turned rectangle is not punished for turning. `centre_box_iou` (NaN without a centre box)
-    and `full_image_iou` are the same `iou` for the two fixed answers. `pointed` and `centre_box_pointed`: whether the
-    centre is within 15 px of the object. All IoUs in [0, 1].
+    the object's outline, so turning costs a rectangle nothing. `centre_box_iou` (NaN without a centre box) and
+    `full_image_iou` are the `iou` of the two baselines. `pointed` and `centre_box_pointed`: whether the centre is
+    within 15 px of the object. All IoUs in [0, 1].
     """
 
     rows: Integers
@@ -51,9 +53,9 @@ class RectangleScores:
 def score_rectangles(
     rectangles: Floats, records: Sequence[Record], kind: TruthKind, centre_box: Floats | None
 ) -> RectangleScores:
-    """Scores of rectangles `(N, 5)` in pixels of their records, those with a truth of this kind.
+    """Score rectangles `(N, 5)` in pixels of their records, those with ground truth of this kind.
 
-    `centre_box` is relative, `left, top, right, bottom` `(4,)`. Raises `UserError` where a mask cannot be read.
+    `centre_box` is relative, `left, top, right, bottom` `(4,)`. Raises `UserError` if a mask cannot be read.
     """
     sizes = image_sizes(records)
     relative = np.full(4, np.nan) if centre_box is None else centre_box
@@ -67,7 +69,7 @@ def score_rectangles(
 
 
 def rectangle_ious(rectangles: Floats, records: Sequence[Record]) -> Floats:
-    """The IoU `(N,)` behind `mean_iou` for each rectangle `(N, 5)`; NaN where a record has no truth."""
+    """The IoU `(N,)` behind `mean_iou` for each rectangle `(N, 5)`; NaN if a record has no ground truth."""
     ious = np.full(len(rectangles), np.nan)
     for kind in truth_kinds(records)[:1]:
         scores = score_rectangles(rectangles, records, kind, None)
@@ -104,7 +106,7 @@ def _by_boxes(answers: Answers, records: Sequence[Record]) -> RectangleScores:
     rows = np.flatnonzero(counts)
     if not len(rows):
         return RectangleScores(rows, *np.zeros((9, 0)))
-    # One line per true box, grouped by image: `of` is its image, `starts` where each image's lines begin.
+    # One row per true box, grouped by image: `of` is its image, `starts` the first row of each image.
     edges, of = np.concatenate(truths), np.repeat(np.arange(len(records)), counts)
     starts = np.flatnonzero(np.diff(of, prepend=-1))
 
@@ -162,16 +164,13 @@ def _middles(edges: Floats) -> Floats:
     return np.asarray((edges[:, :2] + edges[:, 2:]) / 2)
 
 
-LARGE, SMALL = 0.9, 0.02
-
-
 def degeneracy(rectangles: Floats, sizes: Floats) -> dict[str, float]:
-    """How degenerate rectangles `(N, 5)` in pixels of images of `sizes` `(N, 2)` are.
+    """Degeneracy of rectangles `(N, 5)` in pixels of images of `sizes` `(N, 2)`.
 
     `share_large` and `share_small`: shares of rectangles that cover more than .9, or less than .02, of their image.
     `mean_area`: the mean of that share. `centre_spread_x` and `_y`: standard deviations of the centre, relative to the
-    image; 0 is a model that points at one place. `mean_rectangle_iou`: mean rotated IoU with the dataset's mean
-    rectangle; 1 is a model that always gives the same answer.
+    image; 0 if all centres are equal. `mean_rectangle_iou`: mean rotated IoU with the dataset's mean rectangle; 1 if
+    all rectangles are equal.
     """
     area = visible_areas(rectangles, sizes)
     spread = (rectangles[:, :2] / sizes).std(axis=0)
@@ -186,10 +185,10 @@ def degeneracy(rectangles: Floats, sizes: Floats) -> dict[str, float]:
 
 
 def mean_rectangles(rectangles: Floats, sizes: Floats) -> Floats:
-    """The mean rectangle of all, placed into each image: `(N, 5)` in pixels.
+    """The mean rectangle, scaled to each image: `(N, 5)` in pixels.
 
     Centres are averaged relative to the image; extent and angle through the symmetric matrix Q diag(width, height) Qᵀ
-    (Q the rotation) in units of √(image area), which does not care whether width or height comes first. (ours)
+    (Q the rotation) in units of √(image area), in which width and height are interchangeable. (ours)
     """
     unit = np.sqrt(sizes.prod(axis=1))
     cos, sin = np.cos(rectangles[:, 4]), np.sin(rectangles[:, 4])

@@ -1,7 +1,7 @@
-"""What is measured on soft masks: MaxBoxAccV2's overlaps, the energy inside the object, and PxAP.
+"""Scores of soft masks: MaxBoxAccV2's overlaps, the energy inside the object, and PxAP.
 
-Soft masks are rendered from the rectangles, a few images at a time, on a grid over the whole image; any other map on
-such a grid, e.g. Grad-CAM's, is measured alike.
+Soft masks are rendered from rectangles, a few images at a time, on a grid over the whole image; other maps on such a
+grid, e.g. Grad-CAM's, are scored the same way.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from rsam_app.geometry.types import Floats, Integers
 
 GRID = 224
 DEFAULT_SOFTNESS = geometry.SOFTNESS / 7
-"""Softness of RSAM's edge on the 7 × 7 map of a 224 px input, as a share of the image's side."""
+"""Softness of RSAM's edge on the 7 × 7 map of a 224 px input, a share of the image's side."""
 
 
 @dataclass(frozen=True)
 class SoftMaskScores:
-    """One entry per record that has a truth.
+    """One entry per record with ground truth.
 
     `best_iou` `(M, 1000)`: MaxBoxAccV2's best overlap per threshold. `energy_inside` `(M,)`: ΣA in G / ΣA, NaN for a
-    mask of zeros. `area_share` `(M,)`: |G| / image area, what an even mask would reach. `true_pixels` and `all_pixels`
-    `(1000,)`: the object's share and the number of grid cells per level of A, pooled over the images.
+    mask of zeros. `area_share` `(M,)`: |G| / image area, the energy inside of a
+    uniform mask. `true_pixels` and `all_pixels` `(1000,)`: the object's share and the number of grid cells per level of
+    A, pooled over the images.
     """
 
     best_iou: NDArray[np.float32]
@@ -46,17 +47,17 @@ class SoftMaskScores:
 def score_soft_masks(
     rectangles: Floats, records: Sequence[Record], kind: TruthKind, softness: float, grid: int = GRID
 ) -> SoftMaskScores:
-    """Scores of the soft masks of rectangles `(N, 5)`, those whose records have a truth of this kind.
+    """Score the soft masks of rectangles `(N, 5)`, those whose records have ground truth of this kind.
 
-    `softness` is a share of the image's side. Raises `UserError` where a mask cannot be read.
+    `softness` is a share of the image's side. Raises `UserError` if a mask cannot be read.
     """
     return score_maps(render(rectangles, image_sizes(records), softness, grid), records, kind)
 
 
 def score_maps(maps: Iterable[NDArray[np.float32]], records: Sequence[Record], kind: TruthKind) -> SoftMaskScores:
-    """Scores of any soft maps `(G, G)`, ≥ 0, that lie over the whole of their images, one a record.
+    """Score soft maps `(G, G)`, ≥ 0, over whole images, one per record.
 
-    Raises `UserError` where a mask cannot be read.
+    Raises `UserError` if a mask cannot be read.
     """
     best, energy, share = [], [], []
     true_pixels, all_pixels = np.zeros(LEVELS), np.zeros(LEVELS)
@@ -75,21 +76,6 @@ def score_maps(maps: Iterable[NDArray[np.float32]], records: Sequence[Record], k
     return SoftMaskScores(stacked, np.array(energy), np.array(share), true_pixels, all_pixels)
 
 
-def mask_pixels(maps: Iterable[NDArray[np.float32]], records: Sequence[Record]) -> tuple[Floats, Floats]:
-    """The `true_pixels` and `all_pixels` of `SoftMaskScores` alone, against the records' masks: what PxAP needs.
-
-    Zeros where no record has a mask. Raises `UserError` where a mask cannot be read.
-    """
-    true_pixels, all_pixels = np.zeros(LEVELS), np.zeros(LEVELS)
-    for soft_mask, record in zip(maps, records, strict=True):
-        truth = grid_truth(record, "masks", len(soft_mask))
-        if truth is not None:
-            levels = threshold_levels(soft_mask).ravel()
-            true_pixels += np.bincount(levels, weights=truth[1].ravel(), minlength=LEVELS)
-            all_pixels += np.bincount(levels, minlength=LEVELS)
-    return true_pixels, all_pixels
-
-
 def render(
     rectangles: Floats, sizes: Floats, softness: float, grid: int = GRID, at_once: int = 4
 ) -> Iterator[NDArray[np.float32]]:
@@ -102,7 +88,7 @@ def render(
 
 
 def grid_truth(record: Record, kind: TruthKind, grid: int) -> tuple[Floats, Floats] | None:
-    """Relative true boxes `(G, 4)` and the object's share `(grid, grid)` of each cell; None without a truth."""
+    """Relative true boxes `(G, 4)` and the object's share `(grid, grid)` of each cell; None without ground truth."""
     size = np.tile((record.width, record.height), 2)
     if kind == "boxes":
         boxes = box_edges(record) / size
@@ -115,7 +101,7 @@ def grid_truth(record: Record, kind: TruthKind, grid: int) -> tuple[Floats, Floa
 
 
 def cell_coverage(boxes: Floats, grid: int) -> Floats:
-    """The share `(grid, grid)` in [0, 1] of each cell that relative boxes `(G, 4)` cover, of several the greatest."""
+    """The share `(grid, grid)` in [0, 1] of each cell that relative boxes `(G, 4)` cover; the greatest of several."""
     start = np.arange(grid)
     covered: list[Any] = []
     for low, high in ((boxes[:, 0], boxes[:, 2]), (boxes[:, 1], boxes[:, 3])):
@@ -134,8 +120,7 @@ def energy_inside(soft_mask: Floats, coverage: Floats) -> float:
 def pixel_average_precision(true_pixels: Floats, all_pixels: Floats) -> float:
     """PxAP in [0, 1] (Choe et al., section 4.2): area under the pixel precision-recall curve, from pooled level counts.
 
-    Σ precision(τ) · (recall(τ) - recall(next higher τ)). Its floor, for a mask that says nothing, is the object's share
-    of all pixels.
+    Σ precision(τ) · (recall(τ) - recall(next higher τ)). A uniform mask reaches the object's share of all pixels.
     """
     true, every = np.cumsum(true_pixels[::-1]), np.cumsum(all_pixels[::-1])
     occurs = every > 0

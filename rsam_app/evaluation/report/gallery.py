@@ -1,4 +1,4 @@
-"""Pictures of single images: a thumbnail with the rectangle and the truth drawn over it."""
+"""Gallery pictures: a thumbnail with the rectangle and the ground truth drawn over it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from rsam_app.data.images.decoding import read_image, resize
 from rsam_app.data.records import Record
 from rsam_app.evaluation.metrics.ground_truth import TruthKind, object_mask
+from rsam_app.geometry.clipping import box_corners
 from rsam_app.geometry.overlap import corners
 from rsam_app.geometry.types import Floats
 from rsam_app.system.errors import UserError
@@ -22,7 +23,7 @@ SIDE = 256
 
 @dataclass(frozen=True)
 class Caption:
-    """What is written under a picture."""
+    """Text under a picture."""
 
     label: str
     predicted: str
@@ -32,7 +33,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure of a gallery. `outline` and `truths` are SVG `points` in a view box of `width` × `height`."""
+    """One picture of a gallery. `outline` and `truths` are SVG `points` in a view box of `width` × `height`."""
 
     width: int
     height: int
@@ -48,9 +49,9 @@ class Picture:
 
 
 def picture(record: Record, rectangle: Floats, caption: Caption, kind: TruthKind | None) -> Picture:
-    """The picture of a record with its rectangle `(5,)` in pixels (NaN for none).
+    """Draw a record with its rectangle `(5,)` in pixels (NaN: none).
 
-    Raises `UserError` where the image or its mask cannot be read.
+    Raises `UserError` if the image or its mask cannot be read.
     """
     pixels, (true_width, true_height) = read_image(record.path, side=SIDE, banner=record.banner)
     scale = min(1.0, SIDE / max(true_width, true_height))
@@ -70,20 +71,20 @@ def picture(record: Record, rectangle: Floats, caption: Caption, kind: TruthKind
 def pictures(
     records: Sequence[Record], rectangles: Floats, captions: Sequence[Caption], kind: TruthKind | None
 ) -> tuple[list[Picture], list[str]]:
-    """Pictures of the records whose files can be read, and one message for each that cannot."""
-    found, unreadable = [], []
+    """Return pictures of the records with readable files, and a message for each other."""
+    drawn, unreadable = [], []
     for record, rectangle, caption in zip(records, rectangles, captions, strict=True):
         try:
-            found.append(picture(record, rectangle, caption, kind))
+            drawn.append(picture(record, rectangle, caption, kind))
         except UserError as error:
             unreadable.append(str(error))
-    return found, unreadable
+    return drawn, unreadable
 
 
 def truth_shapes(record: Record, kind: TruthKind | None) -> list[Floats]:
     """The true boxes, or the mask's outer contours, as polygons `(K, 2)` in pixels."""
     if kind == "boxes":
-        return [np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]]) for x, y, w, h in record.boxes]
+        return [np.array(box_corners(box)) for box in record.boxes]
     mask = object_mask(record) if kind == "masks" else np.zeros((0, 0), dtype=bool)
     if not mask.any():
         return []
@@ -93,7 +94,7 @@ def truth_shapes(record: Record, kind: TruthKind | None) -> list[Floats]:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """An image file's content as an address that needs no file."""
+    """An image file's content as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -1,4 +1,4 @@
-"""The report's plots, each drawn once for a light and once for a dark page."""
+"""Plots of the report, each for a light and for a dark page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rsam_app.geometry.types import Floats, Integers
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a page: what is written, what stands back, and the series in their order."""
+    """Colours of a page: text, grid, and the series in their order."""
 
     ink: str
     faint: str
@@ -33,7 +33,7 @@ LOSSES, SHARES = ("loss", "nll"), ("top1", "top5", "accuracy", "iou", "ece")
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot as PNG, for light and for dark pages, with transparent ground; `light_solid` has a white one."""
+    """One plot as PNG, for light and for dark pages, transparent; `light_solid` has a white background."""
 
     light: bytes
     dark: bytes
@@ -41,9 +41,9 @@ class Plot:
 
 
 def training_curves(epochs: Sequence[Mapping[str, Any]]) -> Plot | None:
-    """Every number of `metrics.jsonl` over the epochs: losses together, shares together, the rate and the time apart.
+    """Plot `metrics.jsonl` over the epochs: one panel each for losses, shares, learning rate and time.
 
-    None where no line has an epoch and a number.
+    None if no line has an epoch and a number.
     """
     series = _series(epochs)
     losses = [name for name in series if any(part in name for part in LOSSES)]
@@ -54,8 +54,8 @@ def training_curves(epochs: Sequence[Mapping[str, Any]]) -> Plot | None:
         return None
 
     def draw(figure: Figure, theme: Theme) -> None:
-        for place, (title, names) in enumerate(panels.items()):
-            axes = figure.add_subplot(1, len(panels), place + 1)
+        for column, (title, names) in enumerate(panels.items()):
+            axes = figure.add_subplot(1, len(panels), column + 1)
             for number, name in enumerate(names):
                 colour = theme.series[number % len(theme.series)]
                 axes.plot(*series[name], color=colour, marker="o", markersize=2.5, linewidth=1.4, label=_words(name))
@@ -70,7 +70,7 @@ def training_curves(epochs: Sequence[Mapping[str, Any]]) -> Plot | None:
 
 
 def _series(epochs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
-    """Epochs and values of every key that ever holds a number."""
+    """Epochs and values of every key with at least one number."""
     series: dict[str, tuple[list[float], list[float]]] = {}
     for line in epochs:
         epoch = line.get("epoch")
@@ -94,7 +94,7 @@ def _scale(axes: Axes, title: str) -> None:
 
 
 def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
-    """Accuracy per bin of confidence, against what the confidence promises, above how many images each bin holds."""
+    """Plot accuracy against confidence per bin, above the number of images in each bin."""
 
     def draw(figure: Figure, theme: Theme) -> None:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -105,7 +105,7 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
         confidence = np.array([bins[i]["confidence"] for i in filled])
         upper.bar(left[filled], accuracy, width[filled] * 0.92, align="edge", color=theme.series[0], alpha=0.85)
         upper.plot(confidence, accuracy, "o", color=theme.ink, markersize=3, label="mean confidence of the bin")
-        upper.plot([0, 1], [0, 1], "--", color=theme.ink, linewidth=1, label="calibrated")
+        upper.plot([0, 1], [0, 1], "--", color=theme.ink, linewidth=1, label="perfect calibration")
         upper.set_ylim(0, 1)
         upper.set_ylabel("accuracy")
         legend_above(upper, theme)
@@ -122,17 +122,17 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
     return draw_plot(draw, width=4.8, height=4.2)
 
 
-def confusion_matrix(counts: Integers) -> Plot:
-    """How each labelled class of `(C, C)`, a row, is shared among the predicted ones.
+def confusion_plot(counts: Integers) -> Plot:
+    """Plot a confusion matrix `(C, C)`, each row (labelled class) as shares of the predicted classes.
 
-    Without names: a font that knows every script is not to be had, and many classes leave no room for them.
+    Without names: no font covers every script, and many classes leave no room for them.
     """
 
     def draw(figure: Figure, theme: Theme) -> None:
         axes = figure.add_subplot()
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        ground = ListedColormap([(*to_rgb(theme.series[0]), strength) for strength in np.linspace(0, 1, 256) ** 0.7])
-        axes.imshow(share, cmap=ground, vmin=0, vmax=1, interpolation="nearest")
+        colours = ListedColormap([(*to_rgb(theme.series[0]), strength) for strength in np.linspace(0, 1, 256) ** 0.7])
+        axes.imshow(share, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         axes.set_xlabel("predicted class")
         axes.set_ylabel("labelled class")
         finish(axes, theme)
@@ -145,7 +145,7 @@ def confusion_matrix(counts: Integers) -> Plot:
 
 
 def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
-    """How the rectangles' IoUs are distributed, beside those of the fixed centre box."""
+    """Plot the distribution of the rectangles' IoUs, beside that of the fixed centre box."""
 
     def draw(figure: Figure, theme: Theme) -> None:
         axes = figure.add_subplot()
@@ -165,7 +165,7 @@ def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
 
 
 def draw_plot(draw: Callable[[Figure, Theme], None], width: float, height: float) -> Plot:
-    """What `draw` puts on a figure of this size in inches, for every page."""
+    """Render what `draw` puts on a figure of this size, in inches, for every page."""
 
     def png(theme: Theme, solid: bool) -> bytes:
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -179,7 +179,7 @@ def draw_plot(draw: Callable[[Figure, Theme], None], width: float, height: float
 
 
 def finish(axes: Axes, theme: Theme, title: str = "") -> None:
-    """Give axes the page's look: quiet grid, no frame, the theme's colours."""
+    """Style axes like the page: light grid, no frame, the theme's colours."""
     axes.set_title(title, color=theme.ink, fontsize=9)
     axes.patch.set_alpha(0.0)
     axes.set_axisbelow(True)
@@ -193,7 +193,7 @@ def finish(axes: Axes, theme: Theme, title: str = "") -> None:
 
 
 def legend_above(axes: Axes, theme: Theme) -> None:
-    """A legend over the axes: inside, it would cover bars."""
+    """Put the legend above the axes; inside, it would cover bars."""
     axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
 
 

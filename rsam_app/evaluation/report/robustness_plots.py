@@ -1,4 +1,4 @@
-"""The report's plots of what takes many looks at each image."""
+"""Plots of the report on stability and corruptions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rsam_app.evaluation.report.plots import Plot, Theme, draw_plot, finish, leg
 
 
 def stability_bars(by_transform: Mapping[str, Mapping[str, float]]) -> Plot:
-    """Rotated IoU of the rectangle found again under each transform, with marks for a rectangle that never moves."""
+    """Plot the rectangle's rotated IoU with itself under each transform, with marks for a fixed rectangle."""
 
     def draw(figure: Figure, theme: Theme) -> None:
         axes = figure.add_subplot()
         names = list(by_transform)
-        place = np.arange(len(names))
-        found, fixed = ([by_transform[n][key] for n in names] for key in ("rotated_iou", "fixed_rotated_iou"))
-        axes.bar(place, found, width=0.62, color=theme.series[0], alpha=0.85, label="rectangle")
-        axes.hlines(fixed, place - 0.4, place + 0.4, color=theme.series[1], linewidth=2, label="one fixed rectangle")
-        axes.set_xticks(place, [n.replace("rotate_", "turn ").replace("_", " ") for n in names])
+        position = np.arange(len(names))
+        model, fixed = ([by_transform[n][key] for n in names] for key in ("rotated_iou", "fixed_rotated_iou"))
+        axes.bar(position, model, width=0.62, color=theme.series[0], alpha=0.85, label="rectangle")
+        axes.hlines(fixed, position - 0.4, position + 0.4, color=theme.series[1], linewidth=2, label="fixed rectangle")
+        axes.set_xticks(position, [n.replace("rotate_", "turn ").replace("_", " ") for n in names])
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("rotated IoU with itself")
         legend_above(axes, theme)
@@ -32,8 +32,8 @@ def stability_bars(by_transform: Mapping[str, Mapping[str, float]]) -> Plot:
 
 
 def corruption_curves(corruptions: Mapping[str, Any]) -> Plot:
-    """Accuracy, and the rectangle's IoU with the clean one where there is one, over the severity: their means, and
-    faintly each corruption."""
+    """Plot accuracy, and with attention the rectangle's IoU with the clean one, over the severity: bold the mean, faint
+    each corruption."""
     severities = [0, *corruptions["severities"]]
     entries = list(corruptions["by_corruption"].values())
     series = [("top1", "top-1", corruptions["clean_top1"])]

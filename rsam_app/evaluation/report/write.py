@@ -1,10 +1,9 @@
-"""`evaluation/report.html`: one page that needs nothing beside itself, for a person to read."""
+"""`evaluation/report.html`: a self-contained page."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics.accuracy import confusion_matrix
 from rsam_app.evaluation.metrics.ground_truth import TruthKind
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, split_arrays
-from rsam_app.evaluation.metrics.rectangles import rectangle_ious, score_rectangles
+from rsam_app.evaluation.metrics.rectangles import score_rectangles
 from rsam_app.evaluation.report import headlines, plots, robustness_plots
 from rsam_app.evaluation.report.gallery import Caption, Picture, data_uri, pictures
 from rsam_app.evaluation.report.robustness_headlines import robustness_findings, robustness_tiles
@@ -28,12 +27,12 @@ from rsam_app.geometry.types import Floats, Integers
 from rsam_app.system.files import write_atomically
 
 PICTURES = 12
-"""How many images a gallery shows."""
+"""Images per gallery."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Images of one kind; `about` says which and why they are worth a look."""
+    """Images of one kind; `about` describes which."""
 
     title: str
     about: str
@@ -47,7 +46,7 @@ class Gallery:
 
     @property
     def with_truth(self) -> bool:
-        """Whether a picture shows where the object is."""
+        """Whether a picture shows the ground truth."""
         return any(p.truths for p in self.pictures)
 
 
@@ -56,16 +55,16 @@ def write_report(
 ) -> Path:
     """Write `report.html`, and its plots as PNG files, into `folder`; returns the page's path.
 
-    `metrics` are those of `evaluate_predictions`, `table` the predictions they were made from, `metrics_log` the run's
-    `metrics.jsonl` (it may be absent). Images that cannot be read are named on the page instead of shown. Each file is
-    replaced atomically. Raises `UserError` where table and dataset do not belong together.
+    `metrics` are those of `evaluate_predictions` from `table`, `metrics_log` is the run's `metrics.jsonl` (it may be
+    missing). Unreadable images are listed on the page. Each file is replaced atomically. Raises `UserError` if table
+    and dataset do not fit.
     """
     rows = table.filter(pc.equal(table.column("split"), metrics["split"]))
     arrays = split_arrays(rows, dataset, metrics["split"], [entry["class"] for entry in metrics["per_class"]])
     epochs, broken_lines = read_log(metrics_log)
     drawn = _plots(metrics, arrays, epochs)
     for name, plot in drawn.items():
-        _write_bytes(folder / f"{name}.png", plot.light_solid)
+        write_atomically(folder / f"{name}.png", plot.light_solid)
     located = metrics.get("localization")
     page = (
         _environment()
@@ -90,7 +89,7 @@ def write_report(
 
 
 def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The lines of a `metrics.jsonl`, and how many of them are not JSON objects (a crash may cut the last one)."""
+    """Return the lines of a `metrics.jsonl`, and the number of lines that are not JSON objects, e.g. cut by a crash."""
     if not path.exists():
         return [], 0
     lines, broken = [], 0
@@ -118,7 +117,7 @@ def _environment() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """A name, escaped, that a browser may break after an underscore."""
+    """A name, escaped, with optional line breaks after underscores."""
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
@@ -134,7 +133,7 @@ def _plots(
     if "corruptions" in metrics:
         drawn["corruptions"] = robustness_plots.corruption_curves(metrics["corruptions"])
     confusion = confusion_matrix(arrays.predicted, arrays.labels, metrics["n_classes"])
-    drawn["confusion"] = plots.confusion_matrix(confusion)
+    drawn["confusion"] = plots.confusion_plot(confusion)
     located = metrics.get("localization")
     if located:
         rows = arrays.with_rectangle
@@ -178,30 +177,27 @@ class _Choice:
 
 
 def _choices(rows: pa.Table, arrays: PredictionArrays, has_truth: bool) -> list[_Choice]:
-    """Which images the page shows, in its order; what has none is left out."""
-    looked = arrays.with_rectangle
+    """The images of each gallery, in page order; empty galleries are left out."""
     choices = []
     if has_truth:
-        ious = np.full(len(arrays.labels), np.nan)
-        ious[looked] = rectangle_ious(arrays.rectangles[looked], [arrays.records[i] for i in looked])
+        ious = arrays.ious()
         choices.append(_Choice("Worst rectangles", "Lowest IoU with the object first.", _lowest(ious), ious, "IoU"))
         choices.append(_Choice("Best rectangles", "Highest IoU with the object first.", _lowest(-ious), ious, "IoU"))
     else:
-        evenly = looked[:: max(1, len(looked) // PICTURES)][:PICTURES]
-        choices.append(_Choice("Rectangles", "Drawn evenly from the split.", evenly, np.zeros(len(arrays.labels))))
+        rows_with = arrays.with_rectangle
+        evenly = rows_with[:: max(1, len(rows_with) // PICTURES)][:PICTURES]
+        choices.append(_Choice("Rectangles", "An even sample of the split.", evenly, np.zeros(len(arrays.labels))))
     misattention = _column(rows, "misattention")
-    about = (
-        "Highest misattention first: the evidence lies outside the rectangle, or it does not come along with the image."
-    )
+    about = "Highest misattention first: evidence outside the rectangle, or a rectangle that does not follow the image."
     choices.append(_Choice("Most misattended", about, _lowest(-misattention), misattention, "misattention"))
     wrong = np.where(arrays.predicted != arrays.labels, _column(rows, "confidence"), np.nan)
-    about = "Wrong, and most sure of it: look for wrong labels, and for classes that cannot be told apart."
+    about = "Most confident first: check for wrong labels and for classes that cannot be distinguished."
     choices.append(_Choice("Most confident mistakes", about, _lowest(-wrong), wrong))
     return [choice for choice in choices if len(choice.rows)]
 
 
 def _lowest(values: Floats) -> Integers:
-    """The rows of the lowest values, those without a value left out, at most `PICTURES`."""
+    """Rows of the lowest finite values, at most `PICTURES`."""
     known = np.flatnonzero(np.isfinite(values))
     return known[np.argsort(values[known], kind="stable")][:PICTURES]
 
@@ -210,10 +206,3 @@ def _column(rows: pa.Table, name: str) -> Floats:
     if name not in rows.column_names:
         return np.full(rows.num_rows, np.nan)
     return np.asarray(rows.column(name).to_numpy().astype(np.float64))
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

@@ -1,5 +1,4 @@
-"""Does the model use what it looks at? The image with all but its rectangle wiped out, and with its rectangle wiped
-out."""
+"""Use of the rectangle: the prediction with everything outside of it erased, and with its inside erased."""
 
 from __future__ import annotations
 
@@ -18,22 +17,22 @@ from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.types import Floats
 
 EDGE = 0.01
-"""Softness of the wiped region's edge, a share of the image's side (see `geometry.soft_mask`), so that the cut itself
-is no shape to see."""
+"""Softness of the erased region's edge, a share of the image's side (see `geometry.soft_mask`): a sharp cut would be a
+shape to recognise."""
 BLUR = 1 / 12
-"""Standard deviation of the blur, a share of the image's side: what is left is colour and coarse light."""
+"""Standard deviation of the blur, a share of the image's side: only colour and coarse light remain."""
 
 
 def mean_colour(images: Tensor) -> Tensor:
-    """The dataset's mean colour instead of normalised images `(B, 3, H, W)`: zero after normalisation."""
+    """The mean colour in place of normalised images `(B, 3, H, W)`: zero after normalisation."""
     return torch.zeros_like(images)
 
 
 def blurred(images: Tensor) -> Tensor:
-    """Images `(B, 3, S, S)` through a strong Gaussian blur, whose weights at the border are those of what is there."""
-    place = torch.arange(images.shape[3], device=images.device, dtype=torch.float32)
-    # As wide as the image, it is cheaper as a product of matrices than as a convolution.
-    weights = torch.softmax(-((place[:, None] - place) ** 2) / (2 * (BLUR * len(place)) ** 2), dim=1)
+    """Images `(B, 3, S, S)` after a strong Gaussian blur, its weights renormalised at the border."""
+    position = torch.arange(images.shape[3], device=images.device, dtype=torch.float32)
+    # A kernel as wide as the image is cheaper as a matrix product than as a convolution.
+    weights = torch.softmax(-((position[:, None] - position) ** 2) / (2 * (BLUR * len(position)) ** 2), dim=1)
     return weights @ images.float() @ weights.T
 
 
@@ -41,38 +40,37 @@ FILLS: dict[str, Callable[[Tensor], Tensor]] = {"mean_colour": mean_colour, "blu
 
 
 def keep(images: Tensor, filled: Tensor, rectangles: Tensor, inside: bool) -> Tensor:
-    """Images `(B, 3, H, W)` whose rectangles `(B, 5)`, in pixels, are all that is left (`inside`), or all that is
-    gone; `filled` `(B, 3, H, W)` stands for the rest."""
+    """Keep of images `(B, 3, H, W)` only the inside of their rectangles `(B, 5)`, in pixels, or only the outside; the
+    rest is replaced by `filled` `(B, 3, H, W)`."""
     height, width = images.shape[2:]
     mask = geometry.soft_mask(rectangles.to(images.device), height, width, EDGE * width)[:, None]
-    kept = mask if inside else 1 - mask
-    return kept * images + (1 - kept) * filled
+    weight = mask if inside else 1 - mask
+    return weight * images + (1 - weight) * filled
 
 
 def use(runner: ModelRunner, subset: Subset, clean: ViewOutputs) -> dict[str, Any]:
-    """How much of a prediction is left inside and outside of the rectangle; means over the images, in [0, 1].
+    """Share of a prediction that comes from inside and from outside of the rectangle; means over the images, in [0, 1].
 
-    y is the class that the whole image is predicted to be, with mean probability `p_whole`. Per fill of `FILLS`:
-    `p_inside` and `p_outside`, the probability of y with the image outside, or inside, of the rectangle wiped out;
-    `difference`, p_inside - p_outside in [-1, 1]: 1 is a model that decides by what is in its rectangle alone, 0 one
-    whose rectangle says nothing about what it decides by; `top1_inside` and `top1_outside`, the accuracies left.
-    `fixed_difference` is the `difference` with the mean rectangle in every image: a rectangle that knows only how the
-    photographs are framed.
+    y is the class predicted for the whole image, with mean probability `p_whole`. Per fill of `FILLS`: `p_inside` and
+    `p_outside`, the probability of y from the inside, or the outside, of the rectangle alone; `difference`, p_inside -
+    p_outside in [-1, 1]: 1 if the model decides by its rectangle alone, 0 if the rectangle does not matter;
+    `top1_inside` and `top1_outside`, the remaining accuracies. `fixed_difference` is the `difference` with the mean
+    rectangle in every image, which knows only how the photographs are framed.
 
     Raises `ValueError` for a model without rectangles.
     """
-    if np.isnan(clean.rectangles).any():
-        raise ValueError("a model without attention has no rectangle to look into")
+    if not clean.has_rectangles:
+        raise ValueError("a model without attention has no rectangle to keep or erase")
     frame = np.full((len(subset), 2), float(subset.size))
     fixed = mean_rectangles(clean.rectangles, frame)
-    found: dict[str, Any] = {"n": len(subset), "p_whole": float(clean.probability_of(clean.predicted).mean())}
+    figures: dict[str, Any] = {"n": len(subset), "p_whole": float(clean.probability_of(clean.predicted).mean())}
     for name in FILLS:
-        inside, outside = (_without(runner, subset, clean.rectangles, name, kept) for kept in (True, False))
-        centre, around = (_without(runner, subset, fixed, name, kept) for kept in (True, False))
+        inside, outside = (_predict_part(runner, subset, clean.rectangles, name, part) for part in (True, False))
+        centre, around = (_predict_part(runner, subset, fixed, name, part) for part in (True, False))
         p_inside, p_outside, p_centre, p_around = (
-            float(looks.probability_of(clean.predicted).mean()) for looks in (inside, outside, centre, around)
+            float(outputs.probability_of(clean.predicted).mean()) for outputs in (inside, outside, centre, around)
         )
-        found[name] = {
+        figures[name] = {
             "p_inside": p_inside,
             "p_outside": p_outside,
             "difference": p_inside - p_outside,
@@ -80,10 +78,10 @@ def use(runner: ModelRunner, subset: Subset, clean: ViewOutputs) -> dict[str, An
             "top1_inside": inside.accuracy(subset.labels),
             "top1_outside": outside.accuracy(subset.labels),
         }
-    return found
+    return figures
 
 
-def _without(runner: ModelRunner, subset: Subset, rectangles: Floats, fill: str, inside: bool) -> ViewOutputs:
+def _predict_part(runner: ModelRunner, subset: Subset, rectangles: Floats, fill: str, inside: bool) -> ViewOutputs:
     def view(rows: slice) -> Tensor:
         images = runner.normalise(subset.images[rows])
         return keep(images, FILLS[fill](images), torch.from_numpy(rectangles[rows]).float(), inside)

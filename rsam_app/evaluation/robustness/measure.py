@@ -1,10 +1,8 @@
-"""All that takes many looks at each image: stability, use, background gap and corruptions, on a part of a split."""
+"""Robustness, which takes many passes over each image: stability, use, background gap and corruptions."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation.inference.grad_cam import grad_cam_maps
@@ -19,40 +17,40 @@ from rsam_app.evaluation.robustness.view_outputs import predict_views
 
 SECTIONS = ("stability", "use", "background_gap", "corruptions")
 PASSES = 1 + len(TRANSFORMS) + 4 * len(FILLS) + 3 + len(CORRUPTIONS) * len(SEVERITIES)
-"""Looks at each image where everything can be measured."""
+"""Forward passes per image if everything can be measured."""
 
 
 def measure_robustness(
     runner: ModelRunner, dataset: Dataset, split: str, images: int, seed: int
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The figures of `SECTIONS` by name, on at most `images` of the split, and for those that cannot be had, why not.
+    """Measure `SECTIONS` on at most `images` of the split; returns the figures by section, and the reason for each
+    missing one.
 
-    The images are chosen evenly over the classes by seed and decoded once; backgrounds are lent by the whole split.
-    Deterministic, and run by one process. Raises `UserError` where an image or a mask cannot be read.
+    The images are chosen evenly over the classes by seed and decoded once; background donors come from the whole split.
+    Deterministic; run it in one process. Raises `UserError` if an image or a mask cannot be read.
     """
     records = dataset.split(split)
     subset = load_subset(records, dataset.class_index, runner.side, images, seed)
     clean = predict_views(runner, len(subset), lambda rows: runner.normalise(subset.images[rows]))
-    found: dict[str, Any] = {"stability": stability(runner, subset, clean)}
+    figures: dict[str, Any] = {"stability": stability(runner, subset, clean)}
     absent: dict[str, str] = {}
-    if np.isnan(clean.rectangles).any():
-        absent["use"] = "the model has no attention and so no rectangle to look into"
+    if not clean.has_rectangles:
+        absent["use"] = "the model has no attention, so it has no rectangle"
     else:
-        found["use"] = use(runner, subset, clean)
-    gap, why = _background_gap(runner, subset, dataset, split, seed)
+        figures["use"] = use(runner, subset, clean)
+    gap, reason = _background_gap(runner, subset, dataset, split, seed)
     if gap is None:
-        absent["background_gap"] = why
+        absent["background_gap"] = reason
     else:
-        found["background_gap"] = gap
-    found["corruptions"] = corruption_robustness(runner, subset, clean, seed)
-    return found, absent
+        figures["background_gap"] = gap
+    figures["corruptions"] = corruption_robustness(runner, subset, clean, seed)
+    return figures, absent
 
 
 def grad_cam_localization(runner: ModelRunner, dataset: Dataset, split: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """`localization_grad_cam` of a split, by Grad-CAM's maps of the predicted classes, or why it cannot be had.
+    """`localization_grad_cam` of a split, from Grad-CAM of the predicted classes, or the reason why it is missing.
 
-    It stands for `localization` where a model has no attention. Raises `UserError` where an image or a mask cannot be
-    read.
+    It replaces `localization` for models without attention. Raises `UserError` if an image or a mask cannot be read.
     """
     records = [r for r in dataset.split(split) if r.boxes or r.mask]
     if not records:
@@ -69,5 +67,5 @@ def _background_gap(
         return None, f"no image of the split {split} has a box or a mask"
     pairs, without = pair_backgrounds(subset.records, records, subset.size, seed)
     if not pairs:
-        return None, "no image has an object and another of its class that leaves room for a background"
+        return None, "no image has an object and another image of its class with enough background"
     return background_gap(runner, subset, pairs) | {"n_without_background": without}, ""

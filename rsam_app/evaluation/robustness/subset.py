@@ -1,4 +1,4 @@
-"""A part of a split that can be looked at many times: chosen evenly over the classes, decoded once."""
+"""A part of a split, chosen evenly over the classes and decoded once for many evaluations."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ class Subset:
 
 
 def choose_evenly(records: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """At most `count` records, in their order, each class by its share of all of them up to rounding.
+    """Choose at most `count` records, in their order, each class in proportion to its size up to rounding.
 
-    The r-th of a class's n records, shuffled, stands at (r + u) / n with one u in [0, 1) a class, and those that stand
-    first are taken: systematic sampling within strata, so that an accuracy on them estimates that of all. The same
-    seed gives the same records.
+    Systematic sampling within strata: the r-th of a class's n shuffled records has the key (r + u) / n, with one u in
+    [0, 1) per class, and the smallest keys are taken. Accuracy on them estimates that on all records. The same seed
+    gives the same records.
     """
     rng = np.random.default_rng((seed, 1))
     rows: dict[str, list[int]] = defaultdict(list)
     for row, record in enumerate(records):
         rows[record.label].append(row)
-    place = np.empty(len(records))
+    keys = np.empty(len(records))
     for label in sorted(rows):
-        place[rng.permutation(rows[label])] = (np.arange(len(rows[label])) + rng.random()) / len(rows[label])
-    return [records[int(row)] for row in sorted(np.argsort(place, kind="stable")[:count])]
+        keys[rng.permutation(rows[label])] = (np.arange(len(rows[label])) + rng.random()) / len(rows[label])
+    return [records[int(row)] for row in sorted(np.argsort(keys, kind="stable")[:count])]
 
 
 def load_subset(
     records: Sequence[Record], class_index: Mapping[str, int], size: int, count: int | None = None, seed: int = 0
 ) -> Subset:
-    """The chosen `count` of `records` (all of them where None) as network inputs of side `size`.
+    """Load `count` chosen `records` (None: all) as network inputs of side `size`.
 
-    Raises `UserError` where an image cannot be read.
+    Raises `UserError` if an image cannot be read.
     """
     chosen = list(records) if count is None else choose_evenly(records, count, seed)
     images = [network_input(record, size) for record in chosen]
@@ -65,6 +65,6 @@ def load_subset(
 
 
 def network_input(record: Record, size: int) -> Pixels:
-    """A record's whole image `(size, size, 3)`, as evaluation shows it to the network. Raises `UserError`."""
+    """A record's whole image `(size, size, 3)` as evaluation feeds it to the network. Raises `UserError`."""
     pixels, displayed = read_image(record.path, side=size, banner=record.banner)
     return np.ascontiguousarray(whole_image(pixels, size, displayed)[0])

@@ -1,1 +1,1 @@
-"""Scores of each image's rectangle, 0 fine … 1 wrong: one question, one file. docs/scores.md compares them."""
+"""Scores of each image's rectangle, 0 fine … 1 wrong, one per file; docs/scores.md compares them."""

@@ -1,4 +1,4 @@
-"""How much each given label is to be trusted, from class probabilities."""
+"""Label quality and suggested labels, from class probabilities."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 def label_quality(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How well each given label explains its image beside the best other one: `(N,)` float32 in [0, 1].
+    """Quality of each given label compared with the best other one: `(N,)` float32 in [0, 1].
 
     p / (p + q), with p the probability `(N, C)` of the given label `(N,)`, a column index, and q that of the most
-    probable other: 0 another class surely, .5 one is as probable, 1 no other comes near. Beside p itself (cleanlab's
-    self-confidence, Northcutt et al. 2021, arXiv 1911.00068) it does not suspect labels of images that are merely hard:
-    with a tenth of the labels of birds wrong, average precision .95 against .94, and .56 against .48 where the wrong
-    label is a confusable sibling. Probabilities of a model that trained on these very labels are too sure of them; rank
-    by the score rather than cutting it at a value. Classes that no label names are fine. NaN where a label is -1
-    (unknown to the model) or its probabilities are not finite; 1 where there is one class alone. (ours)
+    probable other: 0 certainly another class, .5 another is as probable, 1 no other is likely. Unlike p itself
+    (cleanlab's self-confidence, Northcutt et al. 2021, arXiv 1911.00068) it does not suspect labels of images that are
+    merely hard: with a tenth of the labels of birds wrong, average precision .95 against .94, and .56 against .48 if
+    the wrong label is a confusable sibling. A model that trained on these labels is overconfident in them; rank by the
+    score rather than cutting it at a value. Classes without labels are fine. NaN if a label is -1 (unknown to the
+    model) or its probabilities are not finite; 1 if there is only one class. (ours)
 
-    Raises `ValueError` where shapes do not fit, a label is out of range or rows are no probabilities.
+    Raises `ValueError` if shapes do not fit, a label is out of range or rows are not probabilities.
     """
     known = _known_rows(probabilities, labels)
     quality = np.full(len(labels), np.nan, dtype=np.float32)
@@ -29,10 +29,9 @@ def label_quality(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def suggested_labels(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The label the model would give instead: column indices `(N,)` int64 and their probabilities `(N,)` float32.
+    """Most probable labels: column indices `(N,)` int64 and their probabilities `(N,)` float32.
 
-    The given label where the model agrees with it; -1 and NaN where `label_quality` is NaN for want of probabilities.
-    Raises as `label_quality` does.
+    Equal to the given label if the model agrees with it; -1 and NaN without probabilities. Raises like `label_quality`.
     """
     _known_rows(probabilities, labels)
     finite = np.isfinite(probabilities).all(axis=1)

@@ -1,4 +1,4 @@
-"""How far a rectangle is off the true box or mask, where the data has one."""
+"""Distance of a rectangle from the true box or mask, if the dataset has one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rsam_app.geometry.types import Floats
 
 
 def off_object(rectangles: Floats, records: Sequence[Record]) -> Floats:
-    """1 - overlap of rectangles `(N, 5)` in pixels with the truth of their records: `(N,)` in [0, 1].
+    """1 - IoU of rectangles `(N, 5)` in pixels with the ground truth of their records: `(N,)` in [0, 1].
 
-    0: the rectangle is the object's; 1: it does not touch it. NaN where a record has neither box nor mask, or there is
-    no rectangle. The overlap is the one behind `mean_iou`: with a mask the IoU of the rectangle's own pixels, because a
-    mask follows a turned object; with upright boxes the IoU of the rectangle's upright box with the best of them,
-    because they would punish a rectangle for turning with its object. Where there is truth nothing else need be asked;
-    the other scores are for the photographs that have none. Raises `UserError` where a mask cannot be read.
+    0: the rectangle is that of the object; 1: it does not touch it. NaN if a record has neither box nor mask, or there
+    is no rectangle. The IoU is that of `mean_iou`: with a mask that of the rectangle's pixels, because a mask follows a
+    turned object; with upright boxes that of the rectangle's upright box with the best of them, so that turning with
+    the object costs nothing. With ground truth no other score is needed; the others are for photographs without. Raises
+    `UserError` if a mask cannot be read.
     """
     return 1 - rectangle_ious(rectangles, records)

@@ -1,4 +1,4 @@
-"""Where on the feature map the evidence for the answer is, and how much of that lies outside the rectangle."""
+"""Share of the evidence on the feature map that lies outside the rectangle."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rsam_app.geometry import rectangles as geometry
 def outside_activation(class_map: Tensor, mask: Tensor) -> Tensor:
     """Share of the predicted class's activation that lies outside the soft mask: `(B,)` in [0, 1].
 
-    `class_map` `(B, H, W)` is what each cell alone says for the class (see `AttentiveClassifier.class_map`), of which
-    counts what is above the map's mean; `mask` `(B, h, w)` is the rectangle rendered on a map of any size. 0: the
-    rectangle holds everything that speaks for the class; 1: nothing of it. A map that says the same everywhere gives
-    the share of the image outside. Use it to find rectangles beside, or too small for, what the model recognises;
-    `outside_evidence` asks whether the answer would be the same without the inside, however little area that has.
+    `class_map` `(B, H, W)` is each cell's evidence for the class (see `AttentiveClassifier.class_map`), counted above
+    the map's mean; `mask` `(B, h, w)` is the rectangle rendered on a map of any size. 0: the rectangle contains all
+    evidence for the class; 1: none. A uniform map gives the share of the image outside. Use it to find rectangles
+    beside, or too small for, what the model recognises; `outside_evidence` tests whether the prediction would be the
+    same without the inside, however small that is.
 
     Class activation maps are Zhou et al. 2016's (arXiv 1512.04150); the share outside the rectangle is ours.
     """

@@ -71,7 +71,7 @@ def test_the_page_stands_alone_and_escapes_names(run: Path, dataset: Dataset, wr
     assert {"Worst rectangles", "Best rectangles", "Most misattended", "Most confident mistakes"} <= set(
         re.findall(r"<h2>(.*?)</h2>", html)
     )
-    assert "could not be read and were left out: 1." in page.text
+    assert "Unreadable lines of the training log, left out: 1." in page.text
     assert not list(path.parent.glob("*.partial"))
 
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 from evaluation.looking import MEAN, SIZE, STD, always_the_same, clean_outputs, finds_red, red_blocks, runner_of
 
-from rsam_app.evaluation.robustness.stability import TRANSFORMS, angle_errors, carried, recolour, stability
+from rsam_app.evaluation.robustness.stability import TRANSFORMS, angle_errors, recolour, stability, transformed
 from rsam_app.geometry.image_views import GEOMETRIC, warp
 
 
 def test_rectangles_go_where_the_pixels_go() -> None:
-    """The block's pixels, found again in the view, are where its rectangle was carried to."""
+    """The block's pixels in the view are where its transformed rectangle is."""
     runner, subset = runner_of(finds_red), red_blocks(4)
     images = runner.normalise(subset.images)
     clean = finds_red(images)[1].double().numpy()
     for name, make in GEOMETRIC.items():
         seen = finds_red(warp(images, make(SIZE)))[1].double().numpy()
-        moved = carried(clean, make(SIZE).double())
+        moved = transformed(clean, make(SIZE).double())
         np.testing.assert_allclose(seen[:, :4], moved[:, :4], atol=0.6, err_msg=name)
         assert angle_errors(moved, seen).max() < 0.03, name
 

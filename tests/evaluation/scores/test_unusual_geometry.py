@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rsam_app.evaluation.scores.unusual_geometry import coordinates, learn_habits
+from rsam_app.evaluation.scores.unusual_geometry import coordinates, fit_habits
 
 
 def rectangles(count: int, rng: np.random.Generator, cx: float = 100.0) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_outliers_are_found_although_they_were_learned_from() -> None:
     given = rectangles(300, rng)
     odd = np.arange(0, 300, 10)
     given[odd, 0] += 70
-    habits = learn_habits(given, sizes(300), np.zeros(300, dtype=int), 1)
+    habits = fit_habits(given, sizes(300), np.zeros(300, dtype=int), 1)
     assert habits is not None
     found = habits.unusual_geometry(given, sizes(300), np.zeros(300, dtype=int))
     usual = np.delete(found, odd)
@@ -51,7 +51,7 @@ def test_each_class_has_its_own_place_and_a_rare_one_borrows() -> None:
     rng = np.random.default_rng(2)
     given = np.concatenate([rectangles(80, rng, 60), rectangles(80, rng, 140), rectangles(3, rng, 140)])
     of = np.repeat([0, 1, 2], [80, 80, 3])
-    habits = learn_habits(given, sizes(163), of, 4)
+    habits = fit_habits(given, sizes(163), of, 4)
     assert habits is not None
     one = given[:1]
     own, other, rare, never = (habits.unusual_geometry(one, sizes(1), np.array([c]))[0] for c in range(4))
@@ -61,7 +61,7 @@ def test_each_class_has_its_own_place_and_a_rare_one_borrows() -> None:
 
 def test_a_model_that_always_gives_one_rectangle_does_not_break_it() -> None:
     same = np.tile([100.0, 75, 80, 40, 0], (60, 1))
-    habits = learn_habits(same, sizes(60), np.zeros(60, dtype=int), 1)
+    habits = fit_habits(same, sizes(60), np.zeros(60, dtype=int), 1)
     assert habits is not None
     assert habits.unusual_geometry(same, sizes(60), np.zeros(60, dtype=int)).max() < 1e-6
     hair = same + np.array([0.01, 0, 0, 0, 0])
@@ -72,4 +72,4 @@ def test_a_model_that_always_gives_one_rectangle_does_not_break_it() -> None:
 def test_too_few_say_nothing(known: int) -> None:
     given = rectangles(60, np.random.default_rng(3))
     given[known:] = np.nan
-    assert learn_habits(given, sizes(60), np.zeros(60, dtype=int), 1) is None
+    assert fit_habits(given, sizes(60), np.zeros(60, dtype=int), 1) is None

@@ -13,7 +13,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       };
       const compare = (a, b) => {
         const [x, y] = [key(a), key(b)];
-        if (x === null || y === null) return (x === null) - (y === null); // what is unknown stays last
+        if (x === null || y === null) return (x === null) - (y === null); // unknown values stay last
         const order = column === 0 ? x.localeCompare(y, undefined, { numeric: true }) : x - y;
         return up ? order : -order;
       };
