@@ -1,4 +1,4 @@
-"""Curated subsets: what a person picked and corrected, as a dataset that other programs can read."""
+"""Curated subsets: the images you selected and corrected, as a dataset for other programs."""
 
 from rsam_app.export.items import ExportItem, Mode, Source, collect
 from rsam_app.export.subset import FORMATS, ExportReport, export

@@ -1,9 +1,8 @@
-"""What stands beside every export: a data card for people, every record's history as CSV, and checksums."""
+"""Files beside every export: a data card, the history of every record as CSV, and checksums."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +10,11 @@ from pathlib import Path
 
 from rsam_app.data.records import SPLITS
 from rsam_app.export.items import ExportItem, Mode, Source, Written
+from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.system.files import sha256_of
 
 CHECKSUMS = "checksums.sha256"
 COLUMNS = ("file", "id", "split", "label", "label_in_data_set", "predicted", "confidence")
-RECTANGLE = ("cx", "cy", "width", "height", "angle", "rectangle_by")
 
 
 def write_records(folder: Path, items: Sequence[ExportItem], files: Sequence[str]) -> None:
@@ -22,7 +22,7 @@ def write_records(folder: Path, items: Sequence[ExportItem], files: Sequence[str
     radians) and tags (separated by `;`)."""
     with (folder / "records.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*COLUMNS, *RECTANGLE, "tags"])
+        writer.writerow([*COLUMNS, *RECTANGLE_FIELDS, "rectangle_by", "tags"])
         for item, file in zip(items, files, strict=True):
             record = item.record
             labels = [record.split, item.label, record.label, item.predicted, item.confidence]
@@ -33,7 +33,7 @@ def write_records(folder: Path, items: Sequence[ExportItem], files: Sequence[str
 def write_card(
     folder: Path, out: Path, items: Sequence[ExportItem], source: Source, made: tuple[str, Mode], written: Written
 ) -> None:
-    """Write `DATA_CARD.md`; `made` is (format, mode), `out` where the export will lie."""
+    """Write `DATA_CARD.md`; `made` is (format, mode), `out` the export's final folder."""
     text = [
         f"# {_cell(source.dataset)}: {_cell(source.tag)}",
         "",
@@ -43,11 +43,11 @@ def write_card(
         "",
         *_counts(items, source),
         "",
-        "## Reading it",
+        "## Loading",
         "",
         *_reading(out, items, source, written),
         "",
-        "## What to know",
+        "## Notes",
         "",
         *(f"- {note}" for note in [*written.notes, *_always(made[1])]),
         "",
@@ -57,17 +57,14 @@ def write_card(
 
 def write_checksums(folder: Path) -> None:
     """Write the SHA-256 of every file of the export, as `sha256sum -c` reads them."""
-    lines = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _facts(items: Sequence[ExportItem], source: Source, made: tuple[str, Mode]) -> list[str]:
     relabelled = [i for i in items if i.label != i.record.label]
-    drawn = [sum(i.rectangle_by == who for i in items) for who in ("person", "model", "")]
+    drawn = [sum(i.rectangle_by == source for i in items) for source in ("person", "model", "")]
     rows = {
         "dataset": source.dataset,
         "licence": source.licence,
@@ -75,13 +72,13 @@ def _facts(items: Sequence[ExportItem], source: Source, made: tuple[str, Mode]) 
         "tag": source.tag,
         "exported": time.strftime("%Y-%m-%d", time.gmtime()) + f" as {made[0]}, {made[1]}",
         "images": f"{len(items)} of {len({i.label for i in items})} classes",
-        "labels a person changed": _share_of_test(relabelled),
-        "rectangles": f"{drawn[0]} by a person, {drawn[1]} by the model, {drawn[2]} images without",
+        "labels changed by reviewers": _count_with_test(relabelled),
+        "rectangles": f"{drawn[0]} by reviewers, {drawn[1]} by the model, {drawn[2]} images without",
     }
     return ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items())]
 
 
-def _share_of_test(relabelled: Sequence[ExportItem]) -> str:
+def _count_with_test(relabelled: Sequence[ExportItem]) -> str:
     in_test = sum(i.record.split == "test" for i in relabelled)
     return f"{len(relabelled)}" + (f", {in_test} of them in the test split" if in_test else "")
 
@@ -99,16 +96,16 @@ def _counts(items: Sequence[ExportItem], source: Source) -> list[str]:
 
 def _reading(out: Path, items: Sequence[ExportItem], source: Source, written: Written) -> list[str]:
     if not written.reading.startswith("layout:"):
-        called = written.reading.format(out=repr(out.name))
-        return ["From the folder that holds this one:", "", "```python", *called.splitlines(), "```"]
+        code = written.reading.format(out=repr(out.name))
+        return ["From the parent folder:", "", "```python", *code.splitlines(), "```"]
     reading = written.reading.format(out=out.name.replace("'", "''"))
     present = [s for s in SPLITS if any(i.record.split == s for i in items)]
-    # A card must name a split to train on; an export of test images alone trains on those.
+    # A card must name a training split; an export without one trains on its first split.
     named = {("train" if "train" not in present and k == 0 else s): s for k, s in enumerate(present)}
-    splits = ", ".join(f"{ours}: {theirs}" for ours, theirs in named.items())
+    splits = ", ".join(f"{split}: {exported}" for split, exported in named.items())
     card = [f"name: {source.dataset}-curated", *reading.splitlines(), f"licence: {_quoted(source.licence)}"]
     return [
-        "As a card of rsam; `root` starts from the folder RSAM_DATA:",
+        "As an rsam card; `root` is relative to the folder RSAM_DATA:",
         "",
         "```yaml",
         *card,
@@ -119,14 +116,14 @@ def _reading(out: Path, items: Sequence[ExportItem], source: Source, written: Wr
 
 def _always(mode: Mode) -> list[str]:
     notes = [
-        "`records.csv` has for each file its record, label before and after, prediction, rectangle and tags.",
+        "`records.csv` lists for each file its record, label before and after, prediction, rectangle and tags.",
         f"`sha256sum -c {CHECKSUMS}` checks every file.",
         "Boxes and rectangles are in pixels of the image as displayed, EXIF orientation applied.",
     ]
     if mode == "hardlink":
         notes.append("The images are hard links: editing one in place edits the original.")
     if mode == "symlink":
-        notes.append("The images are symbolic links: they break when the originals move.")
+        notes.append("The images are symbolic links: they break if the originals move.")
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Records, predictions and corrections joined into what is exported."""
+"""Export items: records joined with their predictions and corrections."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Mode = Literal["copy", "hardlink", "symlink"]
 class ExportItem:
     """One record to export.
 
-    `record` is as the dataset has it; `label` is the one that holds now. `rectangle` is the person's where there is
-    one (`rectangle_by` is `person`), else the model's (`model`), else None (empty). An `excluded` item is one that a
-    person took out of the dataset; exports leave it out and count it.
+    `record` is as in the dataset; `label` is the current one. `rectangle` is the reviewer's if there is one
+    (`rectangle_by` is `person`), else the model's (`model`), else None (empty). Exports omit and count the `excluded`
+    items, which a reviewer removed from the dataset.
     """
 
     record: Record
@@ -41,7 +41,7 @@ class ExportItem:
 
 @dataclass(frozen=True)
 class Source:
-    """Where an export came from, for its data card: `classes` in the dataset's order, `run` as a person types it."""
+    """Origin of an export, for its data card: `classes` in the dataset's order, `run` as given on the command line."""
 
     dataset: str
     licence: str
@@ -52,14 +52,20 @@ class Source:
 
 @dataclass(frozen=True)
 class Written:
-    """What a format wrote: each item's file (POSIX, relative to the export), how to read it all, and what to know.
+    """Result of a format's writer: each item's file (POSIX, relative to the export), how to load them, and notes.
 
-    `reading` is the `layout` and `root` lines of a card, or Python; `{out}` in it stands for the export's name.
+    `reading` is the `layout` and `root` lines of a card, or Python code; `{out}` in it is the export's name.
     """
 
     files: Sequence[str]
     reading: str
     notes: tuple[str, ...] = ()
+
+
+def note_masks(items: Sequence[ExportItem]) -> tuple[str, ...]:
+    """The note of formats that cannot hold masks; none without masks."""
+    masks = sum(item.record.mask is not None for item in items)
+    return (f"the masks of {masks} images are left out; the format manifest includes them",) if masks else ()
 
 
 def collect(
@@ -69,13 +75,13 @@ def collect(
     corrections: Iterable[Correction],
     tags: Mapping[str, Sequence[str]],
 ) -> list[ExportItem]:
-    """The records of `ids` (an id twice counts once, order kept) with what holds about them now.
+    """Return the records of `ids`, in their order and each once, with their current labels and rectangles.
 
-    `dataset` is the dataset as its files have it, without corrections. Corrections count in every split, the test
-    split too: an export is what the person decided, not what a model is measured on. What had no label and was given
-    one is a training image; what has none is an item with an empty label. `tags` gives each id's tags, in any number. A
-    record without predictions has neither prediction nor rectangle. Raises `UserError` for an id that is not in the
-    dataset and for a corrected label that is none of its classes.
+    `dataset` is the dataset as in its files, without corrections. Corrections apply in every split, also in the test
+    split: an export holds decisions, it does not measure a model. Images that were labelled in the review are training
+    images; those without a label have an empty one. `tags` are the tags by id. Records without predictions have neither
+    prediction nor rectangle. Raises `UserError` for an id that is not in the dataset, and for a corrected label that is
+    not one of its classes.
     """
     records = by_id(dataset.records)
     wanted = list(dict.fromkeys(ids))
@@ -83,11 +89,11 @@ def collect(
     if unknown:
         raise UserError(
             f"export: {len(unknown)} records are not in the dataset {dataset.name!r}, e.g. {unknown[0]!r}.\n"
-            "The dataset or its card changed; write the review again with `rsam review`, or restore the images."
+            "The dataset or its card changed: rerun `rsam review`, or restore the images."
         )
-    force = in_force(corrections)
-    said = _predictions(run, wanted)
-    return [_item(records[i], dataset, force, said.get(i, {}), tags.get(i, ())) for i in wanted]
+    current = in_force(corrections)
+    predictions = _predictions(run, wanted)
+    return [_item(records[i], dataset, current, predictions.get(i, {}), tags.get(i, ())) for i in wanted]
 
 
 def _predictions(run: RunFolder, ids: list[str]) -> dict[str, dict[str, Any]]:
@@ -101,33 +107,32 @@ def _predictions(run: RunFolder, ids: list[str]) -> dict[str, dict[str, Any]]:
 def _item(
     record: Record,
     dataset: Dataset,
-    force: Mapping[tuple[str, str], Correction],
-    said: Mapping[str, Any],
+    current: Mapping[tuple[str, str], Correction],
+    prediction: Mapping[str, Any],
     tags: Sequence[str],
 ) -> ExportItem:
-    label, drawn, exclude = (force.get((record.id, kind)) for kind in ("label", "rectangle", "exclude"))
+    label, drawn, exclude = (current.get((record.id, kind)) for kind in ("label", "rectangle", "exclude"))
     if label and not is_label(dataset, record, label.after):
         raise UserError(
-            f"export: record {record.id!r} was corrected to {label.after!r}, which is no class of {dataset.name!r}.\n"
-            "Correct the label in the App and run `rsam apply` again."
+            f"export: record {record.id!r} was corrected to {label.after!r}, which is not a class of"
+            f" {dataset.name!r}.\nCorrect the label in the App and rerun `rsam apply`."
         )
     if label:
         record = replace(record, split=split_once_labelled(record, label.after))
     by_person = _rectangle(json.loads(drawn.after)) if drawn and drawn.after else None
-    by_model = _rectangle([said.get(name) for name in RECTANGLE_FIELDS])
+    by_model = _rectangle([prediction.get(name) for name in RECTANGLE_FIELDS])
     return ExportItem(
         record=record,
         label=label.after if label else record.label,
         rectangle=by_person or by_model,
         rectangle_by="person" if by_person else "model" if by_model else "",
-        predicted=said.get("predicted") or "",
-        confidence=said.get("confidence"),
+        predicted=prediction.get("predicted") or "",
+        confidence=prediction.get("confidence"),
         tags=tuple(tags),
         excluded=bool(exclude and exclude.after == "true"),
     )
 
 
 def _rectangle(values: Sequence[float | None]) -> Rectangle | None:
-    if any(v is None for v in values):
-        return None
-    return Rectangle(*(float(v) for v in values if v is not None))
+    known = [float(value) for value in values if value is not None]
+    return Rectangle(*known) if len(known) == len(values) else None

@@ -1,4 +1,4 @@
-"""Names that every file system takes: class folders that keep their name where they can, plain ASCII file names."""
+"""Names that are valid on every file system: class folders close to the class name, plain ASCII file names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rsam_app.data.layouts.folder import SUFFIXES
 from rsam_app.export.items import ExportItem
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{i}" for port in ("COM", "LPT") for i in "123456789¹²³")}
-"""Names that Windows keeps for devices, whatever their suffix."""
+"""Names that Windows reserves for devices, with any suffix."""
 
 FOLDER_BYTES = 200
-"""File systems stop at 255 bytes; some room stays for what makes a name unique."""
+"""Longest folder name; file systems allow 255 bytes, and a number may follow that makes the name unique."""
 
 STEM_LETTERS = 80
 FORMAT_SUFFIX = {
@@ -29,14 +29,14 @@ FORMAT_SUFFIX = {
 
 
 class UniqueNames:
-    """Hands out names that differ also where the file system ignores case or composes letters."""
+    """Names that also differ on file systems that ignore case or compose letters."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
         self._count: dict[str, int] = {}
 
     def take(self, stem: str, suffix: str = "") -> str:
-        """`stem + suffix`, or `stem-2`, `stem-3`, … where it is taken."""
+        """Return `stem + suffix`, or `stem-2`, `stem-3`, … if it is taken."""
         key = _folded(stem + suffix)
         name, number = stem + suffix, self._count.get(key, 1)
         while _folded(name) in self._taken:
@@ -48,10 +48,10 @@ class UniqueNames:
 
 
 def class_folders(labels: Iterable[str]) -> dict[str, str]:
-    """A folder name for each class: the class itself wherever every file system takes it, else the nearest safe name.
+    """Return a folder name for each class: the class itself if every file system allows it, else a similar safe name.
 
-    Slashes and reserved characters become `_`; leading and trailing dots and spaces go (a name in dots alone would lead
-    out of the export, one that starts with a dot would be hidden); names that differ in case alone get a number.
+    Slashes and reserved characters become `_`; leading and trailing dots and spaces are removed (a name of dots would
+    leave the export, a leading dot would hide the folder); names that differ only in case get a number.
     """
     safe = {label: _folder_name(label) for label in sorted(set(labels))}
     names = UniqueNames()
@@ -60,21 +60,27 @@ def class_folders(labels: Iterable[str]) -> dict[str, str]:
 
 
 def class_files(items: Sequence[ExportItem], suffix: str = "") -> tuple[list[str], list[str]]:
-    """`SPLIT/CLASS/name` for each item, with another `suffix` than its image's where given, and a note on each class
-    whose folder is not called as it."""
+    """Return `SPLIT/CLASS/name` for each item, with its image's suffix or the given one, and a note on each class whose
+    folder has another name."""
     folders = class_folders(item.label for item in items)
     names: dict[tuple[str, str], UniqueNames] = {}
     files = []
     for item in items:
-        place_in = (item.record.split, folders[item.label])
+        parent = (item.record.split, folders[item.label])
         image = item.record.path.with_suffix(suffix) if suffix else item.record.path
-        files.append("/".join((*place_in, file_name(image, names.setdefault(place_in, UniqueNames())))))
+        files.append("/".join((*parent, file_name(image, names.setdefault(parent, UniqueNames())))))
     renamed = [f"the class {label!r} is in the folder {name!r}" for label, name in folders.items() if label != name]
     return files, renamed
 
 
+def flat_files(items: Sequence[ExportItem], folder: str) -> list[str]:
+    """Return `FOLDER/name` for each item."""
+    names = UniqueNames()
+    return [f"{folder}/{file_name(item.record.path, names)}" for item in items]
+
+
 def file_name(image: Path, names: UniqueNames) -> str:
-    """A unique ASCII name for a copy of `image`, as near to its own as can be, with the suffix of an image."""
+    """Return a unique ASCII name for a copy of `image`, close to its own, with the suffix of an image."""
     plain = unicodedata.normalize("NFKD", image.stem).encode("ascii", "ignore").decode()
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", plain)[:STEM_LETTERS].strip("._-") or "image"
     return names.take(f"_{stem}" if _is_device(stem) else stem, _suffix(image))
@@ -95,7 +101,7 @@ def _folded(name: str) -> str:
 
 
 def _suffix(image: Path) -> str:
-    """The image's own suffix where it is an image's, else that of its content."""
+    """The suffix of the file, or of its content if the file has no suffix of an image."""
     if image.suffix.lower() in SUFFIXES:
         return image.suffix
     from PIL import Image

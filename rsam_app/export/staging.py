@@ -1,17 +1,18 @@
-"""All or nothing: an export is made in a hidden folder beside its place and renamed when it is whole."""
+"""Atomic exports: written to a hidden folder beside the target, which is renamed when complete."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rsam_app.export.items import Mode
+from rsam_app.export.items import ExportItem, Mode
 from rsam_app.system.errors import UserError
 
 REMEDIES = {
@@ -22,17 +23,17 @@ REMEDIES = {
     errno.EMLINK: "The file system allows no more links to this image: use --mode copy or symlink.",
     errno.EACCES: "Check the permissions of the file and of the folder to export to.",
     errno.EROFS: "The folder to export to is on a read-only disk: choose another.",
-    errno.ENOENT: "The file vanished: restore it, or take its tag off.",
-    errno.ENOTEMPTY: "Something else was written there meanwhile: choose another folder.",
+    errno.ENOENT: "The file is missing: restore it, or remove its tag.",
+    errno.ENOTEMPTY: "Something else was written there in the meantime: choose another folder.",
 }
 
 
 @contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A folder to write an export into; it becomes `out` where the block ends well, else nothing of it is left.
+    """Yield a folder to write an export to; it becomes `out` when the block succeeds, and is removed when it raises.
 
-    A process that is killed can leave the hidden folder, never `out`; the next export to `out` removes it. Raises
-    `UserError` where `out` exists and is not an empty folder, and where the system refuses (disk full, no permission).
+    A killed process can leave the hidden folder, never `out`; the next export to `out` removes it. Raises `UserError`
+    if `out` is not absent or an empty folder, and if the system refuses (disk full, no permission).
     """
     out = Path(os.path.abspath(out)) if not out.is_symlink() else out.resolve()
     refuse_occupied(out)
@@ -41,15 +42,15 @@ def staged(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(out)
         partial.mkdir()
-        with _held(partial):
+        with _lock(partial):
             yield partial
             os.rename(partial, out)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        remedy = REMEDIES.get(error.errno or 0, "Mend this and export again.")
+        remedy = REMEDIES.get(error.errno or 0, "Fix this and rerun the command.")
         where = f" ({error.filename})" if error.filename else ""
         raise UserError(
-            f"{out}: not exported, nothing was left there: {error.strerror or error}{where}.\n{remedy}"
+            f"{out}: not written, nothing left behind: {error.strerror or error}{where}.\n{remedy}"
         ) from error
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -57,22 +58,21 @@ def staged(out: Path) -> Iterator[Path]:
 
 
 def refuse_occupied(out: Path) -> None:
-    """Raise `UserError` where `out` is anything but absent or an empty folder."""
+    """Raise `UserError` unless `out` is absent or an empty folder."""
     try:
         if not os.path.lexists(out) or (os.path.isdir(out) and not os.listdir(out)):
             return
     except OSError as error:
-        raise UserError(f"{out}: cannot be looked into ({error.strerror}). Choose another folder.") from error
+        raise UserError(f"{out}: cannot be read ({error.strerror}). Choose another folder.") from error
+    kind = "the folder exists and is not empty" if os.path.isdir(out) else "exists and is not a folder"
     if out.is_symlink() and not os.path.exists(out):
-        kind = "is a link to nothing"
-    else:
-        kind = "the folder exists and is not empty" if os.path.isdir(out) else "exists and is no folder"
-    raise UserError(f"{out}: {kind}; an export never overwrites. Choose another folder, or remove this one.")
+        kind = "is a broken link"
+    raise UserError(f"{out}: {kind}; nothing is overwritten. Choose another folder, or remove this one.")
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process, so that others can tell an abandoned folder."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock the folder, at most as long as the process lives, so that others can recognise an abandoned folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -82,24 +82,26 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _remove_abandoned(out: Path) -> None:
-    for folder in out.parent.glob(f".{_literal(out.name)}.partial-*"):
+    for folder in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
         handle = os.open(folder, os.O_RDONLY)
         try:
-            with suppress(BlockingIOError):  # another export to the same place is at work
+            with suppress(BlockingIOError):  # another export to `out` is running
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder)
         finally:
             os.close(handle)
 
 
-def _literal(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def place_images(items: Sequence[ExportItem], files: Sequence[str], folder: Path, mode: Mode) -> None:
+    """Place the image of each item at its file in `folder`; see `place`."""
+    for item, file in zip(items, files, strict=True):
+        place(item.record.path, folder / file, mode)
 
 
 def place(image: Path, target: Path, mode: Mode) -> None:
-    """Put `image` at `target`, byte for byte, its folder made where needed. Symbolic links are absolute.
+    """Copy or link `image` to `target`, creating its folder. Symbolic links are absolute.
 
-    Raises `OSError` where the system refuses (e.g. a hard link to another file system, a missing image).
+    Raises `OSError` if the system refuses (e.g. a hard link to another file system, a missing image).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if mode == "copy":

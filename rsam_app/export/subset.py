@@ -1,13 +1,13 @@
-"""One export: checks, a format's writer, and what stands beside every export, all or nothing."""
+"""Export of a curated subset: checks, the format's writer, data card and checksums, atomically."""
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rsam_app.config.validation import suggest
 from rsam_app.export.data_card import write_card, write_checksums, write_records
 from rsam_app.export.formats import coco, crops, fiftyone_dataset, folders, manifest, parquet, yolo_obb
 from rsam_app.export.items import ExportItem, Mode, Source, Written
@@ -19,13 +19,13 @@ MODES = ("copy", "hardlink", "symlink")
 
 @dataclass(frozen=True)
 class Format:
-    """A form that an export can take."""
+    """An export format."""
 
     write: Callable[[Sequence[ExportItem], Path, Mode, Source], Written]
-    """Takes items, the folder to write into, how to place images, and where they came from."""
+    """Arguments: items, the folder to write to, how to place images, and the origin of the items."""
     modes: tuple[str, ...] = MODES
-    """How images can be placed; formats that write images anew, or into their own files, can only copy."""
-    takes: Callable[[ExportItem], bool] | None = None
+    """How images can be placed; formats that re-encode images, or write them into their own files, can only copy."""
+    accepts: Callable[[ExportItem], bool] | None = None
     """Which items it can hold; None: all."""
     lacking: str = ""
     """What the other items lack, for the note that counts them."""
@@ -39,13 +39,13 @@ FORMATS = {
     "fiftyone": Format(fiftyone_dataset.write),
     "imagefolder": Format(folders.write_imagefolder),
     "parquet": Format(parquet.write, ("copy",)),
-    "crops": Format(crops.write, ("copy",), crops.has_crop, "no rectangle inside of them"),
+    "crops": Format(crops.write, ("copy",), crops.has_crop, "no rectangle inside the image"),
 }
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported, and what a person should know about it."""
+    """Summary of an export, with the notes of its data card."""
 
     out: Path
     format: str
@@ -56,7 +56,7 @@ class ExportReport:
 
 
 def export(
-    records_to_export: Sequence[ExportItem],
+    items: Sequence[ExportItem],
     format: str,
     out: Path,
     mode: Mode = "copy",
@@ -66,54 +66,51 @@ def export(
 ) -> ExportReport:
     """Write a curated subset to the folder `out` in one of `FORMATS`, with data card, `records.csv` and checksums.
 
-    The folder appears when it is whole; nothing is left where writing fails. Images are copied or linked byte for byte.
-    `notes` join what the data card says a person should know.
-    Raises `UserError` for an unknown format or mode, an `out` that is occupied, nothing to export, a missing image, and
-    whatever the system refuses (disk full, hard link to another disk).
+    The folder appears when it is complete; a failed export leaves nothing. Images are copied or linked byte for byte.
+    `notes` are added to those of the data card. Raises `UserError` for an unknown format or mode, an occupied `out`,
+    nothing to export, a missing image, and if the system refuses (disk full, hard link to another disk).
     """
     chosen = _format(format, mode)
     refuse_occupied(out)
-    included = [item for item in records_to_export if not item.excluded]
-    excluded = len(records_to_export) - len(included)
-    items = [item for item in included if chosen.takes is None or chosen.takes(item)]
+    included = [item for item in items if not item.excluded]
+    excluded = len(items) - len(included)
     if not included:
-        raise _nothing(source, excluded)
-    if not items:
+        raise _nothing_to_export(source, excluded)
+    exported = [item for item in included if chosen.accepts is None or chosen.accepts(item)]
+    if not exported:
         raise UserError(
             f"export: all {len(included)} images with the tag {source.tag!r} have {chosen.lacking}.\n"
             "Choose another --format, or run `rsam predict` for their split first."
         )
     with staged(out) as partial:
-        written = chosen.write(items, partial, mode, source)
-        said = [*written.notes, *notes]
-        if len(items) < len(included):
-            said.append(f"{len(included) - len(items)} images are left out: they have {chosen.lacking}")
+        written = chosen.write(exported, partial, mode, source)
+        all_notes = [*written.notes, *notes]
+        if len(exported) < len(included):
+            all_notes.append(f"{len(included) - len(exported)} images are left out: they have {chosen.lacking}")
         if excluded:
-            said.append(f"{excluded} images with the tag {source.tag!r} are left out because a person excluded them")
-        written = replace(written, notes=tuple(said))
-        write_records(partial, items, written.files)
-        write_card(partial, out.absolute(), items, source, (format, mode), written)
+            all_notes.append(f"{excluded} images with the tag {source.tag!r} are left out because you excluded them")
+        written = replace(written, notes=tuple(all_notes))
+        write_records(partial, exported, written.files)
+        write_card(partial, out.absolute(), exported, source, (format, mode), written)
         write_checksums(partial)
-    splits = dict(Counter(item.record.split for item in items))
-    return ExportReport(out, format, len(items), len({i.label for i in items}), splits, written.notes)
+    splits = dict(Counter(item.record.split for item in exported))
+    return ExportReport(out, format, len(exported), len({i.label for i in exported}), splits, written.notes)
 
 
 def _format(format: str, mode: str) -> Format:
     for kind, value, known in (("format", format, list(FORMATS)), ("mode", mode, list(MODES))):
         if value not in known:
-            close = difflib.get_close_matches(value, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise UserError(f"export {kind} {value!r}: unknown.{hint} Known: {', '.join(known)}.")
+            raise UserError(f"export {kind} {value!r}: unknown.{suggest(value, known)}")
     if mode not in FORMATS[format].modes:
-        raise UserError(f"export --mode {mode}: the format {format} writes images into files of its own. Use copy.")
+        raise UserError(f"export --mode {mode}: the format {format} writes images into its own files. Use copy.")
     return FORMATS[format]
 
 
-def _nothing(source: Source, excluded: int) -> UserError:
+def _nothing_to_export(source: Source, excluded: int) -> UserError:
     if excluded:
         return UserError(
-            f"export: all {excluded} images with the tag {source.tag!r} were excluded by a person.\n"
-            "Take the exclusion back in the App and run `rsam apply`, or tag other images."
+            f"export: all {excluded} images with the tag {source.tag!r} were excluded by you.\n"
+            "Undo the exclusion in the App and run `rsam apply`, or tag other images."
         )
     return UserError(
         f"export: no image of {source.dataset!r} has the tag {source.tag!r}.\n"

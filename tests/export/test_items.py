@@ -58,5 +58,5 @@ def test_what_does_not_fit_the_data_set_is_named(aviary: Any) -> None:
     with pytest.raises(UserError, match=r"2 records are not in the dataset 'aviary', e.g. 'gone.jpg'"):
         collect(aviary.run, aviary.dataset, ["gone.jpg", aviary.dataset.records[0].id, "gone too"], [], {})
     bad = replace(aviary.corrections[0], after="dodo")
-    with pytest.raises(UserError, match="corrected to 'dodo', which is no class"):
+    with pytest.raises(UserError, match="corrected to 'dodo', which is not a class"):
         collect(aviary.run, aviary.dataset, [bad.id], [bad], {})

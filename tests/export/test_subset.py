@@ -76,8 +76,8 @@ def test_class_folders_load_as_the_same_records(aviary: Any, load: Any, tmp_path
     expected = Counter((name_of[i.label], i.record.split, digest(i.record.path)) for i in kept(aviary))
     assert Counter((r.label, r.split, digest(r.path)) for r in again.records) == expected
     assert any("'wren' is in the folder 'wren-2'" in note for note in report.notes)
-    assert any("hold no boxes and masks" in note for note in report.notes)
-    assert any("1 images with the tag 'good' are left out because a person excluded them" in n for n in report.notes)
+    assert any("have no boxes or masks" in note for note in report.notes)
+    assert any("1 images with the tag 'good' are left out because you excluded them" in n for n in report.notes)
 
 
 @pytest.mark.parametrize("layout", ["folder", "manifest"])
@@ -104,7 +104,7 @@ def test_data_card_records_and_checksums(aviary: Any, format: str, tmp_path: Pat
         "| run | first |",
         "| tag | good |",
         "59 of 6 classes",
-        "1 by a person",
+        "1 by reviewers",
         "| **all** |",
     ):
         assert said in card
@@ -151,13 +151,13 @@ class TestRefusal:
         with pytest.raises(UserError, match="exists and is not empty"):
             export(aviary.items, "folder", out, source=aviary.source)
         assert [p.name for p in out.iterdir()] == ["precious.txt"]
-        with pytest.raises(UserError, match="is no folder"):
+        with pytest.raises(UserError, match="is not a folder"):
             export(aviary.items, "folder", out / "precious.txt", source=aviary.source)
         assert (out / "precious.txt").read_text() == "hers"
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
-        with pytest.raises(UserError, match="is a link to nothing"):
+        with pytest.raises(UserError, match="is a broken link"):
             export(aviary.items, "folder", tmp_path / "loop", source=aviary.source)
-        with pytest.raises(UserError, match="nothing was left there"):
+        with pytest.raises(UserError, match="nothing left behind"):
             export(aviary.items, "folder", out / "precious.txt" / "below", source=aviary.source)
         with pytest.raises(UserError, match="name too long"):
             export(aviary.items, "folder", tmp_path / ("o" * 250), source=aviary.source)
@@ -191,7 +191,7 @@ class TestInterruption:
     def test_a_missing_image_leaves_nothing(self, aviary: Any, format: str, tmp_path: Path) -> None:
         aviary.items[-1].record.path.unlink()
         for mode in ("copy", "hardlink", "symlink"):
-            with pytest.raises(UserError, match="nothing was left there: No such file") as refused:
+            with pytest.raises(UserError, match="nothing left behind: No such file") as refused:
                 export(aviary.items, format, tmp_path / "out", mode, source=aviary.source)
             assert aviary.items[-1].record.path.name in str(refused.value)
             assert self.left_behind(tmp_path) == []
@@ -239,7 +239,7 @@ class TestInterruption:
         else:
             parent = tmp_path / "locked"
             parent.mkdir(mode=0o500)
-        with pytest.raises(UserError, match="nothing was left there"):
+        with pytest.raises(UserError, match="nothing left behind"):
             export(aviary.items, "folder", parent / "out", source=aviary.source)
 
     def test_two_at_once_one_wins(self, aviary: Any, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Formats of a curated subset, one file each."""
+"""Formats of a curated subset, one per file."""

@@ -1,8 +1,7 @@
 """COCO: images in `data/`, rectangles in `labels.json`, the dataset's own boxes in `boxes.json`.
 
-Two files, because they are two kinds of truth about one image: a reader that trains a detector takes one of them, and
-an object that stood in one file twice would count twice. COCO's pixel coordinates are ours: (0, 0) is the image's
-corner, not the centre of its first pixel.
+Two files, because a detector would count an object twice that is in one file as rectangle and as box. COCO's pixel
+coordinates are those of `rsam_app.geometry`: (0, 0) is the image's corner, not the centre of its first pixel.
 """
 
 from __future__ import annotations
@@ -13,31 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from rsam_app.data.records import Record
-from rsam_app.export.items import ExportItem, Mode, Source, Written
-from rsam_app.export.names import UniqueNames, file_name
-from rsam_app.export.staging import place
+from rsam_app.export.items import ExportItem, Mode, Source, Written, note_masks
+from rsam_app.export.names import flat_files
+from rsam_app.export.staging import place_images
 from rsam_app.geometry.clipping import Points, box_corners, inside, rectangle_corners
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
-    """Write `labels.json`: per image one annotation, the rectangle as polygon and its upright box, both clipped to the
-    image; `rectangle` (the five numbers, not clipped) and `by` (person or model) join it. An image without a rectangle
-    has no annotation; its entry still gives `label` and `split`. Category ids are the classes' places from 1.
+    """Write `labels.json`: one annotation per image, the rectangle as polygon and its upright box, both clipped to the
+    image, with `rectangle` (the five numbers, not clipped) and `by` (person or model). An image without a rectangle has
+    no annotation; its entry still has `label` and `split`. Category ids count the classes from 1.
     """
-    names = UniqueNames()
-    files = [f"data/{file_name(item.record.path, names)}" for item in items]
-    for item, file in zip(items, files, strict=True):
-        place(item.record.path, folder / file, mode)
+    files = flat_files(items, "data")
+    place_images(items, files, folder, mode)
     images = [_image(k, item, file) for k, (item, file) in enumerate(zip(items, files, strict=True), start=1)]
     category = {name: k for k, name in enumerate(source.classes, start=1)}
     rectangles, boxes = [], []
     for image, item in zip(images, items, strict=True):
-        where = {"image_id": image["id"], "category_id": category[item.label], "iscrowd": 0}
+        shared = {"image_id": image["id"], "category_id": category[item.label], "iscrowd": 0}
         if item.rectangle and (shape := _annotation(rectangle_corners(item.rectangle), item.record)):
-            rectangles.append({**where, **shape, "rectangle": item.rectangle, "by": item.rectangle_by})
+            rectangles.append({**shared, **shape, "rectangle": item.rectangle, "by": item.rectangle_by})
         for box in item.record.boxes:
             if shape := _annotation(box_corners(box), item.record):
-                boxes.append({**where, **shape})
+                boxes.append({**shared, **shape})
     head = _head(source, category)
     _write(folder / "labels.json", head, images, rectangles)
     if boxes:
@@ -85,8 +82,5 @@ def _reading(boxes: bool) -> str:
 
 def _notes(items: Sequence[ExportItem], rectangles: list[dict[str, Any]]) -> tuple[str, ...]:
     missing = len(items) - len(rectangles)
-    masks = sum(item.record.mask is not None for item in items)
-    notes = (
-        [f"{missing} images have no rectangle inside of them and so no annotation in labels.json"] if missing else []
-    )
-    return (*notes, *([f"the masks of {masks} images are left out; the format manifest has them"] if masks else []))
+    note = f"{missing} images have no rectangle inside the image, so they have no annotation in labels.json"
+    return (note, *note_masks(items)) if missing else note_masks(items)

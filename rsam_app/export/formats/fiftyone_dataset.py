@@ -7,28 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rsam_app.export.items import ExportItem, Mode, Source, Written
-from rsam_app.export.names import UniqueNames, file_name
-from rsam_app.export.staging import place
+from rsam_app.export.items import ExportItem, Mode, Source, Written, note_masks
+from rsam_app.export.names import flat_files
+from rsam_app.export.staging import place_images
 from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.clipping import rectangle_corners
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
-    """Write what `fiftyone.Dataset.from_dir` reads. Fields: `ground_truth` (corrected), `prediction`, `rectangle`
+    """Write a dataset for `fiftyone.Dataset.from_dir`. Fields: `ground_truth` (corrected), `prediction`, `rectangle`
     (Polylines: rotated, with the five numbers in image pixels and `by`), `ground_truth_boxes`, `split`, `record_id`,
-    tags. The images are placed by us, so that hard links work too. Needs the FiftyOne database while it runs.
+    tags. FiftyOne does not place the images, so that hard links work too. Needs the FiftyOne database.
     """
     from rsam_app.system.mongodb.connection import import_fiftyone
 
     fo = import_fiftyone()
     import fiftyone.utils.data as fou
 
-    names = UniqueNames()
-    files = [f"data/{file_name(item.record.path, names)}" for item in items]
-    for item, file in zip(items, files, strict=True):
-        place(item.record.path, folder / file, mode)
+    files = flat_files(items, "data")
+    place_images(items, files, folder, mode)
     samples = [_sample(fo, item, folder / file) for item, file in zip(items, files, strict=True)]
     temporary = fo.Dataset()
     try:
@@ -40,9 +38,8 @@ def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source)
         temporary.export(dataset_exporter=exporter, progress=False)
     finally:
         temporary.delete()
-    masks = sum(item.record.mask is not None for item in items)
-    notes = (f"the masks of {masks} images are left out; the format manifest has them",) if masks else ()
-    return Written(files, "fiftyone.Dataset.from_dir({out}, dataset_type=fiftyone.types.FiftyOneDataset)", notes)
+    reading = "fiftyone.Dataset.from_dir({out}, dataset_type=fiftyone.types.FiftyOneDataset)"
+    return Written(files, reading, note_masks(items))
 
 
 def _sample(fo: Any, item: ExportItem, path: Path) -> Any:

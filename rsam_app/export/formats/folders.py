@@ -1,7 +1,7 @@
-"""Hugging Face image folder: `SPLIT/CLASS/image` beside `SPLIT/metadata.jsonl`, and a dataset card.
+"""Class folders `SPLIT/CLASS/image`: plain, or as Hugging Face image folder with `SPLIT/metadata.jsonl`.
 
-`datasets.load_dataset("imagefolder", …)` reads images with all columns of the metadata, and our `layout: folder` the
-same images by their folders.
+`datasets.load_dataset("imagefolder", …)` reads the images with all columns of the metadata, `layout: folder` reads
+both by their folders.
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rsam_app.export.items import ExportItem, Mode, Source, Written
+from rsam_app.export.items import ExportItem, Mode, Source, Written, note_masks
 from rsam_app.export.names import class_files
-from rsam_app.export.staging import place
+from rsam_app.export.staging import place_images
 
 
 def write_imagefolder(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
-    """Write `folder/SPLIT/metadata.jsonl`: a line an image with `file_name, label, id`, its `rectangle` (cx, cy, width,
-    height in pixels, angle in radians; null without), `rectangle_by` and `boxes` (lists of x, y, width, height)."""
+    """Write the images, and `folder/SPLIT/metadata.jsonl`: one line per image with `file_name, label, id`, its
+    `rectangle` (cx, cy, width, height in pixels, angle in radians; null without), `rectangle_by` and `boxes` (lists of
+    x, y, width, height)."""
     files, renamed = class_files(items)
+    place_images(items, files, folder, mode)
     lines: dict[str, list[str]] = defaultdict(list)
     for item, file in zip(items, files, strict=True):
-        place(item.record.path, folder / file, mode)
         split, _, name = file.partition("/")
         lines[split].append(json.dumps({"file_name": name, **columns(item)}, ensure_ascii=False))
     for split, of_split in lines.items():
         (folder / split / "metadata.jsonl").write_text("\n".join(of_split) + "\n", encoding="utf-8")
-    masks = sum(item.record.mask is not None for item in items)
-    notes = [f"the masks of {masks} images are left out; the format manifest has them"] if masks else []
-    return Written(files, "datasets.load_dataset('imagefolder', data_dir={out})", (*renamed, *notes))
+    return Written(files, "datasets.load_dataset('imagefolder', data_dir={out})", (*renamed, *note_masks(items)))
 
 
 def columns(item: ExportItem) -> dict[str, Any]:
-    """What is told of an item beside its image."""
+    """Metadata of an item, shared with the Parquet format."""
     return {
         "label": item.label,
         "id": item.record.id,
@@ -47,8 +46,7 @@ def columns(item: ExportItem) -> dict[str, Any]:
 def write_folder(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
     """Write `folder/SPLIT/CLASS/image` for each item; the class is the corrected one."""
     files, renamed = class_files(items)
-    for item, file in zip(items, files, strict=True):
-        place(item.record.path, folder / file, mode)
+    place_images(items, files, folder, mode)
     lost = sum(bool(i.record.boxes or i.record.mask) for i in items)
-    notes = [f"class folders hold no boxes and masks: those of {lost} images are left out"] if lost else []
+    notes = [f"class folders have no boxes or masks: those of {lost} images are left out"] if lost else []
     return Written(files, "layout: folder\nroot: '{out}'", (*renamed, *notes))

@@ -1,6 +1,6 @@
-"""Parquet shards that hold the images themselves, as the Hugging Face hub keeps datasets.
+"""Parquet shards that contain the images, like datasets on the Hugging Face hub.
 
-`datasets.load_dataset("parquet", …)` reads them with class names and images, and so does our `layout: huggingface`.
+`datasets.load_dataset("parquet", …)` and `layout: huggingface` read them with class names and images.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ from typing import TYPE_CHECKING, Any
 
 from rsam_app.data.records import SPLITS
 from rsam_app.export.formats.folders import columns
-from rsam_app.export.items import ExportItem, Mode, Source, Written
+from rsam_app.export.items import ExportItem, Mode, Source, Written, note_masks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SHARD_BYTES = 400 * 2**20
-"""Images of a shard; the hub's own shards have about as much."""
+"""Bytes of images per shard, about as many as on the hub."""
 GROUP_ROWS = 64
-"""Rows that are in memory at a time, as a reader of the file will have them: an image has some hundred kilobytes."""
+"""Rows per row group, which writer and readers hold in memory; an image takes some hundred kilobytes."""
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
-    """Write `SPLIT-00000-of-0000N.parquet`: `image` (bytes as they are, and the file's name), `label` (a ClassLabel of
+    """Write `SPLIT-00000-of-0000N.parquet`: `image` (unchanged bytes, and the file's name), `label` (a ClassLabel of
     all classes in the dataset's order), `id`, `rectangle`, `rectangle_by`, `boxes`."""
-    place: dict[str, str] = {}
+    files: dict[str, str] = {}
     for split in SPLITS:
         of_split = [item for item in items if item.record.split == split]
         shards = list(_shards(of_split))
         for k, shard in enumerate(shards):
             name = f"{split}-{k:05d}-of-{len(shards):05d}.parquet"
             _write_shard(folder / name, shard, source)
-            place |= {item.record.id: f"{name}#{row}" for row, item in enumerate(shard)}
-    masks = sum(item.record.mask is not None for item in items)
-    notes = (f"the masks of {masks} images are left out; the format manifest has them",) if masks else ()
-    return Written([place[item.record.id] for item in items], "layout: huggingface\nroot: '{out}'", notes)
+            files |= {item.record.id: f"{name}#{row}" for row, item in enumerate(shard)}
+    ordered = [files[item.record.id] for item in items]
+    return Written(ordered, "layout: huggingface\nroot: '{out}'", note_masks(items))
 
 
 def _shards(items: Sequence[ExportItem]) -> Iterator[list[ExportItem]]:

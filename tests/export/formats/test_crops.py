@@ -53,7 +53,7 @@ def test_items_without_a_rectangle_are_left_out_and_counted(aviary: Any, load: A
     report = export(aviary.items, "crops", tmp_path / "out", source=aviary.source)
     with_rectangle = [i for i in aviary.items if i.rectangle and not i.excluded]
     assert report.images == len(with_rectangle)
-    assert any("are left out: they have no rectangle inside of them" in note for note in report.notes)
+    assert any("are left out: they have no rectangle inside the image" in note for note in report.notes)
     drawn = next(i for i in with_rectangle if i.rectangle_by == "person")
     corners = np.array(rectangle_corners(drawn.rectangle))
     name = next(line for line in (tmp_path / "out" / "records.csv").read_text().splitlines() if drawn.record.id in line)
@@ -64,5 +64,5 @@ def test_items_without_a_rectangle_are_left_out_and_counted(aviary: Any, load: A
 
 
 def test_nothing_to_crop_says_so(aviary: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="all 1 images with the tag 'good' have no rectangle inside of them"):
+    with pytest.raises(UserError, match="all 1 images with the tag 'good' have no rectangle inside the image"):
         export([replace(aviary.items[1], rectangle=None)], "crops", tmp_path / "out", source=aviary.source)

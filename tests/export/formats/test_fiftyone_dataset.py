@@ -48,7 +48,7 @@ def test_from_dir_gives_the_same_records(aviary: Any, mode: Any, tmp_path: Path,
 def test_a_missing_image_leaves_nothing(aviary: Any, tmp_path: Path, fiftyone_module: Any) -> None:
     before = fiftyone_module.list_datasets()
     aviary.items[-1].record.path.unlink()
-    with pytest.raises(UserError, match="nothing was left there"):
+    with pytest.raises(UserError, match="nothing left behind"):
         export(aviary.items, "fiftyone", tmp_path / "out", source=aviary.source)
     assert fiftyone_module.list_datasets() == before
     assert not [p for p in tmp_path.iterdir() if "out" in p.name]

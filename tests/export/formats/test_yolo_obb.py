@@ -71,5 +71,5 @@ def test_a_rectangle_outside_is_an_image_without_objects(aviary: Any, tmp_path: 
     away = replace(aviary.items[1], rectangle=(500.0, 500.0, 8.0, 8.0, 0.0))
     report = export([away], "yolo-obb", tmp_path / "out", source=aviary.source)
     assert list(labels_of(tmp_path / "out").values()) == [[]]
-    assert "1 images have no rectangle inside of them: empty label files" in report.notes
+    assert "1 images have no rectangle inside the image: their label files are empty" in report.notes
     assert any("val is missing" in note for note in report.notes)
