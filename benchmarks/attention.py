@@ -1,13 +1,13 @@
-"""Does the rectangle earn its place? Attention variants × datasets × seeds on cached features of a frozen backbone.
+"""Accuracy of attention variants × datasets × seeds on cached features of a frozen backbone.
 
     RSAM_DATA=../shared/data python benchmarks/attention.py --weights ../shared/weights/mobilenetv2_100.safetensors
 
-`make bench` takes the weights from the folder RSAM_WEIGHTS. `--data-sets` takes names and paths of cards; `rsam demo`
-leaves one of the generated set beside its images.
+`make bench` reads the weights from the folder RSAM_WEIGHTS. `--data-sets` takes names and paths of cards; `rsam demo`
+writes one for its dataset beside the images.
 
-Every cell holds out another tenth of the training images and starts from another seed; the test images are the same.
-Finished cells are kept in `benchmarks/results/attention.jsonl` and not run again, so the command can be stopped at any
-time. The table goes to `benchmarks/results/attention.md`. About 4 GiB of features are cached outside the repository.
+Every seed holds out another tenth of the training images; the test images are the same. Finished cells are saved in
+`benchmarks/results/attention.jsonl` and skipped, so the command can be interrupted at any time. The table is written to
+`benchmarks/results/attention.md`. About 4 GiB of features are cached outside the repository.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def _run(variant: Variant, data: FrozenData, weights: Path, seed: int, log: Path
 
 
 def read_rows(log: Path) -> list[dict[str, Any]]:
-    """The cells that are done."""
+    """The finished cells."""
     return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The figures per dataset, then top-1 against the baselines pooled over datasets and seeds, as Markdown."""
+    """Figures per dataset, then top-1 minus that of the baselines, pooled over datasets and seeds, as Markdown."""
     parts = ["# Attention on cached features of a frozen MobileNetV2\n"]
     by_cell: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:

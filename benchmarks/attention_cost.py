@@ -1,9 +1,9 @@
-"""What attention costs: parameters, and inference and training steps as ratios to the plain model's, in one run.
+"""Cost of attention: parameters, and inference and training time relative to the plain model.
 
     python benchmarks/attention_cost.py [--backbone mobilenetv2_100] [--device cuda]
 
-Variants take turns, round by round, so that a noisy machine disturbs all of them alike; a ratio is the median over
-rounds of one variant's time by the plain model's in the same round. Kept in `benchmarks/results/attention_cost.json`.
+Variants alternate in each round, so that noise of the machine affects all of them; a ratio is the median over rounds of
+a variant's time divided by the plain model's in the same round. Written to `benchmarks/results/attention_cost.json`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "RSAM, second look": {"attention": "rsam", "second_look": True},
 }
 TWO_LOOKS, FIRST_ALONE = "RSAM, second look", "RSAM, second look left out"
-"""The same model with `second_look` and, the attribute set to False, without: what the second look itself costs."""
+"""The same model with `second_look` on and off: the cost of the second look itself."""
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=40)
     arguments = parser.parse_args()
-    retain_freed_memory()  # as every command does
+    retain_freed_memory()  # like every command
     device = torch.device(arguments.device)
     precision = choose_precision("auto", device)
     models = {name: _model(arguments.backbone, settings, device) for name, settings in VARIANTS.items()}
@@ -54,7 +54,7 @@ def main() -> None:
     report: dict[str, Any] = {"backbone": arguments.backbone, "batch": arguments.batch, "precision": precision}
     report["environment"] = where()
     for name, measure in {"inference": _infer, "training": _train_step}.items():
-        rounds = arguments.rounds * (4 if name == "inference" else 1)  # shorter, so more easily disturbed
+        rounds = arguments.rounds * (4 if name == "inference" else 1)  # shorter, so noisier
         seconds = take_turns(_ways(models, measure, arguments.batch, device, precision), rounds)
         report[name] = {key: ratio(taken, seconds["none"]) for key, taken in seconds.items()}
         report[name]["none"]["seconds"] = float(np.median(seconds["none"]))

@@ -1,11 +1,11 @@
-"""What the defaults gain over a plain timm model: precision and memory format chosen by what the hardware has.
+"""Speed-up of the defaults over a plain timm model: precision and memory format chosen for the hardware.
 
     python benchmarks/fast_path.py [--run RUN …] [--backbones mobilenetv2_100 resnet18]
 
-*Plain* is timm's model as usually run: eager float32, channels before rows. *Ours* is what `rsam` runs: channels last,
-in the precision that `train.precision=auto` chooses, freed memory kept, here without attention (for that see
-`attention_cost.py`). All take turns on one batch of random images. With runs, the accuracy of their models on their own
-test images in float32 and as chosen. Kept in `benchmarks/results/fast_path.json`.
+*Plain* is timm's model as usually run: eager float32, channels first. *Ours* is the setting of `rsam`: channels last,
+the precision of `train.precision=auto`, freed memory retained, here without attention (see `attention_cost.py`). All
+alternate on one batch of random images. With runs, it also compares the accuracy of their models on their test images
+in float32 and in the chosen precision. Written to `benchmarks/results/fast_path.json`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _speed(backbone: str, device: torch.device, batch: int, rounds: int) -> dict[str, Any]:
-    """Times of plain by ours, more being better, and images per second."""
+    """Time of plain divided by ours (higher is better), and images per second."""
     plain = timm.create_model(backbone, num_classes=CLASSES).to(device)
     settings = ModelConfig(backbone=backbone, weights="none", attention="none", image_size=SIDE)
     ours = build_model(settings, tuple(map(str, range(CLASSES))))
@@ -112,7 +112,7 @@ def _train(model: nn.Module, images: Tensor, precision: str) -> None:
 
 
 def _accuracy(run: RunFolder, device: torch.device) -> dict[str, Any]:
-    """Top-1 of a run's model on its test images in float32 and in the chosen precision, and where the two agree."""
+    """Top-1 of a run's model on its test images in float32 and in the chosen precision, and their agreement."""
     pipeline = run.load_pipeline()
     dataset = load_dataset(load_card(pipeline.dataset), pipeline.seed)
     records, model = dataset.split("test"), load_model(run.model)

@@ -1,17 +1,17 @@
-"""How fast a run is written into FiftyOne, next to `sample.save()` in a loop and to FiftyOne's own bulk calls.
+"""Speed of writing a run into FiftyOne, compared with `sample.save()` in a loop and with FiftyOne's bulk calls.
 
     python benchmarks/fiftyone_write.py [--images 10000] [--saved 1000] [--records 200000]
 
-The work, for every image: the sample with its label, size and true box, and of one run the prediction with 200
-logits, the rectangle (Polylines), its box (Detections with `model_box` and five attributes) and eight scores. The rows
-are drawn at random, there are no images, and the database is a private one on this machine's disk. Near-duplicates are
-read from the run's folder, where `rsam predict` leaves them.
+Work per image: the sample with its label, size and true box, and of one run the prediction with 200 logits, the
+rectangle (Polylines), its box (Detections with `model_box` and five attributes) and eight scores. Rows are random,
+there are no images, and the database is a private one on the local disk. Near-duplicates are read from the run folder,
+to which `rsam predict` writes them.
 
-Three ways take turns in one run, each into a new dataset: `write_run`, all of it (views, sidebar and indexes
-included); FiftyOne's bulk calls (`add_samples`, then `set_values` for each field); and the loop that a tutorial shows,
-a sample fetched, its fields set, `sample.save()`, on fewer images, its time scaled to as many. Then `write_run` again:
-with the same rows in a new file, and with every row changed. At last the largest memory of this process, above what it
-held before, while 20,000 and while 200,000 records are written. Kept in `benchmarks/results/fiftyone_write.json`.
+Three methods alternate, each with a new dataset: `write_run` in full (views, sidebar and indexes included); FiftyOne's
+bulk calls (`add_samples`, then `set_values` per field); and the loop of the tutorials (fetch a sample, set its fields,
+`sample.save()`) on fewer images, its time scaled up. Then `write_run` again, with the same rows in a new file and with
+every row changed. Finally the increase in peak memory of this process while 20,000 and 200,000 records are written.
+Written to `benchmarks/results/fiftyone_write.json`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _private_database() -> Path:
-    """FiftyOne on a database of this benchmark's own, gone with the process."""
+    """FiftyOne with a private database, deleted with the process."""
     folder = Path(tempfile.mkdtemp(prefix="rsam-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR"):
@@ -90,7 +90,7 @@ def _private_database() -> Path:
 
 
 def _round(folder: Path, images: int, saved: int) -> dict[str, float]:
-    """Seconds of every way, once."""
+    """Seconds of every method, once."""
     dataset = _dataset("bench", images)
     run = _run(folder / "run", dataset, seed=0)
     times = {"sample.save() loop": _timed(lambda: _save_loop(dataset, run, saved)) * images / saved}
@@ -144,7 +144,7 @@ def _dataset(name: str, images: int) -> Dataset:
 
 
 def _run(path: Path, dataset: Dataset, seed: int, row_group: int = PIECE) -> RunFolder:
-    """A run whose predictions are drawn at random, written piece by piece."""
+    """A run with random predictions, written in chunks."""
     run = RunFolder(path)
     if not run.config_path.exists():
         run.save_pipeline(Pipeline(name="bench", dataset="bench"))
@@ -155,7 +155,7 @@ def _run(path: Path, dataset: Dataset, seed: int, row_group: int = PIECE) -> Run
         for start in range(0, len(dataset.records), PIECE):
             piece = _rows(dataset.records[start : start + PIECE], rng)
             writer.write_table(pa.table(piece, schema=schema), row_group_size=row_group)
-    count = len(dataset.records)  # what `predict` leaves; images that are not there cannot be compared
+    count = len(dataset.records)  # as `predict` writes it; missing images cannot be compared
     none = Duplicates(np.arange(count), np.zeros((0, 2), dtype=np.int64), np.zeros(0))
     keep(run.near_duplicates, none, dataset.records, files_state(dataset.records))
     return run
@@ -180,14 +180,14 @@ def _rows(records: tuple[Record, ...], rng: np.random.Generator) -> dict[str, An
     }
 
 
-# ---- the ways
+# ---- the methods
 
 
 def _write(run: RunFolder, dataset: Dataset) -> None:
     from rsam_app.review.writing.write_run import write_run
 
     report = write_run(run, dataset, KEY)
-    expected = ("embeddings", "near-duplicates")  # a run without any is measured, and images that are not there
+    expected = ("embeddings", "near-duplicates")  # the run has none, and there are no images
     if fallen_back := [note for note in report.notes if not any(word in note for word in expected)]:
         raise RuntimeError(fallen_back[0])
 
@@ -217,7 +217,7 @@ def _values(record: Record) -> dict[str, Any]:
 
 
 def _save_loop(dataset: Dataset, run: RunFolder, count: int) -> None:
-    """What a tutorial shows: samples are added, then each is fetched, set and saved."""
+    """The loop of the tutorials: add samples, then fetch, set and save each."""
     with _new_set() as made:
         import fiftyone as fo
 
@@ -231,7 +231,7 @@ def _save_loop(dataset: Dataset, run: RunFolder, count: int) -> None:
 
 
 def _library(dataset: Dataset, run: RunFolder) -> None:
-    """FiftyOne's own bulk calls, the checks that cost most switched off."""
+    """FiftyOne's bulk calls, without the most expensive checks."""
     import fiftyone as fo
 
     from rsam_app.review.dataset.fields import declare_run
@@ -287,7 +287,7 @@ def _remove(name: str, run: RunFolder) -> None:
 
 
 def _memory(folder: Path, count: int) -> dict[str, Any]:
-    """The largest resident memory while `count` records are written, above what the process held before."""
+    """Increase in peak resident memory while `count` records are written."""
     dataset = _dataset(f"memory {count}", count)
     run = _run(folder / f"memory {count}", dataset, seed=0)
     before = _resident()

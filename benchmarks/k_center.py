@@ -1,11 +1,11 @@
-"""k-center greedy beside another library's: processor seconds for the same pool and budget.
+"""k-center greedy compared with scikit-activeml's: processor seconds for the same pool and budget.
 
     pip install --target elsewhere --no-deps scikit-activeml
     PYTHONPATH=elsewhere python benchmarks/k_center.py [--rows 100000] [--budget 1000]
 
-scikit-activeml is no dependency of ours. Its time grows evenly with the picks (a look at all rows for each), so it is
-measured for `--their-picks` and carried on from the last two; ours makes the whole budget. Both on one thread and from
-the same first centre, so that both choose the same rows. Kept in `benchmarks/results/k_center.json`.
+scikit-activeml is not a dependency. Its time grows linearly with the picks (a pass over all rows for each), so it is
+measured for `--their-picks` and extrapolated from the last two; ours is measured for the whole budget. Both use one
+thread and the same first centre, and so choose the same rows. Written to `benchmarks/results/k_center.json`.
 """
 
 from __future__ import annotations

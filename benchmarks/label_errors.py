@@ -1,16 +1,16 @@
-"""How well planted wrong labels are found from one training run, beside cleanlab's scores and FiftyOne's mistakenness.
+"""Detection of planted label errors from one training run, compared with cleanlab's scores and FiftyOne's mistakenness.
 
     RSAM_DATA=../shared/data RSAM_WEIGHTS=../shared/weights python benchmarks/label_errors.py \\
         --beetles demo-data/rsam_demo.yaml
 
-A tenth of the labels for training and validation are made wrong in a manifest: replaced by any class, or by one that it
-is easily confused with. One run with a frozen backbone is trained from that manifest; then `label_quality`, as `rsam
-predict` computes it from what the run kept, is ranked against what was planted. Beside it stand the other scores on the
-same probabilities, and on out-of-fold ones of a logistic regression on pooled features. A seed draws other errors; the
-run's own seed stays, so that its feature maps are computed once.
+A manifest gets wrong labels for a tenth of the training and validation images: any other class, or one that is easily
+confused with the true one. A run with a frozen backbone is trained on that manifest; then the ranking by
+`label_quality`, as `rsam predict` computes it from the run, is compared with the planted errors. The other scores are
+computed on the same probabilities, and on out-of-fold ones of a logistic regression on pooled features. Each seed draws
+other errors; the run's own seed is fixed, so that its feature maps are computed once.
 
-The way labels are judged was tuned on seeds 0 and 1, so the figures are of the seeds from 2 on. Runs are kept in
-`--folder` and go on where they stopped. Goes to `benchmarks/results/label_errors.json`.
+The method was tuned on seeds 0 and 1, so the figures are from seeds 2 and up. Runs are saved in `--folder` and resumed.
+Written to `benchmarks/results/label_errors.json`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RESULTS = Path(__file__).resolve().parent / "results" / "label_errors.json"
 KINDS = ("uniform", "siblings")
 SHARE, TUNED_ON = 0.1, 2
 OURS = "label_quality, combined"
-"""What `rsam predict` writes of training images as `label_quality`."""
+"""The score that `rsam predict` writes as `label_quality` of training images."""
 CLEANLAB = ("self_confidence", "normalised_margin")
 FROZEN = ["train.frozen_backbone=true", "train.trackers=[]"]
 
@@ -54,8 +54,8 @@ Figures = dict[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Truth:
-    """A dataset with right labels: images `(N,)` for training and validation, column indices of their labels, pooled
-    features `(N, D)`, and for each class those it is confused with."""
+    """A dataset with correct labels: images `(N,)` for training and validation, column indices of their labels, pooled
+    features `(N, D)`, and for each class its confusable classes."""
 
     records: list[Record]
     classes: tuple[str, ...]
@@ -97,19 +97,19 @@ def main() -> None:
 
 
 def true_labels(job: Job) -> Truth:
-    """The right labels of a job's dataset; of generated beetles those of the species that were drawn."""
+    """The correct labels of a job's dataset; for generated beetles the species drawn."""
     job.run.path.mkdir(parents=True, exist_ok=True)
     oracle, _ = make_oracle(job)
     pool = sorted((r for r in job.original.records if r.split in ("train", "val")), key=lambda r: r.id)
     planted = job.card.root_path.with_name("planted.json")
     images = read_planted(planted).images if planted.exists() else {}
-    classes = tuple(sorted(job.original.classes))  # a manifest's order
+    classes = tuple(sorted(job.original.classes))  # in the manifest's order
     labels = np.array([classes.index(images[r.id].species if images else r.label) for r in pool])
     return Truth(pool, classes, labels, oracle.points, siblings_of(classes, oracle.points, labels))
 
 
 def plant(truth: Truth, kind: str, seed: int) -> np.ndarray:
-    """Labels `(N,)`, a tenth of them wrong."""
+    """Return labels `(N,)`, a tenth of them wrong."""
     rng, count = np.random.default_rng((seed, 2)), round(SHARE * len(truth.labels))
     if kind == "uniform":
         return uniform_errors(truth.labels, len(truth.classes), count, rng)
@@ -117,7 +117,7 @@ def plant(truth: Truth, kind: str, seed: int) -> np.ndarray:
 
 
 def train_one(noisy: np.ndarray, truth: Truth, pipeline: str, overrides: list[str], cell: Path) -> Job:
-    """A run from a manifest with these labels `(N,)`, in the folder `cell`; nothing where it is trained."""
+    """Train a run on a manifest with these labels `(N,)` in the folder `cell`, if it is not trained yet."""
     card = write_manifest(cell, truth, noisy)
     job = Job.of_pipeline(pipeline, [*overrides, f"dataset={card}"], cell / "run", Reporter())
     with job.run.writing():
@@ -126,7 +126,7 @@ def train_one(noisy: np.ndarray, truth: Truth, pipeline: str, overrides: list[st
 
 
 def measure(job: Job, truth: Truth, noisy: np.ndarray, seed: int) -> Figures:
-    """Figures of every score for one planting, from the run that was trained with it."""
+    """Figures of every score for one set of planted errors, from the run trained with it."""
     ids = json.loads(job.run.training_records.read_text(encoding="utf-8"))
     place = {record.id: record.path for record in job.original.records}
     row = {record.path.absolute(): row for row, record in enumerate(truth.records)}
@@ -140,7 +140,7 @@ def measure(job: Job, truth: Truth, noisy: np.ndarray, seed: int) -> Figures:
 
 
 def write_manifest(folder: Path, truth: Truth, noisy: np.ndarray) -> Path:
-    """A manifest with these labels `(N,)`, as a person would have it, and its card, whose path is returned."""
+    """Write a manifest with these labels `(N,)` and its card; returns the card's path."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
@@ -156,7 +156,7 @@ def write_manifest(folder: Path, truth: Truth, noisy: np.ndarray) -> Path:
 def _sources(
     job: Job, ids: list[str], truth: Truth, rows: np.ndarray, labels: np.ndarray, seed: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Probabilities `(N, C)` of the training images `ids`, which are `rows` of the truth, by where they come from."""
+    """Probabilities `(N, C)` by source of the training images `ids`, which are `rows` of the truth."""
     yield "held out", _rows(np.load(job.run.held_out_probabilities))
     yield "learned", _rows(np.load(job.run.learned_probabilities))
     combined = training_belief(job.run, ids)
@@ -169,7 +169,7 @@ def _sources(
 
 
 def _rows(probabilities: np.ndarray) -> np.ndarray:
-    """Kept in half precision, rows do not quite sum to 1."""
+    """Normalise rows, whose sums are not exactly 1 in half precision."""
     exact = probabilities.astype(np.float64)
     normalised: np.ndarray = exact / exact.sum(axis=1, keepdims=True)
     return normalised
@@ -181,9 +181,9 @@ def _figures(wrong: np.ndarray, suspicion: np.ndarray) -> tuple[float, float]:
 
 
 def summarise(found: dict[str, dict[int, Figures]]) -> dict[str, Any]:
-    """Means over seeds with 95 % half-widths by kind of error and score, and differences paired by seed of
-    `label_quality` from the best of its rivals by mean AUPRC: cleanlab's two scores on the run's probabilities and on
-    out-of-fold ones, FiftyOne's likewise."""
+    """Means over seeds with 95 % half-widths by kind of error and score, and the paired difference of `label_quality`
+    minus its best rival by mean AUPRC: cleanlab's two scores and FiftyOne's, on the run's probabilities and on
+    out-of-fold ones."""
     summary: dict[str, Any] = {}
     for kind, seeds in found.items():
         names = list(next(iter(seeds.values())))

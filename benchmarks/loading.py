@@ -1,12 +1,12 @@
-"""How fast images become training batches, next to timm's loader and torchvision's transforms at the same work.
+"""Speed of loading training batches, compared with timm's loader and torchvision's transforms on the same work.
 
     RSAM_DATA=../shared/data python benchmarks/loading.py [--dataset cub_200_2011] [--images 640] [--rounds 7]
 
-The work: decode, random crop of .4 to 1 of the area to 224 pixels, mirror, jitter brightness, contrast and saturation
-(ours turns the hue too), and hand over batches of 32 as 8-bit tensors on the CPU; normalisation is the device's in all
-of them. Loaders take turns, round by round, one thread each, the files in the page cache; a ratio is the median over
-rounds of one loader's speed by timm's in the same round. Workers' start and the first batch are not counted. The
-photographs are the same images enlarged to a short side of 1,536 pixels. Kept in `benchmarks/results/loading.json`.
+Work: decode, random crop of .4 to 1 of the area to 224 pixels, mirror, jitter brightness, contrast and saturation (ours
+also the hue), and yield batches of 32 as 8-bit tensors on the CPU; all leave normalisation to the device. Loaders
+alternate in each round, with one thread each and files in the page cache; a ratio is the median over rounds of a
+loader's speed divided by timm's in the same round. The start of the workers and the first batch do not count. The large
+photographs are the same images enlarged to a short side of 1,536 pixels. Written to `benchmarks/results/loading.json`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _folder_of(records: Sequence[Record], folder: str) -> list[Record]:
-    """The records in folders by class, as the others want them."""
+    """The records in class folders, as the other loaders need them."""
     linked = []
     for record in records:
         path = Path(folder) / "as they are" / record.label / record.path.name
@@ -96,7 +96,7 @@ def _enlarged(records: Sequence[Record], folder: str) -> list[Record]:
 
 
 def _error(records: Sequence[Record]) -> dict[str, float]:
-    """Mean absolute differences, of 255, from Pillow's antialiased bicubic of the fully decoded image."""
+    """Mean absolute difference, of 255, from Pillow's antialiased bicubic resize of the fully decoded image."""
     stored, at_once, plain = [], [], []
     for record in records[:64]:
         whole, _ = read_image(record.path)
@@ -109,7 +109,7 @@ def _error(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _take_turns(records: list[Record], workers: int, rounds: int) -> dict[str, Any]:
-    """One measurement of every loader per round, after one round to warm up."""
+    """One measurement of every loader per round, after a warm-up round."""
     with ExitStack() as stack:
         warm = _ours(records, workers, stack, Path(os.environ["XDG_CACHE_HOME"]) / "warm")
         direct = _ours(records, workers, stack, None)
@@ -137,7 +137,7 @@ def _always(loader: Loader) -> Callable[[], Loader]:
 
 
 def _speed(loader: Loader) -> tuple[float, float]:
-    """Images per second of the clock, and of this process's own processor time, over an epoch but its first batch."""
+    """Images per second of wall-clock time, and of this process's CPU time, over an epoch without its first batch."""
     batches, seen = iter(loader), 0
     next(batches)
     clock, processor = time.perf_counter(), time.process_time()
@@ -159,13 +159,13 @@ def _summary(found: list[tuple[float, float]], timm: list[tuple[float, float]], 
         "quartile_low": round(float(low), 2),
         "quartile_high": round(float(high), 2),
     }
-    if not workers:  # theirs is not this process's
+    if not workers:  # their work is in other processes
         summary["ratio_by_processor_time"] = round(float(np.median(ratios[:, 1])), 2)
     return summary
 
 
 def _ours(records: list[Record], workers: int, stack: ExitStack, cache: Path | None) -> Loader:
-    """Our loader; with images kept in `cache` where given."""
+    """Our loader, with images cached in `cache` if given."""
     if cache is not None:
         os.environ["XDG_CACHE_HOME"] = str(cache)
     with caching_images(records, SIDE, lambda text: None) if cache is not None else ExitStack():

@@ -1,16 +1,16 @@
-"""Do truth-free scores find the images where the model looked at the wrong place?
+"""Detection of rectangles at the wrong place by the scores that need no ground truth.
 
     RSAM_DATA=../shared/data python benchmarks/misattention.py runs/cub_mobilenetv2 runs/demo
 
-Without runs it takes those two, where they are. Each run must be predicted (`rsam predict RUN --split all`). On its
-test split every score is measured as a detector of rectangles off the object (rotated IoU below .3 with the true box)
-and, where the data is `rsam demo`'s, with the true turned rectangle, and of images that the planted shortcut misled:
-AUROC, AUPRC and precision among the first 100. Runs of one dataset that differ in their seed are measured together:
-each figure is the mean over those where there is anything to find. The 95 % intervals are over 1,000 bootstrap samples
-of the images and, with them, of the runs. The differences of `misattention` from what needs no attention are paired:
-the same samples for both.
+Without arguments it uses those two runs, if they exist. Each run must be predicted (`rsam predict RUN --split all`). On
+the test split, every score is measured as a detector of rectangles off the object (rotated IoU below .3 with the true
+box, in the dataset of `rsam demo` with the true rotated rectangle), and in that dataset also of images that the planted
+shortcut misled: AUROC, AUPRC and precision among the first 100. Runs of one dataset that differ only in their seed are
+measured together: each figure is the mean over the runs with something to find. The 95 % intervals are over 1,000
+bootstrap samples of the images and, with them, of the runs. The differences of `misattention` from the baselines that
+need no attention are paired: both use the same samples.
 
-Goes to `benchmarks/results/misattention.json`, beside figures of other datasets, and is printed as tables.
+The figures are added to `benchmarks/results/misattention.json` and printed as tables.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def of_one_data_set(runs: list[Path]) -> list[list[Path]]:
-    """The runs, those of one pipeline but for the seed together."""
+    """Group runs of the same pipeline that differ only in the seed."""
     groups: dict[str, list[Path]] = {}
     for run in runs:
         pipeline = RunFolder(run).load_pipeline()
@@ -85,7 +85,7 @@ def of_one_data_set(runs: list[Path]) -> list[list[Path]]:
 
 
 def measure(runs: list[Path], split: str) -> dict[str, Any]:
-    """Every detector on every target of the split of runs that differ in their seed."""
+    """Measure every detector on every target, for runs that differ only in the seed."""
     jobs = [Job.of_run(run, [], Reporter()) for run in runs]
     first = jobs[0]
     known, training = by_id(first.original.records), list(first.original.split("train"))
@@ -114,7 +114,7 @@ def measure(runs: list[Path], split: str) -> dict[str, Any]:
 
 
 def detectors_of(rows: pa.Table, records: list[Record], training: list[Record]) -> dict[str, Array]:
-    """Larger is more suspect, `(N,)` each; scores that the run lacks are left out."""
+    """Detectors `(N,)`, higher is more suspect; scores that the run lacks are left out."""
     found = {name: column(rows, name) for name in SCORES if name in rows.column_names}
     rectangles, sizes = rectangles_of(rows), image_sizes(records)
     centre = mean_box(training, "boxes")
@@ -128,7 +128,7 @@ def detectors_of(rows: pa.Table, records: list[Record], training: list[Record]) 
 
 
 def targets_of(rows: pa.Table, records: list[Record], planted: Path) -> dict[str, Array]:
-    """What should be found, `(N,)` each."""
+    """Targets `(N,)` to detect."""
     rectangles = rectangles_of(rows)
     scores = score_rectangles(rectangles, records, "boxes", None)
     if len(scores.rows) < len(records):
@@ -145,8 +145,8 @@ def targets_of(rows: pa.Table, records: list[Record], planted: Path) -> dict[str
 
 
 def compare(wanted: list[Array], detectors: list[dict[str, Array]]) -> dict[str, Any]:
-    """Figures of each detector, the mean over the runs, with intervals, and of `misattention` less each baseline on the
-    same samples."""
+    """Figures of each detector, the mean over the runs, with intervals, and of `misattention` minus each baseline on
+    the same samples."""
     rng, runs, images = np.random.default_rng(0), len(wanted), len(wanted[0])
     every = np.arange(images)
     names = [name for name in detectors[0] if all(name in found for found in detectors)]

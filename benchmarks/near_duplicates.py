@@ -1,13 +1,12 @@
-"""How many altered copies are found again, and how many different images are taken for copies: cosines of embeddings
-alone, and the rule that looks at the pixels.
+"""Recall of altered copies, and false matches among different images: cosine of embeddings against the pixel rule.
 
     RSAM_DATA=… RSAM_WEIGHTS=… python benchmarks/near_duplicates.py --demo runs/demo [--images 400] [--altered 24]
 
-Birds (CUB), pets and the beetles of `rsam demo`. Of some images of each an altered copy is made, one alteration at a
-time, and looked for among all. Embeddings are those of a pretrained MobileNetV2 for birds and pets, and of the demo's
-run, trained from scratch, for the beetles. The rule's thresholds were chosen on the birds and on drawn pictures by a
-camera that stands still (`tests/duplicates`). Kept in `benchmarks/results/near_duplicates.json`, with the names of the
-unaltered pairs that were found: they are there to be looked at.
+Datasets: birds (CUB), pets and the beetles of `rsam demo`. Some images of each are copied with one alteration at a
+time, and the copies are searched for among all images. Embeddings are those of a pretrained MobileNetV2 for birds and
+pets, and of the demo's run, trained from scratch, for the beetles. The rule's thresholds were chosen on the birds and
+on drawn pictures from a fixed camera (`tests/data/near_duplicates`). Written to
+`benchmarks/results/near_duplicates.json`, with the names of the unaltered pairs that were found, for inspection.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ from rsam_app.run.folder import RunFolder
 
 RESULTS = Path(__file__).resolve().parent / "results" / "near_duplicates.json"
 COSINE = 0.97
-"""The rule of before."""
+"""The previous rule."""
 
 
 def jpeg(image: Image.Image, quality: int) -> Image.Image:
@@ -90,7 +89,7 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--demo", type=Path, required=True, help="A run of rsam demo; its dataset lies beside it.")
+    parser.add_argument("--demo", type=Path, required=True, help="run of rsam demo, with its dataset beside it")
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--altered", type=int, default=24)
     arguments = parser.parse_args()
@@ -149,7 +148,7 @@ def _measure(records: list[Record], model: AttentiveClassifier, images: int, alt
 
 
 def _dropped(groups: np.ndarray) -> float:
-    """How many of 1,000 images an export would leave out as near-duplicates of others."""
+    """Number of 1,000 images that an export would leave out as near-duplicates."""
     linked = groups[groups >= 0]
     return round(1000 * (len(linked) - len(np.unique(linked))) / len(groups), 2)
 
@@ -165,7 +164,7 @@ def _copy(record: Record, path: Path, alter: Callable[[Image.Image], Image.Image
 
 
 def _directions(model: AttentiveClassifier, records: list[Record]) -> np.ndarray:
-    """Embeddings `(N, D)` as `rsam predict` keeps them (half precision), at length 1."""
+    """Embeddings `(N, D)` as `rsam predict` saves them (half precision), at length 1."""
     model.eval()
     side = int(model.pretrained_cfg["input_size"][-1])
     rows = []

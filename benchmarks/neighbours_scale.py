@@ -1,11 +1,11 @@
-"""What looking for the nearest costs as embeddings grow: seconds, memory and how many are found.
+"""Cost of the nearest-neighbour search as embeddings grow: seconds, memory and recall.
 
     python benchmarks/neighbours_scale.py [--rows 10000 100000 1000000] [--device cpu]
 
-Embeddings are drawn: 512 numbers a row in half precision, in clusters of very different sizes, like those of
-look-alike photographs, and no two alike. Each cell runs in a process of its own, whose peak of memory is noted beside
-that of its embeddings: the four nearest of every row, by the 64 principal components, as `rsam review` looks for them.
-`recall` is, for 500 rows, the share of the exact four nearest in the same components that were found. Kept in
+Embeddings are random: 512 numbers per row in half precision, in clusters of very different sizes, like those of similar
+photographs, all different. Each cell runs in its own process and searches the four nearest neighbours of every row by
+the 64 principal components, as `rsam review` does; its peak memory is reported beside that of its embeddings. `recall`
+is, for 500 rows, the share of the exact four nearest in the same components that were found. Written to
 `benchmarks/results/neighbours_scale.json`.
 """
 
@@ -31,12 +31,12 @@ WIDTH, CLASSES, COUNT, CHECKED = 512, 200, 4, 500
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--device", help="cpu or cuda; an accelerator where there is one, if not given.")
-    parser.add_argument("--note", default="", help="What else the machine was doing.")
+    parser.add_argument("--device", help="cpu or cuda; default: an accelerator, if available")
+    parser.add_argument("--note", default="", help="other load on the machine")
     arguments = parser.parse_args()
     cells: list[dict[str, Any]] = []
     for rows in arguments.rows:
-        with multiprocessing.get_context("spawn").Pool(1) as process:  # a peak of memory of its own
+        with multiprocessing.get_context("spawn").Pool(1) as process:  # for a separate peak of memory
             cells.append(process.apply(_measure, (rows, arguments.device)))
         print(cells[-1], flush=True)
         report = {"width": WIDTH, "nearest": COUNT, "cells": cells, "note": arguments.note, "environment": where()}
@@ -70,7 +70,7 @@ def _measure(rows: int, device: str | None) -> dict[str, Any]:
 
 
 def _exact(narrow: np.ndarray, some: np.ndarray) -> np.ndarray:
-    """The nearest of some rows, each distance worked out."""
+    """The exact nearest neighbours of some rows."""
     best = np.full((len(some), COUNT), -1)
     for place, row in enumerate(some):
         squared = ((narrow - narrow[row]) ** 2).sum(axis=1)
@@ -82,7 +82,7 @@ def _exact(narrow: np.ndarray, some: np.ndarray) -> np.ndarray:
 def _embeddings(rows: int) -> np.ndarray:
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((CLASSES, WIDTH), dtype=np.float32)
-    spread = rng.standard_normal((24, WIDTH), dtype=np.float32) / 5  # what images of one class differ in
+    spread = rng.standard_normal((24, WIDTH), dtype=np.float32) / 5  # variation within a class
     label = rng.choice(CLASSES, rows, p=rng.dirichlet(np.full(CLASSES, 0.5)))
     embeddings = np.empty((rows, WIDTH), dtype=np.float16)
     for begin in range(0, rows, 8192):

@@ -1,11 +1,10 @@
-"""What an epoch costs beside its arithmetic: reading images, checkpoints, memory.
+"""Cost of an epoch besides its arithmetic: reading images, checkpoints, memory.
 
     RSAM_DATA=../shared/data python benchmarks/pipeline.py [PIPELINE] [--images 640] [--rounds 4]
 
-A real epoch (the pipeline's own loader, augmentation, loss and optimizer, on photographs) and the same number of steps
-on one batch that already lies in memory take turns. Their ratio is what reading costs where the processor has to do
-both. Resident memory of all processes is noted after each epoch, and a checkpoint is timed. Kept in
-`benchmarks/results/pipeline.json`.
+A real epoch (the pipeline's loader, augmentation, loss and optimizer, on photographs) alternates with the same number
+of steps on one batch in memory. Their ratio is the cost of reading if the CPU does both. It also reports the resident
+memory of all processes after each epoch, and the time of a checkpoint. Written to `benchmarks/results/pipeline.json`.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
-    retain_freed_memory()  # as every command does
+    retain_freed_memory()  # like every command
     pipeline = load_pipeline(arguments.pipeline, ["model.weights=none"])
     whole = load_dataset(load_card(pipeline.dataset), pipeline.seed)
     chosen = {record.id for record in whole.split("train")[: arguments.images]}
@@ -102,7 +101,7 @@ def _run(step: Callable[[Batch], None], batches: Iterable[Batch]) -> None:
 
 
 def _resident_bytes() -> int:
-    """Of this process and its loading processes; memory they share is counted once for each."""
+    """Resident memory of this process and its loading processes; shared memory counts once for each."""
     processes = [psutil.Process(os.getpid()), *psutil.Process(os.getpid()).children(recursive=True)]
     return sum(process.memory_info().rss for process in processes)
 

@@ -1,10 +1,10 @@
-"""Epoch time with one process and with two, which share the processor's cores.
+"""Epoch time with one process and with two, which share the CPU cores.
 
     RSAM_DATA=../shared/data python benchmarks/scaling.py [PIPELINE] [--rounds 3] [--set train.batch_size=32 …]
 
-Runs `rsam train` itself, the two launches taking turns, and reads the seconds of the last epoch from `metrics.jsonl`.
-On a machine with as many accelerators as processes the ratio is the speed-up; on a processor whose cores one process
-already uses, 1 says that distributing costs nothing. Kept in `benchmarks/results/scaling.json`.
+Runs `rsam train`, alternating between the two, and reads the seconds of the last epoch from `metrics.jsonl`. With as
+many accelerators as processes the ratio is the speed-up; on a CPU whose cores one process already uses, 1 means that
+distributing costs nothing. Written to `benchmarks/results/scaling.json`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
-"""Selection on cached features of a frozen MobileNetV2: how far labels go with each strategy.
+"""Label efficiency of selection strategies on cached features of a frozen MobileNetV2.
 
     RSAM_DATA=../shared/data RSAM_WEIGHTS=../shared/weights python benchmarks/selection.py
 
-As many labels as there are classes, then 8 rounds of as many (`--labels`: another number), measured by a logistic
-regression on the official test images; each seed may choose from another nine tenths of the training images, so that
-strategies that draw nothing at random vary too. `--whole-pool` lets every seed choose from all, the protocol of earlier
-figures. Finished cells are kept in `--folder` and not run again, so the command can be stopped at any time. Results go
-to `benchmarks/results/selection.json`.
+It starts with one label per class and adds as many in each of 8 rounds (`--labels`: another number), measured by a
+logistic regression on the official test images. Each seed selects from another nine tenths of the training images, so
+that deterministic strategies vary too; with `--whole-pool` every seed selects from all. Finished cells are saved in
+`--folder` and skipped, so the command can be interrupted at any time. Written to `benchmarks/results/selection.json`.
 """
 
 from __future__ import annotations

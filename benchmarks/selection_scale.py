@@ -1,10 +1,10 @@
-"""What choosing costs as pools grow: seconds and memory of strategies that look at embeddings.
+"""Cost of selection as pools grow: seconds and memory of strategies that use embeddings.
 
     python benchmarks/selection_scale.py [--rows 10000 100000 1000000] [--strategies k_center herding] [--budget 1000]
 
-Pools are drawn: 512 numbers a row in half precision, in clusters of very different sizes, the shape of embeddings of
-look-alike photographs. Each cell runs in a process of its own, whose peak of memory is noted beside that of its pool.
-Kept in `benchmarks/results/selection_scale.json`.
+Pools are random: 512 numbers per row in half precision, in clusters of very different sizes, like embeddings of similar
+photographs. Each cell runs in its own process; its peak memory is reported beside that of its pool. Written to
+`benchmarks/results/selection_scale.json`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
     cells: list[dict[str, Any]] = []
     for rows in arguments.rows:
         for strategy in arguments.strategies:
-            with multiprocessing.get_context("spawn").Pool(1) as process:  # a peak of memory of its own
+            with multiprocessing.get_context("spawn").Pool(1) as process:  # for a separate peak of memory
                 cells.append(process.apply(_measure, (strategy, rows, arguments.budget)))
             print(cells[-1], flush=True)
             report = {"width": WIDTH, "budget": arguments.budget, "cells": cells, "environment": where()}

@@ -1,4 +1,4 @@
-"""The variants of `benchmarks/attention.py`, and how one of them is trained and measured with one seed."""
+"""The variants of `benchmarks/attention.py`, and the training and measurement of one of them with one seed."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ CONFIG = TrainConfig(frozen_backbone=True, epochs=EPOCHS, batch_size=BATCH)
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs between cells: the attention, its predictor, whether discovered targets teach it, what share of the
-    training images has a corrected rectangle, signals, and RSAM's arguments where its gate is another."""
+    """Settings of a cell: the attention, its predictor, whether it learns from discovered targets, the share of
+    training images with a corrected rectangle, signals, and RSAM's arguments if its gate differs."""
 
     name: str
     attention: str
@@ -63,7 +63,7 @@ VARIANTS = (
     Variant("RSAM", "rsam", discovered=True),
     Variant("RSAM, 10 % corrected", "rsam", discovered=True, corrected=0.1),
     Variant("none, 320 px", "none", larger_input=True),
-    # Measured against the residual form, which was the default before.
+    # Compared with the residual form, the previous default.
     Variant("RSAM, residual gating", "rsam", discovered=True, gating=RESIDUAL),
     Variant("RSAM, second look", "rsam", discovered=True, second_look=True, gating=RESIDUAL),
     Variant("RSAM, normalised gating", "rsam", discovered=True, gating={"gating": "normalised"}),
@@ -95,7 +95,8 @@ VARIANTS = (
 
 
 def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> dict[str, Any]:
-    """Train one variant on the training images that `seed` does not hold out; its figures on the test images."""
+    """Train one variant on the training images that `seed` does not hold out; returns its figures on the test
+    images."""
     torch.manual_seed(seed)
     model = make_backbone(weights, data.dataset.classes, variant.attention, variant.predictor)
     if variant.gating and variant.attention == "positionwise":
@@ -112,7 +113,7 @@ def run_cell(variant: Variant, data: FrozenData, weights: Path, seed: int) -> di
 
 
 def _targets(variant: Variant, data: FrozenData, used: np.ndarray, seed: int) -> dict[str, tuple[Any, float]]:
-    """Rectangles by record id with their weights, as the product joins them."""
+    """Rectangles with their weights by record id, merged as in training."""
     found: dict[str, tuple[Any, float]] = {}
     if variant.discovered:
         found = {key: (value, 1.0) for key, value in data.discovered.items()}
@@ -238,7 +239,7 @@ def _measure(model: AttentiveClassifier, data: FrozenData) -> dict[str, Any]:
 
 
 def _larger(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> dict[str, Any]:
-    """Top-1 of the plain model on larger inputs, its head fitted in the same way."""
+    """Top-1 of the plain model on larger inputs, with a head fitted in the same way."""
     fit_classifier(
         model.get_classifier(),  # type: ignore[arg-type]
         torch.from_numpy(data.larger["training"][used]),
@@ -250,7 +251,7 @@ def _larger(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> d
 
 
 def _rescan(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> dict[str, Any]:
-    """Top-1 of a head fitted to both looks of the training images: of the first look alone, the second, and both."""
+    """Top-1 of a head fitted to both looks at the training images: for the first look, the second, and both."""
     whole = data.training_views[0]
     parts = np.array_split(used, max(1, len(used) // 64))
     first = torch.cat([_forward(model, whole.output(rows))[1] for rows in parts])
@@ -271,7 +272,7 @@ def _rescan(model: AttentiveClassifier, data: FrozenData, used: np.ndarray) -> d
 
 @torch.no_grad()
 def _embed_crops(model: AttentiveClassifier, output: AttentiveOutput, pixels: np.ndarray) -> Tensor:
-    """Embeddings `(B, D)` of the crops along the rectangles that a first look gives."""
+    """Embeddings `(B, D)` of the crops along the rectangles of the first look."""
     place = _forward(model, output)[2]
     assert place is not None
     images = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), model, CPU)

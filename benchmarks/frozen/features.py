@@ -1,7 +1,7 @@
-"""Feature maps of a frozen backbone over several views of every image of a dataset, computed once and kept on disk.
+"""Cached feature maps of a frozen backbone for several views of every image of a dataset.
 
-The views are the product's own: its loader, its augmentation, its corruptions. What trains on them is the product's
-own attention and classifier; only the backbone's arithmetic is not repeated.
+Views, attention and classifier are those of the product: its loader, its augmentation, its corruptions. Only the
+backbone's computation is not repeated.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Mirrored:
 
 
 class Corrupted:
-    """The whole image with one corruption; the draws follow the image's place in its split."""
+    """The whole image with one corruption, seeded by the image's position in its split."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -81,7 +81,7 @@ class ViewSet:
     to_image: np.ndarray
 
     def output(self, rows: Sequence[int] | np.ndarray) -> AttentiveOutput:
-        """What a backbone makes of some records, float32."""
+        """Backbone outputs of some records, float32."""
         return AttentiveOutput(_tensor(self.maps[rows]), [_tensor(stage[rows]) for stage in self.stages])
 
 
@@ -95,7 +95,7 @@ class AttentiveOutput(NamedTuple):
 def gather(
     views: Sequence[ViewSet], rows: Sequence[int] | np.ndarray, chosen: Sequence[int] | np.ndarray
 ) -> AttentiveOutput:
-    """Records `rows`, each in another of `views`."""
+    """Gather the records `rows`, each from its own view of `views`."""
     looks = [views[view].output([row]) for view, row in zip(chosen, rows, strict=True)]
     stages = zip(*(output.stages for output in looks), strict=True)
     return AttentiveOutput(torch.cat([output.features for output in looks]), [torch.cat(parts) for parts in stages])
@@ -107,8 +107,8 @@ def _tensor(half: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class FrozenData:
-    """A dataset under a frozen backbone. `training` are all records that are not test ones; `discovered` rectangles
-    are by record id, found without labels or boxes."""
+    """A dataset with features of a frozen backbone. `training` are all records but those of the test split;
+    `discovered` are rectangles by record id, found without labels or boxes."""
 
     name: str
     dataset: Dataset
@@ -125,7 +125,7 @@ class FrozenData:
     """Pooled features `(N, D)` of `training` and `test` at `LARGER` pixels."""
 
     def targets(self, rectangles: dict[str, tuple[float, ...]], view: int) -> tuple[Tensor, Tensor]:
-        """Rectangles `(N, 5)` in cells of a training view and the share of each `(N,)` that it shows; 0 without one."""
+        """Rectangles `(N, 5)` in cells of a training view and the visible share `(N,)` of each; 0 without one."""
         cells = self.training_views[view].maps.shape[2]
         places, shares = torch.zeros(len(self.training), 5), torch.zeros(len(self.training))
         for row, record in enumerate(self.training):
@@ -143,12 +143,12 @@ def make_backbone(weights: Path, classes: tuple[str, ...], attention: str, predi
 
 
 def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
-    """The dataset of a card, its views computed or read from `cache`."""
+    """Load the dataset of a card; compute its views or read them from `cache`."""
     dataset = load_dataset(load_card(card), 0)
     training = [*dataset.split("train"), *dataset.split("val")]
     training.sort(key=lambda record: record.id)
     test = dataset.split("test")
-    model = make_backbone(weights, dataset.classes, "rsam", "profiles")  # gives the stages' maps too
+    model = make_backbone(weights, dataset.classes, "rsam", "profiles")  # also returns the maps of stages
     parts = [dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE, READING]
     key = hashlib.sha256(json.dumps(parts).encode())
     maker = _Maker(model, dataset, cache / f"{dataset.name}-{key.hexdigest()[:12]}")
@@ -213,7 +213,7 @@ class _Maker:
         return ViewSet(last, tuple(stages), np.load(affine_path))
 
     def pixels(self, name: str, records: Sequence[Record]) -> np.ndarray:
-        """Whole images at twice the side, as the second look's crops are cut from."""
+        """Whole images at twice the side, from which the second look's crops are cut."""
         path = self.folder / f"{name}.npy"
         if not path.exists():
             views = Views(records, self.dataset.class_index, 2 * SIDE)
@@ -229,14 +229,14 @@ class _Maker:
     def discovered(self, records: Sequence[Record]) -> dict[str, Rectangle]:
         path = self.folder / "discovered.json"
         if not path.exists():
-            print(f"{self.dataset.name}: looking for objects in {len(records)} images", flush=True)
+            print(f"{self.dataset.name}: discovering objects in {len(records)} images", flush=True)
             source = FeatureSource(self.model, self.dataset.class_index, CPU, choose_precision("auto", CPU), 1)
             path.write_text(json.dumps(discover_rectangles(source, records, 2 * SIDE, 0)))
         return {key: tuple(value) for key, value in json.loads(path.read_text()).items()}
 
 
 class _AtEpoch(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Views as a later epoch would draw them."""
+    """Views as drawn in a later epoch."""
 
     def __init__(self, views: Views, epoch: int) -> None:
         self.views, self.epoch = views, epoch

@@ -1,1 +1,1 @@
-"""How benchmarks measure: ways that take turns, and what they were measured on."""
+"""Measuring for benchmarks: alternating timers, peak memory, and the environment."""

@@ -1,4 +1,4 @@
-"""The largest memory that this process held since a moment (Linux)."""
+"""Peak memory of this process since a given moment (Linux)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def forget_peak() -> int:
-    """What this process holds now, MiB; its peak is counted anew from here."""
+    """Reset the peak; returns the current memory, MiB."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _mib("VmRSS")
 
 
 def peak() -> int:
-    """The most that this process held since its peak was forgotten, MiB."""
+    """Return the peak since the last reset, MiB."""
     return _mib("VmHWM")
 
 

@@ -1,4 +1,4 @@
-"""What figures were measured with."""
+"""Environment of a measurement."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from rsam_app.run.folder import environment
 
 
 def where() -> dict[str, Any]:
-    """The commit, the versions and the hardware that figures were measured with."""
+    """Return the commit, the versions and the hardware of a measurement."""
     found = environment()
     return {key: found[key] for key in ("commit", "hardware", "versions") if key in found}

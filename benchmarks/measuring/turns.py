@@ -1,4 +1,4 @@
-"""Times of several ways to do one thing that take turns, so that a noisy machine disturbs all of them alike."""
+"""Timing of alternating variants, so that noise of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ WARM_UP = 2
 
 
 def take_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way in each of `rounds` rounds, after `WARM_UP` rounds that do not count. Every other round goes
-    backwards, so that none profits from its place."""
+    """Seconds of each variant in each of `rounds` rounds, after `WARM_UP` rounds that do not count. Every other round
+    runs in reverse order, so that none profits from its position."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + WARM_UP):
         for name in list(ways)[:: 1 if turn % 2 == 0 else -1]:
@@ -24,7 +24,7 @@ def take_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
 
 
 def ratio(taken: Sequence[float], base: Sequence[float]) -> dict[str, float]:
-    """The median over rounds of one way's time by another's in the same round, and its quartiles."""
+    """Median and quartiles over rounds of one variant's time divided by another's in the same round."""
     ratios = np.array(taken) / np.array(base)
     low, high = np.quantile(ratios, [0.25, 0.75])
     return {"ratio": float(np.median(ratios)), "quartile_low": float(low), "quartile_high": float(high)}
