@@ -1,4 +1,4 @@
-"""A small dataset on disk, and the predictions table of a model that knows it half."""
+"""A small dataset on disk, and the predictions table of a mediocre model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = ("<b>Möwe & Sohn</b>", '"Ёжик"', "日本_スピッツ", "never se
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
-    """Thirty images with a box each, of three of the four classes, in a folder whose name is no plain ASCII word."""
+    """Thirty images with a box each, of three of the four classes, in a folder with a non-ASCII name."""
     generator = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("Bilder ü", numbered=True)
     found = []
@@ -36,13 +36,13 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 
 @pytest.fixture(scope="module")
 def dataset(records: tuple[Record, ...]) -> Dataset:
-    """The records as a dataset; the last class has no image at all."""
+    """The records as a dataset; the last class has no images."""
     return Dataset("odd <set>", records, CLASSES, "none")
 
 
 @pytest.fixture(scope="module")
 def make_table() -> MakeTable:
-    """Builds the predictions table of records, rectangles scattered about their boxes."""
+    """Make the predictions table of records, with rectangles near their boxes."""
 
     def make(records: Sequence[Record], classes: Sequence[str] = CLASSES, rectangles: bool = True) -> pa.Table:
         generator = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""A dataset with awkward names, boxes and masks, a run that predicted it, and what a person decided about it."""
+"""A dataset with awkward names, boxes and masks, a run that predicted it, and corrections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STEMS = ("bird", "Bird", "été — 1", "日本", "日語", "a b", "CON", ".hidd
 
 @dataclass(frozen=True)
 class Aviary:
-    """The dataset, its run, the corrections table's rows and the items they make."""
+    """The dataset, its run, the rows of the corrections table and the resulting items."""
 
     dataset: Dataset
     run: RunFolder
@@ -56,14 +56,14 @@ def load() -> Load:
 
 
 def draw(path: Path, seed: int, size: tuple[int, int]) -> None:
-    """A small image of its own, so that no two files have the same bytes."""
+    """A small random image, so that no two files have the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path, quality=90)
 
 
 def write_original(folder: Path) -> Path:
-    """60 images in folders of the same file names, boxes (none, one, two), masks of values 0 and 7."""
+    """60 images in folders with equal file names, boxes (none, one, two), masks with values 0 and 7."""
     rows = []
     for k in range(60):
         size = (40 + k % 3, 30 + k % 5)
@@ -86,7 +86,7 @@ def write_original(folder: Path) -> Path:
 
 
 def write_run(folder: Path, dataset: Dataset) -> RunFolder:
-    """A run that predicted all records but the last; every seventh without a rectangle."""
+    """A run that predicted all records but the last, every seventh without a rectangle."""
     run = RunFolder(folder)
     for split in ("train", "val", "test"):
         records = [r for r in dataset.split(split) if r != dataset.records[-1]]
@@ -120,7 +120,7 @@ def write_run(folder: Path, dataset: Dataset) -> RunFolder:
 
 @pytest.fixture
 def aviary(tmp_path: Path, load: Load) -> Aviary:
-    """The whole, loaded through the product's own layouts."""
+    """All of it, loaded by the product's layouts."""
     dataset = load("manifest", write_original(tmp_path / "original"))
     run = write_run(tmp_path / "runs" / "first", dataset)
     ids = [r.id for r in dataset.records]

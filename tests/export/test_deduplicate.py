@@ -1,4 +1,4 @@
-"""Near-duplicates in exports, told by the images alone."""
+"""Near-duplicates in exports, detected by the images alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NONE = DuplicateGroups({}, (), {})
 
 @pytest.fixture
 def twins(aviary: Any) -> list[set[str]]:
-    """Groups of records whose files are made the same: every tenth record and its successor, by id."""
+    """Groups of records with equal files: every tenth record and its successor, by id."""
     by_id = {item.record.id: item.record for item in aviary.items}
     ids = sorted(by_id)
     groups = [{ids[k], ids[k + 1]} for k in range(0, 50, 10)]
@@ -42,7 +42,7 @@ def test_groups_are_those_of_the_images(aviary: Any, twins: list[set[str]]) -> N
     assert again == {frozenset(group) for group in twins} and found.pairs == found.notes == ()
 
 
-def test_one_of_each_group_is_kept_that_of_a_test_split_first(aviary: Any, twins: list[set[str]]) -> None:
+def test_one_of_each_group_is_kept_preferably_from_the_test_split(aviary: Any, twins: list[set[str]]) -> None:
     kept, note = without_duplicates(aviary.items, found_twins(aviary))
     split = {i.record.id: i.record.split for i in aviary.items}
     ids = {i.record.id for i in kept}
@@ -53,7 +53,7 @@ def test_one_of_each_group_is_kept_that_of_a_test_split_first(aviary: Any, twins
         assert split[left] == "test" or not any(split[i] == "test" for i in group)
 
 
-def test_new_splits_part_no_group_and_keep_shares(aviary: Any, twins: list[set[str]], tmp_path: Path) -> None:
+def test_new_splits_keep_groups_together_and_shares(aviary: Any, twins: list[set[str]], tmp_path: Path) -> None:
     found = found_twins(aviary)
     items, note = resplit(aviary.items, found, 0.25, seed=3)
     split = {i.record.id: i.record.split for i in items}
@@ -69,7 +69,7 @@ def test_new_splits_part_no_group_and_keep_shares(aviary: Any, twins: list[set[s
     assert note in (tmp_path / "out" / "DATA_CARD.md").read_text(encoding="utf-8")
 
 
-def test_what_cannot_be_split_is_said(aviary: Any, twins: list[set[str]]) -> None:
+def test_impossible_splits_are_rejected(aviary: Any, twins: list[set[str]]) -> None:
     for share in (0.0, 0.7, -1.0):
         with pytest.raises(UserError, match="expected a share above 0"):
             resplit(aviary.items, NONE, share, seed=0)
@@ -77,8 +77,8 @@ def test_what_cannot_be_split_is_said(aviary: Any, twins: list[set[str]]) -> Non
         resplit(aviary.items[:3], NONE, 0.1, seed=0)
 
 
-def test_only_a_kept_image_leaves_another_out(aviary: Any) -> None:
-    """A chain: the first is like the second, that is like the third, and the first and third are two photographs."""
+def test_only_a_kept_image_excludes_another(aviary: Any) -> None:
+    """A chain: first and second are near-duplicates, second and third too, but not first and third."""
     items = [replace(item, record=replace(item.record, split="train"), excluded=False) for item in aviary.items[:4]]
     a, b, c, d = (item.record.id for item in items)
     chain = DuplicateGroups({}, ((a, b), (b, c)), {a: 0, b: 0, c: 0})

@@ -13,7 +13,7 @@ from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 
 
-def test_what_a_person_decided_replaces_what_was(aviary: Any) -> None:
+def test_corrections_replace_original_values(aviary: Any) -> None:
     records = aviary.dataset.records
     assert [i.record for i in aviary.items] == list(records)
     relabelled, moved, excluded = aviary.items[1], aviary.items[2], aviary.items[5]
@@ -26,7 +26,7 @@ def test_what_a_person_decided_replaces_what_was(aviary: Any) -> None:
     assert (by_model.predicted, by_model.confidence) == ("wren", 0.5)
 
 
-def test_what_the_model_did_not_say_is_none(aviary: Any, tmp_path: Path) -> None:
+def test_missing_predictions_are_none(aviary: Any, tmp_path: Path) -> None:
     without_rectangle, unpredicted = aviary.items[7], aviary.items[-1]
     assert (without_rectangle.rectangle, without_rectangle.rectangle_by) == (None, "")
     assert without_rectangle.predicted == "wren"
@@ -35,7 +35,7 @@ def test_what_the_model_did_not_say_is_none(aviary: Any, tmp_path: Path) -> None
     assert bare[0].label == aviary.dataset.records[0].label and bare[0].predicted == ""
 
 
-def test_a_later_decision_takes_an_earlier_one_back(aviary: Any) -> None:
+def test_a_later_correction_reverts_an_earlier_one(aviary: Any) -> None:
     ids = [aviary.dataset.records[k].id for k in (1, 2, 5)]
     back = [
         replace(aviary.corrections[0], before="Grünfink", after="wren"),
@@ -54,7 +54,7 @@ def test_ids_keep_their_order_and_count_once(aviary: Any) -> None:
     assert collect(aviary.run, aviary.dataset, [], [], {}) == []
 
 
-def test_what_does_not_fit_the_data_set_is_named(aviary: Any) -> None:
+def test_what_does_not_fit_the_dataset_is_named(aviary: Any) -> None:
     with pytest.raises(UserError, match=r"2 records are not in the dataset 'aviary', e.g. 'gone.jpg'"):
         collect(aviary.run, aviary.dataset, ["gone.jpg", aviary.dataset.records[0].id, "gone too"], [], {})
     bad = replace(aviary.corrections[0], after="dodo")

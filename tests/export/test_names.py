@@ -1,4 +1,4 @@
-"""Names that every file system takes."""
+"""Names that are valid on every file system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ hostile = st.text(alphabet=st.characters(), max_size=300) | st.sampled_from(
 
 
 def allowed_everywhere(name: str) -> bool:
-    """What Windows, macOS and Linux agree on, by Microsoft's rules and POSIX."""
+    """Whether a name is valid on Windows, macOS and Linux, by Microsoft's rules and POSIX."""
     return (
         0 < len(name.encode()) <= 255
         and not set(name) & set('<>:"/\\|?*')
@@ -49,7 +49,7 @@ def test_file_names_are_plain_and_differ_ignoring_case(stems: list[str]) -> None
     assert len({name.lower() for name in made}) == len(made)
 
 
-def test_class_names_stay_wherever_they_can() -> None:
+def test_valid_class_names_are_unchanged() -> None:
     plain = ["001.Black_footed_Albatross", "Grünfink", "chat à poil", "日本", "a-b (c) & d's"]
     assert class_folders(plain) == {name: name for name in plain}
     assert class_folders(["a_b", "a/b", "A_b"]) == {"A_b": "A_b", "a_b": "a_b-2", "a/b": "a_b-3"}

@@ -1,4 +1,4 @@
-"""Exports as a user meets them: read back by the product itself, checked by other readers, refused, interrupted."""
+"""Exports end to end: loaded again, checked by other readers, rejected, interrupted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def kept(aviary: Any) -> list[Any]:
 
 
 def card_of(out: Path) -> dict[str, Any]:
-    """The card that the data card prints."""
+    """The card printed in the data card."""
     text = (out / "DATA_CARD.md").read_text(encoding="utf-8")
     return yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
 
@@ -137,7 +137,7 @@ def test_links(aviary: Any, format: str, tmp_path: Path) -> None:
             assert file.samefile(item.record.path)
 
 
-def test_the_folder_is_readable_like_any_other(aviary: Any, tmp_path: Path) -> None:
+def test_the_folder_has_ordinary_permissions(aviary: Any, tmp_path: Path) -> None:
     (tmp_path / "ordinary").mkdir()
     export(aviary.items, "folder", tmp_path / "out", source=aviary.source)
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
@@ -147,13 +147,13 @@ class TestRefusal:
     def test_never_overwrites(self, aviary: Any, tmp_path: Path) -> None:
         out = tmp_path / "out"
         out.mkdir()
-        (out / "precious.txt").write_text("hers")
+        (out / "precious.txt").write_text("yours")
         with pytest.raises(UserError, match="exists and is not empty"):
             export(aviary.items, "folder", out, source=aviary.source)
         assert [p.name for p in out.iterdir()] == ["precious.txt"]
         with pytest.raises(UserError, match="is not a folder"):
             export(aviary.items, "folder", out / "precious.txt", source=aviary.source)
-        assert (out / "precious.txt").read_text() == "hers"
+        assert (out / "precious.txt").read_text() == "yours"
         (tmp_path / "loop").symlink_to(tmp_path / "loop")
         with pytest.raises(UserError, match="is a broken link"):
             export(aviary.items, "folder", tmp_path / "loop", source=aviary.source)
@@ -227,15 +227,17 @@ class TestInterruption:
             assert process.stdout and process.stdout.readline() == "ready\n"
             running = self.left_behind(tmp_path)
             export(aviary.items, "folder", tmp_path / "out", source=aviary.source)
-            assert set(running) < set(self.left_behind(tmp_path)), "the partial folder of a running export is let be"
+            assert set(running) < set(self.left_behind(tmp_path)), (
+                "the partial folder of a running export is left alone"
+            )
             process.send_signal(signal.SIGKILL)
         assert not out.exists() and len(running) == 1
         export(aviary.items, "folder", out, source=aviary.source)
         assert self.left_behind(tmp_path) == ["out", "out[1]"]
 
-    def test_a_folder_without_permission_is_said(self, aviary: Any, tmp_path: Path) -> None:
+    def test_a_folder_without_permission_is_reported(self, aviary: Any, tmp_path: Path) -> None:
         if os.geteuid() == 0:
-            parent = Path("/proc")  # where even root may not make a folder
+            parent = Path("/proc")  # even root cannot create a folder there
         else:
             parent = tmp_path / "locked"
             parent.mkdir(mode=0o500)
@@ -254,7 +256,7 @@ class TestInterruption:
 
 
 def test_real_photographs_round_trip(photographs: Path, tmp_path: Path, load: Any) -> None:
-    """Breeds with trimaps and head boxes, and the listed PNG that is called .jpg."""
+    """Breeds with trimaps and head boxes, including a PNG named .jpg."""
     from rsam_app.export import ExportItem, Source
 
     dataset = load("oxford_iiit_pet", photographs / "oxford-iiit-pet", train="trainval", test="test")

@@ -1,4 +1,4 @@
-"""Grad-CAM against autograd; its boxes by hand; its figures by those of rectangles."""
+"""Grad-CAM against autograd, its boxes by hand, its figures against those of rectangles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_maps_are_those_of_the_equations(plain: AttentiveClassifier) -> None
 
 
 def test_of_pooled_features_the_classifiers_weights_are_the_gradients(plain: AttentiveClassifier) -> None:
-    """What a benchmark on cached features does gives the same map up to a factor, and so the same boxes."""
+    """As in the benchmark on cached features: the same map up to a factor, and so the same boxes."""
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         features = plain.forward_features(images)
@@ -113,4 +113,4 @@ def test_upsampling_keeps_the_map_over_the_whole_image() -> None:
     soft = np.array([[[0.0, 1.0]]], np.float32).repeat(2, axis=1)
     large = upsample(soft, 8)[0]
     assert large.shape == (8, 8)
-    np.testing.assert_allclose(large, 1 - large[:, ::-1], atol=1e-6)  # as much to the left as to the right
+    np.testing.assert_allclose(large, 1 - large[:, ::-1], atol=1e-6)  # symmetric

@@ -19,7 +19,7 @@ from rsam_app.evaluation.metrics import accuracy
 def predictions() -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(3)
     labels = generator.integers(0, 7, 500)
-    labels[labels == 4] = 0  # one class is absent
+    labels[labels == 4] = 0  # one class has no images
     logits = generator.normal(size=(500, 7))
     logits[np.arange(500), labels] += 1
     return logits, labels
@@ -36,16 +36,16 @@ def test_top_5_of_two_classes_is_one() -> None:
     assert accuracy.top_k_accuracy(np.array([[3.0, 0.0], [3.0, 0.0]]), np.array([1, 0]), k=5) == 1
 
 
-def test_equal_logits_count_as_argmax_counts_them() -> None:
+def test_equal_logits_rank_like_argmax() -> None:
     logits, labels = np.zeros((3, 3)), np.array([0, 1, 2])
     assert accuracy.top_k_accuracy(logits, labels, 1) == np.mean(logits.argmax(axis=1) == labels)
     assert accuracy.label_ranks(logits, labels).tolist() == [0, 1, 2]
 
 
-def test_macro_recall_leaves_an_absent_class_out(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+def test_macro_recall_ignores_a_class_without_images(predictions: tuple[np.ndarray, np.ndarray]) -> None:
     logits, labels = predictions
     predicted = logits.argmax(axis=1)
-    keep = np.isin(predicted, labels)  # scikit-learn warns of predictions without a label
+    keep = np.isin(predicted, labels)  # scikit-learn warns about predictions without a label
     expected = balanced_accuracy_score(labels[keep], predicted[keep])
     found = accuracy.macro_recall(accuracy.confusion_matrix(predicted[keep], labels[keep], 7))
     assert found == pytest.approx(expected)
@@ -75,7 +75,7 @@ def test_confusion_pairs_are_mistakes_most_frequent_first() -> None:
     assert accuracy.confusion_pairs(confusion, limit=1) == [(1, 0, 5)]
 
 
-def test_wilson_interval_covers_the_true_share_as_often_as_it_says() -> None:
+def test_wilson_interval_has_its_nominal_coverage() -> None:
     draws = np.random.default_rng(0).binomial(40, 0.9, 4000)
     intervals = np.array([accuracy.wilson_interval(int(d), 40) for d in draws])
     covered = ((intervals[:, 0] <= 0.9) & (intervals[:, 1] >= 0.9)).mean()

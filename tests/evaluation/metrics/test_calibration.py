@@ -1,4 +1,4 @@
-"""Calibration against scikit-learn, by hand, and by undoing what was done."""
+"""Calibration against scikit-learn, by hand, and by inverting a known scaling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rsam_app.evaluation.metrics import calibration
 
 @pytest.fixture
 def calibrated() -> tuple[np.ndarray, np.ndarray]:
-    """Logits and labels that were drawn with just these probabilities."""
+    """Logits, and labels drawn from their probabilities."""
     generator = np.random.default_rng(0)
     logits = generator.normal(scale=2, size=(20_000, 4))
     cumulative = softmax(logits, axis=1).cumsum(axis=1)
@@ -33,7 +33,7 @@ def test_negative_log_likelihood_survives_huge_logits() -> None:
 
 
 def test_expected_calibration_error_by_hand() -> None:
-    # Two images in (13/15, 14/15], one right: |0.5 - 0.9|. Two in (0, 1/15], one at its edge: |0.5 - 0.05|.
+    # Two images in (13/15, 14/15], one correct: |0.5 - 0.9|. Two in (0, 1/15], one at its edge: |0.5 - 0.05|.
     confidence = np.array([0.88, 0.92, 1 / 15, 0.1 - 1 / 15])
     curve = calibration.reliability(confidence, np.array([1, 0, 1, 0]))
     assert calibration.expected_calibration_error(curve) == pytest.approx(0.5 * 0.4 + 0.5 * 0.45)

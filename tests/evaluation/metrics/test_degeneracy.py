@@ -1,4 +1,4 @@
-"""Degeneracy of sets of rectangles whose answer is known."""
+"""Degeneracy of sets of rectangles with known values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from rsam_app.evaluation.metrics.rectangles import degeneracy, mean_rectangles
 
 
-def test_one_answer_for_all_is_recognised_however_it_is_written() -> None:
+def test_equal_rectangles_are_recognised_with_exchanged_sides() -> None:
     sizes = np.array([[100.0, 100], [200, 200], [100, 100]])
     same = np.array([[50.0, 40, 30, 20, 0.3], [100, 80, 60, 40, 0.3], [50, 40, 20, 30, 0.3 - np.pi / 2]])
     found = degeneracy(same, sizes)
@@ -17,7 +17,7 @@ def test_one_answer_for_all_is_recognised_however_it_is_written() -> None:
     np.testing.assert_allclose(mean_rectangles(same, sizes)[:, 2:4], [[30, 20], [60, 40], [30, 20]])
 
 
-def test_shares_count_what_can_be_seen() -> None:
+def test_shares_count_the_visible_area() -> None:
     sizes = np.array([[100.0, 100]] * 4)
     rectangles = np.array([[50.0, 50, 300, 300, 0.5], [50, 50, 10, 10, 0], [-200, 0, 90, 90, 0], [50, 50, 50, 50, 0]])
     found = degeneracy(rectangles, sizes)

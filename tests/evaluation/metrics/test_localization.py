@@ -15,7 +15,7 @@ from rsam_app.evaluation.metrics.rectangles import score_rectangles
 
 
 def exact(records: tuple[Record, ...]) -> np.ndarray:
-    """Rectangles that are the records' first boxes."""
+    """Rectangles equal to the records' first boxes."""
     return np.array([[x + w / 2, y + h / 2, w, h, 0] for x, y, w, h in (r.boxes[0] for r in records)])
 
 
@@ -39,7 +39,7 @@ def test_perfect_rectangles_reach_the_top_of_every_figure(dataset: Dataset) -> N
     assert found["area_share"] == pytest.approx(found["full_image_mean_iou"])
 
 
-def test_the_centre_box_as_the_answer_scores_as_its_baseline(dataset: Dataset) -> None:
+def test_the_centre_box_scores_like_its_baseline(dataset: Dataset) -> None:
     records, training = dataset.split("test"), dataset.split("train")
     box = mean_box(training, "boxes") * np.tile(image_sizes(records), 2)
     rectangles = np.concatenate(
@@ -74,7 +74,7 @@ def test_records_without_any_truth_raise() -> None:
 
 
 def test_centre_box_baseline_on_cub(photographs: Path) -> None:
-    """The reference point that is measured for this excerpt of CUB: IoU .518, 56 % above .5."""
+    """Reference values measured for this excerpt of CUB: IoU .518, 56 % above .5."""
     from rsam_app.data.dataset import load_dataset
 
     dataset = load_dataset(load_card("cub_200_2011"))
@@ -86,7 +86,7 @@ def test_centre_box_baseline_on_cub(photographs: Path) -> None:
     assert scores.iou.mean() > 0.999
 
 
-def test_head_boxes_and_trimaps_of_pets_stand_under_their_own_names(photographs: Path) -> None:
+def test_head_boxes_and_trimaps_of_pets_are_reported_separately(photographs: Path) -> None:
     from rsam_app.data.dataset import load_dataset
 
     records = [r for r in load_dataset(load_card("oxford_iiit_pet")).records if r.split != "test"][::8]

@@ -1,4 +1,4 @@
-"""MaxBoxAccV2 against brute force: every threshold, contours found by another library's labelling."""
+"""MaxBoxAccV2 against brute force: every threshold, with another library's connected components."""
 
 from __future__ import annotations
 

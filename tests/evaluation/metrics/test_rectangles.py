@@ -47,7 +47,7 @@ def test_the_best_of_several_boxes_counts() -> None:
     assert found.rotated_iou[1] == 0
 
 
-def test_boxes_past_the_edge_count_as_far_as_they_can_be_seen() -> None:
+def test_boxes_past_the_edge_are_clipped() -> None:
     past = record("a", (-50.0, 0, 100, 80))
     scores = score_rectangles(np.array([[25.0, 40, 50, 80, 0]]), [past], "boxes", None)
     assert scores.iou.tolist() == [1]
@@ -68,7 +68,7 @@ def test_a_rectangle_outside_the_image_scores_nothing() -> None:
 
 
 @pytest.mark.parametrize(("x", "hit"), [(64.9, True), (65.1, False)])
-def test_pointing_forgives_fifteen_pixels(tmp_path: Path, x: float, hit: bool) -> None:
+def test_the_pointing_game_tolerates_fifteen_pixels(tmp_path: Path, x: float, hit: bool) -> None:
     region = np.zeros((80, 100), dtype=bool)
     region[20:60, 20:50] = True
     masked = record("m", (20.0, 20, 30, 40), mask=save_mask(tmp_path / "m.png", region))
@@ -77,7 +77,7 @@ def test_pointing_forgives_fifteen_pixels(tmp_path: Path, x: float, hit: bool) -
         assert scores.pointed.tolist() == [hit], kind
 
 
-def test_a_mask_is_scored_pixel_by_pixel_and_does_not_punish_turning(tmp_path: Path) -> None:
+def test_a_mask_is_scored_by_pixels_and_turning_costs_nothing(tmp_path: Path) -> None:
     rows, columns = np.mgrid[:80, :100] + 0.5
     slanted = (np.abs(columns - rows - 10) < 10 * np.sqrt(2)) & (np.abs(columns + rows - 90) < 30 * np.sqrt(2))
     masked = record("m", mask=save_mask(tmp_path / "m.png", slanted, value=3), values=(1, 3))
@@ -91,7 +91,7 @@ def test_a_mask_is_scored_pixel_by_pixel_and_does_not_punish_turning(tmp_path: P
     )
 
 
-def test_masks_come_before_boxes_and_empty_ones_are_no_truth(tmp_path: Path) -> None:
+def test_masks_come_before_boxes_and_empty_ones_do_not_count(tmp_path: Path) -> None:
     empty = record("e", mask=save_mask(tmp_path / "e.png", np.zeros((80, 100), dtype=bool)))
     boxed = record("b", (0.0, 0, 50, 80))
     assert truth_kinds([empty, boxed]) == ["masks", "boxes"]
@@ -106,7 +106,7 @@ def test_the_centre_box_is_the_mean_of_the_relative_boxes() -> None:
     assert mean_box([record("n")], "boxes") is None
 
 
-def test_a_mask_that_does_not_fit_or_cannot_be_read_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_a_mask_that_does_not_fit_or_cannot_be_read_is_a_user_error(tmp_path: Path) -> None:
     small = record("s", mask=save_mask(tmp_path / "s.png", np.ones((40, 50), dtype=bool)))
     with pytest.raises(UserError, match="50 × 40 pixels, its image 100 × 80"):
         object_mask(small)

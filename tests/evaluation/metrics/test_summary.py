@@ -1,4 +1,4 @@
-"""The contract of metrics.json, and what a table that does not fit gets to hear."""
+"""The contract of metrics.json, and the errors for tables that do not fit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_contract_holds_and_is_plain_json(dataset: Dataset, make_table: Any)
     } <= set(metrics["localization"])
     assert metrics["n"] == 10
     assert metrics["top5"] == 1  # four classes
-    assert set(metrics["absent"]) == {"worst_group"}  # the dataset names no groups
+    assert set(metrics["absent"]) == {"worst_group"}  # the dataset has no groups
     assert metrics["localization"]["max_box_acc_v2_frozen"] is not None
 
 
@@ -55,7 +55,7 @@ def test_figures_agree_with_scikit_learn(dataset: Dataset, make_table: Any) -> N
     assert metrics["nll"] == pytest.approx(log_loss(index, probabilities, labels=range(4)))
 
 
-def test_an_absent_class_has_null_recall(dataset: Dataset, make_table: Any) -> None:
+def test_a_class_without_images_has_null_recall(dataset: Dataset, make_table: Any) -> None:
     entry = evaluate_predictions(make_table(dataset.records), dataset, "test")["per_class"][3]
     assert entry["class"] == "never seen"
     assert entry["n"] == 0
@@ -63,7 +63,7 @@ def test_an_absent_class_has_null_recall(dataset: Dataset, make_table: Any) -> N
     assert entry["mean_iou"] is None
 
 
-def test_what_is_absent_is_explained(dataset: Dataset, make_table: Any) -> None:
+def test_missing_figures_are_explained(dataset: Dataset, make_table: Any) -> None:
     alone = evaluate_predictions(make_table(dataset.split("test")), dataset, "test")
     assert alone["calibration"]["temperature"] is None
     assert set(alone["absent"]) == {
@@ -94,14 +94,14 @@ def test_images_without_prediction_or_rectangle_are_counted(dataset: Dataset, ma
     assert located["n"] == 6
 
 
-def test_an_empty_split_is_the_users_to_change(dataset: Dataset, make_table: Any) -> None:
+def test_an_empty_split_is_a_user_error(dataset: Dataset, make_table: Any) -> None:
     with pytest.raises(UserError, match=r"no predictions for the split 'val' \(have: test, train\)"):
         evaluate_predictions(make_table([r for r in dataset.records if r.split != "val"]), dataset, "val")
     with pytest.raises(UserError, match="have: none"):
         evaluate_predictions(make_table([]), dataset, "test")
 
 
-def test_tables_that_do_not_fit_are_refused_by_name(dataset: Dataset, make_table: Any) -> None:
+def test_tables_that_do_not_fit_are_rejected(dataset: Dataset, make_table: Any) -> None:
     table = make_table(dataset.records)
     n = table.num_rows
     broken = {
@@ -117,8 +117,8 @@ def test_tables_that_do_not_fit_are_refused_by_name(dataset: Dataset, make_table
             evaluate_predictions(wrong, dataset, "test")
 
 
-def test_ten_thousand_images_are_no_matter(make_table: Any, dataset: Dataset) -> None:
-    """Every figure of a long table is that of the short one it repeats."""
+def test_ten_thousand_images(make_table: Any, dataset: Dataset) -> None:
+    """A long table that repeats a short one has the same figures."""
     record = dataset.split("test")[0]
     many = tuple(replace(record, id=str(i), label=dataset.classes[i % 2], boxes=()) for i in range(10_000))
     large = replace(dataset, records=many)

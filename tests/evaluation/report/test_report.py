@@ -1,4 +1,4 @@
-"""The report as a person gets it: one page without outside resources, correct in a real browser."""
+"""The report as users see it: one self-contained page, correct in a real browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rsam_app.evaluation.report.write import read_log
 
 
 class Page(HTMLParser):
-    """Text of the page, and every address it refers to."""
+    """Text of the page, and every URL in it."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def test_thumbnails_are_small_and_outlines_lie_on_them(written: tuple[Path, str]
     assert html.count('class="true" points=') == len(sizes)
 
 
-def test_without_boxes_rectangles_or_log_the_page_says_so(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
+def test_missing_boxes_rectangles_and_logs_are_reported(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
     bare = replace(dataset, records=tuple(replace(r, boxes=()) for r in dataset.records))
     _, html = report(tmp_path / "without boxes", bare, make_table(bare.records))
     assert "Does it look at the right place?" not in html
@@ -103,14 +103,14 @@ def test_without_boxes_rectangles_or_log_the_page_says_so(tmp_path: Path, datase
     assert "There is no training log" in html
 
 
-def test_images_that_are_gone_are_named(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
+def test_missing_images_are_listed(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
     moved = tuple(replace(r, path=tmp_path / r.path.name) for r in dataset.split("test"))
     _, html = report(tmp_path / "run", replace(dataset, records=moved), make_table(moved))
     assert "Not shown" in html
     assert "bild 1.jpg" in html
 
 
-def test_a_log_of_anything_is_tolerated(tmp_path: Path) -> None:
+def test_any_log_is_tolerated(tmp_path: Path) -> None:
     log = tmp_path / "metrics.jsonl"
     log.write_bytes(b'{"epoch": 1}\n\n[1, 2]\n\xff\xfe\n{"epoch": 2, "train_loss": null}\n')
     lines, broken = read_log(log)

@@ -1,4 +1,4 @@
-"""Pasting leaves the object as it is; the gap of models that look at the object, and at the background."""
+"""Pasting keeps the object; the gap of models that use the object, and of one that uses the background."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import SIZE, redness, runner_of
+from evaluation.known_models import SIZE, redness, runner_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -36,7 +36,7 @@ def boxed(left: float, top: float, width: float, height: float, size: int = SIZE
 
 @pytest.fixture(scope="module")
 def meadow(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
-    """Red squares, bright before noon's ground and dark before dawn's: object and background tell the same."""
+    """Red squares, bright on noon's background and dark on dawn's: both object and background determine the class."""
     folder = tmp_path_factory.mktemp("meadow")
     rng = np.random.default_rng(0)
     records = []
@@ -76,7 +76,7 @@ def test_the_object_is_gone_and_the_rest_as_it_was(left: float, top: float, widt
     record = boxed(left, top, width, height)
     covered = cover(record, SIZE)
     image = np.zeros((SIZE, SIZE, 3), np.uint8)
-    image[..., 1] = np.arange(SIZE)  # ground without red
+    image[..., 1] = np.arange(SIZE)  # background without red
     image[covered > 0, 0] = 255
     emptied = without_object(image, covered)
     assert (emptied is None) == (widest_strip(covered) is None)
@@ -90,7 +90,7 @@ def test_the_object_is_gone_and_the_rest_as_it_was(left: float, top: float, widt
 
 
 def test_tiles_are_mirrored_so_that_seams_meet() -> None:
-    """On a ground that grows evenly, a tile that meets its mirror image makes steps of one at most."""
+    """On a linear gradient, a tile next to its mirror image makes steps of at most one."""
     image = np.repeat(np.arange(SIZE, dtype=np.uint8)[:, None], SIZE, axis=1)[..., None].repeat(3, axis=2)
     covered = cover(boxed(0, 40, SIZE, 56), SIZE)
     emptied = without_object(image, covered)
@@ -98,7 +98,7 @@ def test_tiles_are_mirrored_so_that_seams_meet() -> None:
     assert np.abs(np.diff(emptied[:, 0, 0].astype(int))).max() <= 1
 
 
-def test_an_object_that_fills_the_image_lends_nothing() -> None:
+def test_an_object_that_fills_the_image_leaves_no_background() -> None:
     covered = cover(boxed(2, 3, 92, 92), SIZE)
     assert widest_strip(covered) is None
     assert without_object(np.zeros((SIZE, SIZE, 3), np.uint8), covered) is None
@@ -135,7 +135,7 @@ def test_images_without_another_of_their_class_are_counted(meadow: list[Record])
 
 
 def by_object(images: torch.Tensor) -> tuple[torch.Tensor, None]:
-    strongest = redness(images).amax(dim=(1, 2))  # .68 and .41 less .3
+    strongest = redness(images).amax(dim=(1, 2))  # .68 and .41, minus .3
     return torch.stack([torch.zeros_like(strongest), 50 * (strongest - 0.5)], dim=1), None
 
 
@@ -143,7 +143,7 @@ def by_corner(images: torch.Tensor) -> tuple[torch.Tensor, None]:
     return torch.stack([images[:, 2, 0, 0], images[:, 1, 0, 0]], dim=1), None
 
 
-def test_the_gap_is_nothing_to_who_sees_the_object_and_all_to_who_sees_the_ground(meadow: list[Record]) -> None:
+def test_the_gap_is_zero_by_the_object_and_large_by_the_background(meadow: list[Record]) -> None:
     subset = subset_of(meadow)
     pairs, _ = pair_backgrounds(meadow, meadow, SIZE, seed=0)
     seen = background_gap(runner_of(by_object), subset, pairs)
@@ -156,7 +156,7 @@ def test_the_gap_is_nothing_to_who_sees_the_object_and_all_to_who_sees_the_groun
     assert fooled["standard_error"] == pytest.approx(np.sqrt(other * (1 - other) / (len(pairs) - 1)))
 
 
-def test_no_pairs_are_refused(meadow: list[Record]) -> None:
+def test_no_pairs_are_rejected(meadow: list[Record]) -> None:
     with pytest.raises(ValueError, match="backgrounds"):
         background_gap(runner_of(by_object), subset_of(meadow), [])
     one = background_gap(runner_of(by_object), subset_of(meadow), [Pair(0, meadow[2], meadow[1])])

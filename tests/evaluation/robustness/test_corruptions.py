@@ -1,10 +1,10 @@
-"""Each corruption spoils an image, more so at a higher severity, the same way each time."""
+"""Each corruption damages an image, more at a higher severity, and reproducibly."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from evaluation.looking import always_the_same, clean_outputs, finds_red, red_blocks, runner_of
+from evaluation.known_models import always_the_same, clean_outputs, finds_red, red_blocks, runner_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -27,16 +27,16 @@ def damage(first: np.ndarray, second: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_severity_zero_is_the_image_and_more_is_worse(name: str, photograph: np.ndarray) -> None:
-    spoiled = [corrupt(photograph, name, severity, 0, "a") for severity in range(6)]
-    np.testing.assert_array_equal(spoiled[0], photograph)
-    assert all(s.shape == photograph.shape and s.dtype == np.uint8 for s in spoiled)
-    harm = [damage(s, photograph) for s in spoiled]
+    corrupted = [corrupt(photograph, name, severity, 0, "a") for severity in range(6)]
+    np.testing.assert_array_equal(corrupted[0], photograph)
+    assert all(s.shape == photograph.shape and s.dtype == np.uint8 for s in corrupted)
+    harm = [damage(s, photograph) for s in corrupted]
     if name == "saturation":  # two severities paler, three more vivid
         assert 0 < harm[1] < harm[2]
         assert 0 < harm[3] < harm[4] < harm[5]
     else:
         assert 0.1 < harm[1] < harm[3] < harm[5]
-    np.testing.assert_array_equal(spoiled[3], corrupt(photograph, name, 3, 0, "a"))
+    np.testing.assert_array_equal(corrupted[3], corrupt(photograph, name, 3, 0, "a"))
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "motion_blur", "haze"])
@@ -48,7 +48,7 @@ def test_what_is_random_depends_on_seed_and_image(name: str, photograph: np.ndar
 
 @pytest.mark.parametrize("name", ["defocus_blur", "motion_blur", "pixelate", "contrast"])
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_an_even_image_stays_even(name: str, severity: int) -> None:
+def test_a_uniform_image_stays_uniform(name: str, severity: int) -> None:
     even = np.full((48, 48, 3), (120, 90, 60), np.uint8)
     assert damage(corrupt(even, name, severity, 0, "a"), even) < 2
 
@@ -76,7 +76,7 @@ def test_a_blur_reaches_as_far_in_a_larger_input() -> None:
     st.sampled_from(sorted(CORRUPTIONS)),
     st.sampled_from((1, 5)),
 )
-def test_any_image_can_be_spoiled(image: np.ndarray, name: str, severity: int) -> None:
+def test_any_image_can_be_corrupted(image: np.ndarray, name: str, severity: int) -> None:
     assert corrupt(image, name, severity, 0, "a").shape == image.shape
 
 
@@ -100,7 +100,7 @@ def test_a_model_that_is_never_right_has_no_relative_accuracy() -> None:
     assert corruption_robustness(runner, subset, clean_outputs(runner, subset), seed=0)["relative"] is None
 
 
-def test_a_rectangle_that_follows_colour_is_shaken() -> None:
+def test_a_rectangle_that_follows_colour_is_disturbed() -> None:
     runner, subset = runner_of(finds_red), red_blocks(3)
     found = corruption_robustness(runner, subset, clean_outputs(runner, subset), seed=0)
     by = found["by_corruption"]

@@ -1,11 +1,11 @@
-"""What is kept is untouched, what is wiped says nothing; models that use their rectangle, and that do not."""
+"""Kept parts are unchanged, erased parts are uninformative; models that use their rectangle, and one that does not."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import SIZE, clean_outputs, finds_red, red_blocks, redness, runner_of
+from evaluation.known_models import SIZE, clean_outputs, finds_red, red_blocks, redness, runner_of
 from scipy.ndimage import gaussian_filter
 
 from rsam_app.evaluation.robustness.counterfactual import BLUR, FILLS, blurred, keep, use
@@ -44,14 +44,14 @@ def test_a_model_that_decides_by_its_rectangle_scores_near_one() -> None:
         assert -1 <= found[fill]["fixed_difference"] <= found[fill]["difference"]
 
 
-def test_a_rectangle_that_says_nothing_scores_low() -> None:
-    """The class is where the red is, the rectangle in a corner without any."""
+def test_an_irrelevant_rectangle_scores_low() -> None:
+    """The class depends on the red block, the rectangle is in an empty corner."""
 
-    def looks_away(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def points_elsewhere(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         corner = torch.tensor([[6.0, 6.0, 8.0, 8.0, 0.0]]).expand(len(images), 5)
         return finds_red(images)[0], corner
 
-    runner, subset = runner_of(looks_away), red_blocks()
+    runner, subset = runner_of(points_elsewhere), red_blocks()
     found = use(runner, subset, clean_outputs(runner, subset))
     assert found["p_whole"] > 0.99
     for fill in FILLS:
@@ -59,7 +59,7 @@ def test_a_rectangle_that_says_nothing_scores_low() -> None:
         assert found[fill]["fixed_difference"] == pytest.approx(found[fill]["difference"], abs=0.02)
 
 
-def test_a_model_without_rectangle_is_refused() -> None:
+def test_a_model_without_rectangle_is_rejected() -> None:
     runner, subset = runner_of(lambda images: (finds_red(images)[0], None)), red_blocks(2)
     with pytest.raises(ValueError, match="no rectangle"):
         use(runner, subset, clean_outputs(runner, subset))

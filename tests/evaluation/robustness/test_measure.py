@@ -34,7 +34,7 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def untrained(card: Path, folder: Path, attention: str, **evaluate: Any) -> Job:
-    """The job of a run whose model has seen nothing."""
+    """The job of a run with an untrained model."""
     torch.manual_seed(0)
     config = ModelConfig(backbone="test_resnet", weights="none", attention=attention, image_size=64)
     pipeline = Pipeline(name="beetles", dataset=str(card), model=config, evaluate=evaluate)
@@ -87,7 +87,9 @@ def test_the_same_run_gives_the_same_figures(robust: tuple[Job, dict[str, Any]])
     assert not absent
 
 
-def test_without_the_flag_metrics_say_how_to_get_them_and_the_pipeline_may_ask(card: Path, tmp_path: Path) -> None:
+def test_without_the_flag_metrics_say_how_to_get_them_and_the_pipeline_can_enable_them(
+    card: Path, tmp_path: Path
+) -> None:
     job = untrained(card, tmp_path / "run", "positionwise", robustness_images=4)
     plain = stages.evaluate(job, "test")
     assert not set(SECTIONS) & set(plain)

@@ -1,4 +1,4 @@
-"""A model that follows the object is stable, one that points at a place is not."""
+"""A model that follows the object is stable, one that points at a fixed place is not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import MEAN, SIZE, STD, always_the_same, clean_outputs, finds_red, red_blocks, runner_of
+from evaluation.known_models import MEAN, SIZE, STD, always_the_same, clean_outputs, finds_red, red_blocks, runner_of
 
 from rsam_app.evaluation.robustness.stability import TRANSFORMS, angle_errors, recolour, stability, transformed
 from rsam_app.geometry.image_views import GEOMETRIC, warp
@@ -56,7 +56,7 @@ def test_without_attention_only_classes_are_compared() -> None:
     assert {"n", "same_class", "top1", "by_transform"} == set(found)
 
 
-def test_a_crop_says_how_much_has_left() -> None:
+def test_in_frame_is_the_share_that_the_crop_keeps() -> None:
     """A rectangle over the whole image loses 1 - .8² of itself to the crop, and nothing to a flip."""
     whole = torch.tensor([[SIZE / 2, SIZE / 2, SIZE, SIZE, 0.0]])
     runner = runner_of(lambda images: (torch.zeros(len(images), 2), whole.expand(len(images), 5)))

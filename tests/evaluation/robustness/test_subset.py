@@ -1,4 +1,4 @@
-"""A part of a split stands for the whole of it."""
+"""A subset represents its whole split."""
 
 from __future__ import annotations
 

@@ -56,16 +56,14 @@ def test_absent_classes_a_single_class_and_missing_rows_are_fine() -> None:
         (np.array([[0.5, 0.5]]), np.array([0.0]), "column indices"),
     ],
 )
-def test_what_are_no_probabilities_or_labels_is_refused(
-    probabilities: np.ndarray, labels: np.ndarray, says: str
-) -> None:
+def test_invalid_probabilities_or_labels_are_rejected(probabilities: np.ndarray, labels: np.ndarray, says: str) -> None:
     for function in (label_quality, suggested_labels):
         with pytest.raises(ValueError, match=says):
             function(probabilities, labels)
 
 
 def test_planted_errors_rank_first() -> None:
-    """A model that is right where labels are right: the mean rank of 30 flipped labels among 300 is far in front."""
+    """With a model that knows the true labels, 30 flipped labels among 300 rank first."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 5, 300)
     logits = rng.normal(size=(300, 5))

@@ -1,4 +1,4 @@
-"""The combined score: a mean that no other image changes."""
+"""The combined score: a mean that does not depend on other images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_each_part_counts_and_doubt_least() -> None:
     assert base < by_doubt < min(by_place, by_views)
 
 
-def test_without_further_views_the_rest_decides_and_without_a_rectangle_nothing_does() -> None:
+def test_without_views_the_other_parts_decide_and_without_a_rectangle_it_is_nan() -> None:
     activation, confidence = np.array([0.2, 0.5, np.nan]), np.array([0.9, 0.5, 0.9])
     found = misattention({"outside_activation": activation, "instability": NOTHING}, confidence)
     np.testing.assert_allclose(found, [(0.7 * 0.2 + 0.02) / 0.9, (0.7 * 0.5 + 0.1) / 0.9, np.nan])

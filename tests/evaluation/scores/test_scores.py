@@ -1,4 +1,4 @@
-"""Each score at its two ends, its invariances, and against a reference computed otherwise."""
+"""Each score at its extremes, its invariances, and against an independent reference."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation.looking import SIZE, always_the_same, finds_red, red_blocks, runner_of
+from evaluation.known_models import SIZE, always_the_same, finds_red, red_blocks, runner_of
 
 from rsam_app.data.records import Record
 from rsam_app.evaluation.scores.degeneracy import degenerate
@@ -19,7 +19,7 @@ from rsam_app.evaluation.scores.outside_evidence import background_shortcut, out
 
 
 class _Points:
-    """What `returned_rectangles` asks of a model, by a function whose answer is known."""
+    """The part of a model that `returned_rectangles` uses, with known outputs."""
 
     def __init__(self, observe) -> None:  # type: ignore[no-untyped-def]
         self.observe = observe
@@ -38,18 +38,18 @@ def test_a_rectangle_that_follows_its_object_is_stable() -> None:
     assert _instability(always_the_same, 2).min() > 0.5, "a place off the middle is elsewhere in every view"
 
 
-def test_without_views_nothing_is_said_of_instability() -> None:
+def test_without_views_instability_is_nan() -> None:
     assert np.isnan(_instability(finds_red, 0)).all()
 
 
-def test_outside_evidence_is_what_the_outside_says_beside_the_inside() -> None:
+def test_outside_evidence_compares_outside_with_inside() -> None:
     whole = np.array([[9.0, 0, 0]] * 3)
     inside = np.array([[9.0, 0, 0], [1, 0, 0], [-20, 9, 9]])
     outside = np.array([[-20.0, 9, 9], [1, 0, 0], [9, 0, 0]])
     np.testing.assert_allclose(outside_evidence(whole, inside, outside), [0, 0.5, 1], atol=1e-6)
 
 
-def test_classes_that_their_background_gives_away_come_first() -> None:
+def test_classes_that_their_background_gives_away_score_highest() -> None:
     labels = np.array([0, 0, 1, 1, 2])
     outside = np.array([[2.0, 0, 0], [2, 0, 0], [2, 0, 0], [0, 2, 0], [np.nan] * 3])
     correct = outside_correct(outside, labels)
@@ -69,13 +69,13 @@ def test_outside_activation_is_the_share_of_the_evidence_beside_the_rectangle() 
     torch.testing.assert_close(outside_activation(class_map * 7 + 3, finer), torch.tensor([0, 1, 0.5]))
 
 
-def test_evidence_that_is_the_same_everywhere_gives_the_area_outside() -> None:
+def test_uniform_evidence_gives_the_area_outside() -> None:
     mask = torch.zeros(1, 8, 8)
     mask[:, :4] = 1
     assert outside_activation(torch.ones(1, 8, 8), mask).item() == pytest.approx(0.5)
 
 
-def test_degenerate_rectangles_are_those_of_metrics() -> None:
+def test_degenerate_rectangles_are_those_of_the_metric() -> None:
     sizes = np.full((6, 2), (200.0, 100.0))
     wide = [(100, 50, 100, 50, 0), (100, 50, 200, 100, 0), (100, 50, 200, 90, 0), (100, 50, 2, 1, 0)]
     rectangles = np.array([*wide, (400, 50, 100, 50, 0), (np.nan,) * 5])
@@ -87,14 +87,14 @@ def test_degenerate_rectangles_are_those_of_metrics() -> None:
     assert half_off[0] == pytest.approx(0.5)
 
 
-def test_off_object_is_nothing_where_the_box_is_met_and_unknown_without_one(tmp_path: Path) -> None:
+def test_off_object_is_zero_on_the_box_and_nan_without_one(tmp_path: Path) -> None:
     record = Record("a", tmp_path / "a.jpg", "x", "test", 100, 80, boxes=((10, 20, 40, 30),))
     met, missed = [30.0, 35, 40, 30, 0], [80.0, 70, 10, 10, 0]
     records = [record, record, replace(record, boxes=())]
     np.testing.assert_allclose(off_object(np.array([met, missed, met]), records), [0, 1, np.nan])
 
 
-def test_the_first_two_views_are_from_further_off_and_from_closer() -> None:
-    """So that neither small nor large rectangles are the unstable ones in general."""
+def test_the_first_two_views_are_smaller_and_larger() -> None:
+    """Together they are biased neither against small nor against large rectangles."""
     further, closer = (float(torch.linalg.det(VIEWS[name](SIZE)[0, :, :2])) for name in ORDER[:2])
     assert further < 1 < closer

@@ -1,4 +1,4 @@
-"""Robust distances from a class's usual rectangle: what they find, and what must not change them."""
+"""Robust distances from a class's usual rectangle: what they detect, and their invariances."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sizes(count: int) -> np.ndarray:
     return np.full((count, 2), (200.0, 150.0))
 
 
-def test_coordinates_do_not_care_how_a_rectangle_is_named() -> None:
+def test_coordinates_are_the_same_with_exchanged_sides() -> None:
     given = rectangles(50, np.random.default_rng(0))
     swapped = given[:, [0, 1, 3, 2, 4]] + [0, 0, 0, 0, math.pi / 2]
     turned = given + np.array([0, 0, 0, 0, math.pi])
@@ -29,12 +29,12 @@ def test_coordinates_do_not_care_how_a_rectangle_is_named() -> None:
     np.testing.assert_allclose(coordinates(doubled, 2 * sizes(50)), coordinates(given, sizes(50)), atol=1e-9)
 
 
-def test_the_angle_of_a_square_means_nothing() -> None:
+def test_the_angle_of_a_square_does_not_matter() -> None:
     square = np.array([[100.0, 75, 50, 50, a] for a in (-1.5, -0.4, 0, 1)])
     assert np.ptp(coordinates(square, sizes(4)), axis=0).max() < 1e-9
 
 
-def test_outliers_are_found_although_they_were_learned_from() -> None:
+def test_outliers_are_found_although_they_are_in_the_fit() -> None:
     rng = np.random.default_rng(1)
     given = rectangles(300, rng)
     odd = np.arange(0, 300, 10)
@@ -47,7 +47,7 @@ def test_outliers_are_found_although_they_were_learned_from() -> None:
     assert 0.3 < np.median(usual) < 0.6, "about a chi-square's share, were they normal"
 
 
-def test_each_class_has_its_own_place_and_a_rare_one_borrows() -> None:
+def test_each_class_has_its_own_location_and_a_rare_one_is_shrunk() -> None:
     rng = np.random.default_rng(2)
     given = np.concatenate([rectangles(80, rng, 60), rectangles(80, rng, 140), rectangles(3, rng, 140)])
     of = np.repeat([0, 1, 2], [80, 80, 3])
@@ -59,7 +59,7 @@ def test_each_class_has_its_own_place_and_a_rare_one_borrows() -> None:
     assert np.isfinite([rare, never]).all()
 
 
-def test_a_model_that_always_gives_one_rectangle_does_not_break_it() -> None:
+def test_equal_rectangles_can_be_fitted() -> None:
     same = np.tile([100.0, 75, 80, 40, 0], (60, 1))
     habits = fit_habits(same, sizes(60), np.zeros(60, dtype=int), 1)
     assert habits is not None
@@ -69,7 +69,7 @@ def test_a_model_that_always_gives_one_rectangle_does_not_break_it() -> None:
 
 
 @pytest.mark.parametrize("known", [0, 49])
-def test_too_few_say_nothing(known: int) -> None:
+def test_too_few_rectangles_give_no_habits(known: int) -> None:
     given = rectangles(60, np.random.default_rng(3))
     given[known:] = np.nan
     assert fit_habits(given, sizes(60), np.zeros(60, dtype=int), 1) is None

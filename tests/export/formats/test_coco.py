@@ -1,4 +1,4 @@
-"""COCO exports, read by a reader of our own making and by FiftyOne's importer."""
+"""COCO exports, read by an independent reader and by FiftyOne's importer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rsam_app.export.subset import export
 
 
 class Reader:
-    """The part of COCO's format that detectors use, by the format's description: annotations by image, names, masks."""
+    """The part of COCO's format that detectors use, by its specification: annotations by image, names, masks."""
 
     def __init__(self, path: Path) -> None:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ class Reader:
 
 
 def inside_rectangle(image: dict[str, Any], rectangle: list[float], scale: int) -> np.ndarray:
-    """Pixels (at `scale`) whose centre lies in the rotated rectangle, by turning each into the rectangle's frame."""
+    """Pixels (at `scale`) with their centre in the rotated rectangle, by its own coordinate frame."""
     cx, cy, width, height, angle = rectangle
     y, x = (np.mgrid[: image["height"] * scale, : image["width"] * scale] + 0.5) / scale
     u = (x - cx) * math.cos(angle) + (y - cy) * math.sin(angle)
@@ -82,7 +82,7 @@ def test_rectangles_are_polygons_with_their_upright_box(aviary: Any, out: Path) 
     assert counted > 40
 
 
-def test_true_boxes_stand_in_a_file_of_their_own_clipped(aviary: Any, out: Path) -> None:
+def test_true_boxes_are_in_a_separate_file_clipped(aviary: Any, out: Path) -> None:
     reader, items = Reader(out / "boxes.json"), [i for i in aviary.items if not i.excluded]
     for item, found_here in zip(items, reader.of_image.values(), strict=True):
         record = item.record

@@ -1,4 +1,4 @@
-"""Crops along rectangles: the right pixels, upright, and turned no more than needed."""
+"""Crops along rectangles: the right pixels, upright, with the smallest turn."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rsam_app.system.errors import UserError
 
 
 def gradient(width: int, height: int) -> np.ndarray:
-    """Red grows with x, green with y, by one a pixel."""
+    """Red increases with x, green with y, by one per pixel."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3, -0.7, 1.2, -1.5, math.pi / 2 - 1e-3, -math.pi / 2])
-def test_a_crop_shows_what_lies_at_each_of_its_pixels(angle: float) -> None:
+def test_each_pixel_of_a_crop_is_from_the_right_place(angle: float) -> None:
     image = gradient(200, 160)
     crop = upright_crop(image, (100.0, 80.0, 60.0, 30.0, angle)).astype(float)
     tall = abs(angle) > math.pi / 4
@@ -35,7 +35,7 @@ def test_a_crop_shows_what_lies_at_each_of_its_pixels(angle: float) -> None:
     x, y = 100 + u * math.cos(turn) - v * math.sin(turn), 80 + u * math.sin(turn) + v * math.cos(turn)
     np.testing.assert_allclose(crop[..., 0], x - 0.5, atol=0.75)
     np.testing.assert_allclose(crop[..., 1], y - 0.5, atol=0.75)
-    assert crop[-1].mean(axis=0)[1] > crop[0].mean(axis=0)[1], "what is below stays below"
+    assert crop[-1].mean(axis=0)[1] > crop[0].mean(axis=0)[1], "up stays up"
 
 
 def test_an_upright_rectangle_is_cut_out_exactly() -> None:
@@ -63,6 +63,6 @@ def test_items_without_a_rectangle_are_left_out_and_counted(aviary: Any, load: A
     assert len(again.records) == len(with_rectangle) and not again.skipped
 
 
-def test_nothing_to_crop_says_so(aviary: Any, tmp_path: Path) -> None:
+def test_nothing_to_crop_is_reported(aviary: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="all 1 images with the tag 'good' have no rectangle inside the image"):
         export([replace(aviary.items[1], rectangle=None)], "crops", tmp_path / "out", source=aviary.source)

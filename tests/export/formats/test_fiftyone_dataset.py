@@ -1,4 +1,4 @@
-"""FiftyOne datasets on disk, read back by FiftyOne."""
+"""FiftyOne datasets on disk, loaded by FiftyOne."""
 
 from __future__ import annotations
 

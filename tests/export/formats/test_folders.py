@@ -1,4 +1,4 @@
-"""Image folders for Hugging Face: the metadata beside the images, and the same images by their folders."""
+"""Image folders for Hugging Face: metadata beside the images, and the same images loaded by their folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet shards, read back by the layout that reads the hub's."""
+"""Parquet shards, loaded by the layout for the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_shards_load_as_the_same_records(
         assert [(r.label, r.path.read_bytes()) for r in again.split(split)] == expected
 
 
-def test_rows_say_what_else_is_known(aviary: Any, tmp_path: Path) -> None:
+def test_rows_contain_the_metadata(aviary: Any, tmp_path: Path) -> None:
     export(aviary.items, "parquet", tmp_path / "out", source=aviary.source)
     items = {i.record.id: i for i in aviary.items if not i.excluded}
     listed = (tmp_path / "out" / "records.csv").read_text(encoding="utf-8")
@@ -47,6 +47,6 @@ def test_rows_say_what_else_is_known(aviary: Any, tmp_path: Path) -> None:
     assert not items
 
 
-def test_shards_hold_copies(aviary: Any, tmp_path: Path) -> None:
+def test_shards_contain_copies(aviary: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="export --mode symlink: the format parquet"):
         export(aviary.items, "parquet", tmp_path / "out", "symlink", source=aviary.source)

@@ -1,4 +1,4 @@
-"""Oriented boxes for YOLO, read back by the format's description and compared with rendered rectangles."""
+"""Oriented boxes for YOLO, parsed by the format's specification and compared with rendered rectangles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rsam_app.geometry.clipping import clamped_corners, rectangle_corners
 
 
 def labels_of(out: Path) -> dict[Path, list[list[float]]]:
-    """The numbers of each image's label file, found as YOLO finds it: the last `images` of the path made `labels`."""
+    """The numbers in each image's label file, whose path has `labels` for the last `images`, as in YOLO."""
     found = {}
     for image in sorted(p for p in (out / "images").rglob("*") if p.is_file()):
         label = (out / "labels" / image.relative_to(out / "images")).with_suffix(".txt")
@@ -54,7 +54,7 @@ def test_each_image_has_its_rectangle(aviary: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rectangle", [(2.0, 3.0, 30.0, 10.0, 0.4), (38.0, 15.0, 30.0, 60.0, -1.2)])
-def test_corners_beyond_the_image_come_to_its_border(rectangle: Any) -> None:
+def test_corners_beyond_the_image_are_moved_to_its_border(rectangle: Any) -> None:
     width, height = 40, 30
     corners, own = clamped_corners(rectangle, width, height)
     points = np.array(corners)

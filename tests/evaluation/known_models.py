@@ -38,14 +38,14 @@ def runner_of(observe: Callable[[Tensor], tuple[Tensor, Tensor | None]]) -> Mode
 
 
 def redness(images: Tensor) -> Tensor:
-    """How much more red than blue, never negative, `(B, S, S)`."""
+    """Red minus blue above .3, never negative, `(B, S, S)`."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     shown = images * std + mean
     return (shown[:, 0] - shown[:, 2] - 0.3).clamp_min(0)
 
 
 def finds_red(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Looks at the red block, wherever it is; class 1 where there is much red, else 0."""
+    """Attends to the red block; class 1 if there is much red, else 0."""
     red = redness(images)
     amount = red.sum(dim=(1, 2))
     return torch.stack([torch.zeros_like(amount), amount - 40], dim=1), geometry.from_moments(red)
