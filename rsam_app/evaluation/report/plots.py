@@ -62,11 +62,11 @@ def training_curves(epochs: Sequence[Mapping[str, Any]]) -> Plot | None:
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             _scale(axes, title)
-            finish(axes, theme, title=_words(names[0]) if len(names) == 1 else title)
+            _finish(axes, theme, title=_words(names[0]) if len(names) == 1 else title)
             if len(names) > 1:
                 axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8)
 
-    return draw_plot(draw, width=max(4.0, 2.6 * len(panels)), height=2.4)
+    return _draw_plot(draw, width=max(4.0, 2.6 * len(panels)), height=2.4)
 
 
 def _series(epochs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
@@ -108,7 +108,7 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
         upper.plot([0, 1], [0, 1], "--", color=theme.ink, linewidth=1, label="perfect calibration")
         upper.set_ylim(0, 1)
         upper.set_ylabel("accuracy")
-        legend_above(upper, theme)
+        _legend_above(upper, theme)
         lower.bar(left, [b["n"] for b in bins], width * 0.92, align="edge", color=theme.series[1], alpha=0.85)
         lower.set_ylabel("images")
         lower.set_xlabel("confidence")
@@ -116,10 +116,10 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
         lower.set_xlim(0, 1)
         for axes in (upper, lower):
             axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-            finish(axes, theme)
+            _finish(axes, theme)
         upper.yaxis.set_major_formatter(PercentFormatter(1.0))
 
-    return draw_plot(draw, width=4.8, height=4.2)
+    return _draw_plot(draw, width=4.8, height=4.2)
 
 
 def confusion_plot(counts: Integers) -> Plot:
@@ -135,13 +135,13 @@ def confusion_plot(counts: Integers) -> Plot:
         axes.imshow(share, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
         axes.set_xlabel("predicted class")
         axes.set_ylabel("labelled class")
-        finish(axes, theme)
+        _finish(axes, theme)
         axes.grid(visible=False)
         axes.set_xticks([])
         axes.set_yticks([])
         axes.spines[:].set_visible(True)
 
-    return draw_plot(draw, width=4.2, height=4.2)
+    return _draw_plot(draw, width=4.2, height=4.2)
 
 
 def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
@@ -159,12 +159,56 @@ def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
         axes.set_xlabel("IoU with the object")
         axes.set_ylabel("images")
         axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8)
-        finish(axes, theme)
+        _finish(axes, theme)
 
-    return draw_plot(draw, width=4.8, height=3.2)
+    return _draw_plot(draw, width=4.8, height=3.2)
 
 
-def draw_plot(draw: Callable[[Figure, Theme], None], width: float, height: float) -> Plot:
+def stability_bars(by_transform: Mapping[str, Mapping[str, float]]) -> Plot:
+    """Plot the rectangle's rotated IoU with itself under each transform, with marks for a fixed rectangle."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        names = list(by_transform)
+        position = np.arange(len(names))
+        model, fixed = ([by_transform[n][key] for n in names] for key in ("rotated_iou", "fixed_rotated_iou"))
+        axes.bar(position, model, width=0.62, color=theme.series[0], alpha=0.85, label="rectangle")
+        axes.hlines(fixed, position - 0.4, position + 0.4, color=theme.series[1], linewidth=2, label="fixed rectangle")
+        axes.set_xticks(position, [n.replace("rotate_", "turn ").replace("_", " ") for n in names])
+        axes.set_ylim(0, 1.02)
+        axes.set_ylabel("rotated IoU with itself")
+        _legend_above(axes, theme)
+        _finish(axes, theme)
+
+    return _draw_plot(draw, width=4.8, height=3.2)
+
+
+def corruption_curves(corruptions: Mapping[str, Any]) -> Plot:
+    """Plot accuracy, and with attention the rectangle's IoU with the clean one, over the severity: bold the mean, faint
+    each corruption."""
+    severities = [0, *corruptions["severities"]]
+    entries = list(corruptions["by_corruption"].values())
+    series = [("top1", "top-1", corruptions["clean_top1"])]
+    if "rotated_iou" in corruptions:
+        series.append(("rotated_iou", "rectangle's IoU with the clean one", 1.0))
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        for (key, label, clean), colour in zip(series, theme.series, strict=False):
+            values = np.array([[clean, *entry[f"{key}_by_severity"]] for entry in entries])
+            axes.plot(severities, values.T, color=colour, linewidth=0.7, alpha=0.3)
+            axes.plot(severities, values.mean(axis=0), color=colour, linewidth=2, marker="o", markersize=4, label=label)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("severity")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _legend_above(axes, theme)
+        _finish(axes, theme)
+
+    return _draw_plot(draw, width=4.8, height=3.2)
+
+
+def _draw_plot(draw: Callable[[Figure, Theme], None], width: float, height: float) -> Plot:
     """Render what `draw` puts on a figure of this size, in inches, for every page."""
 
     def png(theme: Theme, solid: bool) -> bytes:
@@ -178,7 +222,7 @@ def draw_plot(draw: Callable[[Figure, Theme], None], width: float, height: float
     return Plot(light=png(LIGHT, False), dark=png(DARK, False), light_solid=png(LIGHT, True))
 
 
-def finish(axes: Axes, theme: Theme, title: str = "") -> None:
+def _finish(axes: Axes, theme: Theme, title: str = "") -> None:
     """Style axes like the page: light grid, no frame, the theme's colours."""
     axes.set_title(title, color=theme.ink, fontsize=9)
     axes.patch.set_alpha(0.0)
@@ -192,7 +236,7 @@ def finish(axes: Axes, theme: Theme, title: str = "") -> None:
         spine.set_color(theme.faint)
 
 
-def legend_above(axes: Axes, theme: Theme) -> None:
+def _legend_above(axes: Axes, theme: Theme) -> None:
     """Put the legend above the axes; inside, it would cover bars."""
     axes.legend(frameon=False, labelcolor=theme.ink, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2)
 

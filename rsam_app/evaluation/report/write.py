@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from rsam_app.evaluation.metrics.accuracy import confusion_matrix
 from rsam_app.evaluation.metrics.ground_truth import TruthKind
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, split_arrays
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
-from rsam_app.evaluation.report import headlines, plots, robustness_plots
+from rsam_app.evaluation.report import headlines, plots
 from rsam_app.evaluation.report.gallery import Caption, Picture, data_uri, pictures
 from rsam_app.evaluation.report.robustness_headlines import robustness_findings, robustness_tiles
 from rsam_app.geometry.types import Floats, Integers
@@ -129,9 +129,9 @@ def _plots(
     if curves is not None:
         drawn["training_curves"] = curves
     if "stability" in metrics and "rotated_iou" in metrics["stability"]:
-        drawn["stability"] = robustness_plots.stability_bars(metrics["stability"]["by_transform"])
+        drawn["stability"] = plots.stability_bars(metrics["stability"]["by_transform"])
     if "corruptions" in metrics:
-        drawn["corruptions"] = robustness_plots.corruption_curves(metrics["corruptions"])
+        drawn["corruptions"] = plots.corruption_curves(metrics["corruptions"])
     confusion = confusion_matrix(arrays.predicted, arrays.labels, metrics["n_classes"])
     drawn["confusion"] = plots.confusion_plot(confusion)
     located = metrics.get("localization")
@@ -144,36 +144,28 @@ def _plots(
     return drawn
 
 
-def _galleries(rows: pa.Table, arrays: PredictionArrays, metrics: Mapping[str, Any]) -> list[Gallery]:
-    captions = [
-        Caption(label, predicted, confidence, "")
-        for label, predicted, confidence in zip(
-            *(rows.column(name).to_pylist() for name in ("label", "predicted", "confidence")), strict=True
-        )
-    ]
-    located = metrics.get("localization")
-    kind: TruthKind | None = located["truth"] if located else None
-    galleries = []
-    for choice in _choices(rows, arrays, located is not None):
-        chosen = choice.rows.tolist()
-        notes = [f"{choice.unit} {choice.values[i]:.2f}" if choice.unit else "" for i in chosen]
-        shown, unreadable = pictures(
-            [arrays.records[i] for i in chosen],
-            arrays.rectangles[chosen],
-            [replace(captions[i], note=note) for i, note in zip(chosen, notes, strict=True)],
-            kind,
-        )
-        galleries.append(Gallery(choice.title, choice.about, shown, unreadable))
-    return galleries
-
-
-@dataclass(frozen=True)
-class _Choice:
+class _Choice(NamedTuple):
     title: str
     about: str
     rows: Integers
     values: Floats
     unit: str = ""
+
+    def note(self, row: int) -> str:
+        return f"{self.unit} {self.values[row]:.2f}" if self.unit else ""
+
+
+def _galleries(rows: pa.Table, arrays: PredictionArrays, metrics: Mapping[str, Any]) -> list[Gallery]:
+    located = metrics.get("localization")
+    kind: TruthKind | None = located["truth"] if located else None
+    labels, predicted, confidence = (rows.column(name).to_pylist() for name in ("label", "predicted", "confidence"))
+    galleries = []
+    for choice in _choices(rows, arrays, located is not None):
+        records = [arrays.records[row] for row in choice.rows]
+        captions = [Caption(labels[row], predicted[row], confidence[row], choice.note(row)) for row in choice.rows]
+        drawn, unreadable = pictures(records, arrays.rectangles[choice.rows], captions, kind)
+        galleries.append(Gallery(choice.title, choice.about, drawn, unreadable))
+    return galleries
 
 
 def _choices(rows: pa.Table, arrays: PredictionArrays, has_truth: bool) -> list[_Choice]:

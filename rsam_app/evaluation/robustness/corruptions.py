@@ -132,21 +132,8 @@ def saturation(image: Image, level: int, rng: np.random.Generator) -> Image:
     return _in_hsv(image, 1, lambda values: values * factor + shift)
 
 
-CORRUPTIONS: dict[str, Corruption] = {
-    function.__name__: function
-    for function in (
-        gaussian_noise,
-        shot_noise,
-        defocus_blur,
-        motion_blur,
-        brightness,
-        contrast,
-        jpeg,
-        pixelate,
-        haze,
-        saturation,
-    )
-}
+_ALL = (gaussian_noise, shot_noise, defocus_blur, motion_blur, brightness, contrast, jpeg, pixelate, haze, saturation)
+CORRUPTIONS: dict[str, Corruption] = {function.__name__: function for function in _ALL}
 
 
 def _in_hsv(image: Image, channel: int, change: Callable[[Image], Any]) -> Image:
