@@ -31,13 +31,13 @@ def write_records(folder: Path, items: Sequence[ExportItem], files: Sequence[str
 
 
 def write_card(
-    folder: Path, out: Path, items: Sequence[ExportItem], source: Source, made: tuple[str, Mode], written: Written
+    folder: Path, out: Path, items: Sequence[ExportItem], source: Source, form: tuple[str, Mode], written: Written
 ) -> None:
-    """Write `DATA_CARD.md`; `made` is (format, mode), `out` the export's final folder."""
+    """Write `DATA_CARD.md`; `form` is (format, mode), `out` the export's final folder."""
     text = [
-        f"# {_cell(source.dataset)}: {_cell(source.tag)}",
+        f"# {_table_cell(source.dataset)}: {_table_cell(source.tag)}",
         "",
-        *_facts(items, source, made),
+        *_facts(items, source, form),
         "",
         "## Images by class and split",
         "",
@@ -49,7 +49,7 @@ def write_card(
         "",
         "## Notes",
         "",
-        *(f"- {note}" for note in [*written.notes, *_always(made[1])]),
+        *(f"- {note}" for note in [*written.notes, *_standard_notes(form[1])]),
         "",
     ]
     (folder / "DATA_CARD.md").write_text("\n".join(text), encoding="utf-8")
@@ -62,20 +62,20 @@ def write_checksums(folder: Path) -> None:
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def _facts(items: Sequence[ExportItem], source: Source, made: tuple[str, Mode]) -> list[str]:
+def _facts(items: Sequence[ExportItem], source: Source, form: tuple[str, Mode]) -> list[str]:
     relabelled = [i for i in items if i.label != i.record.label]
-    drawn = [sum(i.rectangle_by == source for i in items) for source in ("person", "model", "")]
+    drawn = [sum(i.rectangle_by == author for i in items) for author in ("person", "model", "")]
     rows = {
         "dataset": source.dataset,
         "licence": source.licence,
         "run": source.run,
         "tag": source.tag,
-        "exported": time.strftime("%Y-%m-%d", time.gmtime()) + f" as {made[0]}, {made[1]}",
+        "exported": time.strftime("%Y-%m-%d", time.gmtime()) + f" as {form[0]}, {form[1]}",
         "images": f"{len(items)} of {len({i.label for i in items})} classes",
         "labels changed by reviewers": _count_with_test(relabelled),
         "rectangles": f"{drawn[0]} by reviewers, {drawn[1]} by the model, {drawn[2]} images without",
     }
-    return ["| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows.items())]
+    return ["| | |", "|---|---|", *(f"| {name} | {_table_cell(value)} |" for name, value in rows.items())]
 
 
 def _count_with_test(relabelled: Sequence[ExportItem]) -> str:
@@ -89,7 +89,7 @@ def _counts(items: Sequence[ExportItem], source: Source) -> list[str]:
     lines = [f"| class | {' | '.join(SPLITS)} | all |", "|---|" + "---:|" * (len(SPLITS) + 1)]
     for label in [c for c in source.classes if c in used]:
         of_class = [counts[label, split] for split in SPLITS]
-        lines.append(f"| {_cell(label)} | {' | '.join(map(str, of_class))} | {sum(of_class)} |")
+        lines.append(f"| {_table_cell(label)} | {' | '.join(map(str, of_class))} | {sum(of_class)} |")
     totals = [sum(i.record.split == split for i in items) for split in SPLITS]
     return [*lines, f"| **all** | {' | '.join(map(str, totals))} | {len(items)} |"]
 
@@ -114,7 +114,7 @@ def _reading(out: Path, items: Sequence[ExportItem], source: Source, written: Wr
     ]
 
 
-def _always(mode: Mode) -> list[str]:
+def _standard_notes(mode: Mode) -> list[str]:
     notes = [
         "`records.csv` lists for each file its record, label before and after, prediction, rectangle and tags.",
         f"`sha256sum -c {CHECKSUMS}` checks every file.",
@@ -131,5 +131,5 @@ def _quoted(text: str) -> str:
     return "'" + " ".join(text.split()).replace("'", "''") + "'"
 
 
-def _cell(text: str) -> str:
+def _table_cell(text: str) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")

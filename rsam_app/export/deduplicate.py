@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,11 +32,12 @@ def find_duplicate_groups(
     """Find the near-duplicates among `records`, a part of the dataset's records `within`."""
     from rsam_app.data.near_duplicates.find import find_duplicates  # imports torch
 
-    found = find_duplicates(records, within, progress)
+    duplicates = find_duplicates(records, within, progress)
     ids = [record.id for record in records]
-    groups = {ids[row]: group for row, group in enumerate(found.groups().tolist()) if group >= 0}
-    same = {ids[row]: ids[first] for row, first in enumerate(found.same.tolist())}
-    return DuplicateGroups(same, tuple((ids[a], ids[b]) for a, b in found.pairs.tolist()), groups, tuple(found.notes()))
+    groups = {ids[row]: group for row, group in enumerate(duplicates.groups().tolist()) if group >= 0}
+    same = {ids[row]: ids[first] for row, first in enumerate(duplicates.same.tolist())}
+    pairs = tuple((ids[a], ids[b]) for a, b in duplicates.pairs.tolist())
+    return DuplicateGroups(same, pairs, groups, tuple(duplicates.notes()))
 
 
 def without_duplicates(items: Sequence[ExportItem], twins: DuplicateGroups) -> tuple[list[ExportItem], str]:
@@ -44,15 +46,15 @@ def without_duplicates(items: Sequence[ExportItem], twins: DuplicateGroups) -> t
     Records of a test split are kept first, so that it keeps its size. Excluded items displace no other. An image is
     dropped only for its own near-duplicate, not because both resemble a third image.
     """
-    others: dict[str, set[str]] = {}
+    others: dict[str, set[str]] = defaultdict(set)
     for first, second in twins.pairs:
-        others.setdefault(first, set()).add(second)
-        others.setdefault(second, set()).add(first)
+        others[first].add(second)
+        others[second].add(first)
     kept: set[str] = set()  # records
     taken: set[str] = set()  # images
     for item in sorted(items, key=lambda item: item.record.split != "test"):
         image = twins.same.get(item.record.id, item.record.id)
-        if not item.excluded and not taken & {image, *others.get(image, ())}:
+        if not item.excluded and not taken & {image, *others[image]}:
             kept.add(item.record.id)
             taken.add(image)
     remaining = [item for item in items if item.excluded or item.record.id in kept]

@@ -54,7 +54,7 @@ class ModelRunner:
         self, records: Sequence[Record], rank: int = 0, processes: int = 1
     ) -> Iterator[tuple[Tensor, Batch]]:
         """Yield batches of whole images in record order: normalised inputs `(B, 3, S, S)` on the device, and the
-        loader's batch, whose labels mean nothing. Several processes get whole batches in turn."""
+        loader's batch, whose labels are not set. Several processes get whole batches in turn."""
         batches = ShardedBatches(len(records), self.batch_size, rank, processes)
         workers = loading_processes(self.workers, processes) if len(batches) else 0
         views = Views(records, dict.fromkeys((record.label for record in records), 0), self.side)

@@ -66,14 +66,14 @@ def _inspect(
         inspection = runner.model.inspect(images)
         if views is not None and inspection.output.rectangle is not None:
             arrays = _with_views(runner.model, images, inspection, views)
-    nothing = torch.full_like(inspection.output.logits, torch.nan)
+    missing = torch.full_like(inspection.output.logits, torch.nan)
     rectangle = torch.full((len(images), 5), torch.nan)
     if inspection.output.rectangle is not None:
         rectangle = geometry.transform(inspection.output.rectangle.cpu(), batch["to_image"])
     arrays |= {
         "logits": inspection.output.logits,
-        "inside": nothing if inspection.inside_logits is None else inspection.inside_logits,
-        "outside": nothing if inspection.outside_logits is None else inspection.outside_logits,
+        "inside": missing if inspection.inside_logits is None else inspection.inside_logits,
+        "outside": missing if inspection.outside_logits is None else inspection.outside_logits,
         "rectangles": rectangle,
         "embeddings": inspection.embedding,
     }

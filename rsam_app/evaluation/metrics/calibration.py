@@ -60,10 +60,10 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 
     Searched over log T, in which the NLL has a single minimum because it is convex in 1/T.
     """
-    found = minimize_scalar(
+    result = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits, labels, float(np.exp(log_t))),
         bounds=tuple(np.log(TEMPERATURES)),
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(result.x))

@@ -1,4 +1,4 @@
-"""Ground truth of the object's place: boxes clipped to the image, and masks."""
+"""Ground truth of the object's location: boxes clipped to the image, and masks."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ def mean_box(records: Sequence[Record], kind: TruthKind) -> Floats | None:
     A fixed prediction that knows only how the photographs are framed. None without true boxes.
     """
     boxes = [true_edges(r, kind) / np.tile((r.width, r.height), 2) for r in records]
-    found = np.concatenate([np.zeros((0, 4)), *boxes])
-    return np.asarray(found.mean(axis=0)) if len(found) else None
+    edges = np.concatenate([np.zeros((0, 4)), *boxes])
+    return np.asarray(edges.mean(axis=0)) if len(edges) else None

@@ -90,7 +90,7 @@ def _labels(rows: pa.Table, split: str, classes: Sequence[str]) -> Integers:
     if unknown:
         raise UserError(
             f"predictions of {split}: the label {unknown[0]!r} is not one of the model's {len(classes)} classes"
-            f" ({len(unknown)} such labels). Correct the label, or train on the dataset as it is now."
+            f" ({len(unknown)} such labels). Correct the label, or retrain on the current dataset."
         )
     return np.array([index[name] for name in labels], dtype=np.int64)
 

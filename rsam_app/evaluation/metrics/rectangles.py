@@ -59,13 +59,13 @@ def score_rectangles(
     """
     sizes = image_sizes(records)
     relative = np.full(4, np.nan) if centre_box is None else centre_box
-    answers = Answers(
+    candidates = _Candidates(
         rectangles=rectangles,
         upright=upright_edges(rectangles, sizes),
         centre=np.tile(sizes, 2) * relative,
         whole=np.concatenate([np.zeros_like(sizes), sizes], axis=1),
     )
-    return _by_boxes(answers, records) if kind == "boxes" else _by_masks(answers, records)
+    return _by_boxes(candidates, records) if kind == "boxes" else _by_masks(candidates, records)
 
 
 def rectangle_ious(rectangles: Floats, records: Sequence[Record]) -> Floats:
@@ -90,7 +90,7 @@ def distance_to_mask(point: Floats, mask: Mask) -> float:
 
 
 @dataclass(frozen=True)
-class Answers:
+class _Candidates:
     """Per image: the rectangle `(N, 5)` and, as `left, top, right, bottom` `(N, 4)` in pixels, its upright box, the
     centre box (NaN without one) and the whole image."""
 
@@ -100,7 +100,7 @@ class Answers:
     whole: Floats
 
 
-def _by_boxes(answers: Answers, records: Sequence[Record]) -> RectangleScores:
+def _by_boxes(candidates: _Candidates, records: Sequence[Record]) -> RectangleScores:
     truths = [box_edges(r) for r in records]
     counts = np.array([len(t) for t in truths], dtype=np.int64)
     rows = np.flatnonzero(counts)
@@ -117,9 +117,9 @@ def _by_boxes(answers: Answers, records: Sequence[Record]) -> RectangleScores:
         hits = distances_to_boxes(centres[of], edges) <= POINTING_MARGIN
         return np.where(np.isnan(centres[rows, 0]), np.nan, best(hits.astype(np.float64)))
 
-    rotated, on_object, covered = rotated_overlap(answers.rectangles[of], edges)
+    rotated, on_object, covered = rotated_overlap(candidates.rectangles[of], edges)
     chosen = np.lexsort((-rotated, of))[starts]
-    upright = best(box_iou(answers.upright[of], edges))
+    upright = best(box_iou(candidates.upright[of], edges))
     return RectangleScores(
         rows=rows,
         iou=upright,
@@ -127,23 +127,25 @@ def _by_boxes(answers: Answers, records: Sequence[Record]) -> RectangleScores:
         rotated_iou=rotated[chosen],
         on_object=on_object[chosen],
         covered=covered[chosen],
-        centre_box_iou=np.where(np.isnan(answers.centre[rows, 0]), np.nan, best(box_iou(answers.centre[of], edges))),
-        full_image_iou=best(box_iou(answers.whole[of], edges)),
-        pointed=pointed(answers.rectangles[:, :2]),
-        centre_box_pointed=pointed(_middles(answers.centre)),
+        centre_box_iou=np.where(
+            np.isnan(candidates.centre[rows, 0]), np.nan, best(box_iou(candidates.centre[of], edges))
+        ),
+        full_image_iou=best(box_iou(candidates.whole[of], edges)),
+        pointed=pointed(candidates.rectangles[:, :2]),
+        centre_box_pointed=pointed(_middles(candidates.centre)),
     )
 
 
-def _by_masks(answers: Answers, records: Sequence[Record]) -> RectangleScores:
+def _by_masks(candidates: _Candidates, records: Sequence[Record]) -> RectangleScores:
     rows, values = [], []
     for row, record in enumerate(records):
         mask = object_mask(record)
         if not mask.any():
             continue
-        rectangle, centre = answers.rectangles[row], _middles(answers.centre[row : row + 1])[0]
+        rectangle, centre = candidates.rectangles[row], _middles(candidates.centre[row : row + 1])[0]
         iou, on_object, covered = pixel_overlap(rasterise(rectangle, *mask.shape), mask)
         upright, centre_box, whole = (
-            _pixel_iou(e[row], mask) for e in (answers.upright, answers.centre, answers.whole)
+            _pixel_iou(e[row], mask) for e in (candidates.upright, candidates.centre, candidates.whole)
         )
         pointed = distance_to_mask(rectangle[:2], mask) <= POINTING_MARGIN
         centre_pointed = np.nan if np.isnan(centre).any() else distance_to_mask(centre, mask) <= POINTING_MARGIN

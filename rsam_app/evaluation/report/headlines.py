@@ -95,19 +95,19 @@ def findings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Sentences that interpret the figures, each with its tone: `good`, `bad` or `plain`."""
     low, high = metrics["top1_interval"]
     accuracy = f"It predicts the right class for {percent(metrics['top1'])} of {metrics['n']:,} images"
-    found = [("plain", f"{accuracy} (95\N{NO-BREAK SPACE}% interval {100 * low:.1f} to {percent(high)}).")]
-    found += _on_calibration(metrics)
+    sentences = [("plain", f"{accuracy} (95\N{NO-BREAK SPACE}% interval {100 * low:.1f} to {percent(high)}).")]
+    sentences += _calibration_findings(metrics)
     located = metrics.get("localization")
     if located:
-        found += _on_localization(located)
+        sentences += _localization_findings(located)
     elif "localization" in metrics["absent"]:
-        found.append(("plain", f"Its attention is not scored: {metrics['absent']['localization']}."))
+        sentences.append(("plain", f"Its attention is not scored: {metrics['absent']['localization']}."))
     if metrics["n_without_prediction"]:
-        found.append(("bad", f"{metrics['n_without_prediction']:,} images of the split have no prediction."))
-    return found
+        sentences.append(("bad", f"{metrics['n_without_prediction']:,} images of the split have no prediction."))
+    return sentences
 
 
-def _on_calibration(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _calibration_findings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     filled = [b for b in metrics["calibration"]["bins"] if b["n"]]
     mean = sum(b["n"] * b["confidence"] for b in filled) / metrics["n"]
     gap = mean - metrics["top1"]
@@ -124,20 +124,22 @@ def _scaling_helps(metrics: Mapping[str, Any]) -> bool:
     return bool(scaled is not None and scaled < 0.5 * metrics["ece"])
 
 
-def _on_localization(located: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = []
+def _localization_findings(located: Mapping[str, Any]) -> list[tuple[str, str]]:
+    sentences = []
     mean, centre = located["mean_iou"], located["centre_box_mean_iou"]
     if centre is not None:
         better = mean > centre
         relation = "above" if better else "not above"
         text = f"Its rectangles have a mean IoU of {mean:.3f}, {relation} that of a fixed centre box ({centre:.3f})."
-        found.append(("good" if better else "bad", text))
+        sentences.append(("good" if better else "bad", text))
     degenerate = located["degeneracy"]
     for key, text in (("share_large", "cover more than 90 %"), ("share_small", "cover less than 2 %")):
         if degenerate[key] > 0.1:
-            found.append(("bad", f"{percent(degenerate[key])} of the rectangles {text} of their image."))
+            sentences.append(("bad", f"{percent(degenerate[key])} of the rectangles {text} of their image."))
     if degenerate["mean_rectangle_iou"] > 0.9:
-        found.append(("bad", "The rectangles are nearly the same in all images."))
+        sentences.append(("bad", "The rectangles are nearly the same in all images."))
     if located["n_without_truth"]:
-        found.append(("plain", f"{located['n_without_truth']:,} images have no {located['truth']} and are not scored."))
-    return found
+        sentences.append(
+            ("plain", f"{located['n_without_truth']:,} images have no {located['truth']} and are not scored.")
+        )
+    return sentences

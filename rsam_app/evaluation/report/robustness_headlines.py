@@ -27,30 +27,30 @@ def robustness_tiles(metrics: Mapping[str, Any]) -> dict[str, list[Tile]]:
 
 def robustness_findings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Sentences that interpret the figures, each with its tone: `good`, `bad` or `plain`."""
-    found = []
+    sentences = []
     if "use" in metrics:
         entry = metrics["use"]["mean_colour"]
         text = (
             f"The probability of its answer is {percent(metrics['use']['p_whole'])} for the whole image,"
             f" {percent(entry['p_inside'])} with only its rectangle, {percent(entry['p_outside'])} without it."
         )
-        found.append(("good" if entry["difference"] > max(0.0, entry["fixed_difference"]) else "bad", text))
+        sentences.append(("good" if entry["difference"] > max(0.0, entry["fixed_difference"]) else "bad", text))
     if "background_gap" in metrics:
         entry = metrics["background_gap"]
         significant = entry["standard_error"] is not None and entry["gap"] > 2 * entry["standard_error"]
         if significant and entry["gap"] > LARGE_GAP:
-            found.append(("bad", f"Backgrounds of random classes reduce its accuracy by {percent(entry['gap'])}."))
+            sentences.append(("bad", f"Backgrounds of random classes reduce its accuracy by {percent(entry['gap'])}."))
     if "worst_group" in metrics:
         entry = metrics["worst_group"]
         text = (
             f"Worst group: {entry['worst_label']} with {entry['worst_group']}, {percent(entry['worst'])} correct"
             f" ({entry['worst_n']} images); the mean over groups is {percent(entry['mean'])}."
         )
-        found.append(("plain", text))
+        sentences.append(("plain", text))
     if "corruptions" in metrics and metrics["corruptions"]["relative"] is not None:
         text = f"On corrupted photographs it keeps {percent(metrics['corruptions']['relative'])} of its accuracy."
-        found.append(("plain", text))
-    return found
+        sentences.append(("plain", text))
+    return sentences
 
 
 def _stability(entry: Mapping[str, Any]) -> list[Tile]:

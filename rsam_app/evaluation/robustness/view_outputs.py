@@ -19,8 +19,8 @@ View = Callable[[slice], Tensor]
 
 @dataclass(frozen=True)
 class ViewOutputs:
-    """Outputs for N images: `probabilities` `(N, C)`, and `rectangles` `(N, 5)` in pixels of the network input, where
-    squeezed images are square and turns are turns; NaN without attention."""
+    """Outputs for N images: `probabilities` `(N, C)`, and `rectangles` `(N, 5)` in pixels of the network input, a
+    square in which rotations do not shear; NaN without attention."""
 
     probabilities: Floats
     rectangles: Floats
