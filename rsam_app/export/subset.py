@@ -88,7 +88,9 @@ def export(
         if len(exported) < len(included):
             all_notes.append(f"{len(included) - len(exported)} images are left out: they have {chosen.lacking}")
         if excluded:
-            all_notes.append(f"{excluded} images with the tag {source.tag!r} are left out because you excluded them")
+            all_notes.append(
+                f"{excluded} images with the tag {source.tag!r} are left out because they were excluded in the review"
+            )
         written = replace(written, notes=tuple(all_notes))
         write_records(partial, exported, written.files)
         write_card(partial, out.absolute(), exported, source, (format, mode), written)
@@ -109,7 +111,7 @@ def _format(format: str, mode: str) -> Format:
 def _nothing_to_export(source: Source, excluded: int) -> UserError:
     if excluded:
         return UserError(
-            f"export: all {excluded} images with the tag {source.tag!r} were excluded by you.\n"
+            f"export: all {excluded} images with the tag {source.tag!r} were excluded in the review.\n"
             "Undo the exclusion in the App and run `rsam apply`, or tag other images."
         )
     return UserError(

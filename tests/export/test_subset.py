@@ -77,7 +77,9 @@ def test_class_folders_load_as_the_same_records(aviary: Any, load: Any, tmp_path
     assert Counter((r.label, r.split, digest(r.path)) for r in again.records) == expected
     assert any("'wren' is in the folder 'wren-2'" in note for note in report.notes)
     assert any("have no boxes or masks" in note for note in report.notes)
-    assert any("1 images with the tag 'good' are left out because you excluded them" in n for n in report.notes)
+    assert any(
+        "1 images with the tag 'good' are left out because they were excluded in the review" in n for n in report.notes
+    )
 
 
 @pytest.mark.parametrize("layout", ["folder", "manifest"])
