@@ -20,7 +20,7 @@ from torch import Tensor
 from rsam_app.config import AugmentConfig, ModelConfig, load_card
 from rsam_app.data import Dataset, load_dataset
 from rsam_app.data.augmentation.random_view import TrainAugment
-from rsam_app.data.images.file_identity import READING
+from rsam_app.data.images.file_identity import PIXELS_VERSION
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
@@ -149,7 +149,7 @@ def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
     training.sort(key=lambda record: record.id)
     test = dataset.split("test")
     model = make_backbone(weights, dataset.classes, "rsam", "profiles")  # also returns the maps of stages
-    parts = [dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE, READING]
+    parts = [dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE, PIXELS_VERSION]
     key = hashlib.sha256(json.dumps(parts).encode())
     maker = _Maker(model, dataset, cache / f"{dataset.name}-{key.hexdigest()[:12]}")
     augment = TrainAugment(AugmentConfig(), SIDE)

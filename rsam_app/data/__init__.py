@@ -1,4 +1,4 @@
-"""Card → records → batches."""
+"""Datasets: from a card to checked records, and from records to batches."""
 
 from __future__ import annotations
 

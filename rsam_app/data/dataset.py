@@ -1,4 +1,4 @@
-"""From a card to a dataset: read the layout, name the splits, open every image, refuse what cannot be trained on."""
+"""From a card to a dataset: read the layout, name the splits, check every image, refuse what cannot be trained on."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from rsam_app.data.images.scan import Scan, ScanCache, cache_path, scan
 from rsam_app.data.layouts import read_listing
 from rsam_app.data.records import UNLABELLED, Dataset, Record, Skipped
 from rsam_app.data.splits import complete_splits, name_splits
-from rsam_app.data.unlabelled import list_unlabelled, part_unlabelled
+from rsam_app.data.unlabelled import list_unlabelled, separate_unlabelled
 from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Progress
 
 
 def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> Dataset:
-    """Everything the card describes, read and checked; the first time every image is decoded, later only changed ones.
+    """Read and check the dataset that the card describes. The first time decodes every image, later only changed ones.
 
-    `seed` decides which images are held out as `val` where the release has none, and nothing else. `progress` is called
-    with (images done, images in all). Raises `UserError` for whatever the user must mend: a missing root, a malformed
-    list, too many broken images, fewer than two classes, a class or a split without an image to train on.
+    `seed` only decides which images are held out as `val` if the release has none. Raises `UserError` for what you must
+    fix: a missing root, a malformed list, too many broken images, fewer than two classes, a class or a `train` split
+    without an image to train on.
     """
     listed = _list(card)
     scanned, unsaved = _scan(card, listed.records, progress)
-    boxed, box_notes = _without_outside_boxes(scanned.records)
+    boxed, box_notes = _drop_outside_boxes(scanned.records)
     hold_out_test = not listed.has_splits and "test" in card.splits
-    records, holding_notes = complete_splits(boxed, seed, hold_out_test)
+    records, split_notes = complete_splits(boxed, seed, hold_out_test)
     _refuse_untrainable(card, records, listed.classes)
     unlabelled = sum(r.split == UNLABELLED for r in records)
-    blank = [f"{unlabelled:,} images have no label: they are predicted and chosen from, not trained on"]
-    notes = (*listed.notes, *(blank if unlabelled else []), *holding_notes, *box_notes, *unsaved)
+    blank = [f"{unlabelled:,} images have no label: they are predicted and selected from, not trained on"]
+    notes = (*listed.notes, *(blank if unlabelled else []), *split_notes, *box_notes, *unsaved)
     return Dataset(
         name=card.name,
         records=tuple(records),
@@ -45,49 +45,51 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
 
 
 class Images(NamedTuple):
-    """What a card describes, whether it is enough to train on or not."""
+    """The images that a card describes, whether or not they suffice for training."""
 
     records: tuple[Record, ...]
-    """Labelled or not; where the release has no splits, all that have a label are `train`."""
+    """Labelled or not; if the release has no splits, all labelled ones are `train`."""
     has_splits: bool
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
 
 
 def load_images(card: Card, progress: Progress | None = None) -> Images:
-    """Every image of the card, also where there are too few labels to train, or none. Raises `UserError` as
-    `load_dataset` does, but not for that."""
+    """Read and check the images of the card, even with too few labels for training, or none.
+
+    Raises `UserError` as `load_dataset` does otherwise.
+    """
     listed = _list(card)
     scanned, unsaved = _scan(card, listed.records, progress)
     return Images(tuple(scanned.records), listed.has_splits, scanned.skipped, (*listed.notes, *unsaved))
 
 
 class _Listed(NamedTuple):
-    """What a card lists: under our split names, no image of it opened yet."""
+    """The records that a card lists, under RSAM's split names, before any image is opened."""
 
     records: list[Record]
     classes: tuple[str, ...]
-    """Those that a record has, in the layout's order."""
+    """The classes with a record, in the layout's order."""
     has_splits: bool
     notes: list[str]
 
 
 def _list(card: Card) -> _Listed:
     listing = read_listing(card)
-    labelled, blank = part_unlabelled(card.name, listing.records, card.splits)
+    labelled, blank = separate_unlabelled(card.name, listing.records, card.splits)
     named, naming_notes = name_splits(card.name, labelled, card.splits)
-    further, further_notes = list_unlabelled(card, listing.records)
+    unlisted, unlisted_notes = list_unlabelled(card, listing.records)
     used = {r.label for r in named}
     return _Listed(
-        records=[*named, *blank, *further],
+        records=[*named, *blank, *unlisted],
         classes=tuple(name for name in listing.classes if name in used),
         has_splits=any(r.split for r in labelled),
-        notes=[*listing.notes, *naming_notes, *further_notes],
+        notes=[*listing.notes, *naming_notes, *unlisted_notes],
     )
 
 
 def _scan(card: Card, records: Sequence[Record], progress: Progress | None) -> tuple[Scan, list[str]]:
-    """The images as they are in their files, and a note where that could not be kept for the next time."""
+    """The scanned images, and a note if the result could not be cached."""
     cache = ScanCache(cache_path(card.name, card.root_path))
     scanned = scan(records, cache, progress)
     unsaved = cache.save()
@@ -100,12 +102,12 @@ def _refuse_broken(card: Card, skipped: Sequence[Skipped], listed: int) -> None:
         named = "; ".join(f"{s.path}: {s.reason}" for s in skipped[:3])
         raise UserError(
             f"card {card.name}: {len(skipped):,} of {listed:,} images cannot be used, e.g. {named}.\n"
-            f"Mend or remove them, or raise `max_broken_share` (now {card.max_broken_share:g}) in the card."
+            f"Fix or remove them, or raise `max_broken_share` (now {card.max_broken_share:g}) in the card."
         )
 
 
-def _without_outside_boxes(records: Sequence[Record]) -> tuple[tuple[Record, ...], list[str]]:
-    """A box may reach past the image's edge; one that does not even touch the image cannot be about it."""
+def _drop_outside_boxes(records: Sequence[Record]) -> tuple[tuple[Record, ...], list[str]]:
+    """Drop boxes that do not touch their image; a box that reaches past its edge stays."""
     kept, outside = [], []
     for record in records:
         inside = tuple(
@@ -116,10 +118,8 @@ def _without_outside_boxes(records: Sequence[Record]) -> tuple[tuple[Record, ...
         if len(inside) < len(record.boxes):
             outside.append(record.id)
         kept.append(replace(record, boxes=inside))
-    named = ", ".join(outside[:3])
-    return tuple(kept), [
-        f"boxes outside of their image are left out, of {len(outside):,} images: {named}"
-    ] if outside else []
+    note = f"boxes outside of their image are left out, in {len(outside):,} images, e.g. {', '.join(outside[:3])}"
+    return tuple(kept), [note] if outside else []
 
 
 def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence[str]) -> None:
@@ -127,12 +127,12 @@ def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence
     if not training and any(r.split == UNLABELLED for r in records):
         raise UserError(
             f"card {card.name}: no image to train on has a label yet.\n"
-            "Label a few of two classes or more: `rsam select-first PIPELINE` says which tell the most."
+            "Label a few of at least two classes; `rsam select-first PIPELINE` selects the most informative ones."
         )
     if not training:
         raise UserError(
             f"card {card.name}: the split 'train' ({card.splits['train']!r} in the release) is empty.\n"
-            "Add images to it, or map the split to train on under `splits` in the card."
+            "Add images to it, or map `train` to another split under `splits` in the card."
         )
     if len(classes) < 2:
         raise UserError(
@@ -144,5 +144,5 @@ def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence
             elsewhere = sum(r.label == name for r in records)
             raise UserError(
                 f"card {card.name}: the class {name!r} has no usable training image ({elsewhere:,} in other splits).\n"
-                "Add at least one, correct the class name, or take the class out."
+                "Add at least one, correct the class name, or remove the class."
             )

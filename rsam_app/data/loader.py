@@ -1,4 +1,4 @@
-"""Batches: images as uint8 network inputs, their labels, and where their rectangles should be."""
+"""Batches: images as uint8 network inputs, with their labels and target rectangles."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Target = tuple[Rectangle, float]
 
 class Batch(TypedDict):
     """`image` `(B, 3, S, S)` uint8, `label` and `index` `(B,)`, `to_image` `(B, 2, 3)` from input to image pixels,
-    `target` `(B, 5)` in input pixels with `target_weight` `(B,)`, zero where there is none."""
+    `target` `(B, 5)` in input pixels with `target_weight` `(B,)`; both are 0 without a target."""
 
     image: Tensor
     label: Tensor
@@ -41,7 +41,7 @@ class Batch(TypedDict):
 
 
 class Views(Dataset[Batch]):
-    """Records as network inputs: random views with an `augment`, else whole images."""
+    """Records as network inputs: random views with an `augment`, otherwise whole images."""
 
     def __init__(
         self,
@@ -60,21 +60,21 @@ class Views(Dataset[Batch]):
         return len(self.records)
 
     def __getitem__(self, draw: Draw) -> Batch:
-        """One of a batch: its tensors have no batch dimension."""
+        """One sample, as a batch without its batch dimension."""
         batch = cast(dict[str, Tensor], self.__getitems__([draw]))
         return cast(Batch, {name: values[0] for name, values in batch.items()})
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        """A batch. Images lie in channels-last memory, as they are decoded and as convolutions want them."""
+        """A batch. Its images are channels-last in memory, as they are decoded and as convolutions prefer."""
         count, size = len(draws), self.size
         images = np.empty((count, size, size, 3), np.uint8)
         to_image = np.empty((count, 2, 3), np.float32)
         target, weights = torch.zeros(count, 5), torch.zeros(count)
-        for place, (epoch, index) in enumerate(draws):
+        for row, (epoch, index) in enumerate(draws):
             record = self.records[index]
-            images[place], to_image[place] = self._view(record, (self.seed, epoch, index))
+            images[row], to_image[row] = self._view(record, (self.seed, epoch, index))
             if record.id in self.targets:
-                target[place], weights[place] = self.target_in_view(self.targets[record.id], to_image[place], size)
+                target[row], weights[row] = self.target_in_view(self.targets[record.id], to_image[row], size)
         indices = [index for _, index in draws]
         return Batch(
             image=torch.from_numpy(images).permute(0, 3, 1, 2),
@@ -91,8 +91,8 @@ class Views(Dataset[Batch]):
 
     @staticmethod
     def target_in_view(target: Target | None, to_image: np.ndarray, size: int) -> tuple[Tensor, float]:
-        """A target as a view of `size` pixels shows it, `(5,)` in the view's pixels, and its weight there; zeros
-        without one. `to_image` `(2, 3)` leads from the view's pixels to the image's."""
+        """The visible part of a target `(5,)` in the pixels of a view of `size` pixels, and its weight there; zeros
+        without a target. `to_image` `(2, 3)` maps the view's pixels to the image's."""
         if target is None:
             return torch.zeros(5), 0.0
         rectangle, weight = target
@@ -101,11 +101,11 @@ class Views(Dataset[Batch]):
 
 
 def make_loader(views: Views, batches: Sampler[list[Draw]], workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """A loader whose workers outlive the epoch and keep to one thread each."""
+    """A loader whose workers outlive the epoch and use one thread each."""
     return _Loader(
         views,
         batch_sampler=batches,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
@@ -113,10 +113,10 @@ def make_loader(views: Views, batches: Sampler[list[Draw]], workers: int, pin_me
     )
 
 
-def loading_processes(asked: int | str, processes: int) -> int:
-    """The number of loading processes per training process; `auto` leaves one core to each training process."""
-    if isinstance(asked, int):
-        return asked
+def loading_processes(workers: int | str, processes: int) -> int:
+    """The number of loading processes per training process; `auto` leaves each training process one core."""
+    if isinstance(workers, int):
+        return workers
     return max(0, min(8, available_cores() // max(1, processes) - 1))
 
 
@@ -139,14 +139,14 @@ def _end_workers() -> None:
         worker.kill()
 
 
-def _as_it_is(batch: Any) -> Any:
-    """`Views` makes whole batches."""
+def _unchanged(batch: Any) -> Any:
+    """`Views` returns whole batches already."""
     return batch
 
 
 def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # otherwise every worker starts as many threads as there are cores
     torch.set_num_threads(1)
-    # Ctrl-C, or a launcher's SIGTERM, reaches the whole group; the process that trains ends the run in order.
+    # Ctrl-C, or a launcher's SIGTERM, reaches the whole process group; only the training process handles it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Records: what is known about each image before any model has looked at it."""
+"""Records: one image each, with its annotations; and the dataset that holds them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rsam_app.system.errors import UserError
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"
-"""The split of images without a label: predicted, shown and chosen from, and trained on once a person gave them one."""
+"""The split of images without a label: predicted, shown and selected, and trained on once you have labelled them."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Record:
     """One image and its annotations.
 
     `id` is unique in its dataset and stable over re-reads: the image's path relative to the dataset's root, in POSIX
-    form. `width` and `height` are those of the image as displayed (EXIF orientation applied). `mask` is an image of the
-    same size whose pixels equal to one of `mask_values` are the object. `group` names what else is there, such as a
-    background, where that is known: accuracies are measured per label and group, and nothing learns from it. `label` is
-    empty in the split `unlabelled`. `banner` is how many rows at the bottom of the displayed image hold text about it:
-    they are painted over when it is decoded.
+    form. `width` and `height` are those of the displayed image (EXIF orientation applied). `mask` is an image of the
+    same size; its pixels with one of `mask_values` are the object. `group` names what else the image shows, such as a
+    background, if that is known: accuracies are measured per label and group, and nothing learns from it. `label` is
+    empty in the split `unlabelled`. `banner` is the number of rows of text at the bottom of the displayed image;
+    decoding paints over them.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and why."""
+    """A file that was left out, and the reason."""
 
     path: Path
     reason: str
@@ -50,11 +50,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything a card describes, read and checked.
+    """The images that a card describes, read and checked.
 
-    `classes` is sorted as the release orders them and includes classes that one of the splits lacks; a class index
-    anywhere in the product is a position in this tuple. `skipped` are listed images that cannot be read,
-    `skipped_masks` masks that cannot be used (their images stay), `notes` sentences about what was assumed or left out.
+    `classes` are in the release's order and include classes that one of the splits lacks; a class index is always a
+    position in this tuple. `skipped` are listed images that cannot be read, `skipped_masks` masks that cannot be used
+    (their images stay), `notes` sentences about what was assumed or left out.
     """
 
     name: str
@@ -74,19 +74,19 @@ class Dataset:
         return self.records if name == "all" else tuple(r for r in self.records if r.split == name)
 
     def require(self, name: str) -> tuple[Record, ...]:
-        """The records of one split (or `all`). Raises `UserError` where it has none: call before hours of training."""
-        found = self.split(name)
-        if not found:
+        """As `split`. Raises `UserError` if it is empty: call it before hours of training."""
+        records = self.split(name)
+        if not records:
             have = ", ".join(s for s in (*SPLITS, UNLABELLED) if self.split(s)) or "none"
             raise UserError(
                 f"{self.name}: the split {name!r} is empty (with images: {have}).\n"
                 "Add images to it, map it under `splits` in the card, or use another, e.g. --set evaluate.split=val."
             )
-        return found
+        return records
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over what a model could learn from: ids, labels, splits, sizes, boxes. Independent of the machine.
+        """SHA-256 of what a model could learn from: ids, labels, splits, sizes, boxes. The same on every machine.
 
         Images without a label do not count.
         """
@@ -103,7 +103,7 @@ class Dataset:
 
 
 def class_number(record: Record, class_index: Mapping[str, int]) -> int:
-    """The index of the record's class; -1 where it has no label. Raises `KeyError` for a class that is not known."""
+    """The index of the record's class, or -1 if it has no label. Raises `KeyError` for an unknown class."""
     return class_index[record.label] if record.label else -1
 
 

@@ -1,4 +1,4 @@
-"""Which samples make which batch: a function of seed and epoch alone, cut into equal shares for the processes."""
+"""Batches of sample indices: a function of seed and epoch alone, divided equally among the processes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import numpy as np
 from torch.utils.data import Sampler
 
 Draw = tuple[int, int]
-"""Epoch and sample index. The epoch travels with the index, so that workers that outlive an epoch know it."""
+"""Epoch and sample index. The epoch is part of it because loading workers outlive an epoch."""
 
 
 class EpochBatches(Sampler[list[Draw]]):
     """Shuffled batches of an epoch. Every process draws the same permutation and takes its share of each batch.
 
-    `batch_size` counts all processes together: what is seen, and in which order, does not depend on their number.
-    `start` batches are skipped without touching the samples, which makes a resume in mid-epoch exact and free. With
-    `chances` `(samples,)`, which add up to 1, an epoch draws as many samples with repetition.
+    `batch_size` counts all processes together, so the samples of a batch do not depend on their number. With `chances`
+    `(samples,)`, which add up to 1, an epoch draws as many samples with replacement.
     """
 
     def __init__(
@@ -34,11 +33,11 @@ class EpochBatches(Sampler[list[Draw]]):
         self.epoch, self.start = 0, 0
 
     def set_position(self, epoch: int, start: int = 0) -> None:
-        """Continue with batch `start` of `epoch`, both from 0."""
+        """Continue with batch `start` of `epoch`, both from 0; earlier batches cost nothing."""
         self.epoch, self.start = epoch, start
 
     def order(self, epoch: int) -> np.ndarray:
-        """The permutation `(samples,)` of an epoch, or what was drawn for it."""
+        """The permutation `(samples,)` of an epoch, or with `chances` the samples drawn for it."""
         draws = np.random.default_rng((self.seed, epoch))
         if self.chances is None:
             return draws.permutation(self.samples)
@@ -47,7 +46,7 @@ class EpochBatches(Sampler[list[Draw]]):
 
     @property
     def sizes(self) -> list[int]:
-        """Samples per batch, over all processes. A last batch smaller than the number of processes is left out."""
+        """Samples per batch over all processes. A last batch with fewer samples than processes is left out."""
         full = [self.batch_size] * (self.samples // self.batch_size)
         rest = self.samples % self.batch_size
         return [*full, rest] if rest >= max(1, self.processes) else full
@@ -64,8 +63,8 @@ class EpochBatches(Sampler[list[Draw]]):
 
 
 class ShardedBatches(Sampler[list[Draw]]):
-    """Every sample once, in order; whole batches go to the processes in turn, so that a batch, and with it every last
-    bit of its result, is the same whatever the number of processes."""
+    """Every sample once, in order. Whole batches go to the processes in turn, so that a batch, and its result to the
+    last bit, does not depend on the number of processes."""
 
     def __init__(self, samples: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
         self.samples, self.batch_size, self.rank, self.processes = samples, batch_size, rank, processes

@@ -1,4 +1,4 @@
-"""A dataset in a few lines of text, for a person who is about to trust it."""
+"""A summary of a dataset in a few lines of text."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ from collections.abc import Sequence
 
 from rsam_app.data.records import SPLITS, UNLABELLED, Dataset, Record, Skipped
 
-NAMED = 10
-"""Left-out files named before the rest is only counted."""
+LISTED = 10
+"""Left-out files that are listed; the others are only counted."""
 
 
 def describe(dataset: Dataset) -> str:
-    """Images, classes, boxes and masks of each split, the licence, what was left out and why, and what was assumed."""
+    """Images, classes, boxes and masks of each split, the licence, the files left out with reasons, and the notes."""
     rows: list[tuple[str, ...]] = [("split", "images", "classes", "boxes", "images with boxes", "masks")]
     rows += [(name, *_counts(dataset.split(name))) for name in SPLITS]
     if unlabelled := dataset.split(UNLABELLED):
         rows.append((UNLABELLED, *_counts(unlabelled)))
     rows.append(("all", *_counts(dataset.records)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = [
-        "  "
-        + "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
+    table = []
+    for name, *numbers in rows:
+        cells = (number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True))
+        table.append("  ".join(["", name.ljust(widths[0]), *cells]))
     return "\n".join(
         [
             f"{dataset.name}: {len(dataset.records):,} images, {len(dataset.classes):,} classes",
@@ -51,5 +48,5 @@ def _counts(records: Sequence[Record]) -> tuple[str, ...]:
 def _left_out(what: str, skipped: Sequence[Skipped]) -> list[str]:
     if not skipped:
         return []
-    lines = [f"left out: {len(skipped):,} {what}"] + [f"  {s.path}: {s.reason}" for s in skipped[:NAMED]]
-    return lines + ([f"  and {len(skipped) - NAMED:,} more"] if len(skipped) > NAMED else [])
+    lines = [f"left out: {len(skipped):,} {what}"] + [f"  {s.path}: {s.reason}" for s in skipped[:LISTED]]
+    return lines + ([f"  and {len(skipped) - LISTED:,} more"] if len(skipped) > LISTED else [])

@@ -1,6 +1,6 @@
-"""How much rectangles and true regions overlap. Pure functions on arrays, in pixels.
+"""Overlap of rectangles with boxes, masks and each other: functions on arrays in pixels.
 
-Rectangles are `(N, 5)`: `cx, cy, width, height, angle` as `rsam_app.geometry.rectangles` defines them; boxes are
+Rectangles `(N, 5)` are `cx, cy, width, height, angle` as in `rsam_app.geometry.rectangles`; boxes `(N, 4)` are
 `left, top, right, bottom`.
 """
 
@@ -21,28 +21,23 @@ def corners(rectangles: Floats) -> Floats:
 
 
 def upright_edges(rectangles: Floats, sizes: Floats) -> Floats:
-    """Upright boxes `(N, 4)` around rectangles, clipped to images of `sizes` `(N, 2)`; area 0 if nothing is inside."""
+    """Upright boxes `(N, 4)` around rectangles, clipped to images of `sizes` `(N, 2)`; without area if all outside."""
     points = corners(rectangles)
     return clip_edges(np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1), sizes)
 
 
 def box_iou(first: Floats, second: Floats) -> Floats:
-    """IoU `(N,)` in [0, 1] of boxes `(N, 4)` with boxes `(N, 4)`; 0 where both have no area."""
+    """IoU `(N,)` in [0, 1] of boxes `(N, 4)` with boxes `(N, 4)`; 0 if neither has an area."""
     low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
     shared = np.prod(np.clip(high - low, 0.0, None), axis=-1)
     first_area, second_area = (np.prod(b[..., 2:] - b[..., :2], axis=-1) for b in (first, second))
     return _ratio(shared, first_area + second_area - shared)
 
 
-def polygons(points: Floats) -> Floats:
-    """Shapely polygons, an object array `(N,)`, from corner points `(N, K, 2)`."""
-    return np.asarray(shapely.polygons(points))
-
-
 def intersection_areas(first: Floats, second: Floats) -> Floats:
-    """Areas `(N,)` shared by convex polygons, corner points `(N, K, 2)` each, by polygon clipping."""
+    """Areas `(N,)` that two sets of convex polygons, each of corner points `(N, K, 2)`, share."""
     shared = np.zeros(len(first))
-    a, b = polygons(first), polygons(second)
+    a, b = (np.asarray(shapely.polygons(points)) for points in (first, second))
     solid = (shapely.area(a) > 1e-9) & (shapely.area(b) > 1e-9)  # clipping is undefined on a line or a point
     shared[solid] = shapely.area(shapely.intersection(a[solid], b[solid]))
     return shared
@@ -51,7 +46,7 @@ def intersection_areas(first: Floats, second: Floats) -> Floats:
 def rotated_overlap(rectangles: Floats, edges: Floats) -> tuple[Floats, Floats, Floats]:
     """IoU, |R∩G|/|R| and |R∩G|/|G|, each `(N,)` in [0, 1], of rectangles `(N, 5)` R with boxes `(N, 4)` G.
 
-    R is whole, also where it leaves the image. A low |R∩G|/|R| means background, a low |R∩G|/|G| a part of the object.
+    R is not clipped to the image. A low |R∩G|/|R| means background, a low |R∩G|/|G| only a part of the object.
     """
     boxes = np.stack([edges[:, [0, 1]], edges[:, [2, 1]], edges[:, [2, 3]], edges[:, [0, 3]]], axis=1)
     shared = intersection_areas(corners(rectangles), boxes)
@@ -73,7 +68,7 @@ def visible_areas(rectangles: Floats, sizes: Floats) -> Floats:
 
 
 def rasterise(rectangle: Floats, height: int, width: int) -> Mask:
-    """The pixels `(height, width)` whose centres lie in a rectangle `(5,)`."""
+    """The pixels `(height, width)` with their centre in a rectangle `(5,)`, as a mask."""
     cx, cy, along, across, angle = rectangle
     x, y = np.arange(width) + 0.5 - cx, np.arange(height)[:, None] + 0.5 - cy
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -81,13 +76,13 @@ def rasterise(rectangle: Floats, height: int, width: int) -> Mask:
 
 
 def pixel_overlap(region: Mask, mask: Mask) -> tuple[float, float, float]:
-    """IoU, |R∩G|/|R| and |R∩G|/|G| in [0, 1] of pixel regions R and G of one size; 0 where undefined."""
+    """IoU, |R∩G|/|R| and |R∩G|/|G| in [0, 1] of masks R and G of one shape; 0 if undefined."""
     shared, own, true = (int(np.count_nonzero(m)) for m in (region & mask, region, mask))
     iou, on_object, covered = _ratio(np.full(3, shared), np.array([own + true - shared, own, true]))
     return float(iou), float(on_object), float(covered)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    """`part / whole` in [0, 1], 0 where `whole` is nothing; rounding may carry the quotient past 1."""
+    """`part / whole`, 0 if `whole` is 0; clipped to [0, 1], since rounding may exceed 1."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.clip(np.where(whole > 0, part / whole, 0.0), 0.0, 1.0)

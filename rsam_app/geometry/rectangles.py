@@ -1,4 +1,4 @@
-"""Rectangles: the one geometry everything else rests on.
+"""Rectangles: the geometric convention of the whole package, and its operations.
 
 A rectangle is `cx, cy, width, height, angle`. Coordinates are continuous pixels: x to the right, y down, the centre of
 the top-left pixel is (0.5, 0.5), so an image of W × H pixels spans [0, W] × [0, H]. `angle` is in radians, positive
@@ -22,12 +22,12 @@ SOFTNESS = 0.5
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """`values` in float32, or in float64 where they already are."""
+    """`values` in float32; float64 stays float64."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def canonical(rectangles: Tensor) -> Tensor:
-    """The same rectangles `(B, 5)` with the angle in [-π/2, π/2): a rectangle turned by π is itself."""
+    """The same rectangles `(B, 5)` with the angle in [-π/2, π/2); a rotation by π changes nothing."""
     rectangles = at_least_float32(rectangles)
     angle = torch.remainder(rectangles[:, 4] + math.pi / 2, math.pi) - math.pi / 2
     return torch.cat([rectangles[:, :4], angle[:, None]], dim=1)
@@ -64,11 +64,11 @@ def from_boxes(boxes: Tensor) -> Tensor:
 
 
 def transform(rectangles: Tensor, affine: Tensor) -> Tensor:
-    """Rectangles `(B, 5)` carried through affine maps `(B, 2, 3)` of continuous pixel coordinates.
+    """Map rectangles `(B, 5)` through affine maps `(B, 2, 3)` of continuous pixel coordinates.
 
-    An affine map turns a rectangle into a parallelogram. The result is the rectangle with the same centre and area, and
-    the orthogonal frame nearest to the parallelogram's edge directions (polar decomposition). It is exact for turns,
-    mirrors, uniform scaling and shifts, and for any axis-aligned scaling of an upright rectangle. (ours)
+    An affine map makes a parallelogram of a rectangle. The result is the rectangle with the same centre and area, and
+    the orthogonal frame nearest to the parallelogram's edge directions (polar decomposition). It is exact for
+    rotations, flips, uniform scaling and shifts, and for axis-aligned scaling of an upright rectangle. (ours)
     """
     rectangles, affine = at_least_float32(rectangles), at_least_float32(affine)
     linear, shift = affine[:, :, :2], affine[:, :, 2]
@@ -79,7 +79,7 @@ def transform(rectangles: Tensor, affine: Tensor) -> Tensor:
     e, f = along / length.clamp_min(tiny)[:, None], across / breadth.clamp_min(tiny)[:, None]
     handedness = torch.sign(e[:, 0] * f[:, 1] - e[:, 1] * f[:, 0])
     handedness = torch.where(handedness == 0, torch.ones_like(handedness), handedness)
-    # The frame (q, rotated q) nearest to (e, f): f turned back by a quarter is a second vote for q.
+    # The frame (q, rotated q) nearest to (e, f): f rotated back by 90° is a second vote for q.
     vote = e + handedness[:, None] * torch.stack([f[:, 1], -f[:, 0]], dim=1)
     angle = torch.atan2(vote[:, 1], vote[:, 0])
     shrink = (e[:, 0] * f[:, 1] - e[:, 1] * f[:, 0]).abs().sqrt()
@@ -88,7 +88,7 @@ def transform(rectangles: Tensor, affine: Tensor) -> Tensor:
 
 
 def invert(affine: Tensor) -> Tensor:
-    """The inverse maps `(B, 2, 3)`. Raises `RuntimeError` where a map is singular."""
+    """The inverse maps `(B, 2, 3)`. Raises `RuntimeError` if a map is singular."""
     affine = at_least_float32(affine)
     linear = torch.linalg.inv(affine[:, :, :2])
     return torch.cat([linear, -linear @ affine[:, :, 2:]], dim=2)
@@ -107,15 +107,15 @@ def scaling(scale_x: float, scale_y: float, like: Tensor) -> Tensor:
 
 
 def rescale(rectangles: Tensor, size: Sequence[int], new_size: Sequence[int]) -> Tensor:
-    """Rectangles `(B, 5)` in pixels, or cells, of a grid of `size` (height, width) in those of one of `new_size` that
-    covers the same area."""
+    """Rectangles `(B, 5)` of a grid of `size` (height, width) cells, in the cells of a grid of `new_size` over the same
+    area."""
     (height, width), (new_height, new_width) = size, new_size
     by = scaling(new_width / width, new_height / height, rectangles)
     return transform(rectangles, by.expand(rectangles.shape[0], 2, 3))
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Coordinates `(height, width, 2)` of the centres of a map's cells: (0.5, 0.5) is the top left."""
+    """Coordinates `(height, width, 2)` of the cell centres of a map; the top left one is (0.5, 0.5)."""
     kind = at_least_float32(like)
     y = torch.arange(height, device=kind.device, dtype=kind.dtype) + 0.5
     x = torch.arange(width, device=kind.device, dtype=kind.dtype) + 0.5
@@ -125,11 +125,11 @@ def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
 def soft_mask(rectangles: Tensor, height: int, width: int, softness: float = SOFTNESS) -> Tensor:
     """Rectangles `(B, 5)`, in cells, rendered on a `height × width` map: `(B, height, width)` in [0, 1].
 
-    With (u, v) a cell's centre in the rectangle's own frame and s the softness in cells,
+    With (u, v) the cell's centre in the rectangle's own frame and s the softness in cells,
 
         m = σ((w/2 + u)/s) · σ((w/2 - u)/s) · σ((h/2 + v)/s) · σ((h/2 - v)/s)
 
-    which is smooth in all five numbers and tends to the indicator of the rectangle as s → 0.
+    which is smooth in all five numbers and tends to the rectangle's indicator as s → 0.
     """
     rectangles = at_least_float32(rectangles)
     offset = cell_centres(height, width, rectangles)[None] - rectangles[:, None, None, :2]
@@ -143,14 +143,14 @@ def soft_mask(rectangles: Tensor, height: int, width: int, softness: float = SOF
 
 
 def from_moments(weights: Tensor) -> Tensor:
-    """The rectangles `(B, 5)`, in cells, whose first and second moments are those of non-negative maps `(B, H, W)`.
+    """Rectangles `(B, 5)`, in cells, with the first and second moments of non-negative maps `(B, H, W)`.
 
     A uniform rectangle of size w × h has variances w²/12 and h²/12 along its axes, so with the weighted mean μ and
     covariance Σ (each cell counted as a unit square, which adds 1/12), λ₁ ≥ λ₂ the eigenvalues of Σ:
 
         (cx, cy) = μ,  width = √(12 λ₁),  height = √(12 λ₂),  angle = ½ atan2(2 Σxy, Σxx - Σyy)
 
-    Equivariant by construction: a map that is shifted, turned or mirrored moves the rectangle alike. Where λ₁ = λ₂ the
+    Equivariant by construction: shifting, rotating or flipping the map does the same to the rectangle. If λ₁ = λ₂, the
     angle is 0 and its gradient finite. A map without weight gives the whole map. (ours)
     """
     weights = at_least_float32(weights)
@@ -170,6 +170,6 @@ def from_moments(weights: Tensor) -> Tensor:
     radius = torch.sqrt(half**2 + xy**2 + small**2)
     width = torch.sqrt(12 * (mean + radius))
     height = torch.sqrt(12 * (mean - radius).clamp_min(small))
-    # Where the map has no direction, both arguments vanish and so would the gradient's denominator.
+    # For a map without a direction both arguments vanish, and so would the gradient's denominator.
     angle = 0.5 * torch.atan2(2 * xy, 2 * half + small * (half.abs() + xy.abs() < small))
     return torch.cat([centre, torch.stack([width, height, angle], dim=1)], dim=1)

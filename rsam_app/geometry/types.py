@@ -12,12 +12,15 @@ Integers = NDArray[np.integer[Any]]
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
+Points = list[tuple[float, float]]
+"""The corners of a polygon, in continuous pixels."""
+
 Box = tuple[float, float, float, float]
-"""An upright box `x, y, width, height` in continuous pixels of the image as displayed; may reach past the edge."""
+"""An upright box `x, y, width, height` in continuous pixels of the displayed image; it may reach past the edges."""
 
 
 class Rectangle(NamedTuple):
-    """A rotated rectangle in image pixels: its centre, its sides, and the angle of `width` in radians, clockwise."""
+    """A rotated rectangle in image pixels: centre, sides, and the angle of `width` in radians, clockwise."""
 
     cx: float
     cy: float
@@ -27,4 +30,4 @@ class Rectangle(NamedTuple):
 
 
 RECTANGLE_FIELDS = Rectangle._fields
-"""The five numbers' names, as columns, attributes and keys carry them."""
+"""The names of the five numbers, as columns, attributes and keys use them."""

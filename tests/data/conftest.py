@@ -38,6 +38,20 @@ def paint() -> Painter:
 
 
 @pytest.fixture
+def ramp() -> Callable[[int, int], np.ndarray]:
+    """`ramp(width, height)`: red grows with x, green with y, so that pixels show where they came from."""
+
+    def draw(width: int, height: int) -> np.ndarray:
+        x, y = (np.arange(n) + 0.5 for n in (width, height))
+        image = np.zeros((height, width, 3), np.uint8)
+        image[..., 0] = np.round(x * 250 / width)
+        image[..., 1] = np.round(y * 250 / height)[:, None]
+        return image
+
+    return draw
+
+
+@pytest.fixture
 def card_for() -> CardMaker:
     """`card_for(layout, root, **keys)`: a card."""
 

@@ -10,7 +10,7 @@ from rsam_app.data.summary import describe
 from rsam_app.system.errors import UserError
 
 
-def test_class_folders_become_a_data_set_with_all_splits(class_folders, card_for) -> None:
+def test_class_folders_become_a_dataset_with_all_splits(class_folders, card_for) -> None:
     dataset = load_dataset(card_for("folder", class_folders))
     assert {s: len(dataset.split(s)) for s in ("train", "val", "test", "all")} == {
         "train": 14,

@@ -1,7 +1,8 @@
-"""albumentations by name, as pipelines write them, each with the exact affine of what it did to the pixels.
+"""albumentations transforms by name, as pipelines list them, each with the exact affine map of its pixels.
 
-Its own keypoints would not do: they mean pixel *indices* in turns and *continuous* coordinates in crops, are scaled by
-unrounded factors, and multiply at reflecting borders. So each transform's map is read from the parameters it drew.
+albumentations' own keypoints are not exact: they are pixel *indices* in rotations and *continuous* coordinates in
+crops, are scaled by unrounded factors, and multiply at reflecting borders. So each map is computed from the parameters
+that the transform drew.
 """
 
 from __future__ import annotations
@@ -23,40 +24,43 @@ Size = tuple[int, int]
 """Width and height."""
 
 FAILURES = (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, CropSizeError, cv2.error)
-"""What albumentations raises for arguments or images that it cannot use."""
+"""The exceptions of albumentations for arguments or images that it cannot use."""
 
 GROUPS = ("OneOf", "SomeOf", "RandomOrder", "Sequential")
-TRIAL = (1280, 1024)
-"""Size of the image that every entry is tried on before training."""
+TRIAL_SIZE = (1280, 1024)
+"""Width and height of the image that every entry is tried on before training."""
 
 Forward = Callable[[Any, Mapping[str, Any], Size, Size], np.ndarray]
-"""The map `(3, 3)` from the pixels before to those after, from a transform, its parameters and the sizes."""
+"""From a transform, its parameters and the sizes before and after: the map `(3, 3)` of the pixels."""
 
 
 class NamedTransforms:
-    """Transforms applied in order. Raises `UserError` that names the entry, below `key`, which cannot be used, and why:
-    no such name or argument, pixels moved in a way that no rectangle follows, a result that is no 8-bit image."""
+    """Transforms applied in order, as listed under the config key `key`.
+
+    Raises `UserError` for an entry that cannot be used: an unknown name or argument, a transform that moves pixels in a
+    way no rectangle can follow, a result that is not an 8-bit image.
+    """
 
     def __init__(self, entries: Entries, key: str) -> None:
         self.key = key
-        # seed=None: an integer would give every child the same stream, and a flip would always come with its twin.
-        self.compose = A.Compose([_build(entry, f"{key}.{place}") for place, entry in enumerate(entries)], seed=None)
+        # seed=None: an integer would give every child the same stream and so tie their draws to each other.
+        self.compose = A.Compose([_build(entry, f"{key}.{index}") for index, entry in enumerate(entries)], seed=None)
 
     def __call__(self, image: np.ndarray, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """What became of `image` `(H, W, 3)` uint8, and the map `(3, 3)` from its pixels to those of `image`.
+        """The transformed `image` `(H, W, 3)` uint8, and the map `(3, 3)` from its pixels to those of `image`.
 
-        Raises `UserError` where a transform refuses the image, such as a crop that is larger.
+        Raises `UserError` if a transform refuses the image, such as a crop larger than it.
         """
         self.compose.set_random_state(draws, random.Random(int(draws.integers(2**62))))
         try:
-            made = self.compose(image=np.array(image), to_image=np.eye(3))
+            result = self.compose(image=np.array(image), to_image=np.eye(3))
         except FAILURES as error:
             raise _refused(self.key, f"on an image of {image.shape[1]} x {image.shape[0]}: {error}") from error
-        return made["image"], made["to_image"]
+        return result["image"], result["to_image"]
 
 
-class _Followed:
-    """Stands in for a transform's `apply_with_params`: checks what comes out, and carries `to_image` along."""
+class _TrackedApply:
+    """Replaces a transform's `apply_with_params`: checks the result and updates `to_image` along with the image."""
 
     def __init__(self, transform: A.BasicTransform, forward: Forward | None, where: str) -> None:
         self.transform, self.forward, self.where = transform, forward, where
@@ -64,15 +68,15 @@ class _Followed:
     def __call__(self, params: dict[str, Any], *unused: Any, **data: Any) -> dict[str, Any]:
         image, to_image = data["image"], data["to_image"]
         before: Size = (image.shape[1], image.shape[0])
-        made = type(self.transform).apply_with_params(self.transform, dict(params), image=image)["image"]
-        if not isinstance(made, np.ndarray) or made.dtype != np.uint8 or made.shape[2:] != (3,):
-            found = f"{made.dtype} {tuple(made.shape)}"
-            reason = f"makes {found}; images stay 8-bit with three channels, and are normalised on the device"
-            raise _refused(self.where, reason)
+        result = type(self.transform).apply_with_params(self.transform, dict(params), image=image)["image"]
+        if not isinstance(result, np.ndarray) or result.dtype != np.uint8 or result.shape[2:] != (3,):
+            given = f"{result.dtype} {tuple(result.shape)}"
+            expected = "images must stay 8-bit with three channels; they are normalised on the device"
+            raise _refused(self.where, f"returns {given}; {expected}")
         if self.forward:
-            forward = self.forward(self.transform, params, before, (made.shape[1], made.shape[0]))
+            forward = self.forward(self.transform, params, before, (result.shape[1], result.shape[0]))
             to_image = to_image @ np.linalg.inv(forward)
-        return {**data, "image": made, "to_image": to_image}
+        return {**data, "image": result, "to_image": to_image}
 
 
 def _build(entry: Mapping[str, Mapping[str, Any] | None], where: str) -> Any:
@@ -85,19 +89,21 @@ def _build(entry: Mapping[str, Mapping[str, Any] | None], where: str) -> Any:
         if name in GROUPS:
             inner = arguments.pop("transforms", None)
             if not isinstance(inner, list) or not all(isinstance(one, dict) for one in inner):
-                raise _refused(where, "needs `transforms: [...]`, a list of further entries")
-            return kind([_build(one, f"{where}.transforms.{place}") for place, one in enumerate(inner)], **arguments)
+                raise _refused(where, "needs `transforms: [...]`, a list of entries")
+            return kind([_build(one, f"{where}.transforms.{index}") for index, one in enumerate(inner)], **arguments)
         if not _is_transform(kind):
-            raise UserError(f"{where}: albumentations {A.__version__} has no transform of that name.")
+            raise UserError(
+                f"{where}: albumentations {A.__version__} has no transform of that name. Check its spelling."
+            )
         if name not in FORWARD and not issubclass(kind, A.ImageOnlyTransform):
-            raise _refused(where, "cannot be used, for it moves pixels in a way that no rectangle follows")
+            raise _refused(where, "cannot be used: it moves pixels in a way that no rectangle follows")
         if "area_for_downscale" in kind.InitSchema.model_fields:
-            arguments.setdefault("area_for_downscale", "image")  # it would alias otherwise
+            arguments.setdefault("area_for_downscale", "image")  # to avoid aliasing
         unknown = set(arguments) - set(inspect.signature(kind).parameters)
-        if unknown:  # albumentations would warn and go on without them
+        if unknown:  # albumentations would only warn and ignore them
             raise _refused(where, f"takes no {', '.join(sorted(unknown))}; it takes {_parameters(kind)}")
         transform = kind(**arguments)
-        transform.apply_with_params = _Followed(transform, FORWARD.get(name), where)
+        transform.apply_with_params = _TrackedApply(transform, FORWARD.get(name), where)
         _try(transform)
     except FAILURES as error:
         raise _refused(where, str(error)) from error
@@ -113,10 +119,10 @@ def _is_transform(kind: Any) -> bool:
 
 
 def _try(transform: Any) -> None:
-    """On an image, so that what cannot work is known before training."""
+    """Run a transform once, so that one that cannot work fails before training."""
     draws = np.random.default_rng(0)
     transform.set_random_state(draws, random.Random(0))
-    image = draws.integers(0, 256, (TRIAL[1], TRIAL[0], 3), dtype=np.uint8)
+    image = draws.integers(0, 256, (TRIAL_SIZE[1], TRIAL_SIZE[0], 3), dtype=np.uint8)
     transform(image=image, to_image=np.eye(3), force_apply=True)
 
 
@@ -124,16 +130,16 @@ def _refused(where: str, reason: str) -> UserError:
     return UserError(f"{where}: {' '.join(reason.split())}")
 
 
-def _stays(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
+def _identity(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
     return np.eye(3)
 
 
-def _is_scaled(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
+def _scaled(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
     return np.diag([after[0] / before[0], after[1] / before[1], 1.0])
 
 
-def _is_turned(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
-    """Mirrors and quarter turns: three corners by the transform's own keypoints, which count from pixel centres."""
+def _flipped_or_rotated(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
+    """For flips and rotations by 90°: maps three corners as keypoints, which count from pixel centres."""
     corners = np.zeros((3, 5))
     corners[1, 0], corners[2, 1] = before
     corners[:, :2] -= 0.5
@@ -142,25 +148,25 @@ def _is_turned(transform: Any, params: Mapping[str, Any], before: Size, after: S
     return np.vstack([np.column_stack(columns), [0, 0, 1]])
 
 
-def _is_warped(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
-    """By a matrix that counts from pixel centres, and perhaps cut afterwards."""
+def _warped(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
+    """For a matrix counted from pixel centres, and an optional crop after it."""
     cut = (params["x_min"], params["y_min"]) if getattr(transform, "crop_border", False) else (0, 0)
     return _shift(0.5 - cut[0], 0.5 - cut[1]) @ np.asarray(params["matrix"], dtype=float) @ _shift(-0.5, -0.5)
 
 
-def _is_padded(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
+def _padded(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
     return _shift(params["pad_left"], params["pad_top"])
 
 
-def _is_cropped(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
-    """Padded where it had to be, cut, and perhaps resized."""
+def _cropped(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
+    """For a crop, padded before it if needed, and optionally resized after it."""
     pad = params.get("pad_params") or {"pad_left": 0, "pad_top": 0}
     left, upper, right, lower = params["crop_coords"]
     scale = np.diag([after[0] / (right - left), after[1] / (lower - upper), 1.0])
     return scale @ _shift(pad["pad_left"] - left, pad["pad_top"] - upper)
 
 
-def _is_cropped_and_padded(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
+def _cropped_and_padded(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
     left, upper = (params["crop_params"] or (0, 0))[:2]
     top, _, begin, _ = params["pad_params"] or (0, 0, 0, 0)
     height, width = params["result_shape"]
@@ -172,15 +178,17 @@ def _shift(x: float, y: float) -> np.ndarray:
 
 
 FORWARD: dict[str, Forward] = {
-    **dict.fromkeys(("CoarseDropout", "Erasing", "GridDropout", "PixelDropout", "XYMasking", "Morphological"), _stays),
-    "NoOp": _stays,
-    **dict.fromkeys(("HorizontalFlip", "VerticalFlip", "Transpose", "D4", "SquareSymmetry"), _is_turned),
-    "RandomRotate90": _is_turned,
-    **dict.fromkeys(("Affine", "ShiftScaleRotate", "Rotate", "SafeRotate"), _is_warped),
-    **dict.fromkeys(("Resize", "LongestMaxSize", "SmallestMaxSize", "RandomScale"), _is_scaled),
-    **dict.fromkeys(("Pad", "PadIfNeeded"), _is_padded),
-    **dict.fromkeys(("RandomCrop", "CenterCrop", "Crop", "RandomCropFromBorders"), _is_cropped),
-    **dict.fromkeys(("RandomResizedCrop", "RandomSizedCrop"), _is_cropped),
-    "CropAndPad": _is_cropped_and_padded,
+    **dict.fromkeys(
+        ("CoarseDropout", "Erasing", "GridDropout", "PixelDropout", "XYMasking", "Morphological"), _identity
+    ),
+    "NoOp": _identity,
+    **dict.fromkeys(("HorizontalFlip", "VerticalFlip", "Transpose", "D4", "SquareSymmetry"), _flipped_or_rotated),
+    "RandomRotate90": _flipped_or_rotated,
+    **dict.fromkeys(("Affine", "ShiftScaleRotate", "Rotate", "SafeRotate"), _warped),
+    **dict.fromkeys(("Resize", "LongestMaxSize", "SmallestMaxSize", "RandomScale"), _scaled),
+    **dict.fromkeys(("Pad", "PadIfNeeded"), _padded),
+    **dict.fromkeys(("RandomCrop", "CenterCrop", "Crop", "RandomCropFromBorders"), _cropped),
+    **dict.fromkeys(("RandomResizedCrop", "RandomSizedCrop"), _cropped),
+    "CropAndPad": _cropped_and_padded,
 }
-"""What moves pixels and how; colours, noise and blur move none."""
+"""The maps of the transforms that can move pixels. Colours, noise and blur need none."""

@@ -1,4 +1,4 @@
-"""One decode rule for training, evaluation and write-back: the image as a person sees it, three 8-bit channels."""
+"""Image decoding: one rule for training, evaluation and review, upright and in three 8-bit channels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rsam_app.system.errors import UserError
 
-GREY = 128
-"""What rows that the network must not read are painted with."""
+BANNER_GREY = 128
+"""The grey that covers a banner, which the network must not read."""
 
-REACH = 2
-"""Rows of a shrunk image that see past a border of the original."""
+RESAMPLING_REACH = 2
+"""Rows of a shrunk image on one side of a border that mix with rows on the other."""
 
-SPARE = 2.0
-"""An image is shrunk to a short side of this many times the network input's: a random crop of a quarter of its area
-still has the input's pixels."""
+SHRINK_TO = 2.0
+"""Short side of a shrunk image, in sides of the network input: a random crop of a quarter of its area still has as many
+pixels as the input."""
 
-WORTH = 2.5
-"""Images with a shorter short side than this many times the input's stay as they are: next to nothing would be saved,
-and resampling by a factor near 1 blurs."""
+SHRINK_FROM = 2.5
+"""Short side, in sides of the network input, from which images are shrunk: below it little would be saved, and
+resampling by a factor near 1 blurs."""
 
-ORIENTATION = 0x0112
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+EXIF_ORIENTATION = 0x0112
+UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: cv2.flip(image, 1),
     3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
     4: lambda image: cv2.flip(image, 0),
@@ -37,27 +37,27 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda image: cv2.flip(cv2.transpose(image), -1),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-"""What brings an image of each EXIF orientation upright."""
+"""The operation that brings an image of each EXIF orientation upright."""
 
 SIDEWAYS = (5, 6, 7, 8)
 """Orientations that swap width and height."""
 
-REDUCED = {
+REDUCED_FLAGS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     1: 0,
 }
-"""What asks OpenCV to shrink by so much while it decodes; the colours are asked for beside it."""
+"""OpenCV's flags to shrink by a factor while decoding; a colour flag is added to them."""
 
 
 def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
     """The image `(H, W, 3)` uint8 RGB with its EXIF orientation applied, and its true displayed `(width, height)`.
 
-    With `side`, that of the square network input it is for, a large image comes at `stored_size`: its pixels depend on
-    the file and on `side` alone. A JPEG is then decoded at a half, quarter or eighth as far as that still leaves more
-    pixels than wanted, which is much faster, and shrunk antialiased from there. `banner` rows at the bottom, in pixels
-    of the true size, are painted over. Raises `UserError` where the file is no readable image.
+    With `side`, the side of the square network input, a large image is shrunk to its `stored_size`; the pixels depend
+    only on the file and on `side`. For speed, a JPEG is decoded at a half, quarter or eighth of its size if that still
+    leaves enough pixels, and shrunk antialiased from there. `banner` rows at the bottom, in pixels of the true size,
+    are painted over. Raises `UserError` if the file is not a readable image.
     """
     try:
         data = path.read_bytes()
@@ -71,29 +71,31 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
         raise UserError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from error
     if banner:
         rows = math.ceil(banner * pixels.shape[0] / size[1])
-        rows += REACH if pixels.shape[0] != size[1] else 0
-        pixels[max(0, pixels.shape[0] - rows) :] = GREY
+        rows += RESAMPLING_REACH if pixels.shape[0] != size[1] else 0
+        pixels[max(0, pixels.shape[0] - rows) :] = BANNER_GREY
     return pixels, size
 
 
 def stored_size(displayed: tuple[int, int], side: int) -> tuple[int, int]:
-    """`(width, height)` that an image of a displayed size is read at for a network input of `side` pixels: a short side
-    of `SPARE` times that, or its own where it is below `WORTH` times that. 0 leaves every image as it is."""
+    """`(width, height)` to which an image is shrunk for a network input of `side` pixels, with the constants above.
+
+    With `side` 0 every image stays as it is.
+    """
     short = min(displayed)
-    if not side or short < WORTH * side:
+    if not side or short < SHRINK_FROM * side:
         return displayed
-    wanted = SPARE * side
+    wanted = SHRINK_TO * side
     return round(displayed[0] * wanted / short), round(displayed[1] * wanted / short)
 
 
 def displayed_size(image: Image.Image) -> tuple[int, int]:
     """`(width, height)` after the EXIF orientation, without decoding."""
     width, height = image.size
-    return (height, width) if image.getexif().get(ORIENTATION, 1) in SIDEWAYS else (width, height)
+    return (height, width) if image.getexif().get(EXIF_ORIENTATION, 1) in SIDEWAYS else (width, height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Three 8-bit channels from grey-scale, palette, alpha or 16-bit images; transparency shows as white."""
+    """Convert greyscale, palette, alpha or 16-bit images to three 8-bit channels; transparency becomes white."""
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
@@ -107,41 +109,46 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """The whole image `(H, W, 3)` uint8 at `height × width`, bicubic over as wide an area as it shrinks by, so that it
-    does not alias: what Pillow gives, in a third of its time. Never the array that was given, unless it fits already.
+    """Resize an image `(H, W, 3)` uint8 to `height × width`, bicubic and antialiased.
+
+    Matches Pillow's resampling, in a third of its time. An image that already fits is returned itself, not a copy.
     """
-    import torch  # takes seconds to import, and whoever only lists a dataset needs none of it
+    import torch  # takes seconds to import, and listing a dataset does not need it
 
     if image.shape[:2] == (height, width):
         return image
-    planes = torch.from_numpy(np.array(image, order="C"))[None].permute(0, 3, 1, 2)  # channels-last, and seen to be so
+    planes = torch.from_numpy(np.array(image, order="C"))[None].permute(
+        0, 3, 1, 2
+    )  # channels-last, which the copy makes visible to torch
     resized = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     pixels: np.ndarray = resized[0].permute(1, 2, 0).numpy()
     return pixels
 
 
 def _decode_jpeg(data: bytes, image: Image.Image, stored: tuple[int, int]) -> np.ndarray | None:
-    """A JPEG, upright at its stored size: what PIL decodes, to the last bit at full size, without PIL's copies. None
-    for what is left to PIL: other formats and colour spaces, and files that are cut off, which it refuses."""
+    """A JPEG, upright at its stored size; at full size bit-identical to PIL's, without PIL's copies.
+
+    None for what PIL must decode (other formats and colour spaces) or refuse (truncated files).
+    """
     whole = data[-64:].rstrip(b"\0").endswith(b"\xff\xd9")
     if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or not whole:
         return None
-    scale = next(s for s in REDUCED if min(image.size) >= s * min(stored))
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | REDUCED[scale]
+    scale = next(s for s in REDUCED_FLAGS if min(image.size) >= s * min(stored))
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | REDUCED_FLAGS[scale]
     try:
         pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:
         return None
     if pixels is None:
         return None
-    orientation = image.getexif().get(ORIENTATION, 1)
-    lying = stored[::-1] if orientation in SIDEWAYS else stored
-    pixels = _shrink_decoded(pixels, image.size, scale, lying)
-    return TURNS[orientation](pixels) if orientation in TURNS else pixels
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    wanted = stored[::-1] if orientation in SIDEWAYS else stored
+    pixels = _shrink_decoded(pixels, image.size, scale, wanted)
+    return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 
 
 def _shrink_decoded(pixels: np.ndarray, size: tuple[int, int], scale: int, wanted: tuple[int, int]) -> np.ndarray:
-    """A decoder that shrinks `size` by `scale` adds pixels that the last ones lie in only partly: they are left out."""
+    """Shrink to `wanted` what was decoded from `size` by `scale`, without the decoder's partly filled last pixels."""
     if size[0] % scale == 0 and size[1] % scale == 0:
         return resize(pixels, *wanted)
     extent = (0.0, 0.0, size[0] / scale, size[1] / scale)

@@ -1,4 +1,4 @@
-"""Masks: which pixels of an image are the object, as an annotator drew them."""
+"""Masks: the pixels of an image that belong to the object, as annotated."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rsam_app.data.records import Record
 def read_mask(record: Record) -> npt.NDArray[np.bool_]:
     """The object's pixels `(height, width)`, True inside, oriented as the image is displayed.
 
-    Raises `ValueError` where the record has no mask.
+    Raises `ValueError` if the record has no mask.
     """
     if record.mask is None:
         raise ValueError(f"record {record.id} has no mask")
@@ -22,10 +22,10 @@ def read_mask(record: Record) -> npt.NDArray[np.bool_]:
 
 
 def mask_indices(path: Path) -> npt.NDArray[np.uint8]:
-    """A mask file's values `(height, width)`: palette indices where it has a palette, else grey levels, 255 at most.
+    """A mask file's values `(height, width)`: palette indices, or grey levels (at most 255) if it has no palette.
 
-    Palette indices because masks drawn with a palette mean them, whatever colours show them. Raises what PIL raises for
-    a file that is no image.
+    Masks with a palette mean its indices, whatever colours display them. Raises what PIL raises for a file that is not
+    an image.
     """
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)

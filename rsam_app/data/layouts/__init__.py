@@ -1,8 +1,9 @@
-"""Layouts: how a release lists its images. One file per layout, each with `read(card) -> Listing`."""
+"""Layouts: how a release lists its images. One module per layout, each with `read(card) -> Listing`."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from rsam_app.config import Card
@@ -44,14 +45,14 @@ OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "nabirds": nabirds.OPTIONS,
     "oxford_flowers_102": oxford_flowers_102.OPTIONS,
 }
-"""What a card's `options` may say, by layout: the values of each, or none where any will do."""
+"""The keys of a card's `options` by layout, each with its allowed values; none means any value."""
 
 
 def read_listing(card: Card) -> Listing:
-    """What the card's release lists, no image of it opened yet.
+    """Read what the card's release lists, without opening an image.
 
-    Raises `UserError` where the root is missing or barred, for an option that the layout does not know, and where the
-    release lists an image twice.
+    Raises `UserError` if the root is missing or not readable, for an unknown option, and if the release lists an image
+    twice.
     """
     _check_options(card)
     if not card.root_path.exists():
@@ -59,12 +60,10 @@ def read_listing(card: Card) -> Listing:
     try:
         listing = READERS[card.layout](card)
     except PermissionError as error:
-        raise UserError(f"card {card.name}: {error.filename} cannot be read. Mend its permissions.") from error
-    seen: set[str] = set()
-    for record in listing.records:
-        if record.id in seen:
-            raise UserError(f"card {card.name}: the release lists {record.id} twice. Restore its lists.")
-        seen.add(record.id)
+        raise UserError(f"card {card.name}: {error.filename} cannot be read. Correct its permissions.") from error
+    repeated = [name for name, count in Counter(record.id for record in listing.records).items() if count > 1]
+    if repeated:
+        raise UserError(f"card {card.name}: the release lists {repeated[0]} twice. Restore its lists.")
     return listing
 
 
@@ -87,10 +86,10 @@ def _missing_root(card: Card) -> str:
         remedy = "Correct `root` in the card."
     else:
         remedy = (
-            f"It starts from RSAM_DATA (now {os.environ.get('RSAM_DATA') or 'unset: data/'}): export RSAM_DATA=FOLDER"
-            " (the card's header says where to get the data), or correct `root` in the card."
+            f"It is relative to RSAM_DATA (now {os.environ.get('RSAM_DATA') or 'unset: data/'}):"
+            " export RSAM_DATA=FOLDER (the card's header names the source of the data), or correct `root` in the card."
         )
-    return problem + (f"`rsam download {card.name}` fetches it. " if card.download else "") + remedy
+    return problem + (f"`rsam download {card.name}` downloads it. " if card.download else "") + remedy
 
 
 __all__ = ["Listing", "read_listing"]

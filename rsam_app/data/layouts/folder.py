@@ -1,4 +1,4 @@
-"""The layout of class folders: `root/SPLIT/CLASS/image`, or `root/CLASS/image` where there are no splits."""
+"""The layout of class folders: `root/SPLIT/CLASS/image`, or `root/CLASS/image` without splits."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rsam_app.data.records import Record
 from rsam_app.system.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
-"""What counts as an image by its name, in any case."""
+"""The suffixes of image files, in upper or lower case."""
 
 
 def read(card: Card) -> Listing:
-    """Every image below a class folder, at any depth, sorted by path; classes are the folders' names, sorted.
+    """Every image in a class folder, at any depth, sorted by path; classes are the folders' names, sorted.
 
-    The folders directly below the root are splits where one of them has a name that the card's `splits` give, else they
-    are classes and there are no splits. Hidden files and folders are passed over; other files that are no images by
-    their name, and images outside a class folder, are counted in the notes. Raises `UserError` for a class folder
-    without an image, and where there is no class folder, and no folder of images without a label either.
+    If a folder directly in the root has a name from the card's `splits`, those folders are splits; otherwise they are
+    classes and there are no splits. Hidden files and folders are ignored. Files without an image suffix, and images
+    outside a class folder, are counted in the notes. Raises `UserError` for a class folder without an image, and if
+    there is neither a class folder nor a folder of unlabelled images.
     """
     root = card.root_path
     if not root.is_dir():
@@ -37,24 +37,26 @@ def read(card: Card) -> Listing:
     for split in below if mapped else [root]:
         strays.update(_strays(split) if mapped else ())
         for class_folder in _folders(split) if mapped else below:
-            found = list(_images(class_folder, strays))
-            records += [_record(root, path, class_folder.name, split.name if mapped else "") for path in found]
-            # What the card does not name is listed only to be mentioned; empty folders in it are no classes.
+            images = list(_images(class_folder, strays))
+            records += [_record(root, path, class_folder.name, split.name if mapped else "") for path in images]
+            # A split that the card does not name is listed only for a note; its empty folders are not classes.
             if not mapped or split in mapped:
-                filled[class_folder.name] = filled.get(class_folder.name, False) or bool(found)
+                filled[class_folder.name] = filled.get(class_folder.name, False) or bool(images)
     _refuse_empty(root, filled, any_unlabelled=card.unlabelled_path is not None)
     notes = tuple(f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items()))
     return Listing(tuple(records), tuple(sorted(filled)), notes)
 
 
 def images_below(folder: Path, strays: Counter[str]) -> list[str]:
-    """Every image below a folder, at any depth, by its path relative to it in POSIX form, sorted; other files are
-    counted in `strays`. Hidden files and folders are passed over. Raises `UserError` for a name that is not UTF-8."""
+    """The images in a folder, at any depth, as sorted relative POSIX paths; other files are counted in `strays`.
+
+    Hidden files and folders are ignored. Raises `UserError` for a name that is not UTF-8.
+    """
     return sorted(_relative(folder, path) for path in _images(folder, strays))
 
 
 def _is_unlabelled(folder: Path, card: Card) -> bool:
-    """Whether the card names the folder, directly below the root, for images without a label."""
+    """Whether this folder in the root is the card's folder of unlabelled images."""
     return card.unlabelled_path is not None and folder.resolve() == card.unlabelled_path.resolve()
 
 
@@ -81,7 +83,7 @@ def _images(folder: Path, strays: Counter[str]) -> Iterator[Path]:
             if Path(name).suffix.lower() in SUFFIXES:
                 yield Path(parent, name)
             else:
-                strays["files that are no images by their name"] += 1
+                strays["files without an image suffix"] += 1
 
 
 def _raise(error: OSError) -> None:
@@ -106,7 +108,7 @@ def _refuse_empty(root: Path, filled: dict[str, bool], any_unlabelled: bool) -> 
     if empty:
         raise UserError(
             f"{root}: the class folder {empty[0]!r} has no image ({len(empty)} such folders).\n"
-            f"Put images into it ({', '.join(sorted(SUFFIXES))}), or remove the folder."
+            f"Add images to it ({', '.join(sorted(SUFFIXES))}), or remove the folder."
         )
     if not filled and not any_unlabelled:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A Hugging Face dataset on the local disk: Parquet shards as the hub has them, or Arrow files of `save_to_disk`."""
+"""The layout of a local Hugging Face dataset: Parquet shards as on the hub, or Arrow files of `save_to_disk`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NUMBERED = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9
 def read(card: Card) -> Listing:
     """Every row of every shard, split by split in the order of the shards; classes in the order of the ClassLabel.
 
-    Splits are named as the files or folders are (`train-00000-of-00002.parquet`, `validation/0000.parquet`). Images
-    that are stored as bytes are written once into the cache folder, under their digest, and read from there: records
-    are paths. The options `image` and `label` name the columns where there are several. Text labels are sorted. Boxes
-    are not read: their columns have no agreed form. Raises `UserError` for a missing or damaged shard.
+    Splits are named after the files or folders (`train-00000-of-00002.parquet`, `validation/0000.parquet`). Images
+    stored as bytes are written once into the cache folder, under their digest, because a record needs a path. The
+    options `image` and `label` choose among several columns. Text labels are sorted. Boxes are not read: their columns
+    have no common format. Raises `UserError` for a missing or damaged shard.
     """
     records: list[Record] = []
     classes: dict[str, None] = {}
@@ -41,28 +41,28 @@ def read(card: Card) -> Listing:
 
 
 def _record(root: Path, shard: Path, split: str, number: int, row: Row) -> Record:
-    path = row.kept or next(
+    path = row.cached or next(
         (p for p in (shard.parent / row.path, root / row.path) if p.exists()), shard.parent / row.path
     )
     return Record(id=f"{split or 'all'}/{number:07d}{path.suffix}", path=path, label=row.label, split=split)
 
 
 def _shards(root: Path) -> list[tuple[str, Path]]:
-    """Split and path of every shard. Raises `UserError` where one is missing, or several datasets lie there."""
+    """Split and path of every shard. Raises `UserError` if one is missing or the folder holds several datasets."""
     if root.is_file():
         return [("", root)]
     files = sorted(_files(root))
     if not files:
         raise UserError(
-            f"{root}: holds no .parquet and no .arrow file; the layout {LAYOUT} needs some.\n"
-            "Put a local copy of the dataset there, or correct `root`. For folders of images take `layout: folder`."
+            f"{root}: holds no .parquet or .arrow file, which the layout {LAYOUT} needs.\n"
+            "Put a local copy of the dataset there, or correct `root`. For folders of images use `layout: folder`."
         )
     shards = [(_split_of(path, root), path) for path in files]
     folders: dict[str, Path] = {}
     for split, path in shards:
         if folders.setdefault(split, path.parent) != path.parent:
             raise UserError(
-                f"{root}: has the split {split!r} in {folders[split]} and in {path.parent}, as of several datasets.\n"
+                f"{root}: has the split {split!r} both in {folders[split]} and in {path.parent}: several datasets?\n"
                 "Point `root` in the card at one of them."
             )
     _refuse_gaps(root, files)
@@ -70,16 +70,16 @@ def _shards(root: Path) -> list[tuple[str, Path]]:
 
 
 def _files(root: Path) -> list[Path]:
-    found = []
+    files = []
     for parent, folders, names in os.walk(root):
         folders[:] = [f for f in folders if not f.startswith(".")]
         # `datasets` leaves the results of its own operations beside the data as cache-….arrow
-        found += [
+        files += [
             Path(parent, name)
             for name in names
             if name.endswith((".parquet", ".arrow")) and not name.startswith((".", "cache-"))
         ]
-    return found
+    return files
 
 
 def _split_of(path: Path, root: Path) -> str:
@@ -105,5 +105,5 @@ def _refuse_gaps(root: Path, files: list[Path]) -> None:
         if missing:
             raise UserError(
                 f"{root}: {len(missing)} of {count} shards are missing, e.g. {folder / pattern.format(missing[0])}.\n"
-                "Fetch the whole dataset."
+                "Download the whole dataset."
             )

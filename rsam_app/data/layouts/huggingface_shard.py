@@ -1,8 +1,7 @@
-"""One shard of a Hugging Face dataset: its columns, its class names, its images as files."""
+"""One shard of a Hugging Face dataset: its rows with images as files, and its class names."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from rsam_app.system.cache.files import cache_folder, cached_file, write_cached
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import fingerprint
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-AT_ONCE = 64
+BATCH_ROWS = 64
 """Rows in memory at a time; an image has some hundred kilobytes."""
-SIGNATURES = {
+SUFFIX_OF_SIGNATURE = {
     b"\xff\xd8\xff": ".jpg",
     b"\x89PNG": ".png",
     b"GIF8": ".gif",
@@ -25,43 +25,41 @@ SIGNATURES = {
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
 }
-LFS = b"version https://git-lfs"
+LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image: its label, and the file that its bytes were `kept` in or else the `path` that the row has."""
+    """One image: its label, and either the `cached` file of its bytes or the `path` in the row."""
 
     label: str
-    kept: Path | None
+    cached: Path | None
     path: str
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What a file holds; `classes` is empty where the labels are text or bare numbers."""
+    """The rows of a file; `classes` is empty if the labels are text or plain numbers."""
 
     rows: tuple[Row, ...]
     classes: tuple[str, ...]
 
 
 def read_shard(path: Path, image: str, label: str) -> Shard:
-    """The rows of a Parquet or Arrow file. `image` and `label` name the columns; found by their type where empty.
+    """The rows of a Parquet or Arrow file. `image` and `label` name the columns; if empty, their types decide.
 
-    Images stored as bytes are written into the cache folder the first time; after that the shard is not read again as
-    long as it did not change. Raises `UserError` where the file is damaged or the columns are not clear.
+    The first time, images stored as bytes are written into the cache folder; later an unchanged shard is not read
+    again. Raises `UserError` if the file is damaged or the columns are ambiguous.
     """
     status = path.stat()
-    stamp = repr((str(path.resolve()), status.st_size, status.st_mtime_ns, image, label))
-    index = cache_folder() / "huggingface" / f"{hashlib.sha256(stamp.encode()).hexdigest()}.json"
-    if known := _indexed(index):
-        return known
+    key = fingerprint(str(path.resolve()), status.st_size, status.st_mtime_ns, image, label)
+    index = cache_folder() / "huggingface" / f"{key}.json"
+    if cached := _read_index(index):
+        return cached
     schema, batches = _open(path)
     features = _features(schema)
-    image_column, label_column = (
-        _image_column(path, schema, features, image),
-        _label_column(path, schema, features, label),
-    )
+    image_column = _image_column(path, schema, features, image)
+    label_column = _label_column(path, schema, features, label)
     names = features.get(label_column, {}).get("names") or []
     rows: list[Row] = []
     for batch in batches:
@@ -80,40 +78,40 @@ def _open(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     try:
         if path.suffix == ".parquet":
             file = pq.ParquetFile(path)
-            return file.schema_arrow, _guarded(path, file.iter_batches(AT_ONCE))
+            return file.schema_arrow, _in_pieces(path, file.iter_batches(BATCH_ROWS))
         source = pa.memory_map(str(path))
         try:
             stream = pa.ipc.open_stream(source)  # as `save_to_disk` writes
         except pa.ArrowInvalid:
             whole = pa.ipc.open_file(source)
-            return whole.schema, _guarded(path, (whole.get_batch(i) for i in range(whole.num_record_batches)))
-        return stream.schema, _guarded(path, iter(stream))
+            return whole.schema, _in_pieces(path, (whole.get_batch(i) for i in range(whole.num_record_batches)))
+        return stream.schema, _in_pieces(path, iter(stream))
     except (pa.ArrowException, OSError) as error:
         raise UserError(_damaged(path, error)) from error
 
 
-def _guarded(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches in pieces of a few rows; damage found on the way is an error of the user's."""
+def _in_pieces(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches in pieces of a few rows. Raises `UserError` if one is damaged."""
     import pyarrow as pa
 
     try:
         for batch in batches:
-            for start in range(0, batch.num_rows, AT_ONCE):
-                yield batch.slice(start, AT_ONCE)
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                yield batch.slice(start, BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:
         raise UserError(_damaged(path, error)) from error
 
 
 def _damaged(path: Path, error: Exception) -> str:
     with path.open("rb") as stream:
-        pointer = stream.read(len(LFS)) == LFS
+        pointer = stream.read(len(LFS_POINTER)) == LFS_POINTER
     if pointer:
-        return f"{path}: is a pointer of Git LFS, not the data. Run `git lfs pull` there."
-    return f"{path}: cannot be read ({' '.join(str(error).split())}). Fetch it again."
+        return f"{path}: is a Git LFS pointer, not the data. Run `git lfs pull` there."
+    return f"{path}: cannot be read ({' '.join(str(error).split())}). Download it again."
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    """What `datasets` says about the columns, by name; nothing where the file was written by something else."""
+    """The column types that `datasets` recorded, by name; nothing if another tool wrote the file."""
     written = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(written)["info"]["features"]
@@ -141,28 +139,28 @@ def _label_column(path: Path, schema: pa.Schema, features: dict[str, dict[str, A
     return _one(path, schema, labels or [n for n in schema.names if n in ("label", "labels")], chosen, "label")
 
 
-def _one(path: Path, schema: pa.Schema, found: list[str], chosen: str, what: str) -> str:
+def _one(path: Path, schema: pa.Schema, candidates: list[str], chosen: str, what: str) -> str:
     if chosen in schema.names:
         return chosen
-    if chosen or len(found) != 1:
-        problem = f"has no column {chosen!r}" if chosen else f"has {len(found)} columns that may be the {what}"
+    if chosen or len(candidates) != 1:
+        problem = f"has no column {chosen!r}" if chosen else f"has {len(candidates)} columns that may be the {what}"
         raise UserError(
             f"{path}: {problem} (its columns: {', '.join(schema.names)}).\n"
             f"Name the right one in the card: `options: {{{what}: COLUMN}}`."
         )
-    return found[0]
+    return candidates[0]
 
 
 def _label(value: Any, names: list[Any], where: str) -> str:
     if names and isinstance(value, int):
         if not 0 <= value < len(names):
             raise UserError(
-                f"{where}: label {value} is none of {len(names)} classes; -1 stands for none. Use another split."
+                f"{where}: label {value} is not one of {len(names)} classes; -1 means unlabelled. Use another split."
             )
         return str(names[value])
     if isinstance(value, str | int) and str(value):
         return str(value)
-    raise UserError(f"{where}: label {value!r} is neither text nor a number. Name another column as the label.")
+    raise UserError(f"{where}: label {value!r} is neither text nor a number. Choose another column as the label.")
 
 
 def _row(stored: Any, label: str, where: str) -> Row:
@@ -172,26 +170,26 @@ def _row(stored: Any, label: str, where: str) -> Row:
     if isinstance(path, str) and path:
         return Row(label, None, path)
     raise UserError(
-        f"{where}: holds neither the bytes of an image nor its path. Take the row out, or name another column."
+        f"{where}: holds neither the bytes of an image nor its path. Remove the row, or choose another column."
     )
 
 
 def _suffix(content: bytes) -> str:
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return ".webp"
-    return next((suffix for start, suffix in SIGNATURES.items() if content.startswith(start)), ".img")
+    return next((suffix for start, suffix in SUFFIX_OF_SIGNATURE.items() if content.startswith(start)), ".img")
 
 
-def _indexed(index: Path) -> Shard | None:
+def _read_index(index: Path) -> Shard | None:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
-        rows = tuple(Row(label, Path(kept) if kept else None, path) for label, kept, path in content["rows"])
+        rows = tuple(Row(label, Path(cached) if cached else None, path) for label, cached, path in content["rows"])
         shard = Shard(rows, tuple(content["classes"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return shard if all(row.kept is None or row.kept.exists() for row in rows) else None
+    return shard if all(row.cached is None or row.cached.exists() for row in rows) else None
 
 
 def _write_index(index: Path, shard: Shard) -> None:
-    rows = [[row.label, str(row.kept or ""), row.path] for row in shard.rows]
+    rows = [[row.label, str(row.cached or ""), row.path] for row in shard.rows]
     write_cached(index, json.dumps({"classes": shard.classes, "rows": rows}).encode())

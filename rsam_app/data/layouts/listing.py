@@ -1,10 +1,10 @@
-"""What every layout yields: the release's own list of images, before any file of it was opened."""
+"""The listing of a release: its records and classes before any image is opened; and checks that the layouts share."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from rsam_app.system.errors import UserError
 class Listing:
     """The records as the release lists them.
 
-    Their `split` is the release's own name for it, `""` where the release has no splits; their sizes are still 0.
-    `classes` are in the release's order and may include classes without an image. `notes` say what was ignored.
+    Their `split` is the release's name for it, `""` if the release has no splits; their sizes are still 0. `classes`
+    are in the release's order and may include classes without an image. `notes` name what was ignored.
     """
 
     records: tuple[Record, ...]
@@ -27,7 +27,7 @@ class Listing:
 
 
 def require_file(path: Path, layout: str) -> Path:
-    """`path`, where it is a file. Raises `UserError` that says which layout needs it."""
+    """Return `path`. Raises `UserError`, which names the layout, if it is not a file."""
     if not path.is_file():
         raise UserError(
             f"{path}: missing; the layout {layout} needs it.\n"
@@ -37,24 +37,32 @@ def require_file(path: Path, layout: str) -> Path:
 
 
 def require_folder(path: Path, what: str, remedy: str) -> Path:
-    """`path`, where it is a folder. Raises `UserError` that says what needs it, and the remedy."""
+    """Return `path`. Raises `UserError`, with what needs it and the remedy, if it is not a folder."""
     if not path.is_dir():
         raise UserError(f"{path}: missing; {what} needs that folder.\n{remedy}")
     return path
 
 
-def distinct(names: Mapping[str, str]) -> dict[str, str]:
-    """Class names by key, each once: classes that share a name get their key behind it, so that none are merged."""
+def unique_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Class names by key, made unique: names that several classes share get their key appended."""
     counts = Counter(names.values())
     return {key: name if counts[name] == 1 else f"{name} ({key})" for key, name in names.items()}
 
 
-def inclusive_box(xmin: float, ymin: float, xmax: float, ymax: float) -> Box:
-    """Pixels `xmin … xmax` by `ymin … ymax`, counted from 1, the last included, as continuous edges.
+def box_of(values: Iterable[str | float]) -> Box:
+    """The box of `x, y, width, height`. Raises `ValueError` unless they are four finite numbers with an area."""
+    x, y, width, height = map(float, values)
+    if not (math.isfinite(x + y + width + height) and width > 0 and height > 0):
+        raise ValueError(f"the box {x}, {y}, {width}, {height} has no area")
+    return x, y, width, height
 
-    Pixel 1 lies between the edges 0 and 1, so the box covers `xmin - 1 … xmax`. Raises `ValueError` where it is empty
-    or not finite.
+
+def inclusive_box(xmin: float, ymin: float, xmax: float, ymax: float) -> Box:
+    """The box of the pixels `xmin … xmax` by `ymin … ymax`, counted from 1, the last included.
+
+    Pixel 1 lies between the edges 0 and 1, so the box covers `xmin - 1 … xmax`. Raises `ValueError` if it is empty or
+    not finite.
     """
     if not (math.isfinite(xmin + ymin + xmax + ymax) and xmax >= xmin and ymax >= ymin):
-        raise ValueError(f"box from {xmin}, {ymin} to {xmax}, {ymax}")
+        raise ValueError(f"the box from {xmin}, {ymin} to {xmax}, {ymax} has no area")
     return xmin - 1, ymin - 1, xmax - xmin + 1, ymax - ymin + 1

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import difflib
-import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from rsam_app.config import Card
-from rsam_app.data.layouts.listing import Listing, require_file
+from rsam_app.data.layouts.listing import Listing, box_of, require_file
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError
@@ -19,7 +18,7 @@ LAYOUT = "manifest"
 BOX = ("x", "y", "width", "height")
 COLUMNS = ("path", "label", "split", *BOX, "mask", "group")
 NOT_BACKGROUND = tuple(range(1, 256))
-"""A manifest's mask is 0 outside the object and anything else inside, so that 0/1 and 0/255 both work."""
+"""A manifest's masks are 0 outside the object and anything else inside, so that 0/1 and 0/255 both work."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class _Line:
 
 
 def read(card: Card) -> Listing:
-    """What the file lists, in its order; classes sorted by name; splits as its `split` column, if any, names them.
+    """The rows of the file, in its order; classes sorted by name; splits from its `split` column, if any.
 
-    Paths are relative to the file; absolute ones, and ones that lead out of its folder, are fine. Boxes are continuous
-    pixels of the image as displayed; blank cells mean none, and several rows of one path with the same label are
-    several boxes. A blank label is that of an image to be labelled. Raises `UserError` that names the row for anything
-    malformed, contradictory or repeated.
+    Paths are relative to the file; they may be absolute or lead out of its folder. Boxes are in continuous pixels of
+    the displayed image; blank cells mean no box, and several rows of one path with the same label are several boxes. An
+    image with a blank label is unlabelled. Raises `UserError`, which names the row, for anything malformed,
+    contradictory or repeated.
     """
     path = require_file(card.root_path, LAYOUT)
     rows, notes = _read_rows(path)
@@ -73,7 +72,9 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str,
             f"{path}: is not UTF-8 ({error.reason} at byte {error.start}). Save it as `CSV UTF-8`."
         ) from error
     except csv.Error as error:
-        raise UserError(f"{path}, line {reader.line_num}: is not CSV ({error}). Look for an unclosed quote.") from error
+        raise UserError(
+            f"{path}, line {reader.line_num}: is not CSV ({error}). Check for an unclosed quote."
+        ) from error
 
 
 def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
     for name in (n for n in header if n not in COLUMNS):
         close = difflib.get_close_matches(name, [c for c in COLUMNS if c not in header], n=1, cutoff=0.75)
         if close:
-            raise UserError(f"{path}: unknown column {name!r}. Did you mean {close[0]!r}? Else rename it.")
+            raise UserError(f"{path}: unknown column {name!r}. Did you mean {close[0]!r}? If not, rename it.")
         notes.append(f"{path.name}: the column {name!r} is ignored")
     return tuple(notes)
 
@@ -103,7 +104,7 @@ def _record(path: Path, number: int, cells: dict[str, str]) -> Record:
     folder = path.parent
     image = folder / cells["path"]
     return Record(
-        id=_identity(folder, cells["path"]),
+        id=_record_id(folder, cells["path"]),
         path=image,
         label=cells["label"],
         split=cells.get("split", ""),
@@ -114,8 +115,11 @@ def _record(path: Path, number: int, cells: dict[str, str]) -> Record:
     )
 
 
-def _identity(folder: Path, written: str) -> str:
-    """The path relative to the manifest wherever it lies below it, however it was written: moving both keeps the id."""
+def _record_id(folder: Path, written: str) -> str:
+    """The path relative to the manifest's folder, however it is written, so that moving both keeps the id.
+
+    An absolute path outside that folder stays absolute.
+    """
     absolute = os.path.abspath(folder / written)
     inside = os.path.abspath(folder)
     if os.path.commonpath([absolute, inside]) == inside or not os.path.isabs(written):
@@ -128,14 +132,11 @@ def _box(path: Path, number: int, cells: dict[str, str]) -> tuple[Box, ...]:
     if not any(written):
         return ()
     try:
-        x, y, width, height = (float(cell) for cell in written)
+        return (box_of(written),)
     except ValueError as error:
         raise UserError(
-            f"{path}, line {number}: box {','.join(written)!r} is not four numbers. Mend or blank its cells."
+            f"{path}, line {number}: {','.join(written)!r} is not a box ({error}). Correct or blank its four cells."
         ) from error
-    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
-        raise UserError(f"{path}, line {number}: box {','.join(written)!r} has no area. Mend or blank its cells.")
-    return ((x, y, width, height),)
 
 
 def _join(path: Path, first: _Line, second: _Line) -> _Line:
@@ -145,7 +146,7 @@ def _join(path: Path, first: _Line, second: _Line) -> _Line:
         if before != after:
             raise UserError(f"{where} has {column} {str(before)!r} and {str(after)!r}. Keep one of them.")
     if not first.record.boxes or not second.record.boxes or second.record.boxes[0] in first.record.boxes:
-        raise UserError(f"{where} stands twice, and not for two boxes. Delete one of the rows.")
+        raise UserError(f"{where} is listed twice without two different boxes. Delete one of the rows.")
     return _Line(first.number, replace(first.record, boxes=first.record.boxes + second.record.boxes))
 
 

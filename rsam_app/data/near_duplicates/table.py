@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsam_app.data.images.file_identity import READING, stamp
+from rsam_app.data.images.file_identity import PIXELS_VERSION, stamp
 from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.thumbnails import make_thumbnails
 from rsam_app.data.records import Dataset, Record, Skipped, by_id
@@ -66,7 +66,7 @@ def files_state(records: Sequence[Record]) -> str:
 
     Not by where they lie: a run folder may be copied from the machine that predicted, beside a copy of the images.
     """
-    digest = hashlib.sha256(repr((VERSION, READING)).encode())
+    digest = hashlib.sha256(repr((VERSION, PIXELS_VERSION)).encode())
     for record in records:
         digest.update(repr((record.id, stamp(record.path), record.banner)).encode())
     return digest.hexdigest()

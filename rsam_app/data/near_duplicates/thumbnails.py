@@ -14,7 +14,7 @@ import numpy as np
 import PIL
 
 from rsam_app.data.images.decoding import read_image
-from rsam_app.data.images.file_identity import READING, stamp
+from rsam_app.data.images.file_identity import PIXELS_VERSION, stamp
 from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.rows import NoRoomError, RowCache, open_cache
 from rsam_app.system.errors import UserError
@@ -119,7 +119,7 @@ def _thumbnail(file: tuple[Path, int]) -> np.ndarray | Skipped:
 
 def files_state(records: Sequence[Record]) -> str:
     """What changes with the files of records, and with what makes thumbnails of them."""
-    digest = hashlib.sha256(repr((VERSION, READING, SIDE, cv2.__version__, PIL.__version__)).encode())
+    digest = hashlib.sha256(repr((VERSION, PIXELS_VERSION, SIDE, cv2.__version__, PIL.__version__)).encode())
     for record in records:
         digest.update(repr((os.path.abspath(record.path), stamp(record.path), record.banner)).encode())
     return digest.hexdigest()[:24]

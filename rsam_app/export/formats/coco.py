@@ -15,7 +15,8 @@ from rsam_app.data.records import Record
 from rsam_app.export.items import ExportItem, Mode, Source, Written, note_masks
 from rsam_app.export.names import flat_files
 from rsam_app.export.staging import place_images
-from rsam_app.geometry.clipping import Points, box_corners, inside, rectangle_corners
+from rsam_app.geometry.clipping import box_corners, clip_polygon, rectangle_corners
+from rsam_app.geometry.types import Points
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
@@ -64,10 +65,10 @@ def _write(path: Path, head: dict[str, Any], images: list[dict[str, Any]], shape
 
 
 def _annotation(outline: Points, record: Record) -> dict[str, Any] | None:
-    shape = inside(outline, record.width, record.height)
+    shape = clip_polygon(outline, record.width, record.height)
     if shape is None:
         return None
-    segmentation = [[value for point in shape.outline for value in point]]
+    segmentation = [[value for point in shape.points for value in point]]
     return {"segmentation": segmentation, "bbox": list(shape.box), "area": shape.area}
 
 

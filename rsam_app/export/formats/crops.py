@@ -12,7 +12,7 @@ from PIL import Image
 from rsam_app.data.images.decoding import read_image
 from rsam_app.export.items import ExportItem, Mode, Source, Written
 from rsam_app.export.names import class_files
-from rsam_app.geometry.clipping import inside, rectangle_corners
+from rsam_app.geometry.clipping import clip_polygon, rectangle_corners
 from rsam_app.geometry.types import Rectangle
 
 QUALITY = 95
@@ -40,7 +40,7 @@ def _rectangle(item: ExportItem) -> Rectangle:
 def has_crop(item: ExportItem) -> bool:
     """Whether part of the item's rectangle is inside the image."""
     record = item.record
-    return bool(item.rectangle and inside(rectangle_corners(item.rectangle), record.width, record.height))
+    return bool(item.rectangle and clip_polygon(rectangle_corners(item.rectangle), record.width, record.height))
 
 
 def upright_crop(image: np.ndarray, rectangle: Rectangle) -> np.ndarray:

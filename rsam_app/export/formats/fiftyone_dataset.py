@@ -70,5 +70,5 @@ def _true_boxes(fo: Any, item: ExportItem) -> list[Any]:
     record = item.record
     if not record.width or not record.height:
         return []
-    boxes = [relative_box(box, record.width, record.height) for box in record.boxes]
+    boxes = [relative_box(x, y, x + w, y + h, (record.width, record.height)) for x, y, w, h in record.boxes]
     return [fo.Detection(label=item.label or None, bounding_box=box, original_box=list(box)) for box in boxes]

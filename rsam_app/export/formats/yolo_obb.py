@@ -14,7 +14,8 @@ from rsam_app.data.records import SPLITS
 from rsam_app.export.items import ExportItem, Mode, Source, Written
 from rsam_app.export.names import UniqueNames, file_name
 from rsam_app.export.staging import place
-from rsam_app.geometry.clipping import Points, clamped_corners
+from rsam_app.geometry.clipping import clip_corners
+from rsam_app.geometry.types import Points
 
 
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
@@ -47,7 +48,7 @@ def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source)
 def _corners(item: ExportItem) -> tuple[Points, bool]:
     """Relative corners, none if the rectangle is outside the image, and whether all are unchanged."""
     width, height = item.record.width, item.record.height
-    if item.rectangle is None or not (clamped := clamped_corners(item.rectangle, width, height)):
+    if item.rectangle is None or not (clamped := clip_corners(item.rectangle, width, height)):
         return [], True
     return [(x / width, y / height) for x, y in clamped[0]], clamped[1]
 

@@ -39,7 +39,7 @@ def relative_boxes(record: Record) -> list[list[float]]:
     """The record's true boxes as `x, y, width, height` relative to the image, clipped to it; none without a size."""
     if not record.width or not record.height:
         return []
-    return [relative_box(box, record.width, record.height) for box in record.boxes]
+    return [relative_box(x, y, x + w, y + h, (record.width, record.height)) for x, y, w, h in record.boxes]
 
 
 def true_boxes(record: Record) -> Any:

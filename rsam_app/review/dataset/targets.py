@@ -8,6 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.review.dataset.compare_and_set import Change, swap
 from rsam_app.review.dataset.fields import moved
@@ -46,9 +47,7 @@ def as_target(five: Rectangle, width: int, height: int, accepted_from: str | Non
     cx, cy, w, h, angle = five
     cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
     half_x, half_y = (w * cos + h * sin) / 2, (w * sin + h * cos) / 2
-    left, right = (min(max(v / width, 0.0), 1.0) for v in (cx - half_x, cx + half_x))
-    top, bottom = (min(max(v / height, 0.0), 1.0) for v in (cy - half_y, cy + half_y))
-    box = [left, top, right - left, bottom - top]
+    box = relative_box(cx - half_x, cy - half_y, cx + half_x, cy + half_y, (width, height))
     attributes: dict[str, Any] = dict(zip(RECTANGLE_FIELDS, five, strict=True))
     if accepted_from:
         attributes["accepted_from"] = accepted_from

@@ -1,4 +1,4 @@
-"""Kept images: the same pixels as without, whoever wrote them, and within their bounds."""
+"""Cached images: the same pixels as without a cache, whichever process wrote them, and within the limit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from PIL import Image
 
 from rsam_app.config import AugmentConfig
 from rsam_app.data.augmentation.random_view import TrainAugment
-from rsam_app.data.images.cache import CachedImages, caching_images, reader_for
-from rsam_app.data.images.decoding import read_image
+from rsam_app.data.images.cache import CachedImageReader, caching_images, reader_for
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import EpochBatches
@@ -68,7 +67,7 @@ def test_a_cold_a_warm_a_damaged_and_no_cache_give_the_same_batches(records, wor
     [rows] = cache_home().glob("images-*/rows")
     with caching_images(records, SIDE, said.append):
         assert same(epochs(records, workers), without)
-    assert all("decoded images are kept: 6 (" in text for text in said) and len(said) == 2
+    assert all("decoded images are cached: 6 (" in text for text in said) and len(said) == 2
     with rows.open("r+b") as stream:
         stream.seek(100)
         stream.write(b"damage")
@@ -86,9 +85,9 @@ def test_a_warm_cache_reads_no_file(records):
 
 def test_other_sides_and_other_records_are_read_as_ever(records, tmp_path):
     with caching_images(records[:3], SIDE, lambda text: None):
-        assert type(reader_for(2 * SIDE)) is not CachedImages
+        assert type(reader_for(2 * SIDE)) is not CachedImageReader
         inside = epochs(records)
-    assert type(reader_for(SIDE)) is not CachedImages
+    assert type(reader_for(SIDE)) is not CachedImageReader
     assert same(epochs(records), inside)
 
 
@@ -98,12 +97,12 @@ def test_as_many_are_kept_as_there_is_room_for(records, monkeypatch):
     said: list[str] = []
     with caching_images(records, SIDE, said.append):
         assert same(epochs(records), without)
-    assert said[0].startswith("decoded images are kept: 2 of 6;")
+    assert said[0].startswith("decoded images are cached: 2 of 6;")
     for limit, why in (("0", "no room"), ("much", "not a number")):
         monkeypatch.setenv("RSAM_CACHE_GIB", limit)
         with caching_images(records, SIDE, said.append):
             assert same(epochs(records), without)
-        assert "not kept" in said[-1] and why in said[-1]
+        assert "not cached" in said[-1] and why in said[-1]
 
 
 def test_a_changed_file_is_decoded_anew(records):
@@ -153,18 +152,3 @@ def test_writers_that_run_together_and_are_killed_harm_nobody(records):
             writer.join()
     with caching_images(records, SIDE, lambda text: None):
         assert same(epochs(records), without)
-
-
-def test_the_stored_pixels_are_as_good_as_the_whole_image(tmp_path):
-    """Half-size decoding and shrinking first, against one antialiased shrinking by Pillow: a few levels."""
-    draws = np.random.default_rng(0)
-    pixels = np.array(Image.fromarray(draws.integers(0, 255, (90, 131, 3), dtype=np.uint8)).resize((1703, 1301)))
-    path = tmp_path / "big.jpg"
-    Image.fromarray(pixels).save(path, quality=95)
-    for side in (64, 100, 200):
-        stored, displayed = read_image(path, side)
-        assert displayed == (1703, 1301) and min(stored.shape[:2]) == 2 * side
-        size = (stored.shape[1], stored.shape[0])
-        whole = Image.open(path)
-        reference = np.asarray(whole.resize(size, Image.Resampling.BICUBIC), dtype=int)
-        assert np.abs(stored - reference).mean() < 4

@@ -176,7 +176,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_no_error(tmp_path, paint) ->
     (tmp_path / "file").touch()
     cache = ScanCache(tmp_path / "file" / "scan.json")
     assert len(scan([record(paint(tmp_path / "a.jpg"))], cache).records) == 1
-    assert "could not be kept" in (cache.save() or "")
+    assert "could not be cached" in (cache.save() or "")
 
 
 def save_many(path: Path, worker: int) -> None:
@@ -198,7 +198,7 @@ def test_concurrent_commands_never_leave_a_damaged_cache(tmp_path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["scan.json"]
 
 
-def test_two_data_sets_of_one_name_have_two_caches(tmp_path, monkeypatch) -> None:
+def test_two_datasets_of_one_name_have_two_caches(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_path("birds", tmp_path / "a") != cache_path("birds", tmp_path / "b")
     assert cache_path("birds", tmp_path / "a").is_relative_to(tmp_path / "rsam" / "scans")

@@ -61,7 +61,7 @@ def release(tmp_path: Path) -> Path:
     return root
 
 
-def test_shards_become_a_data_set(release, card_for, tmp_path) -> None:
+def test_shards_become_a_dataset(release, card_for, tmp_path) -> None:
     dataset = load_dataset(card_for("huggingface", release, splits=SPLITS))
     assert dataset.classes == ("wren", "auk")  # the ClassLabel's order
     assert [(r.id, r.label, r.split) for r in dataset.records] == [
@@ -146,7 +146,7 @@ def test_files_that_datasets_did_not_write(tmp_path, card_for) -> None:
 
 @pytest.mark.parametrize(
     ("label", "expected"),
-    [(2, "row 1: label 2 is none of 2 classes"), (-1, "-1 stands for none"), (None, "label None")],
+    [(2, "row 1: label 2 is not one of 2 classes"), (-1, "-1 means unlabelled"), (None, "label None")],
 )
 def test_a_row_without_a_class_is_named(release, card_for, label, expected) -> None:
     write(release / "data" / "validation-00000-of-00001.parquet", table([1, label], 20))
@@ -174,9 +174,9 @@ def test_damaged_and_missing_shards_are_named(release, card_for) -> None:
         read_listing(card)
 
 
-def test_a_folder_of_several_data_sets_or_of_none(release, card_for, tmp_path) -> None:
+def test_a_folder_of_several_datasets_or_of_none(release, card_for, tmp_path) -> None:
     write(release / "other" / "train-00000-of-00001.parquet", table([0]))
-    with pytest.raises(UserError, match="as of several datasets"):
+    with pytest.raises(UserError, match="several datasets"):
         read_listing(card_for("huggingface", release))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no \.parquet"):

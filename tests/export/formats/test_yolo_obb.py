@@ -12,7 +12,7 @@ import yaml
 from PIL import Image, ImageDraw
 
 from rsam_app.export.subset import export
-from rsam_app.geometry.clipping import clamped_corners, rectangle_corners
+from rsam_app.geometry.clipping import clip_corners, rectangle_corners
 
 
 def labels_of(out: Path) -> dict[Path, list[list[float]]]:
@@ -56,7 +56,7 @@ def test_each_image_has_its_rectangle(aviary: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rectangle", [(2.0, 3.0, 30.0, 10.0, 0.4), (38.0, 15.0, 30.0, 60.0, -1.2)])
 def test_corners_beyond_the_image_are_moved_to_its_border(rectangle: Any) -> None:
     width, height = 40, 30
-    corners, own = clamped_corners(rectangle, width, height)
+    corners, own = clip_corners(rectangle, width, height)
     points = np.array(corners)
     assert not own and (points >= 0).all() and (points <= [width, height]).all()
     outline = np.array(rectangle_corners(rectangle))

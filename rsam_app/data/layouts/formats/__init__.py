@@ -1,1 +1,1 @@
-"""File formats that several releases share: text tables, MATLAB files, Pascal VOC, lists of birds."""
+"""File formats that several releases share: text tables, MATLAB files, Pascal VOC, bird lists."""

@@ -1,21 +1,21 @@
-"""The lists that Caltech-UCSD Birds and NABirds share: one row an image or class, keyed by its first cell."""
+"""The lists of Caltech-UCSD Birds and NABirds: one row per image or class, keyed by its first cell."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rsam_app.data.layouts.formats.text_table import Row, keyed, read_rows
-from rsam_app.data.layouts.listing import require_file
+from rsam_app.data.layouts.listing import box_of, require_file
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError
 
 
 def read_bird_lists(root: Path, layout: str) -> tuple[list[Record], dict[str, str]]:
-    """What `images.txt` lists, in its order, each labelled with its class's key; and the classes' names by key.
+    """The records of `images.txt`, in its order, labelled with their class's key; and the class names by key.
 
-    A box `x y width height` is taken as continuous pixel edges, unclipped. `bounding_boxes.txt` may be absent, or lack
-    some images. Raises `UserError` where the files disagree.
+    A box `x y width height` is in continuous pixels and not clipped. `bounding_boxes.txt` may be absent or lack some
+    images. Raises `UserError` if the files disagree.
     """
     images, classes, labels, training = (
         keyed(read_rows(require_file(root / name, layout), columns=2))
@@ -26,8 +26,8 @@ def read_bird_lists(root: Path, layout: str) -> tuple[list[Record], dict[str, st
     boxes = keyed(read_rows(boxes_file, columns=5)) if boxes_file.exists() else {}
     records = []
     for key, row in images.items():
-        label = matching(
-            classes, matching(labels, key, row, root / "image_class_labels.txt").cells[1], row, root / "classes.txt"
+        label = _matching(
+            classes, _matching(labels, key, row, root / "image_class_labels.txt").cells[1], row, root / "classes.txt"
         )
         relative = f"images/{row.cells[1]}"
         records.append(
@@ -35,15 +35,15 @@ def read_bird_lists(root: Path, layout: str) -> tuple[list[Record], dict[str, st
                 id=relative,
                 path=root / relative,
                 label=label.cells[0],
-                split=_split(matching(training, key, row, root / "train_test_split.txt")),
+                split=_split(_matching(training, key, row, root / "train_test_split.txt")),
                 boxes=(_box(boxes[key]),) if key in boxes else (),
             )
         )
     return records, {key: row.cells[1] for key, row in classes.items()}
 
 
-def matching(table: dict[str, Row], key: str, image: Row, path: Path) -> Row:
-    """The row of `table`, read from `path`, that `image` needs. Raises `UserError` where there is none."""
+def _matching(table: dict[str, Row], key: str, image: Row, path: Path) -> Row:
+    """The row `key` of `table`, read from `path`, for `image`. Raises `UserError` if there is none."""
     if key not in table:
         raise UserError(f"{path}: no row {key!r}, which {image.where} ({image.cells[1]}) needs. Restore the file.")
     return table[key]
@@ -56,7 +56,7 @@ def _split(row: Row) -> str:
 
 
 def _box(row: Row) -> Box:
-    x, y, width, height = (row.number(column) for column in (1, 2, 3, 4))
-    if not (width > 0 and height > 0):
-        raise UserError(f"{row.where}: the box is {width} x {height} pixels, expected more than 0. Restore the file.")
-    return x, y, width, height
+    try:
+        return box_of(row.number(column) for column in (1, 2, 3, 4))
+    except ValueError as error:
+        raise UserError(f"{row.where}: {error}. Restore the file.") from error

@@ -11,13 +11,13 @@ import numpy as np
 from rsam_app.system.errors import UserError
 
 READ_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error, zlib.error, MemoryError)
-"""What scipy raises on damaged files, beside its own."""
+"""What scipy raises for damaged files, besides its own errors."""
 
 
 def read_variables(path: Path, *names: str) -> list[np.ndarray]:
-    """The variables of a `.mat` file (level 5, as the releases have them), each as an array of one axis.
+    """Variables of a `.mat` file (level 5, as in the releases), each as an array of one axis.
 
-    Structures keep their fields, cells of text become text. Raises `UserError` where the file is damaged or lacks one.
+    Structures keep their fields, cells of text become text. Raises `UserError` if the file is damaged or lacks one.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -25,9 +25,11 @@ def read_variables(path: Path, *names: str) -> list[np.ndarray]:
     try:
         content = loadmat(path, squeeze_me=True)
     except (*READ_ERRORS, MatReadError) as error:
-        raise UserError(f"{path}: is no MATLAB file ({error}). Restore the file.") from error
+        raise UserError(f"{path}: is not a MATLAB file ({error}). Restore the file.") from error
     except NotImplementedError as error:
-        raise UserError(f"{path}: is a MATLAB 7.3 file, the release's are older. Restore the file.") from error
+        raise UserError(
+            f"{path}: is a MATLAB 7.3 file, but the release's files are older. Restore the file."
+        ) from error
     missing = [name for name in names if name not in content]
     if missing:
         have = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
@@ -36,7 +38,7 @@ def read_variables(path: Path, *names: str) -> list[np.ndarray]:
 
 
 def whole_numbers(values: np.ndarray, path: Path, name: str) -> list[int]:
-    """A numeric variable as whole numbers. Raises `UserError` where it holds anything else."""
+    """A numeric variable as whole numbers. Raises `UserError` if it holds anything else."""
     try:
         numbers = values.astype(np.float64)
         if not (np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()):

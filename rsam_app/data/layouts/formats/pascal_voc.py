@@ -1,4 +1,4 @@
-"""Pascal VOC annotation files: XML with one `object` for each thing in an image."""
+"""Pascal VOC annotation files: XML with one `object` for each object in an image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ LARGEST_ANNOTATION = 1_000_000
 
 
 def voc_boxes(path: Path) -> tuple[Box, ...]:
-    """The boxes of one Pascal VOC file as continuous pixel edges.
+    """The boxes of one Pascal VOC file, in continuous pixels; VOC counts pixels from 1 and includes the last.
 
-    VOC counts pixels from 1 and includes the last one. Raises `UserError` on malformed XML, on a DOCTYPE (it could
-    define entities that grow without bound), and on an empty box.
+    Raises `UserError` for malformed XML, a DOCTYPE (it could define entities that grow without bound), or an empty box.
     """
     try:
         if path.stat().st_size > LARGEST_ANNOTATION:
-            raise UserError(f"{path}: larger than {LARGEST_ANNOTATION:,} bytes, no box needs that. Restore the file.")
+            raise UserError(f"{path}: larger than {LARGEST_ANNOTATION:,} bytes, too much for boxes. Restore the file.")
         # As text, so that no other encoding can hide a DOCTYPE from the check.
         text = path.read_text(encoding="utf-8-sig")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
@@ -29,7 +28,7 @@ def voc_boxes(path: Path) -> tuple[Box, ...]:
         objects = ElementTree.fromstring(text).findall("object")
         return tuple(_edges(o) for o in objects)
     except (OSError, ValueError, TypeError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: is no Pascal VOC annotation ({error}). Restore the file, or remove it.") from error
+        raise UserError(f"{path}: is not a Pascal VOC annotation ({error}). Restore the file, or remove it.") from error
 
 
 def _edges(annotated: ElementTree.Element) -> Box:

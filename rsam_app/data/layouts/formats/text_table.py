@@ -1,4 +1,4 @@
-"""Text tables of the official releases: one row a line, cells separated by spaces."""
+"""Text tables: one row per line, cells separated by spaces."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from rsam_app.system.errors import UserError
 
 @dataclass(frozen=True)
 class Row:
-    """The cells of one line, and `where` it stands, for messages."""
+    """The cells of one line, and `where` it is, for messages."""
 
     cells: tuple[str, ...]
     where: str
 
     def integer(self, column: int) -> int:
-        """A cell as an integer. Raises `UserError` that names file, line and cell."""
+        """A cell as an integer. Raises `UserError`, which names file, line and cell."""
         try:
             return int(self.cells[column])
         except ValueError as error:
             raise UserError(f"{self.where}: {self.cells[column]!r} is not a whole number. Restore the file.") from error
 
     def number(self, column: int) -> float:
-        """A cell as a finite number. Raises `UserError` that names file, line and cell."""
+        """A cell as a finite number. Raises `UserError`, which names file, line and cell."""
         try:
             value = float(self.cells[column])
             if not math.isfinite(value):
@@ -35,9 +35,9 @@ class Row:
 
 
 def read_rows(path: Path, columns: int) -> list[Row]:
-    """Rows of exactly `columns` cells; the last cell may hold spaces. Blank lines and lines from `#` on are no rows.
+    """Rows of exactly `columns` cells; the last cell may hold spaces. Blank lines and comments (`#`) are skipped.
 
-    Raises `UserError` where the file cannot be read as UTF-8 or a line has fewer cells.
+    Raises `UserError` if the file cannot be read as UTF-8 or a line has fewer cells.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -56,11 +56,11 @@ def read_rows(path: Path, columns: int) -> list[Row]:
 
 
 def keyed(rows: list[Row], column: int = 0) -> dict[str, Row]:
-    """Rows by one of their cells. Raises `UserError` that names both lines where two rows share it."""
-    found: dict[str, Row] = {}
+    """Rows by one of their cells. Raises `UserError`, which names both lines, if two rows share it."""
+    table: dict[str, Row] = {}
     for row in rows:
         key = row.cells[column]
-        if key in found:
-            raise UserError(f"{row.where}: {key!r} stands already in {found[key].where}. Remove one of the two.")
-        found[key] = row
-    return found
+        if key in table:
+            raise UserError(f"{row.where}: {key!r} is already in {table[key].where}. Remove one of the two.")
+        table[key] = row
+    return table

@@ -1,1 +1,1 @@
-"""Public releases, one file each, as they come from their makers."""
+"""Layouts of public releases, one module each."""

@@ -1,4 +1,4 @@
-"""The layout of Caltech-UCSD Birds-200-2011 (Wah et al., CNS-TR-2011-001), of the whole release or of a part of it."""
+"""The layout of Caltech-UCSD Birds-200-2011 (Wah et al., CNS-TR-2011-001), for the release or a part of it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from dataclasses import replace
 
 from rsam_app.config import Card
 from rsam_app.data.layouts.formats.bird_lists import read_bird_lists
-from rsam_app.data.layouts.listing import Listing, distinct
+from rsam_app.data.layouts.listing import Listing, unique_names
 
 LAYOUT = "cub_200_2011"
 
 
 def read(card: Card) -> Listing:
-    """What `images.txt` lists, in its order; splits `train` and `test`; classes such as `001.Black_footed_Albatross`.
+    """The images of `images.txt`, in its order; splits `train` and `test`; classes like `001.Black_footed_Albatross`.
 
-    Boxes are taken as continuous pixel edges, unclipped: x runs from 0 in the release, and 14 boxes of its first 50
-    classes reach past the edge. `bounding_boxes.txt` may be absent, or lack some images. Classes without an image are
-    noted and dropped, so that a part of the release is a dataset of its own. Raises `UserError` where the files
-    disagree.
+    Boxes are in continuous pixels and not clipped: x starts at 0 in the release, and 14 boxes of its first 50 classes
+    reach past the edge. `bounding_boxes.txt` may be absent or lack some images. Classes without an image are noted and
+    dropped, so that a part of the release is a dataset too. Raises `UserError` if the files disagree.
     """
     listed, keys = read_bird_lists(card.root_path, LAYOUT)
-    names = distinct(keys)
+    names = unique_names(keys)
     records = tuple(replace(r, label=names[r.label]) for r in listed)
     used = {r.label for r in records}
     absent = [name for name in names.values() if name not in used]

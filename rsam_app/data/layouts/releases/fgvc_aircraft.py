@@ -15,15 +15,15 @@ LAYOUT = "fgvc_aircraft"
 NAMES = {"variant": "variants.txt", "family": "families.txt", "manufacturer": "manufacturers.txt"}
 OPTIONS = {"level": tuple(NAMES)}
 BANNER = 20
-"""Rows at the bottom of every image that name its photographer; the release asks not to train or test on them."""
+"""Rows at the bottom of every image with its photographer's name; the release asks not to train or test on them."""
 
 
 def read(card: Card) -> Listing:
-    """What `data/images_LEVEL_{train,val,test}.txt` list, in that order, with the official three splits.
+    """The images of `data/images_LEVEL_{train,val,test}.txt`, in that order, with the three official splits.
 
-    The option `level` says what a class is: `variant` (of 100, where not given), `family` (of 70) or `manufacturer`
-    (of 30). The release counts pixels from 1 and includes the last. The banner is painted over when an image is
-    decoded; the files keep it, for it is a copyright notice. Raises `UserError` where a file is missing or damaged.
+    The option `level` chooses the classes: 100 `variant`s (the default), 70 `family`s or 30 `manufacturer`s. The
+    release counts pixels from 1 and includes the last. Decoding paints over the banner; the files keep it, since it is
+    a copyright notice. Raises `UserError` if a file is missing or damaged.
     """
     data = card.root_path / "data"
     level = card.options.get("level", "variant")
@@ -57,4 +57,4 @@ def _box(row: Row) -> Box:
     try:
         return inclusive_box(xmin, ymin, xmax, ymax)
     except ValueError as error:
-        raise UserError(f"{row.where}: {error} has no area. Restore the file.") from error
+        raise UserError(f"{row.where}: {error}. Restore the file.") from error

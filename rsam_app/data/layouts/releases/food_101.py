@@ -15,10 +15,10 @@ LAYOUT = "food_101"
 
 
 def read(card: Card) -> Listing:
-    """What `meta/train.txt` and `meta/test.txt` list (or the `.json` beside them), in their order.
+    """The images of `meta/train.txt` and `meta/test.txt` (or the `.json` beside them), in their order.
 
-    Splits `train` and `test`; classes as `meta/classes.txt` orders them, such as `apple_pie`. There are no boxes.
-    Raises `UserError` where a file is missing or damaged.
+    Splits are `train` and `test`; classes, like `apple_pie`, are in the order of `meta/classes.txt`. There are no
+    boxes. Raises `UserError` if a file is missing or damaged.
     """
     root = card.root_path
     classes = keyed(read_rows(require_file(root / "meta" / "classes.txt", LAYOUT), columns=1))
@@ -34,7 +34,7 @@ def read(card: Card) -> Listing:
 
 
 def _listed(meta: Path, split: str) -> list[tuple[str, str]]:
-    """`CLASS/IMAGE` of every image of a split, and where that is said."""
+    """`CLASS/IMAGE` of every image of a split, and the file and line that list it."""
     text, structured = meta / f"{split}.txt", meta / f"{split}.json"
     if text.is_file() or not structured.is_file():
         return [(row.cells[0], row.where) for row in read_rows(require_file(text, LAYOUT), columns=1)]
@@ -42,4 +42,4 @@ def _listed(meta: Path, split: str) -> list[tuple[str, str]]:
         content = json.loads(structured.read_text(encoding="utf-8"))
         return [(str(name), str(structured)) for names in content.values() for name in names]
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise UserError(f"{structured}: is no JSON object of lists ({error}). Restore the file.") from error
+        raise UserError(f"{structured}: is not a JSON object of lists ({error}). Restore the file.") from error

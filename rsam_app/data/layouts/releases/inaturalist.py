@@ -1,14 +1,13 @@
-"""The layout of the iNaturalist competitions (Van Horn et al., CVPR 2018 and 2021): JSON in the form of COCO."""
+"""The layout of the iNaturalist competitions (Van Horn et al., CVPR 2018 and 2021): JSON in COCO format."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from rsam_app.config import Card
-from rsam_app.data.layouts.listing import Listing, distinct, require_file
+from rsam_app.data.layouts.listing import Listing, box_of, require_file, unique_names
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError
@@ -19,12 +18,12 @@ OPTIONS = {"level": LEVELS}
 
 
 def read(card: Card) -> Listing:
-    """What the JSON file of each split lists; the card's `splits` name the files: `train: train_mini`, `test: val`.
+    """The images in the JSON file of each split; the card's `splits` name the files: `train: train_mini`, `test: val`.
 
-    `SPLIT.json` lies in the root or in `annotations/`, images where its `file_name`s say, below the root. The option
-    `level` says what a class is: a species by its scientific `name` where not given, or what stands above it (2021) or
-    its `supercategory`. Classes by the number of their first category. A `bbox` (2017 has some), if any, is
-    `x, y, width, height` with edges counted from 0, as in COCO. Raises `UserError` where a file is missing or damaged.
+    `SPLIT.json` is in the root or in `annotations/`; its `file_name`s are relative to the root. The option `level`
+    chooses the classes: species by scientific `name` (the default) or `common_name`, a higher rank (2021), or the
+    `supercategory` (2017). Classes are ordered by the number of their first category. A `bbox` (2017 has some) is
+    `x, y, width, height` with edges counted from 0, as in COCO. Raises `UserError` if a file is missing or damaged.
     """
     level = card.options.get("level", "name")
     records: list[Record] = []
@@ -40,7 +39,7 @@ def read(card: Card) -> Listing:
         except KeyError as error:
             raise UserError(f"{path}: an entry lacks {error}, or nothing has that id. Restore the file.") from error
         except (ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: is not in the form of COCO ({error}). Restore the file.") from error
+            raise UserError(f"{path}: is not in COCO format ({error}). Restore the file.") from error
     return Listing(tuple(records), tuple(dict.fromkeys(names[key] for key in sorted(names))))
 
 
@@ -48,7 +47,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is no JSON ({error}). Restore the file.") from error
+        raise UserError(f"{path}: is not valid JSON ({error}). Restore the file.") from error
     missing = [
         key for key in ("images", "annotations", "categories") if not isinstance(content, dict) or key not in content
     ]
@@ -59,8 +58,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _category_names(categories: list[dict[str, Any]], level: str) -> dict[int, str]:
     named = {str(category["id"]): str(category[level]) for category in categories}
-    # Species that share a name are two classes; genera and what is above are shared on purpose.
-    return {int(key): name for key, name in (distinct(named) if level in ("name", "common_name") else named).items()}
+    # Species that share a name are two classes; species share a genus or a higher rank on purpose.
+    return {
+        int(key): name for key, name in (unique_names(named) if level in ("name", "common_name") else named).items()
+    }
 
 
 def _agree(names: dict[int, str], more: dict[int, str], path: Path) -> None:
@@ -78,15 +79,8 @@ def _records(root: Path, content: dict[str, Any], names: dict[int, str], split: 
         if labels.setdefault(image, label) != label:
             raise ValueError(f"image {image} is {labels[image]!r} and {label!r}")
         if "bbox" in annotation:
-            boxes.setdefault(image, []).append(_box(annotation["bbox"]))
+            boxes.setdefault(image, []).append(box_of(annotation["bbox"]))
     return [
         Record(id=files[i], path=root / files[i], label=label, split=split, boxes=tuple(boxes.get(i, ())))
         for i, label in labels.items()
     ]
-
-
-def _box(written: list[float]) -> Box:
-    x, y, width, height = (float(value) for value in written)
-    if not (all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0):
-        raise ValueError(f"bbox {written} has no area")
-    return x, y, width, height

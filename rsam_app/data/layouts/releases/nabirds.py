@@ -7,18 +7,18 @@ from dataclasses import replace
 from rsam_app.config import Card
 from rsam_app.data.layouts.formats.bird_lists import read_bird_lists
 from rsam_app.data.layouts.formats.text_table import keyed, read_rows
-from rsam_app.data.layouts.listing import Listing, distinct, require_file
+from rsam_app.data.layouts.listing import Listing, require_file, unique_names
 
 LAYOUT = "nabirds"
 OPTIONS = {"level": ("category", "species")}
 
 
 def read(card: Card) -> Listing:
-    """What `images.txt` lists, in its order; splits `train` and `test`; classes such as `Mallard (Breeding male)`.
+    """The images of `images.txt`, in its order; splits `train` and `test`; classes like `Mallard (Breeding male)`.
 
-    `classes.txt` names the inner nodes of `hierarchy.txt` too; those without an image are no classes. With the option
-    `level: species`, plumages are merged: a category `NAME (…)` becomes its parent in the hierarchy where that is
-    called `NAME`. Boxes `x y width height` are taken as continuous pixel edges. Raises `UserError`.
+    `classes.txt` also names the inner nodes of `hierarchy.txt`; without an image they are not classes. The option
+    `level: species` merges plumages: a category `NAME (…)` becomes its parent in the hierarchy if that is called
+    `NAME`. Boxes are in continuous pixels. Raises `UserError` if a file is missing or the files disagree.
     """
     root = card.root_path
     records, names = read_bird_lists(root, LAYOUT)
@@ -31,5 +31,5 @@ def read(card: Card) -> Listing:
             merged[key] = parent if plumage_of and names.get(parent) == plumage_of else key
         records = [replace(r, label=merged[r.label]) for r in records]
     used = {r.label for r in records}
-    titles = distinct({key: name for key, name in names.items() if key in used})
+    titles = unique_names({key: name for key, name in names.items() if key in used})
     return Listing(tuple(replace(r, label=titles[r.label]) for r in records), tuple(titles.values()))

@@ -19,48 +19,16 @@ from rsam_app.data.records import Record
 from rsam_app.system.cache.files import cached_file
 from rsam_app.system.errors import UserError
 
-BLUE = (0, 0, 254)
-FAR = 96
-"""Distance in RGB from which a pixel is no background; JPEG compression blurs the blue by some tens."""
+LAYOUT = "oxford_flowers_102"
+OPTIONS = {"masks": ("segmim",)}
+SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
 
+BACKGROUND_BLUE = (0, 0, 254)
+"""The colour of the background in the release's segmentations."""
+BACKGROUND_DISTANCE = 96
+"""Distance in RGB from which a pixel is not background; JPEG compression shifts the blue by some tens."""
 
-def flower_masks(folder: Path, records: Sequence[Record]) -> list[Record]:
-    """The records with masks made of `folder/segmim_NNNNN.jpg` for `image_NNNNN.jpg`, where that file is there.
-
-    A file that cannot be read becomes the mask itself, for the scan to name and leave out. Raises `UserError` where the
-    folder is missing.
-    """
-    require_folder(folder, "the option masks: segmim", "Unpack 102segmentations.tgz there, or take the option out.")
-    with ThreadPoolExecutor(THREADS) as executor:
-        masks = executor.map(lambda r: _mask(folder / r.path.name.replace("image_", "segmim_")), records)
-        return [replace(r, mask=mask, mask_values=(255,)) for r, mask in zip(records, masks, strict=True)]
-
-
-def not_blue(image: Image.Image) -> np.ndarray:
-    """Pixels `(H, W)` that are 255 where the picture shows something and 0 where it was painted blue."""
-    distance = np.linalg.norm(np.asarray(image.convert("RGB"), dtype=np.float32) - BLUE, axis=2)
-    return np.where(distance > FAR, 255, 0).astype(np.uint8)
-
-
-def _mask(path: Path) -> Path | None:
-    if not path.exists():
-        return None
-    content = path.read_bytes()
-    return cached_file(content, ".png", "masks", lambda: _as_png(content)) or path
-
-
-def _as_png(content: bytes) -> bytes | None:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            mask = Image.fromarray(not_blue(image))
-    except (*DECODE_ERRORS, Image.DecompressionBombError):
-        return None
-    stream = io.BytesIO()
-    mask.save(stream, "PNG")
-    return stream.getvalue()
-
-
-_WRITTEN = """
+_NAMES = """
 pink primrose, hard-leaved pocket orchid, canterbury bells, sweet pea, english marigold, tiger lily, moon orchid,
 bird of paradise, monkshood, globe thistle, snapdragon, colt's foot, king protea, spear thistle, yellow iris,
 globe-flower, purple coneflower, peruvian lily, balloon flower, giant white arum lily, fire lily, pincushion flower,
@@ -75,22 +43,16 @@ toad lily, anthurium, frangipani, clematis, hibiscus, columbine, desert-rose, tr
 watercress, canna lily, hippeastrum, bee balm, ball moss, foxglove, bougainvillea, camellia, mallow,
 mexican petunia, bromelia, blanket flower, trumpet creeper, blackberry lily
 """
-
-FLOWERS = tuple(name.strip() for name in _WRITTEN.replace("\n", " ").split(","))
-"""102 names; class 1 is the first."""
-
-
-LAYOUT = "oxford_flowers_102"
-OPTIONS = {"masks": ("segmim",)}
-SPLITS = {"train": "trnid", "val": "valid", "test": "tstid"}
+FLOWERS = tuple(name.strip() for name in _NAMES.replace("\n", " ").split(","))
+"""The 102 names; class 1 is the first."""
 
 
 def read(card: Card) -> Listing:
-    """What `setid.mat` lists, with its three splits; classes by official number, named in English.
+    """The images of `setid.mat`, with its three splits; classes by official number, named in English.
 
-    With the option `masks: segmim`, masks are made from the release's segmentations, once, into the cache. They were
-    computed by its authors' method, not drawn: good to look at, not the truth. Raises `UserError` where a file is
-    missing or damaged.
+    With the option `masks: segmim`, masks are made once from the release's segmentations and cached. The authors'
+    method computed those segmentations; they are not drawn, so they are useful but not ground truth. Raises `UserError`
+    if a file is missing or damaged.
     """
     root = card.root_path
     labels_file, splits_file = (require_file(root / name, LAYOUT) for name in ("imagelabels.mat", "setid.mat"))
@@ -110,6 +72,44 @@ def _record(root: Path, number: int, labels: list[int], split: str, splits_file:
         raise UserError(f"{splits_file}: image {number} has no label in imagelabels.mat. Restore the files.")
     label = labels[number - 1]
     if not 1 <= label <= len(FLOWERS):
-        raise UserError(f"{root / 'imagelabels.mat'}: class {label} is none of {len(FLOWERS)}. Restore the file.")
+        raise UserError(
+            f"{root / 'imagelabels.mat'}: class {label} is not one of the {len(FLOWERS)}. Restore the file."
+        )
     relative = f"jpg/image_{number:05d}.jpg"
     return Record(id=relative, path=root / relative, label=FLOWERS[label - 1], split=split)
+
+
+def flower_masks(folder: Path, records: Sequence[Record]) -> list[Record]:
+    """Add masks to the records of `image_NNNNN.jpg` that have a segmentation `folder/segmim_NNNNN.jpg`.
+
+    A segmentation that cannot be read becomes the mask itself, so that the scan reports it. Raises `UserError` if the
+    folder is missing.
+    """
+    require_folder(folder, "the option masks: segmim", "Unpack 102segmentations.tgz there, or remove the option.")
+    with ThreadPoolExecutor(THREADS) as executor:
+        masks = executor.map(lambda r: _mask(folder / r.path.name.replace("image_", "segmim_")), records)
+        return [replace(r, mask=mask, mask_values=(255,)) for r, mask in zip(records, masks, strict=True)]
+
+
+def not_blue(image: Image.Image) -> np.ndarray:
+    """A mask `(H, W)`: 0 for the blue background, 255 elsewhere."""
+    distance = np.linalg.norm(np.asarray(image.convert("RGB"), dtype=np.float32) - BACKGROUND_BLUE, axis=2)
+    return np.where(distance > BACKGROUND_DISTANCE, 255, 0).astype(np.uint8)
+
+
+def _mask(path: Path) -> Path | None:
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    return cached_file(content, ".png", "masks", lambda: _as_png(content)) or path
+
+
+def _as_png(content: bytes) -> bytes | None:
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            mask = Image.fromarray(not_blue(image))
+    except (*DECODE_ERRORS, Image.DecompressionBombError):
+        return None
+    stream = io.BytesIO()
+    mask.save(stream, "PNG")
+    return stream.getvalue()

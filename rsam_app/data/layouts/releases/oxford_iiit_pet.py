@@ -1,4 +1,4 @@
-"""The layout of Oxford-IIIT Pet (Parkhi et al., CVPR 2012), of the whole release or of a part of it."""
+"""The layout of Oxford-IIIT Pet (Parkhi et al., CVPR 2012), for the release or a part of it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rsam_app.system.errors import UserError
 
 LAYOUT = "oxford_iiit_pet"
 FOREGROUND = 1
-"""A trimap's value for the animal; 2 is background, 3 the undecided seam between them."""
+"""A trimap's value for the animal; 2 is background, 3 the undecided border between them."""
 
 
 def read(card: Card) -> Listing:
-    """What `annotations/trainval.txt` and `test.txt` list; an image in neither is no record.
+    """The images of `annotations/trainval.txt` and `test.txt`; other images are ignored.
 
-    Splits `trainval` and `test`; classes are breeds by their official number, named as the files are (`Abyssinian`,
-    `american_bulldog`). Boxes are heads (none to several), masks are trimaps (where there is one). The release counts
-    pixels as VOC does: over 690 boxes the smallest corner is 1 (but for one that rescaling rounded down), the largest
-    the image's width. Raises `UserError` where the files disagree.
+    Splits are `trainval` and `test`; classes are breeds by their official number, named like the files (`Abyssinian`,
+    `american_bulldog`). Boxes are heads (none to several), masks are trimaps (if there is one). The release counts
+    pixels as VOC does: of 690 boxes the smallest corner is 1 (except for one that rescaling rounded down), the largest
+    is the image's width. Raises `UserError` if the files disagree.
     """
     root = card.root_path
     rows = {

@@ -18,11 +18,11 @@ ANNOTATIONS = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlab
 
 
 def read(card: Card) -> Listing:
-    """What the annotations of both splits list, in their order; classes such as `AM General Hummer SUV 2000`.
+    """The images in the annotations of both splits, in their order; classes like `AM General Hummer SUV 2000`.
 
-    Splits are `train` and `test`; the annotations of one that the card does not use may be absent. They and
-    `cars_meta.mat` lie in `devkit/` or directly in the root. The release was made with MATLAB, so corners are pixels
-    counted from 1, the last included. Raises `UserError` where a file is missing or damaged.
+    Splits are `train` and `test`; the annotations of a split that the card does not use may be absent. They and
+    `cars_meta.mat` are in `devkit/` or directly in the root. The release was made with MATLAB, so it counts pixels from
+    1 and includes the last. Raises `UserError` if a file is missing or damaged.
     """
     root = card.root_path
     meta = _find(root, "cars_meta.mat")
@@ -46,10 +46,10 @@ def _record(root: Path, path: Path, number: int, car: np.void, split: str, class
     try:
         name, label, box = str(car["fname"]), int(car["class"]), _box(car)
     except (ValueError, TypeError, IndexError, KeyError) as error:
-        remedy = "Take cars_test_annos_withlabels.mat" if "class" in str(error) else "Restore the file"
-        raise UserError(f"{where}: is not as the release has it ({error}). {remedy}.") from error
+        remedy = "Use cars_test_annos_withlabels.mat" if "class" in str(error) else "Restore the file"
+        raise UserError(f"{where}: is not in the release's format ({error}). {remedy}.") from error
     if not 1 <= label <= len(classes):
-        raise UserError(f"{where}: class {label} is none of the {len(classes)} of cars_meta.mat. Restore the files.")
+        raise UserError(f"{where}: class {label} is not one of the {len(classes)} in cars_meta.mat. Restore the files.")
     relative = f"cars_{split}/{name}"
     return Record(id=relative, path=root / relative, label=classes[label - 1], split=split, boxes=(box,))
 

@@ -16,11 +16,11 @@ LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 
 def read(card: Card) -> Listing:
-    """What `train_list.mat` and `test_list.mat` list, in their order; classes by their official number.
+    """The images of `train_list.mat` and `test_list.mat`, in their order; classes by their official number.
 
-    A class is named as its folder is, without the WordNet number (`n02085620-Chihuahua`: `Chihuahua`). Each dog of
-    `Annotation/` is a box, counted as VOC does; an image without a file there has none. Raises `UserError` where a file
-    is missing or damaged, or where the lists disagree.
+    A class is named like its folder, without the WordNet number (`n02085620-Chihuahua`: `Chihuahua`). Each dog in
+    `Annotation/` is a box in VOC coordinates; an image without a file there has none. Raises `UserError` if a file is
+    missing or damaged, or if the lists disagree.
     """
     root = card.root_path
     records: list[Record] = []

@@ -54,7 +54,7 @@ def test_boxes_are_optional(release, card_for) -> None:
         ("images.txt", "1\n", ["images.txt, line 1", "expected 2"]),
         ("image_class_labels.txt", "1 9\n2 1\n3 1\n", ["classes.txt", "'9'"]),
         ("train_test_split.txt", "1 yes\n2 0\n3 1\n", ["train_test_split.txt, line 1", "yes"]),
-        ("bounding_boxes.txt", "1 0 0 0 5\n", ["bounding_boxes.txt, line 1", "0.0 x 5.0"]),
+        ("bounding_boxes.txt", "1 0 0 0 5\n", ["bounding_boxes.txt, line 1", "0.0, 0.0, 0.0, 5.0 has no area"]),
         ("bounding_boxes.txt", "1 0 0 nan 5\n", ["bounding_boxes.txt, line 1"]),
         ("bounding_boxes.txt", "1 0 0 big 5\n", ["bounding_boxes.txt, line 1", "'big'"]),
         ("bounding_boxes.txt", "1 0 0 inf 5\n", ["bounding_boxes.txt, line 1"]),

@@ -8,7 +8,7 @@ from data.layouts.official import write_lists
 from PIL import Image
 
 from rsam_app.data import load_dataset
-from rsam_app.data.images.decoding import REACH, read_image
+from rsam_app.data.images.decoding import RESAMPLING_REACH, read_image
 from rsam_app.data.layouts import read_listing
 from rsam_app.system.errors import UserError
 
@@ -35,7 +35,7 @@ def release(tmp_path: Path, paint) -> Path:
     return root
 
 
-def test_a_release_becomes_a_data_set_with_the_official_three_splits(release, card_for) -> None:
+def test_a_release_becomes_a_dataset_with_the_official_three_splits(release, card_for) -> None:
     dataset = load_dataset(card_for("fgvc_aircraft", release))
     assert dataset.classes == ("707-320", "F-16A/B", "F/A-18")
     assert {s: len(dataset.split(s)) for s in ("train", "val", "test")} == {"train": 3, "val": 1, "test": 1}
@@ -71,7 +71,7 @@ def test_the_banner_is_painted_over_in_an_image_decoded_small(tmp_path, paint) -
     path = paint(tmp_path / "a.jpg", width=640, height=480)
     seen, size = read_image(path, side=64, banner=20)
     assert size == (640, 480) and seen.shape[0] < 480
-    first = (480 - 20) * seen.shape[0] // 480 - REACH  # these see the banner's border
+    first = (480 - 20) * seen.shape[0] // 480 - RESAMPLING_REACH  # these see the banner's border
     assert (seen[first:] == seen[-1, 0]).all() and not (seen[first - 1] == seen[-1, 0]).all()
 
 

@@ -37,7 +37,7 @@ def release(tmp_path: Path, paint) -> Path:
     return root
 
 
-def test_a_release_becomes_a_data_set(release, card_for) -> None:
+def test_a_release_becomes_a_dataset(release, card_for) -> None:
     dataset = load_dataset(card_for("food_101", release, splits=SPLITS))
     assert dataset.classes == ("apple_pie", "waffles")
     assert [r.id for r in dataset.split("test")] == ["images/apple_pie/1011328.jpg", "images/waffles/1061.jpg"]
@@ -51,7 +51,7 @@ def test_the_json_lists_say_the_same(release, card_for) -> None:
         (release / "meta" / name).unlink()
     assert read_listing(card) == by_text
     (release / "meta" / "test.json").write_text('["apple_pie/1"]')
-    with pytest.raises(UserError, match=r"test\.json: is no JSON object of lists"):
+    with pytest.raises(UserError, match=r"test\.json: is not a JSON object of lists"):
         read_listing(card)
     (release / "meta" / "test.json").unlink()
     with pytest.raises(UserError, match=r"test\.txt: missing"):

@@ -42,7 +42,7 @@ def release(tmp_path: Path, paint) -> Path:
     return root
 
 
-def test_a_release_becomes_a_data_set(release, card_for) -> None:
+def test_a_release_becomes_a_dataset(release, card_for) -> None:
     dataset = load_dataset(card_for("inaturalist", release, splits=SPLITS))
     assert dataset.classes == ("Lumbricus terrestris", "Parus major", "Parus minor")
     assert [(r.id, r.label) for r in dataset.split("test")] == [
@@ -75,8 +75,8 @@ def test_boxes_are_edges_counted_from_0_as_in_coco(release, card_for) -> None:
         (lambda c: c["annotations"][0].update(image_id=7), "an entry lacks 7"),
         (lambda c: c["annotations"].append({"image_id": 100, "category_id": 0}), "image 100 is 'Parus minor' and"),
         (lambda c: c["annotations"][0].update(bbox=[1, 1, 0, 5]), "has no area"),
-        (lambda c: c["annotations"][0].update(bbox="wide"), "form of COCO"),
-        (lambda c: c.update(images={"a": 1}), "form of COCO"),
+        (lambda c: c["annotations"][0].update(bbox="wide"), "not in COCO format"),
+        (lambda c: c.update(images={"a": 1}), "not in COCO format"),
         (lambda c: c["categories"][0].update(name="Eisenia fetida"), "category 0 is 'Eisenia fetida' here"),
     ],
 )
@@ -93,7 +93,7 @@ def test_damage_is_named(release, card_for, change, expected) -> None:
 def test_a_missing_or_cut_file_is_named(release, card_for) -> None:
     path = release / "val.json"
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(UserError, match=r"val\.json: is no JSON"):
+    with pytest.raises(UserError, match=r"val\.json: is not valid JSON"):
         read_listing(card_for("inaturalist", release, splits=SPLITS))
     path.unlink()
     with pytest.raises(UserError, match=r"val\.json: missing; the layout inaturalist needs it"):

@@ -42,7 +42,7 @@ def release(tmp_path: Path, paint) -> Path:
     return root
 
 
-def test_a_release_becomes_a_data_set(release, card_for) -> None:
+def test_a_release_becomes_a_dataset(release, card_for) -> None:
     dataset = load_dataset(card_for("nabirds", release, splits=SPLITS))
     assert dataset.classes == ("Oak Titmouse", "Mallard (Male)", "Mallard (Female)")
     assert {r.boxes for r in dataset.records} == {((0, 2, 40, 28),)}

@@ -26,7 +26,7 @@ def release(tmp_path: Path, paint) -> Path:
     return root
 
 
-def test_a_release_becomes_a_data_set_with_the_official_three_splits(release, card_for) -> None:
+def test_a_release_becomes_a_dataset_with_the_official_three_splits(release, card_for) -> None:
     dataset = load_dataset(card_for("oxford_flowers_102", release))
     assert dataset.classes == ("pink primrose", "passion flower", "blackberry lily")
     assert [(r.id, r.label, r.split) for r in dataset.records] == [

@@ -35,7 +35,7 @@ def release(tmp_path: Path, paint) -> Path:
     return root
 
 
-def test_a_release_becomes_a_data_set(release, card_for) -> None:
+def test_a_release_becomes_a_dataset(release, card_for) -> None:
     dataset = load_dataset(card_for("stanford_cars", release, splits=SPLITS))
     assert dataset.classes == tuple(CLASSES)
     records = {r.id: r for r in dataset.records}
@@ -57,7 +57,7 @@ def test_damage_is_named(release, card_for) -> None:
     card = card_for("stanford_cars", release, splits=SPLITS)
     path = release / "devkit" / "cars_train_annos.mat"
     for cars, expected in (
-        ([car("a.jpg", 3, (1, 1, 2, 2))], "annotation 1: class 3 is none of the 2"),
+        ([car("a.jpg", 3, (1, 1, 2, 2))], "annotation 1: class 3 is not one of the 2"),
         ([car("a.jpg", 1, (1, 1, 2, 2)), car("b.jpg", 1, (5, 1, 2, 2))], r"annotation 2: .*box from 5\.0"),
         ([{"fname": "a.jpg", "bbox_x1": 1, "bbox_y1": 1, "bbox_x2": 2, "bbox_y2": 2}], "withlabels"),
         ([car("a.jpg", 1, (1, 1, 2, 2)), car("a.jpg", 1, (1, 1, 2, 2))], "cars_train/a.jpg twice"),

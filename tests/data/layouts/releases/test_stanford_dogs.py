@@ -39,7 +39,7 @@ def release(tmp_path: Path, paint) -> Path:
     return root
 
 
-def test_a_release_becomes_a_data_set(release, card_for) -> None:
+def test_a_release_becomes_a_dataset(release, card_for) -> None:
     dataset = load_dataset(card_for("stanford_dogs", release, splits=SPLITS))
     assert dataset.classes == ("Chihuahua", "flat-coated_retriever")
     records = {r.id: r for r in dataset.records}
