@@ -8,13 +8,26 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from rsam_app.config import Card
-from rsam_app.data.images.scan import Scan, ScanCache, cache_path, scan
+from rsam_app.data.images.scan import ScanCache, cache_path, scan
 from rsam_app.data.layouts import read_listing
 from rsam_app.data.records import UNLABELLED, Dataset, Record, Skipped
 from rsam_app.data.splits import complete_splits, name_splits
 from rsam_app.data.unlabelled import list_unlabelled, separate_unlabelled
 from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Progress
+
+
+class Images(NamedTuple):
+    """The images that a card describes, whether or not they suffice for training."""
+
+    records: tuple[Record, ...]
+    """Labelled or not; if the release has no splits, all labelled ones are `train`."""
+    classes: tuple[str, ...]
+    """The classes with a record, in the layout's order."""
+    has_splits: bool
+    skipped: tuple[Skipped, ...]
+    skipped_masks: tuple[Skipped, ...]
+    notes: tuple[str, ...]
 
 
 def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> Dataset:
@@ -24,34 +37,22 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     fix: a missing root, a malformed list, too many broken images, fewer than two classes, a class or a `train` split
     without an image to train on.
     """
-    listed = _list(card)
-    scanned, unsaved = _scan(card, listed.records, progress)
-    boxed, box_notes = _drop_outside_boxes(scanned.records)
-    hold_out_test = not listed.has_splits and "test" in card.splits
+    images = load_images(card, progress)
+    boxed, box_notes = _drop_outside_boxes(images.records)
+    hold_out_test = not images.has_splits and "test" in card.splits
     records, split_notes = complete_splits(boxed, seed, hold_out_test)
-    _refuse_untrainable(card, records, listed.classes)
+    _refuse_untrainable(card, records, images.classes)
     unlabelled = sum(r.split == UNLABELLED for r in records)
     blank = [f"{unlabelled:,} images have no label: they are predicted and selected from, not trained on"]
-    notes = (*listed.notes, *(blank if unlabelled else []), *split_notes, *box_notes, *unsaved)
     return Dataset(
         name=card.name,
         records=tuple(records),
-        classes=listed.classes,
+        classes=images.classes,
         licence=card.licence,
-        skipped=scanned.skipped,
-        skipped_masks=scanned.skipped_masks,
-        notes=notes,
+        skipped=images.skipped,
+        skipped_masks=images.skipped_masks,
+        notes=(*images.notes, *(blank if unlabelled else []), *split_notes, *box_notes),
     )
-
-
-class Images(NamedTuple):
-    """The images that a card describes, whether or not they suffice for training."""
-
-    records: tuple[Record, ...]
-    """Labelled or not; if the release has no splits, all labelled ones are `train`."""
-    has_splits: bool
-    skipped: tuple[Skipped, ...]
-    notes: tuple[str, ...]
 
 
 def load_images(card: Card, progress: Progress | None = None) -> Images:
@@ -59,42 +60,23 @@ def load_images(card: Card, progress: Progress | None = None) -> Images:
 
     Raises `UserError` as `load_dataset` does otherwise.
     """
-    listed = _list(card)
-    scanned, unsaved = _scan(card, listed.records, progress)
-    return Images(tuple(scanned.records), listed.has_splits, scanned.skipped, (*listed.notes, *unsaved))
-
-
-class _Listed(NamedTuple):
-    """The records that a card lists, under RSAM's split names, before any image is opened."""
-
-    records: list[Record]
-    classes: tuple[str, ...]
-    """The classes with a record, in the layout's order."""
-    has_splits: bool
-    notes: list[str]
-
-
-def _list(card: Card) -> _Listed:
     listing = read_listing(card)
-    labelled, blank = separate_unlabelled(card.name, listing.records, card.splits)
+    labelled, unlabelled = separate_unlabelled(card.name, listing.records, card.splits)
     named, naming_notes = name_splits(card.name, labelled, card.splits)
     unlisted, unlisted_notes = list_unlabelled(card, listing.records)
-    used = {r.label for r in named}
-    return _Listed(
-        records=[*named, *blank, *unlisted],
-        classes=tuple(name for name in listing.classes if name in used),
-        has_splits=any(r.split for r in labelled),
-        notes=[*listing.notes, *naming_notes, *unlisted_notes],
-    )
-
-
-def _scan(card: Card, records: Sequence[Record], progress: Progress | None) -> tuple[Scan, list[str]]:
-    """The scanned images, and a note if the result could not be cached."""
+    records, used = [*named, *unlabelled, *unlisted], {r.label for r in named}
     cache = ScanCache(cache_path(card.name, card.root_path))
     scanned = scan(records, cache, progress)
     unsaved = cache.save()
     _refuse_broken(card, scanned.skipped, len(records))
-    return scanned, [unsaved] if unsaved else []
+    return Images(
+        records=scanned.records,
+        classes=tuple(name for name in listing.classes if name in used),
+        has_splits=any(r.split for r in labelled),
+        skipped=scanned.skipped,
+        skipped_masks=scanned.skipped_masks,
+        notes=(*listing.notes, *naming_notes, *unlisted_notes, *([unsaved] if unsaved else [])),
+    )
 
 
 def _refuse_broken(card: Card, skipped: Sequence[Skipped], listed: int) -> None:
@@ -108,18 +90,15 @@ def _refuse_broken(card: Card, skipped: Sequence[Skipped], listed: int) -> None:
 
 def _drop_outside_boxes(records: Sequence[Record]) -> tuple[tuple[Record, ...], list[str]]:
     """Drop boxes that do not touch their image; a box that reaches past its edge stays."""
-    kept, outside = [], []
+    checked, outside = [], []
     for record in records:
-        inside = tuple(
-            (x, y, w, h)
-            for x, y, w, h in record.boxes
-            if x < record.width and y < record.height and x + w > 0 and y + h > 0
-        )
+        width, height = record.width, record.height
+        inside = tuple(b for b in record.boxes if -b[2] < b[0] < width and -b[3] < b[1] < height)
         if len(inside) < len(record.boxes):
             outside.append(record.id)
-        kept.append(replace(record, boxes=inside))
+        checked.append(replace(record, boxes=inside))
     note = f"boxes outside of their image are left out, in {len(outside):,} images, e.g. {', '.join(outside[:3])}"
-    return tuple(kept), [note] if outside else []
+    return tuple(checked), [note] if outside else []
 
 
 def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence[str]) -> None:

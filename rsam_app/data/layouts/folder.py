@@ -38,7 +38,8 @@ def read(card: Card) -> Listing:
         strays.update(_strays(split) if mapped else ())
         for class_folder in _folders(split) if mapped else below:
             images = list(_images(class_folder, strays))
-            records += [_record(root, path, class_folder.name, split.name if mapped else "") for path in images]
+            name = split.name if mapped else ""
+            records += [Record(_relative(root, path), path, class_folder.name, name) for path in images]
             # A split that the card does not name is listed only for a note; its empty folders are not classes.
             if not mapped or split in mapped:
                 filled[class_folder.name] = filled.get(class_folder.name, False) or bool(images)
@@ -88,10 +89,6 @@ def _images(folder: Path, strays: Counter[str]) -> Iterator[Path]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _record(root: Path, path: Path, label: str, split: str) -> Record:
-    return Record(id=_relative(root, path), path=path, label=label, split=split)
 
 
 def _relative(root: Path, path: Path) -> str:

@@ -94,12 +94,8 @@ def _refuse_gaps(root: Path, files: list[Path]) -> None:
     present: dict[tuple[Path, str, int], set[int]] = {}
     for path in files:
         if numbered := NUMBERED.fullmatch(path.stem):
-            key = (
-                path.parent,
-                numbered["name"] + "-{:05d}-of-" + numbered["count"] + path.suffix,
-                int(numbered["count"]),
-            )
-            present.setdefault(key, set()).add(int(numbered["number"]))
+            pattern = f"{numbered['name']}-{{:05d}}-of-{numbered['count']}{path.suffix}"
+            present.setdefault((path.parent, pattern, int(numbered["count"])), set()).add(int(numbered["number"]))
     for (folder, pattern, count), numbers in present.items():
         missing = [number for number in range(count) if number not in numbers]
         if missing:

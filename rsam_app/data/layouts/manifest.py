@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from rsam_app.config import Card
@@ -21,12 +21,6 @@ NOT_BACKGROUND = tuple(range(1, 256))
 """A manifest's masks are 0 outside the object and anything else inside, so that 0/1 and 0/255 both work."""
 
 
-@dataclass(frozen=True)
-class _Line:
-    number: int
-    record: Record
-
-
 def read(card: Card) -> Listing:
     """The rows of the file, in its order; classes sorted by name; splits from its `split` column, if any.
 
@@ -37,12 +31,15 @@ def read(card: Card) -> Listing:
     """
     path = require_file(card.root_path, LAYOUT)
     rows, notes = _read_rows(path)
-    lines: dict[str, _Line] = {}
+    joined: dict[str, Record] = {}
+    first_line: dict[str, int] = {}
     for number, cells in rows:
         record = _record(path, number, cells)
-        first = lines.get(record.id)
-        lines[record.id] = _join(path, first, _Line(number, record)) if first else _Line(number, record)
-    records = tuple(line.record for line in lines.values())
+        if (first := first_line.setdefault(record.id, number)) != number:
+            where = f"{path}, lines {first} and {number}: {record.id!r}"
+            record = _join(where, joined[record.id], record)
+        joined[record.id] = record
+    records = tuple(joined.values())
     if not records:
         raise UserError(f"{path}: has no rows below its header. Add one row per image.")
     _refuse_relative_boxes(path, records)
@@ -139,15 +136,15 @@ def _box(path: Path, number: int, cells: dict[str, str]) -> tuple[Box, ...]:
         ) from error
 
 
-def _join(path: Path, first: _Line, second: _Line) -> _Line:
-    where = f"{path}, lines {first.number} and {second.number}: {first.record.id!r}"
+def _join(where: str, first: Record, second: Record) -> Record:
+    """One record of two rows, with the boxes of both."""
     for column in ("label", "split", "mask", "group"):
-        before, after = getattr(first.record, column), getattr(second.record, column)
+        before, after = getattr(first, column), getattr(second, column)
         if before != after:
             raise UserError(f"{where} has {column} {str(before)!r} and {str(after)!r}. Keep one of them.")
-    if not first.record.boxes or not second.record.boxes or second.record.boxes[0] in first.record.boxes:
+    if not first.boxes or not second.boxes or second.boxes[0] in first.boxes:
         raise UserError(f"{where} is listed twice without two different boxes. Delete one of the rows.")
-    return _Line(first.number, replace(first.record, boxes=first.record.boxes + second.record.boxes))
+    return replace(first, boxes=first.boxes + second.boxes)
 
 
 def _refuse_relative_boxes(path: Path, records: tuple[Record, ...]) -> None:

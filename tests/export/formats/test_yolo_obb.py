@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from rsam_app.export.subset import export
 from rsam_app.geometry.clipping import clip_corners, rectangle_corners
+from rsam_app.geometry.types import Rectangle
 
 
 def labels_of(out: Path) -> dict[Path, list[list[float]]]:
@@ -53,7 +54,7 @@ def test_each_image_has_its_rectangle(aviary: Any, tmp_path: Path) -> None:
     assert any(f"{len(items) - with_rectangle} images have no rectangle" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("rectangle", [(2.0, 3.0, 30.0, 10.0, 0.4), (38.0, 15.0, 30.0, 60.0, -1.2)])
+@pytest.mark.parametrize("rectangle", [Rectangle(2.0, 3.0, 30.0, 10.0, 0.4), Rectangle(38.0, 15.0, 30.0, 60.0, -1.2)])
 def test_corners_beyond_the_image_are_moved_to_its_border(rectangle: Any) -> None:
     width, height = 40, 30
     corners, own = clip_corners(rectangle, width, height)
