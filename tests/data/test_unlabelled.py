@@ -53,7 +53,7 @@ def test_a_test_image_without_a_label_is_refused(tmp_path, paint, card_for) -> N
         paint(tmp_path / f"{name}.jpg")
     text = "path,label,split\na.jpg,auk,train\nb.jpg,wren,train\nc.jpg,auk,test\nd.jpg,,test\n"
     (tmp_path / "manifest.csv").write_text(text)
-    with pytest.raises(UserError, match=r"'d\.jpg' has no label, and is in the split 'test'"):
+    with pytest.raises(UserError, match=r"'d\.jpg' has no label, but is in the split 'test'"):
         load_dataset(card_for("manifest", tmp_path / "manifest.csv"))
 
 

@@ -85,37 +85,28 @@ def _build(entry: Mapping[str, Mapping[str, Any] | None], where: str) -> Any:
     name, given = next(iter(entry.items()))
     where, arguments = f"{where}: {name}", dict(given or {})
     kind: Any = getattr(A, name, None)
+    known = isinstance(kind, type) and issubclass(kind, A.BasicTransform)
     try:
         if name in GROUPS:
             inner = arguments.pop("transforms", None)
             if not isinstance(inner, list) or not all(isinstance(one, dict) for one in inner):
                 raise _refused(where, "needs `transforms: [...]`, a list of entries")
             return kind([_build(one, f"{where}.transforms.{index}") for index, one in enumerate(inner)], **arguments)
-        if not _is_transform(kind):
-            raise UserError(
-                f"{where}: albumentations {A.__version__} has no transform of that name. Check its spelling."
-            )
+        if not known:
+            raise _refused(where, f"albumentations {A.__version__} has no transform of that name. Check its spelling.")
         if name not in FORWARD and not issubclass(kind, A.ImageOnlyTransform):
             raise _refused(where, "cannot be used: it moves pixels in a way that no rectangle follows")
         if "area_for_downscale" in kind.InitSchema.model_fields:
             arguments.setdefault("area_for_downscale", "image")  # to avoid aliasing
-        unknown = set(arguments) - set(inspect.signature(kind).parameters)
-        if unknown:  # albumentations would only warn and ignore them
-            raise _refused(where, f"takes no {', '.join(sorted(unknown))}; it takes {_parameters(kind)}")
+        accepted = inspect.signature(kind).parameters
+        if unknown := set(arguments) - set(accepted):  # albumentations would only warn and ignore them
+            raise _refused(where, f"takes no {', '.join(sorted(unknown))}; it takes {', '.join(accepted)}")
         transform = kind(**arguments)
         transform.apply_with_params = _TrackedApply(transform, FORWARD.get(name), where)
         _try(transform)
     except FAILURES as error:
         raise _refused(where, str(error)) from error
     return transform
-
-
-def _parameters(kind: type) -> str:
-    return ", ".join(inspect.signature(kind).parameters)
-
-
-def _is_transform(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, A.BasicTransform)
 
 
 def _try(transform: Any) -> None:
@@ -178,17 +169,16 @@ def _shift(x: float, y: float) -> np.ndarray:
 
 
 FORWARD: dict[str, Forward] = {
-    **dict.fromkeys(
-        ("CoarseDropout", "Erasing", "GridDropout", "PixelDropout", "XYMasking", "Morphological"), _identity
-    ),
-    "NoOp": _identity,
-    **dict.fromkeys(("HorizontalFlip", "VerticalFlip", "Transpose", "D4", "SquareSymmetry"), _flipped_or_rotated),
-    "RandomRotate90": _flipped_or_rotated,
-    **dict.fromkeys(("Affine", "ShiftScaleRotate", "Rotate", "SafeRotate"), _warped),
-    **dict.fromkeys(("Resize", "LongestMaxSize", "SmallestMaxSize", "RandomScale"), _scaled),
-    **dict.fromkeys(("Pad", "PadIfNeeded"), _padded),
-    **dict.fromkeys(("RandomCrop", "CenterCrop", "Crop", "RandomCropFromBorders"), _cropped),
-    **dict.fromkeys(("RandomResizedCrop", "RandomSizedCrop"), _cropped),
-    "CropAndPad": _cropped_and_padded,
+    name: forward
+    for forward, names in {
+        _identity: "CoarseDropout Erasing GridDropout PixelDropout XYMasking Morphological NoOp",
+        _flipped_or_rotated: "HorizontalFlip VerticalFlip Transpose D4 SquareSymmetry RandomRotate90",
+        _warped: "Affine ShiftScaleRotate Rotate SafeRotate",
+        _scaled: "Resize LongestMaxSize SmallestMaxSize RandomScale",
+        _padded: "Pad PadIfNeeded",
+        _cropped: "RandomCrop CenterCrop Crop RandomCropFromBorders RandomResizedCrop RandomSizedCrop",
+        _cropped_and_padded: "CropAndPad",
+    }.items()
+    for name in names.split()
 }
 """The maps of the transforms that can move pixels. Colours, noise and blur need none."""

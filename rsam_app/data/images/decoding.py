@@ -117,9 +117,8 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
     if image.shape[:2] == (height, width):
         return image
-    planes = torch.from_numpy(np.array(image, order="C"))[None].permute(
-        0, 3, 1, 2
-    )  # channels-last, which the copy makes visible to torch
+    # The contiguous copy lets torch see that the permuted tensor is channels-last.
+    planes = torch.from_numpy(np.array(image, order="C"))[None].permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     pixels: np.ndarray = resized[0].permute(1, 2, 0).numpy()
     return pixels

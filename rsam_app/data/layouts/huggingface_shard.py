@@ -58,8 +58,10 @@ def read_shard(path: Path, image: str, label: str) -> Shard:
         return cached
     schema, batches = _open(path)
     features = _features(schema)
-    image_column = _image_column(path, schema, features, image)
-    label_column = _label_column(path, schema, features, label)
+    images = _columns_of(schema, features, "Image") or _image_structs(schema)
+    labels = _columns_of(schema, features, "ClassLabel") or [n for n in schema.names if n in ("label", "labels")]
+    image_column = _one(path, schema, images, image, "image")
+    label_column = _one(path, schema, labels, label, "label")
     names = features.get(label_column, {}).get("names") or []
     rows: list[Row] = []
     for batch in batches:
@@ -120,23 +122,16 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     return {k: v for k, v in features.items() if isinstance(v, dict)} if isinstance(features, dict) else {}
 
 
-def _image_column(path: Path, schema: pa.Schema, features: dict[str, dict[str, Any]], chosen: str) -> str:
+def _columns_of(schema: pa.Schema, features: dict[str, dict[str, Any]], kind: str) -> list[str]:
+    return [name for name in schema.names if features.get(name, {}).get("_type") == kind]
+
+
+def _image_structs(schema: pa.Schema) -> list[str]:
+    """The columns of structures with the fields of an image."""
     import pyarrow as pa
 
-    images = [n for n in schema.names if features.get(n, {}).get("_type") == "Image"]
-    if not images:
-        images = [
-            f.name
-            for f in schema
-            if pa.types.is_struct(f.type)
-            and {f.type.field(i).name for i in range(f.type.num_fields)} >= {"bytes", "path"}
-        ]
-    return _one(path, schema, images, chosen, "image")
-
-
-def _label_column(path: Path, schema: pa.Schema, features: dict[str, dict[str, Any]], chosen: str) -> str:
-    labels = [n for n in schema.names if features.get(n, {}).get("_type") == "ClassLabel"]
-    return _one(path, schema, labels or [n for n in schema.names if n in ("label", "labels")], chosen, "label")
+    structs = [column for column in schema if pa.types.is_struct(column.type)]
+    return [c.name for c in structs if {c.type.field(i).name for i in range(c.type.num_fields)} >= {"bytes", "path"}]
 
 
 def _one(path: Path, schema: pa.Schema, candidates: list[str], chosen: str, what: str) -> str:

@@ -31,7 +31,7 @@ def rectangle_of(detection: Any, width: int, height: int) -> Rectangle:
     upright = ((box[0] + box[2] / 2) * width, (box[1] + box[3] / 2) * height, box[2] * width, box[3] * height)
     if original and five and not moved(box[2:], original[2:]):
         if moved(box, original):
-            cx, cy = five[0] + (box[0] - original[0]) * width, five[1] + (box[1] - original[1]) * height
+            cx, cy = five.cx + (box[0] - original[0]) * width, five.cy + (box[1] - original[1]) * height
             return five._replace(cx=cx, cy=cy)
         return five
     if upright[2] * upright[3] < 1:

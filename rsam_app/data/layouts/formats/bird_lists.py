@@ -26,19 +26,12 @@ def read_bird_lists(root: Path, layout: str) -> tuple[list[Record], dict[str, st
     boxes = keyed(read_rows(boxes_file, columns=5)) if boxes_file.exists() else {}
     records = []
     for key, row in images.items():
-        label = _matching(
-            classes, _matching(labels, key, row, root / "image_class_labels.txt").cells[1], row, root / "classes.txt"
-        )
+        number = _matching(labels, key, row, root / "image_class_labels.txt").cells[1]
+        label = _matching(classes, number, row, root / "classes.txt").cells[0]
+        split = _split(_matching(training, key, row, root / "train_test_split.txt"))
         relative = f"images/{row.cells[1]}"
-        records.append(
-            Record(
-                id=relative,
-                path=root / relative,
-                label=label.cells[0],
-                split=_split(_matching(training, key, row, root / "train_test_split.txt")),
-                boxes=(_box(boxes[key]),) if key in boxes else (),
-            )
-        )
+        object_boxes = (_box(boxes[key]),) if key in boxes else ()
+        records.append(Record(relative, root / relative, label, split, boxes=object_boxes))
     return records, {key: row.cells[1] for key, row in classes.items()}
 
 

@@ -32,7 +32,5 @@ def voc_boxes(path: Path) -> tuple[Box, ...]:
 
 
 def _edges(annotated: ElementTree.Element) -> Box:
-    xmin, ymin, xmax, ymax = (
-        float(annotated.findtext(f"bndbox/{corner}", default="")) for corner in ("xmin", "ymin", "xmax", "ymax")
-    )
-    return inclusive_box(xmin, ymin, xmax, ymax)
+    corners = (annotated.findtext(f"bndbox/{name}", default="") for name in ("xmin", "ymin", "xmax", "ymax"))
+    return inclusive_box(*map(float, corners))

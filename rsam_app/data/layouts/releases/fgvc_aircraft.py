@@ -53,8 +53,7 @@ def _record(root: Path, row: Row, split: str, boxes: dict[str, Row]) -> Record:
 
 
 def _box(row: Row) -> Box:
-    xmin, ymin, xmax, ymax = (row.number(column) for column in (1, 2, 3, 4))
     try:
-        return inclusive_box(xmin, ymin, xmax, ymax)
+        return inclusive_box(*(row.number(column) for column in (1, 2, 3, 4)))
     except ValueError as error:
         raise UserError(f"{row.where}: {error}. Restore the file.") from error

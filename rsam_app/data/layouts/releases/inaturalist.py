@@ -48,20 +48,17 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({error}). Restore the file.") from error
-    missing = [
-        key for key in ("images", "annotations", "categories") if not isinstance(content, dict) or key not in content
-    ]
-    if missing:
+    present = content if isinstance(content, dict) else {}
+    if missing := [key for key in ("images", "annotations", "categories") if key not in present]:
         raise UserError(f"{path}: lacks {', '.join(missing)}; test files have no labels. Use another split.")
-    return dict(content)
+    return present
 
 
 def _category_names(categories: list[dict[str, Any]], level: str) -> dict[int, str]:
     named = {str(category["id"]): str(category[level]) for category in categories}
-    # Species that share a name are two classes; species share a genus or a higher rank on purpose.
-    return {
-        int(key): name for key, name in (unique_names(named) if level in ("name", "common_name") else named).items()
-    }
+    if level in ("name", "common_name"):  # two species; a genus or higher rank is shared on purpose
+        named = unique_names(named)
+    return {int(key): name for key, name in named.items()}
 
 
 def _agree(names: dict[int, str], more: dict[int, str], path: Path) -> None:

@@ -25,9 +25,8 @@ def read(card: Card) -> Listing:
     is the image's width. Raises `UserError` if the files disagree.
     """
     root = card.root_path
-    rows = {
-        s: read_rows(require_file(root / "annotations" / f"{s}.txt", LAYOUT), columns=4) for s in ("trainval", "test")
-    }
+    lists = {split: require_file(root / "annotations" / f"{split}.txt", LAYOUT) for split in ("trainval", "test")}
+    rows = {split: read_rows(path, columns=4) for split, path in lists.items()}
     keyed([row for split in rows.values() for row in split])
     records: list[Record] = []
     numbers: dict[int, str] = {}
@@ -36,9 +35,8 @@ def read(card: Card) -> Listing:
             record = _record(root, row, split)
             known = numbers.setdefault(row.integer(1), record.label)
             if known != record.label:
-                raise UserError(
-                    f"{row.where}: class {row.cells[1]} is {record.label!r} here and {known!r} above. Restore the file."
-                )
+                clash = f"class {row.cells[1]} is {record.label!r} here and {known!r} above"
+                raise UserError(f"{row.where}: {clash}. Restore the file.")
             records.append(record)
     return Listing(tuple(records), tuple(dict.fromkeys(numbers[number] for number in sorted(numbers))))
 

@@ -10,7 +10,6 @@ from rsam_app.config import Card
 from rsam_app.data.layouts.formats.matlab import read_variables
 from rsam_app.data.layouts.listing import Listing, inclusive_box, require_file
 from rsam_app.data.records import Record
-from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError
 
 LAYOUT = "stanford_cars"
@@ -44,7 +43,8 @@ def _find(root: Path, name: str) -> Path:
 def _record(root: Path, path: Path, number: int, car: np.void, split: str, classes: tuple[str, ...]) -> Record:
     where = f"{path}, annotation {number}"
     try:
-        name, label, box = str(car["fname"]), int(car["class"]), _box(car)
+        name, label = str(car["fname"]), int(car["class"])
+        box = inclusive_box(*(float(car[f"bbox_{corner}"]) for corner in ("x1", "y1", "x2", "y2")))
     except (ValueError, TypeError, IndexError, KeyError) as error:
         remedy = "Use cars_test_annos_withlabels.mat" if "class" in str(error) else "Restore the file"
         raise UserError(f"{where}: is not in the release's format ({error}). {remedy}.") from error
@@ -52,8 +52,3 @@ def _record(root: Path, path: Path, number: int, car: np.void, split: str, class
         raise UserError(f"{where}: class {label} is not one of the {len(classes)} in cars_meta.mat. Restore the files.")
     relative = f"cars_{split}/{name}"
     return Record(id=relative, path=root / relative, label=classes[label - 1], split=split, boxes=(box,))
-
-
-def _box(car: np.void) -> Box:
-    x1, y1, x2, y2 = (float(car[f"bbox_{corner}"]) for corner in ("x1", "y1", "x2", "y2"))
-    return inclusive_box(x1, y1, x2, y2)
