@@ -60,12 +60,12 @@ class Views(Dataset[Batch]):
         return len(self.records)
 
     def __getitem__(self, draw: Draw) -> Batch:
-        """One sample, as a batch without its batch dimension."""
+        """Return one sample, as a batch without its batch dimension."""
         batch = cast(dict[str, Tensor], self.__getitems__([draw]))
         return cast(Batch, {name: values[0] for name, values in batch.items()})
 
     def __getitems__(self, draws: Sequence[Draw]) -> Batch:
-        """A batch. Its images are channels-last in memory, as they are decoded and as convolutions prefer."""
+        """Return a batch. Its images are channels-last in memory, as they are decoded and as convolutions prefer."""
         count, size = len(draws), self.size
         images = np.empty((count, size, size, 3), np.uint8)
         to_image = np.empty((count, 2, 3), np.float32)
@@ -91,8 +91,8 @@ class Views(Dataset[Batch]):
 
     @staticmethod
     def target_in_view(target: Target | None, to_image: np.ndarray, size: int) -> tuple[Tensor, float]:
-        """The visible part of a target `(5,)` in the pixels of a view of `size` pixels, and its weight there; zeros
-        without a target. `to_image` `(2, 3)` maps the view's pixels to the image's."""
+        """Return the visible part of a target `(5,)` in the pixels of a view of `size` pixels, and its weight there;
+        zeros without a target. `to_image` `(2, 3)` maps the view's pixels to the image's."""
         if target is None:
             return torch.zeros(5), 0.0
         rectangle, weight = target
@@ -101,7 +101,7 @@ class Views(Dataset[Batch]):
 
 
 def make_loader(views: Views, batches: Sampler[list[Draw]], workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """A loader whose workers outlive the epoch and use one thread each."""
+    """Return a loader whose workers outlive the epoch and use one thread each."""
     return _Loader(
         views,
         batch_sampler=batches,
@@ -114,7 +114,7 @@ def make_loader(views: Views, batches: Sampler[list[Draw]], workers: int, pin_me
 
 
 def loading_processes(workers: int | str, processes: int) -> int:
-    """The number of loading processes per training process; `auto` leaves each training process one core."""
+    """Return the number of loading processes per training process; `auto` leaves each training process one core."""
     if isinstance(workers, int):
         return workers
     return max(0, min(8, available_cores() // max(1, processes) - 1))

@@ -70,7 +70,7 @@ class Dataset:
         object.__setattr__(self, "class_index", {name: i for i, name in enumerate(self.classes)})
 
     def split(self, name: str) -> tuple[Record, ...]:
-        """The records of one split, in a stable order; `all` gives every record."""
+        """Return the records of one split, in a stable order; `all` gives every record."""
         return self.records if name == "all" else tuple(r for r in self.records if r.split == name)
 
     def require(self, name: str) -> tuple[Record, ...]:
@@ -103,10 +103,10 @@ class Dataset:
 
 
 def class_number(record: Record, class_index: Mapping[str, int]) -> int:
-    """The index of the record's class, or -1 if it has no label. Raises `KeyError` for an unknown class."""
+    """Return the index of the record's class, or -1 if it has no label. Raises `KeyError` for an unknown class."""
     return class_index[record.label] if record.label else -1
 
 
 def by_id(records: Sequence[Record]) -> dict[str, Record]:
-    """Records keyed by their id."""
+    """Return the records keyed by their id."""
     return {r.id: r for r in records}

@@ -37,7 +37,7 @@ class EpochBatches(Sampler[list[Draw]]):
         self.epoch, self.start = epoch, start
 
     def order(self, epoch: int) -> np.ndarray:
-        """The permutation `(samples,)` of an epoch, or with `chances` the samples drawn for it."""
+        """Return the permutation `(samples,)` of an epoch, or with `chances` the samples drawn for it."""
         draws = np.random.default_rng((self.seed, epoch))
         if self.chances is None:
             return draws.permutation(self.samples)

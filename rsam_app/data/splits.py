@@ -18,7 +18,7 @@ TEST_SHARE = 0.2
 def name_splits(
     name: str, records: Sequence[Record], names: Mapping[Literal["train", "val", "test"], str]
 ) -> tuple[list[Record], list[str]]:
-    """Records under RSAM's split names, and notes on those left out.
+    """Give records RSAM's split names; returns them, and notes on those left out.
 
     `names` maps RSAM's splits to the release's. If the release has no splits (`""` on every record), all records are
     `train`. Images of a split that `names` does not mention are left out. Raises `UserError` if in addition `names`

@@ -11,7 +11,7 @@ LISTED = 10
 
 
 def describe(dataset: Dataset) -> str:
-    """Images, classes, boxes and masks of each split, the licence, the files left out with reasons, and the notes."""
+    """Describe images, classes, boxes and masks by split, the licence, the files left out and why, and the notes."""
     rows: list[tuple[str, ...]] = [("split", "images", "classes", "boxes", "images with boxes", "masks")]
     rows += [(name, *_counts(dataset.split(name))) for name in SPLITS]
     if unlabelled := dataset.split(UNLABELLED):

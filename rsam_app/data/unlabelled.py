@@ -16,7 +16,7 @@ from rsam_app.system.errors import UserError
 
 
 def list_unlabelled(card: Card, listed: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """Every image in the card's folder `unlabelled`, at any depth, sorted by path, and notes on other files there.
+    """List the images in the card's folder `unlabelled`, at any depth, sorted by path, and notes on other files there.
 
     Their ids begin with `unlabelled/`. Files that are already `listed`, such as in a manifest, are left out. Nothing if
     the card names no such folder. Raises `UserError` if it is missing.

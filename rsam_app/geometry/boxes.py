@@ -14,12 +14,12 @@ def clip_edges(edges: Floats, size: tuple[float, float] | Floats) -> Floats:
 
 
 def areas(edges: Floats) -> Floats:
-    """Areas `(N,)` of edges `(N, 4)`."""
+    """Return the areas `(N,)` of edges `(N, 4)`."""
     return np.asarray((edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1]))
 
 
 def mask_edges(mask: Mask) -> Floats:
-    """The edges `(1, 4)` of the box around a mask; `(0, 4)` for an empty mask."""
+    """Return the edges `(1, 4)` of the box around a mask; `(0, 4)` for an empty mask."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if not len(columns):
         return np.zeros((0, 4))
@@ -27,7 +27,7 @@ def mask_edges(mask: Mask) -> Floats:
 
 
 def relative_box(left: float, top: float, right: float, bottom: float, size: tuple[int, int]) -> list[float]:
-    """`x, y, width, height` relative to an image of `size` (width, height) pixels, clipped to it, in [0, 1]."""
+    """Return `x, y, width, height` relative to an image of `size` (width, height) pixels, clipped to it, in [0, 1]."""
     x, right = (min(max(edge / size[0], 0.0), 1.0) for edge in (left, right))
     y, bottom = (min(max(edge / size[1], 0.0), 1.0) for edge in (top, bottom))
     return [x, y, right - x, bottom - y]

@@ -17,7 +17,7 @@ from rsam_app.geometry.types import Box, Points, Rectangle
 
 
 def rectangle_in_view(rectangle: Rectangle, to_image: np.ndarray, size: int) -> tuple[Tensor, float]:
-    """The `visible_part` `(5,)` of a rectangle in image pixels, in a square view of `size` pixels, and its share.
+    """Return `visible_part` `(5,)` of a rectangle in image pixels, in a square view of `size` pixels, and its share.
 
     `to_image` `(2, 3)` maps the view's pixels to the image's.
     """
@@ -26,8 +26,9 @@ def rectangle_in_view(rectangle: Rectangle, to_image: np.ndarray, size: int) -> 
 
 
 def visible_part(rectangle: Tensor, width: int, height: int) -> tuple[Tensor, float]:
-    """The smallest rectangle of the same angle around the part inside a `width × height` view, and that part's share
-    of the area, in [0, 1]. `rectangle` `(5,)` is in the view's pixels; if none of it is visible, it is returned with 0.
+    """Return the smallest rectangle of the same angle around the part inside a `width × height` view, and that part's
+    share of the area, in [0, 1]. `rectangle` `(5,)` is in the view's pixels; if none of it is visible, it is returned
+    with 0.
     """
     view = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
     points = geometry.corners(rectangle[None])[0].numpy().astype(np.float32)
@@ -56,12 +57,12 @@ class ClippedPolygon:
 
 
 def rectangle_corners(rectangle: Rectangle) -> Points:
-    """The four corners, clockwise as displayed."""
+    """Return the four corners, clockwise as displayed."""
     return [(x, y) for x, y in overlap.corners(np.array([rectangle]))[0].tolist()]
 
 
 def box_corners(box: Box) -> Points:
-    """The four corners, clockwise as displayed."""
+    """Return the four corners, clockwise as displayed."""
     x, y, width, height = box
     return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
 
@@ -79,7 +80,7 @@ def clip_polygon(points: Points, width: int, height: int) -> ClippedPolygon | No
 
 
 def clip_corners(rectangle: Rectangle, width: int, height: int) -> tuple[Points, bool] | None:
-    """Four corners inside an image of `width × height` pixels, and whether they are the rectangle's own.
+    """Return four corners inside an image of `width × height` pixels, and whether they are the rectangle's own.
 
     A rectangle that reaches past the image becomes the smallest one of the same angle around its part inside, and the
     corners of that which still lie outside move to the border. None if no part is inside.

@@ -20,19 +20,19 @@ CROP_CENTRE = (0.45, 0.55)
 
 
 def flip(size: float) -> Tensor:
-    """The map `(1, 2, 3)` of a horizontal flip, from a square image of side `size` to the view, in pixels."""
+    """Return the map `(1, 2, 3)` of a horizontal flip, from a square image of side `size` to the view, in pixels."""
     return torch.tensor([[[-1.0, 0.0, size], [0.0, 1.0, 0.0]]])
 
 
 def turn(size: float, angle: float) -> Tensor:
-    """The map `(1, 2, 3)` of a rotation by `angle` (radians, clockwise as displayed) about the centre."""
+    """Return the map `(1, 2, 3)` of a rotation by `angle` (radians, clockwise as displayed) about the centre."""
     cos, sin, middle = math.cos(angle), math.sin(angle), size / 2
     shift_x, shift_y = middle - cos * middle + sin * middle, middle - sin * middle - cos * middle
     return torch.tensor([[[cos, -sin, shift_x], [sin, cos, shift_y]]])
 
 
 def zoom(size: float, factor: float, centre: tuple[float, float] = (0.5, 0.5)) -> Tensor:
-    """The map `(1, 2, 3)` that scales by `factor` and moves the relative point `centre` to the middle."""
+    """Return the map `(1, 2, 3)` that scales by `factor` and moves the relative point `centre` to the middle."""
     shift = [size / 2 - factor * c * size for c in centre]
     return torch.tensor([[[factor, 0.0, shift[0]], [0.0, factor, shift[1]]]])
 
@@ -48,7 +48,7 @@ GEOMETRIC: dict[str, Callable[[float], Tensor]] = {
 
 
 def warp(images: Tensor, to_view: Tensor) -> Tensor:
-    """Views `(B, C, H, W)` of normalised images through one map T `(1, 2, 3)` of continuous pixel coordinates.
+    """Warp normalised images to views `(B, C, H, W)` by one map T `(1, 2, 3)` of continuous pixel coordinates.
 
     The view's pixel centred at p is the image at T⁻¹p, bilinear; outside the image it is 0, the mean colour.
     """

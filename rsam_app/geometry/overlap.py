@@ -16,18 +16,18 @@ from rsam_app.geometry.types import Floats, Mask
 
 
 def corners(rectangles: Floats) -> Floats:
-    """Corner points `(N, 4, 2)` of rectangles."""
+    """Return the corner points `(N, 4, 2)` of rectangles."""
     return np.asarray(geometry.corners(torch.from_numpy(np.asarray(rectangles, dtype=np.float64))).numpy())
 
 
 def upright_edges(rectangles: Floats, sizes: Floats) -> Floats:
-    """Upright boxes `(N, 4)` around rectangles, clipped to images of `sizes` `(N, 2)`; without area if all outside."""
+    """Return the upright boxes `(N, 4)` around rectangles, clipped to images of `sizes` `(N, 2)`; may have no area."""
     points = corners(rectangles)
     return clip_edges(np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1), sizes)
 
 
 def box_iou(first: Floats, second: Floats) -> Floats:
-    """IoU `(N,)` in [0, 1] of boxes `(N, 4)` with boxes `(N, 4)`; 0 if neither has an area."""
+    """Return the IoU `(N,)` in [0, 1] of boxes `(N, 4)` with boxes `(N, 4)`; 0 if neither has an area."""
     low, high = np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:])
     shared = np.prod(np.clip(high - low, 0.0, None), axis=-1)
     first_area, second_area = (np.prod(b[..., 2:] - b[..., :2], axis=-1) for b in (first, second))
@@ -35,7 +35,7 @@ def box_iou(first: Floats, second: Floats) -> Floats:
 
 
 def intersection_areas(first: Floats, second: Floats) -> Floats:
-    """Areas `(N,)` that two sets of convex polygons, each of corner points `(N, K, 2)`, share."""
+    """Return the areas `(N,)` that two sets of convex polygons, each of corner points `(N, K, 2)`, share."""
     shared = np.zeros(len(first))
     a, b = (np.asarray(shapely.polygons(points)) for points in (first, second))
     solid = (shapely.area(a) > 1e-9) & (shapely.area(b) > 1e-9)  # clipping is undefined on a line or a point
@@ -44,7 +44,7 @@ def intersection_areas(first: Floats, second: Floats) -> Floats:
 
 
 def rotated_overlap(rectangles: Floats, edges: Floats) -> tuple[Floats, Floats, Floats]:
-    """IoU, |R∩G|/|R| and |R∩G|/|G|, each `(N,)` in [0, 1], of rectangles `(N, 5)` R with boxes `(N, 4)` G.
+    """Return IoU, |R∩G|/|R| and |R∩G|/|G|, each `(N,)` in [0, 1], of rectangles `(N, 5)` R with boxes `(N, 4)` G.
 
     R is not clipped to the image. A low |R∩G|/|R| means background, a low |R∩G|/|G| only a part of the object.
     """
@@ -55,20 +55,20 @@ def rotated_overlap(rectangles: Floats, edges: Floats) -> tuple[Floats, Floats, 
 
 
 def rotated_iou(first: Floats, second: Floats) -> Floats:
-    """IoU `(N,)` in [0, 1] of rectangles `(N, 5)` with rectangles `(N, 5)`."""
+    """Return the IoU `(N,)` in [0, 1] of rectangles `(N, 5)` with rectangles `(N, 5)`."""
     shared = intersection_areas(corners(first), corners(second))
     return _ratio(shared, first[:, 2] * first[:, 3] + second[:, 2] * second[:, 3] - shared)
 
 
 def visible_areas(rectangles: Floats, sizes: Floats) -> Floats:
-    """Share `(N,)` in [0, 1] of the image that each rectangle covers."""
+    """Return the share `(N,)` in [0, 1] of the image that each rectangle covers."""
     whole = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
     _, _, covered = rotated_overlap(rectangles, whole)
     return covered
 
 
 def rasterise(rectangle: Floats, height: int, width: int) -> Mask:
-    """The pixels `(height, width)` with their centre in a rectangle `(5,)`, as a mask."""
+    """Return the mask `(height, width)` of the pixels whose centres are in a rectangle `(5,)`."""
     cx, cy, along, across, angle = rectangle
     x, y = np.arange(width) + 0.5 - cx, np.arange(height)[:, None] + 0.5 - cy
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -76,13 +76,13 @@ def rasterise(rectangle: Floats, height: int, width: int) -> Mask:
 
 
 def pixel_overlap(region: Mask, mask: Mask) -> tuple[float, float, float]:
-    """IoU, |R∩G|/|R| and |R∩G|/|G| in [0, 1] of masks R and G of one shape; 0 if undefined."""
+    """Return IoU, |R∩G|/|R| and |R∩G|/|G| in [0, 1] of masks R and G of one shape; 0 if undefined."""
     shared, own, true = (int(np.count_nonzero(m)) for m in (region & mask, region, mask))
     iou, on_object, covered = _ratio(np.full(3, shared), np.array([own + true - shared, own, true]))
     return float(iou), float(on_object), float(covered)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
-    """`part / whole`, 0 if `whole` is 0; clipped to [0, 1], since rounding may exceed 1."""
+    """Return `part / whole`, 0 if `whole` is 0; clipped to [0, 1], since rounding may exceed 1."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.clip(np.where(whole > 0, part / whole, 0.0), 0.0, 1.0)

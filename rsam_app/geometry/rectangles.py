@@ -22,19 +22,19 @@ SOFTNESS = 0.5
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """`values` in float32; float64 stays float64."""
+    """Return `values` in float32; float64 stays float64."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 def canonical(rectangles: Tensor) -> Tensor:
-    """The same rectangles `(B, 5)` with the angle in [-π/2, π/2); a rotation by π changes nothing."""
+    """Return the same rectangles `(B, 5)` with the angle in [-π/2, π/2); a rotation by π changes nothing."""
     rectangles = at_least_float32(rectangles)
     angle = torch.remainder(rectangles[:, 4] + math.pi / 2, math.pi) - math.pi / 2
     return torch.cat([rectangles[:, :4], angle[:, None]], dim=1)
 
 
 def axes(rectangles: Tensor) -> tuple[Tensor, Tensor]:
-    """The edge vectors `(B, 2)` along width and along height, in pixels."""
+    """Return the edge vectors `(B, 2)` along width and along height, in pixels."""
     rectangles = at_least_float32(rectangles)
     cos, sin = torch.cos(rectangles[:, 4]), torch.sin(rectangles[:, 4])
     along = torch.stack([cos, sin], dim=1) * rectangles[:, 2:3]
@@ -43,7 +43,7 @@ def axes(rectangles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def corners(rectangles: Tensor) -> Tensor:
-    """Corner points `(B, 4, 2)` in pixels, clockwise as displayed from the one that is top left at angle 0."""
+    """Return the corners `(B, 4, 2)` in pixels, clockwise as displayed from the one that is top left at angle 0."""
     along, across = axes(rectangles)
     centre = at_least_float32(rectangles)[:, :2]
     signs = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
@@ -51,14 +51,14 @@ def corners(rectangles: Tensor) -> Tensor:
 
 
 def bounding_boxes(rectangles: Tensor) -> Tensor:
-    """Upright boxes `x, y, width, height` `(B, 4)` around the rectangles, in pixels, not clipped."""
+    """Return the upright boxes `x, y, width, height` `(B, 4)` around the rectangles, in pixels, not clipped."""
     points = corners(rectangles)
     low, high = points.amin(dim=1), points.amax(dim=1)
     return torch.cat([low, high - low], dim=1)
 
 
 def from_boxes(boxes: Tensor) -> Tensor:
-    """Rectangles `(B, 5)` of angle 0 from upright boxes `x, y, width, height` `(B, 4)`."""
+    """Make rectangles `(B, 5)` of angle 0 from upright boxes `x, y, width, height` `(B, 4)`."""
     boxes = at_least_float32(boxes)
     return torch.cat([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:], torch.zeros_like(boxes[:, :1])], dim=1)
 
@@ -88,34 +88,33 @@ def transform(rectangles: Tensor, affine: Tensor) -> Tensor:
 
 
 def invert(affine: Tensor) -> Tensor:
-    """The inverse maps `(B, 2, 3)`. Raises `RuntimeError` if a map is singular."""
+    """Invert maps `(B, 2, 3)`. Raises `RuntimeError` if a map is singular."""
     affine = at_least_float32(affine)
     linear = torch.linalg.inv(affine[:, :, :2])
     return torch.cat([linear, -linear @ affine[:, :, 2:]], dim=2)
 
 
 def compose(second: Tensor, first: Tensor) -> Tensor:
-    """The maps `(B, 2, 3)` that apply `first`, then `second`."""
+    """Compose maps `(B, 2, 3)`: apply `first`, then `second`."""
     second, first = at_least_float32(second), at_least_float32(first)
     linear = second[:, :, :2] @ first[:, :, :2]
     return torch.cat([linear, second[:, :, :2] @ first[:, :, 2:] + second[:, :, 2:]], dim=2)
 
 
 def scaling(scale_x: float, scale_y: float, like: Tensor) -> Tensor:
-    """The map `(1, 2, 3)` that scales x and y, on the device and in the precision of `like`."""
+    """Return the map `(1, 2, 3)` that scales x and y, on the device and in the precision of `like`."""
     return at_least_float32(like).new_tensor([[[scale_x, 0.0, 0.0], [0.0, scale_y, 0.0]]])
 
 
 def rescale(rectangles: Tensor, size: Sequence[int], new_size: Sequence[int]) -> Tensor:
-    """Rectangles `(B, 5)` of a grid of `size` (height, width) cells, in the cells of a grid of `new_size` over the same
-    area."""
+    """Convert rectangles `(B, 5)` between grids of the same area, of `size` and `new_size` (height, width) in cells."""
     (height, width), (new_height, new_width) = size, new_size
     by = scaling(new_width / width, new_height / height, rectangles)
     return transform(rectangles, by.expand(rectangles.shape[0], 2, 3))
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """Coordinates `(height, width, 2)` of the cell centres of a map; the top left one is (0.5, 0.5)."""
+    """Return the coordinates `(height, width, 2)` of the cell centres of a map; the top left one is (0.5, 0.5)."""
     kind = at_least_float32(like)
     y = torch.arange(height, device=kind.device, dtype=kind.dtype) + 0.5
     x = torch.arange(width, device=kind.device, dtype=kind.dtype) + 0.5
@@ -123,7 +122,7 @@ def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def soft_mask(rectangles: Tensor, height: int, width: int, softness: float = SOFTNESS) -> Tensor:
-    """Rectangles `(B, 5)`, in cells, rendered on a `height × width` map: `(B, height, width)` in [0, 1].
+    """Render rectangles `(B, 5)`, in cells, on a `height × width` map: `(B, height, width)` in [0, 1].
 
     With (u, v) the cell's centre in the rectangle's own frame and s the softness in cells,
 
@@ -143,7 +142,7 @@ def soft_mask(rectangles: Tensor, height: int, width: int, softness: float = SOF
 
 
 def from_moments(weights: Tensor) -> Tensor:
-    """Rectangles `(B, 5)`, in cells, with the first and second moments of non-negative maps `(B, H, W)`.
+    """Return the rectangles `(B, 5)`, in cells, with the first and second moments of non-negative maps `(B, H, W)`.
 
     A uniform rectangle of size w × h has variances w²/12 and h²/12 along its axes, so with the weighted mean μ and
     covariance Σ (each cell counted as a unit square, which adds 1/12), λ₁ ≥ λ₂ the eigenvalues of Σ:

@@ -1,4 +1,4 @@
-"""Tiny datasets in the official layouts, written by the tests, so that the real path is driven."""
+"""Tiny datasets in the official layouts, written by the tests to exercise the real code path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CardMaker = Callable[..., Card]
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A scan cache of this test alone."""
+    """A cache folder for this test alone; returns the folder of its scan caches."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "rsam" / "scans"
 

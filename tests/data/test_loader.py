@@ -1,4 +1,4 @@
-"""Batches of views: independent of the workers, targets that follow the view, and processes that end."""
+"""Batches of views: independent of the workers, targets that follow the view, and processes that exit."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_same_views_whatever_the_number_of_workers(tiny_records, workers):
 
 
 def test_targets_follow_the_view(tiny_records):
-    """A target around a coloured block: in every view it still surrounds the block."""
+    """A target around a coloured block still surrounds it in every view."""
     path = tiny_records[0].path
     image = np.zeros((100, 140, 3), np.uint8)
     image[30:60, 50:100] = (0, 0, 255)

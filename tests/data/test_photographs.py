@@ -1,4 +1,4 @@
-"""The real photographs, with their real oddities, through the cards of this repository.
+"""The real photographs, with their irregularities, loaded by the cards of this repository.
 
 Expected counts come from the release's own lists, so that the tests hold for the whole releases and for parts of them.
 """
@@ -25,12 +25,12 @@ def load(name: str, photographs: Path, factory: pytest.TempPathFactory) -> Datas
 
 
 def rows(path: Path) -> list[list[str]]:
-    """The cells of each line of a list."""
+    """Return the cells of each line of a list."""
     return [line.split() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#")]
 
 
 def counts(test: int, to_train_on: int) -> dict[str, int]:
-    """Images by split, a tenth of those to train on being held out."""
+    """Return the images by split, with a tenth of those to train on held out."""
     held_out = int(to_train_on / 10 + 0.5)
     return {"train": to_train_on - held_out, "val": held_out, "test": test}
 
@@ -57,11 +57,11 @@ def annotations(photographs: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def listed(annotations: Path) -> dict[str, list[str]]:
-    """The names of the pets' images, by the release's split."""
+    """The names of the pet images, by the release's split."""
     return {split: [name for name, *_ in rows(annotations / f"{split}.txt")] for split in ("trainval", "test")}
 
 
-def test_birds_are_all_there(birds, bird_lists) -> None:
+def test_all_birds_are_loaded(birds, bird_lists) -> None:
     in_training = Counter(flag for _, flag in rows(bird_lists / "train_test_split.txt"))
     assert Counter(r.split for r in birds.records) == counts(in_training["0"], in_training["1"])
     assert len(birds.classes) == len({label for _, label in rows(bird_lists / "image_class_labels.txt")})
@@ -85,7 +85,7 @@ def test_boxes_of_birds_are_not_clipped(birds, bird_lists) -> None:
     assert {r.id for r in past} == expected and len(expected) >= 14
 
 
-def test_pets_are_all_there(pets, listed) -> None:
+def test_all_pets_are_loaded(pets, listed) -> None:
     assert Counter(r.split for r in pets.records) == counts(len(listed["test"]), len(listed["trainval"]))
     breeds = {split: {name.rpartition("_")[0] for name in names} for split, names in listed.items()}
     assert len(pets.classes) == len(breeds["trainval"] | breeds["test"]) == 37

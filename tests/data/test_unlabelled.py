@@ -1,4 +1,4 @@
-"""Images without a label: kept apart from what is trained and measured on, and part of it once they have one."""
+"""Unlabelled images: separate from training and evaluation, and part of training once they are labelled."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_a_blank_label_is_an_image_to_be_labelled(tmp_path, paint, card_for) -> 
     assert {r.label for r in dataset.split(UNLABELLED)} == {""} and dataset.classes == ("auk", "wren")
     assert sum(len(dataset.split(s)) for s in ("train", "val", "test")) == 8
     assert all(r.width == 40 for r in dataset.split(UNLABELLED))
-    said = describe(dataset)
-    assert "4 images have no label" in said and "unlabelled" in said
+    text = describe(dataset)
+    assert "4 images have no label" in text and "unlabelled" in text
 
 
 def test_without_splits_a_test_split_is_held_out_of_labelled_images_only(tmp_path, paint, card_for) -> None:
@@ -101,7 +101,7 @@ def test_a_label_given_makes_a_training_image_and_taken_back_none(class_folders,
 
 
 def test_from_photographs_without_a_label_to_the_next_model(tmp_path, fiftyone_module) -> None:
-    """Predicted, shown, chosen by what the labelled ones leave open, labelled in FiftyOne, and trained on."""
+    """Unlabelled images are predicted, shown, selected, labelled in FiftyOne, and trained on."""
     rng, rows = np.random.default_rng(0), ["path,label,split"]
     for i in range(32):
         image = rng.integers(90, 140, (40, 40, 3)).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Warping against exact pixels."""
+"""Warping compared with exact pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overlaps against Monte-Carlo, and where rectangles leave the image or have no area."""
+"""Overlaps against Monte-Carlo estimates, and for rectangles outside the image or without area."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rsam_app.geometry import overlap
 
 
 def inside(points: np.ndarray, rectangle: np.ndarray) -> np.ndarray:
-    """Whether points lie in a rectangle, by the angles between its edges and the points' own directions."""
+    """Return whether points lie in a rectangle, by their coordinates in its own frame."""
     cx, cy, width, height, angle = rectangle
     local = (points - [cx, cy]) @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return (np.abs(local) <= [width / 2, height / 2]).all(axis=1)

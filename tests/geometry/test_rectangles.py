@@ -21,7 +21,7 @@ def as_batch(values: tuple[float, ...]) -> torch.Tensor:
 
 
 def same(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-6) -> bool:
-    """Whether two rectangles are one: corner sets equal, in whatever order."""
+    """Return whether two rectangles are equal: the same corners, in any order."""
     distances = torch.cdist(geometry.corners(a)[0], geometry.corners(b)[0])
     return bool(distances.amin(dim=1).max() < tolerance and distances.amin(dim=0).max() < tolerance)
 
@@ -91,7 +91,7 @@ def test_there_and_back_is_the_same_rectangle(values, angle, scale):
 @given(RECTANGLES)
 @settings(deadline=None, max_examples=30)
 def test_a_sharp_mask_is_the_rectangle(values):
-    """The share of random points inside, decided by the corners' half planes, is the mean of a sharp mask."""
+    """A cell is 1 exactly if its centre is inside by the half planes between the corners."""
     rectangle = as_batch(values)
     mask = geometry.soft_mask(rectangle, 60, 90, softness=1e-4)[0]
     points = geometry.cell_centres(60, 90, rectangle)
@@ -119,7 +119,7 @@ def test_mask_is_float32_under_autocast():
 @given(st.floats(18, 42), st.floats(18, 42), st.floats(1.5, 4), st.floats(10, 20), st.floats(-1.5, 1.5))
 @settings(deadline=None, max_examples=40)
 def test_moments_of_a_rendered_rectangle_give_it_back(cx, cy, aspect, height, angle):
-    width = aspect * height  # the angle of a near square is up to the grid
+    width = aspect * height  # for a near square the grid decides the angle
     rectangle = torch.tensor([[cx, cy, width, height, angle]], dtype=torch.float64)
     mask = geometry.soft_mask(
         rectangle + torch.tensor([20.0, 20, 0, 0, 0]), 120, 120, softness=0.4
@@ -154,6 +154,6 @@ def test_gradients_are_right_and_finite():
     assert torch.autograd.gradcheck(lambda r: geometry.soft_mask(r, 6, 8), rectangle)
     weights = torch.rand(2, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
     assert torch.autograd.gradcheck(geometry.from_moments, weights)
-    even = torch.ones(1, 5, 5, requires_grad=True)  # no direction at all
+    even = torch.ones(1, 5, 5, requires_grad=True)  # without any direction
     geometry.from_moments(even).sum().backward()
     assert torch.isfinite(even.grad).all()

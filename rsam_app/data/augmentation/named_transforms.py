@@ -47,7 +47,7 @@ class NamedTransforms:
         self.compose = A.Compose([_build(entry, f"{key}.{index}") for index, entry in enumerate(entries)], seed=None)
 
     def __call__(self, image: np.ndarray, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The transformed `image` `(H, W, 3)` uint8, and the map `(3, 3)` from its pixels to those of `image`.
+        """Return the transformed `image` `(H, W, 3)` uint8, and the map `(3, 3)` from its pixels to those of `image`.
 
         Raises `UserError` if a transform refuses the image, such as a crop larger than it.
         """

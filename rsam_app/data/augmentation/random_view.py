@@ -38,7 +38,7 @@ FROM_YIQ = np.linalg.inv(TO_YIQ)
 
 
 def whole_image(image: np.ndarray, size: int, displayed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The whole image as `(size, size, 3)`, and the map `(2, 3)` from its pixels to those of the displayed image."""
+    """Return the whole image as `(size, size, 3)`, and the map `(2, 3)` from its pixels to the displayed image's."""
     to_image = np.array([[displayed[0] / size, 0, 0], [0, displayed[1] / size, 0]], dtype=np.float32)
     return resize(image, size, size), to_image
 
@@ -59,7 +59,7 @@ class TrainAugment:
     def __call__(
         self, image: np.ndarray, displayed: tuple[int, int], seed: tuple[int, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A view `(size, size, 3)` of `image`, and the map `(2, 3)` from its pixels to those of the displayed image."""
+        """Return a view `(size, size, 3)` of `image`, and the map `(2, 3)` from its pixels to the displayed image's."""
         draws = np.random.default_rng(seed)
         to_image = np.diag([displayed[0] / image.shape[1], displayed[1] / image.shape[0], 1.0])
         if self.named:
@@ -88,7 +88,7 @@ def _named_transforms(entries: Entries, key: str) -> NamedTransforms:
 
 
 def draw_crop(draws: np.random.Generator, width: int, height: int, min_scale: float) -> CropBox:
-    """A random crop of a `width × height` image, with a share of its area in [min_scale, 1].
+    """Draw a random crop of a `width × height` image, with a share of its area in [min_scale, 1].
 
     Area and aspect ratio are drawn as in Inception's training (Szegedy et al., CVPR 2015); if no draw fits, the crop is
     the largest centred one with an allowed aspect ratio.
@@ -110,7 +110,7 @@ def draw_crop(draws: np.random.Generator, width: int, height: int, min_scale: fl
 def view_of(
     image: np.ndarray, box: CropBox, size: int, flip: bool = False, degrees: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A view `(size, size, 3)` of `image` `(H, W, 3)`, and the map `(3, 3)` from its pixels to the image's.
+    """Return a view `(size, size, 3)` of `image` `(H, W, 3)`, and the map `(3, 3)` from its pixels to the image's.
 
     The image is rotated about its centre by `degrees`, clockwise as displayed, flipped horizontally, and then cropped.
     """
@@ -128,7 +128,7 @@ def view_of(
 
 
 def _undo_rotation(width: int, height: int, flip: bool, degrees: float) -> np.ndarray:
-    """The map `(3, 3)` from a rotated and flipped image's pixels to the image's."""
+    """Return the map `(3, 3)` from a rotated and flipped image's pixels to the image's."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     rotation = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
     centre = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
@@ -137,7 +137,7 @@ def _undo_rotation(width: int, height: int, flip: bool, degrees: float) -> np.nd
 
 
 def _sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
-    """The view's pixels. An image that shrinks is first shrunk antialiased; bilinear sampling then suffices."""
+    """Return the view's pixels. An image that shrinks is first shrunk antialiased; bilinear sampling then suffices."""
     steps = np.linalg.norm(to_image[:2, :2], axis=1)  # source pixels per pixel of the view, along x and y of the source
     width, height = (max(1, round(n / max(1.0, s))) for n, s in zip(image.shape[1::-1], steps, strict=True))
     small = resize(image, width, height)
@@ -149,7 +149,7 @@ def _sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:
 
 
 def draw_colours(draws: np.random.Generator, strength: float) -> tuple[float, float, float, float] | None:
-    """Random factors of brightness, contrast and saturation in `1 ± strength`, and a hue turn; None for no change."""
+    """Draw factors of brightness, contrast and saturation in `1 ± strength`, and a hue turn; None for no change."""
     brightness, contrast, saturation, hue, chance = draws.random(5).tolist()
     if chance >= COLOUR_CHANCE:
         return None

@@ -32,9 +32,10 @@ class ImageReader:
         self.side = side
 
     def __call__(self, record: Record) -> tuple[np.ndarray, tuple[int, int]]:
-        """The image `(H, W, 3)` uint8 at its stored size, not to be written to, and its displayed `(width, height)`.
+        """Return the image `(H, W, 3)` uint8 at its stored size, read-only, and its displayed `(width, height)`.
 
-        Raises `UserError` if the file is not a readable image."""
+        Raises `UserError` if the file is not a readable image.
+        """
         return read_image(record.path, self.side, record.banner)
 
 
@@ -61,7 +62,7 @@ _ACTIVE: ContextVar[CachedImageReader | None] = ContextVar("cached_images", defa
 
 
 def reader_for(side: int) -> ImageReader:
-    """The image reader for inputs of `side` pixels; it uses the cache inside `caching_images`."""
+    """Return the image reader for inputs of `side` pixels; it uses the cache inside `caching_images`."""
     active = _ACTIVE.get()
     return active if active is not None and active.side == side else ImageReader(side)
 

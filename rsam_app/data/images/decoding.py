@@ -52,7 +52,7 @@ REDUCED_FLAGS = {
 
 
 def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
-    """The image `(H, W, 3)` uint8 RGB with its EXIF orientation applied, and its true displayed `(width, height)`.
+    """Return the image `(H, W, 3)` uint8 RGB, upright by its EXIF orientation, and its displayed `(width, height)`.
 
     With `side`, the side of the square network input, a large image is shrunk to its `stored_size`; the pixels depend
     only on the file and on `side`. For speed, a JPEG is decoded at a half, quarter or eighth of its size if that still
@@ -77,9 +77,9 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
 
 
 def stored_size(displayed: tuple[int, int], side: int) -> tuple[int, int]:
-    """`(width, height)` to which an image is shrunk for a network input of `side` pixels, with the constants above.
+    """Return the `(width, height)` that an image is shrunk to for a network input of `side` pixels; 0: not shrunk.
 
-    With `side` 0 every image stays as it is.
+    See `SHRINK_TO` and `SHRINK_FROM`.
     """
     short = min(displayed)
     if not side or short < SHRINK_FROM * side:
@@ -89,7 +89,7 @@ def stored_size(displayed: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def displayed_size(image: Image.Image) -> tuple[int, int]:
-    """`(width, height)` after the EXIF orientation, without decoding."""
+    """Return the `(width, height)` after the EXIF orientation, without decoding."""
     width, height = image.size
     return (height, width) if image.getexif().get(EXIF_ORIENTATION, 1) in SIDEWAYS else (width, height)
 
@@ -125,7 +125,7 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _decode_jpeg(data: bytes, image: Image.Image, stored: tuple[int, int]) -> np.ndarray | None:
-    """A JPEG, upright at its stored size; at full size bit-identical to PIL's, without PIL's copies.
+    """Decode a JPEG, upright at its stored size; at full size bit-identical to PIL, but without PIL's copies.
 
     None for what PIL must decode (other formats and colour spaces) or refuse (truncated files).
     """

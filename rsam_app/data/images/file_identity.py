@@ -17,7 +17,7 @@ PIXELS_VERSION = 2
 
 
 def files_hash(records: Sequence[Record | None]) -> str:
-    """SHA-256 of the identity of the records' files, their banners, and the versions of what decodes them.
+    """Return the SHA-256 of the identity of the records' files, their banners, and the versions of what decodes them.
 
     None separates groups of records. Raises `OSError` if a file is missing.
     """
@@ -26,7 +26,7 @@ def files_hash(records: Sequence[Record | None]) -> str:
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """A file's size and modification time in nanoseconds; None if it cannot be opened."""
+    """Return a file's size and modification time in nanoseconds; None if it cannot be opened."""
     try:
         status = path.stat()
     except OSError:  # reported when the file is read

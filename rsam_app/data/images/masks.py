@@ -12,7 +12,7 @@ from rsam_app.data.records import Record
 
 
 def read_mask(record: Record) -> npt.NDArray[np.bool_]:
-    """The object's pixels `(height, width)`, True inside, oriented as the image is displayed.
+    """Return the object's pixels `(height, width)`, True inside, oriented as the image is displayed.
 
     Raises `ValueError` if the record has no mask.
     """
@@ -22,7 +22,7 @@ def read_mask(record: Record) -> npt.NDArray[np.bool_]:
 
 
 def mask_indices(path: Path) -> npt.NDArray[np.uint8]:
-    """A mask file's values `(height, width)`: palette indices, or grey levels (at most 255) if it has no palette.
+    """Return a mask file's values `(height, width)`: palette indices, or without a palette grey levels up to 255.
 
     Masks with a palette mean its indices, whatever colours display them. Raises what PIL raises for a file that is not
     an image.

@@ -62,7 +62,7 @@ class ScanCache:
         self._used: dict[str, object] = {}
 
     def get(self, key: str, status: os.stat_result) -> list[int] | None:
-        """The facts under `key`, or None if there are none for the file in this state."""
+        """Return the facts under `key`, or None if there are none for the file in this state."""
         entry = self._stored.get(key)
         if not isinstance(entry, list) or len(entry) != 3 or entry[:2] != [status.st_size, status.st_mtime_ns]:
             return None
@@ -88,7 +88,7 @@ class ScanCache:
 
 
 def cache_path(name: str, root: Path) -> Path:
-    """The scan cache of a dataset, in `$XDG_CACHE_HOME/rsam/scans` (default `~/.cache/rsam/scans`)."""
+    """Return the path of a dataset's scan cache, in `$XDG_CACHE_HOME/rsam/scans` (default `~/.cache/rsam/scans`)."""
     return cache_folder() / "scans" / f"{name}-{sha256_of(os.fsencode(os.path.abspath(root)))[:12]}.json"
 
 
@@ -114,7 +114,7 @@ def scan(records: Sequence[Record], cache: ScanCache, progress: Progress | None 
 
 
 def checked_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels as displayed (EXIF orientation applied), after decoding the whole file.
+    """Return the width and height in pixels as displayed (EXIF orientation applied), after decoding the whole file.
 
     A JPEG is decoded at an eighth of its size: this reads all of its data and so notices a truncated file, at a
     fraction of the cost. Raises what PIL raises for a file that is damaged, not an image, or above PIL's pixel limit.
@@ -133,7 +133,7 @@ def _facts(
     cache: ScanCache,
     progress: Progress | None,
 ) -> list[list[int] | str]:
-    """The facts about each file, from the cache if it has them, or the reason why the file cannot be used."""
+    """Return the facts about each file, from the cache if it has them, or the reason why the file cannot be used."""
 
     def one(path: Path) -> list[int] | str:
         try:
@@ -182,7 +182,7 @@ def _scan_image(path: Path) -> list[int]:
 
 
 def _scan_mask(path: Path) -> list[int]:
-    """Width, height, and the values that occur."""
+    """Return width, height, and the values that occur."""
     values = _decoded(mask_indices, path)
     return [values.shape[1], values.shape[0], *np.flatnonzero(np.bincount(values.ravel())).tolist()]
 
@@ -199,7 +199,7 @@ def _decoded(decode: Callable[[Path], T], path: Path) -> T:
 
 
 def _objection(record: Record, facts: list[int] | str) -> str:
-    """Why a mask does not fit its record; empty if it fits."""
+    """Return why a mask does not fit its record; empty if it fits."""
     if isinstance(facts, str):
         return facts
     width, height, *values = facts

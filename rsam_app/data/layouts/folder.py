@@ -17,7 +17,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", 
 
 
 def read(card: Card) -> Listing:
-    """Every image in a class folder, at any depth, sorted by path; classes are the folders' names, sorted.
+    """List every image in a class folder, at any depth, sorted by path; classes are the folders' names, sorted.
 
     If a folder directly in the root has a name from the card's `splits`, those folders are splits; otherwise they are
     classes and there are no splits. Hidden files and folders are ignored. Files without an image suffix, and images
@@ -49,7 +49,7 @@ def read(card: Card) -> Listing:
 
 
 def images_below(folder: Path, strays: Counter[str]) -> list[str]:
-    """The images in a folder, at any depth, as sorted relative POSIX paths; other files are counted in `strays`.
+    """Return the images in a folder, at any depth, as sorted relative POSIX paths; other files are counted in `strays`.
 
     Hidden files and folders are ignored. Raises `UserError` for a name that is not UTF-8.
     """
@@ -57,7 +57,7 @@ def images_below(folder: Path, strays: Counter[str]) -> list[str]:
 
 
 def _is_unlabelled(folder: Path, card: Card) -> bool:
-    """Whether this folder in the root is the card's folder of unlabelled images."""
+    """Return whether this folder in the root is the card's folder of unlabelled images."""
     return card.unlabelled_path is not None and folder.resolve() == card.unlabelled_path.resolve()
 
 

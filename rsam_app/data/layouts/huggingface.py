@@ -19,7 +19,7 @@ NUMBERED = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9
 
 
 def read(card: Card) -> Listing:
-    """Every row of every shard, split by split in the order of the shards; classes in the order of the ClassLabel.
+    """List every row of every shard, split by split in the order of the shards; classes in the order of the ClassLabel.
 
     Splits are named after the files or folders (`train-00000-of-00002.parquet`, `validation/0000.parquet`). Images
     stored as bytes are written once into the cache folder, under their digest, because a record needs a path. The
@@ -48,7 +48,7 @@ def _record(root: Path, shard: Path, split: str, number: int, row: Row) -> Recor
 
 
 def _shards(root: Path) -> list[tuple[str, Path]]:
-    """Split and path of every shard. Raises `UserError` if one is missing or the folder holds several datasets."""
+    """Return the split and path of every shard. Raises `UserError` if one is missing or there are several datasets."""
     if root.is_file():
         return [("", root)]
     files = sorted(_files(root))

@@ -46,7 +46,7 @@ class Shard:
 
 
 def read_shard(path: Path, image: str, label: str) -> Shard:
-    """The rows of a Parquet or Arrow file. `image` and `label` name the columns; if empty, their types decide.
+    """Read the rows of a Parquet or Arrow file. `image` and `label` name the columns; if empty, their types decide.
 
     The first time, images stored as bytes are written into the cache folder; later an unchanged shard is not read
     again. Raises `UserError` if the file is damaged or the columns are ambiguous.
@@ -93,7 +93,7 @@ def _open(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
 
 
 def _in_pieces(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches in pieces of a few rows. Raises `UserError` if one is damaged."""
+    """Yield the batches in pieces of a few rows. Raises `UserError` if one is damaged."""
     import pyarrow as pa
 
     try:
@@ -113,7 +113,7 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    """The column types that `datasets` recorded, by name; nothing if another tool wrote the file."""
+    """Return the column types that `datasets` recorded, by name; nothing if another tool wrote the file."""
     written = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         features = json.loads(written)["info"]["features"]
@@ -127,7 +127,7 @@ def _columns_of(schema: pa.Schema, features: dict[str, dict[str, Any]], kind: st
 
 
 def _image_structs(schema: pa.Schema) -> list[str]:
-    """The columns of structures with the fields of an image."""
+    """Return the columns of structures with the fields of an image."""
     import pyarrow as pa
 
     structs = [column for column in schema if pa.types.is_struct(column.type)]

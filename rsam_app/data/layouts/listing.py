@@ -44,13 +44,13 @@ def require_folder(path: Path, what: str, remedy: str) -> Path:
 
 
 def unique_names(names: Mapping[str, str]) -> dict[str, str]:
-    """Class names by key, made unique: names that several classes share get their key appended."""
+    """Make class names, by key, unique: names that several classes share get their key appended."""
     counts = Counter(names.values())
     return {key: name if counts[name] == 1 else f"{name} ({key})" for key, name in names.items()}
 
 
 def box_of(values: Iterable[str | float]) -> Box:
-    """The box of `x, y, width, height`. Raises `ValueError` unless they are four finite numbers with an area."""
+    """Return the box of `x, y, width, height`. Raises `ValueError` unless they are four finite numbers with an area."""
     x, y, width, height = map(float, values)
     if not (math.isfinite(x + y + width + height) and width > 0 and height > 0):
         raise ValueError(f"the box {x}, {y}, {width}, {height} has no area")
@@ -58,7 +58,7 @@ def box_of(values: Iterable[str | float]) -> Box:
 
 
 def inclusive_box(xmin: float, ymin: float, xmax: float, ymax: float) -> Box:
-    """The box of the pixels `xmin … xmax` by `ymin … ymax`, counted from 1, the last included.
+    """Return the box of the pixels `xmin … xmax` by `ymin … ymax`, counted from 1, the last included.
 
     Pixel 1 lies between the edges 0 and 1, so the box covers `xmin - 1 … xmax`. Raises `ValueError` if it is empty or
     not finite.

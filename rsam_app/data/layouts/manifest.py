@@ -22,7 +22,7 @@ NOT_BACKGROUND = tuple(range(1, 256))
 
 
 def read(card: Card) -> Listing:
-    """The rows of the file, in its order; classes sorted by name; splits from its `split` column, if any.
+    """List the rows of the file, in its order; classes sorted by name; splits from its `split` column, if any.
 
     Paths are relative to the file; they may be absolute or lead out of its folder. Boxes are in continuous pixels of
     the displayed image; blank cells mean no box, and several rows of one path with the same label are several boxes. An
@@ -113,7 +113,7 @@ def _record(path: Path, number: int, cells: dict[str, str]) -> Record:
 
 
 def _record_id(folder: Path, written: str) -> str:
-    """The path relative to the manifest's folder, however it is written, so that moving both keeps the id.
+    """Return the path relative to the manifest's folder, however it is written, so that moving both keeps the id.
 
     An absolute path outside that folder stays absolute.
     """
@@ -137,7 +137,7 @@ def _box(path: Path, number: int, cells: dict[str, str]) -> tuple[Box, ...]:
 
 
 def _join(where: str, first: Record, second: Record) -> Record:
-    """One record of two rows, with the boxes of both."""
+    """Join the records of two rows of one image, with the boxes of both."""
     for column in ("label", "split", "mask", "group"):
         before, after = getattr(first, column), getattr(second, column)
         if before != after:

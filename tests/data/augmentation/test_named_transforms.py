@@ -1,4 +1,4 @@
-"""albumentations by name: what each did to the pixels is what its map says, and what cannot be followed is refused."""
+"""albumentations transforms by name: each map matches the pixels, and what has no map is refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CASES = [(name, arguments) for name in FORWARD for arguments in ARGUMENTS.get(na
 
 
 def marked(width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """Red says x, green says y, and blue that a pixel is of the image."""
+    """Red encodes x, green y, and blue whether a pixel belongs to the image."""
     image = np.full((height, width, 3), 255, np.uint8)
     image[..., 0] = np.round((np.arange(width) + 0.5) * 255 / width)
     image[..., 1] = np.round((np.arange(height) + 0.5) * 255 / height)[:, None]
@@ -63,9 +63,9 @@ def mask_in_view(mask: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarra
 
 
 def slip(view: np.ndarray, to_image: np.ndarray) -> float:
-    """How far, in pixels of the image, a map leads at worst past what the colours of a view of `marked` show.
+    """Return the largest error of a map, in image pixels, against the colours of a view of `marked`.
 
-    Where it leads beyond the image nothing is compared: a reflecting border shows the image there again.
+    Points beyond the image are not compared: a reflecting border repeats the image there.
     """
     sure = (view[..., 2] > 252) & (view[..., :2].min(axis=2) > 8) & (view[..., :2].max(axis=2) < 247)
     sure = cv2.erode(sure.astype(np.uint8), np.ones((5, 5)), borderValue=0).astype(bool)
@@ -116,7 +116,7 @@ def test_what_presets_do_themselves_is_as_exact(preset):
 
 
 def test_masks_boxes_and_rectangles_are_carried_by_the_same_map():
-    """albumentations' own mask is the reference: ours is the same but for its outline."""
+    """albumentations' own mask is the reference: ours may differ only along the outline."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     cv2.ellipse(mask, (100, 70), (60, 35), 20, 0, 360, 255, -1)
     named = NamedTransforms([{"Rotate": {"limit": [25, 25], "p": 1}}, {"HorizontalFlip": {"p": 1}}], "here")

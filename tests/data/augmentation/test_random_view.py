@@ -37,7 +37,7 @@ def test_the_map_reaches_the_displayed_image_when_the_decoder_shrank_it(ramp):
 
 
 def test_draws_depend_on_seed_epoch_and_index_alone_and_are_independent(ramp):
-    """Flips and crops of many samples: flip is not tied to the crop (one shared stream would tie them)."""
+    """Flip and crop are independent over many samples; one shared stream would tie them."""
     augment = TrainAugment(AugmentConfig(color=0), 16)
     image = ramp(64, 64)
     seen = [augment(image, (64, 64), (0, 0, i))[1] for i in range(400)]

@@ -57,21 +57,21 @@ def same(a: list[np.ndarray], b: list[np.ndarray]) -> bool:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_cold_a_warm_a_damaged_and_no_cache_give_the_same_batches(records, workers):
     without = epochs(records)
-    said: list[str] = []
-    with caching_images(records, SIDE, said.append):
+    messages: list[str] = []
+    with caching_images(records, SIDE, messages.append):
         assert same(epochs(records, workers), without)
         assert reader_for(SIDE).rows.missing() == []  # type: ignore[attr-defined]
     for path in (r.path for r in records):
         path.rename(path.with_suffix(".away"))  # so that nothing can be decoded again
         path.symlink_to(path.with_suffix(".away"))
     [rows] = cache_home().glob("images-*/rows")
-    with caching_images(records, SIDE, said.append):
+    with caching_images(records, SIDE, messages.append):
         assert same(epochs(records, workers), without)
-    assert all("decoded images are cached: 6 (" in text for text in said) and len(said) == 2
+    assert all("decoded images are cached: 6 (" in text for text in messages) and len(messages) == 2
     with rows.open("r+b") as stream:
         stream.seek(100)
         stream.write(b"damage")
-    with caching_images(records, SIDE, said.append):
+    with caching_images(records, SIDE, messages.append):
         assert same(epochs(records, workers), without)
 
 
@@ -83,7 +83,7 @@ def test_a_warm_cache_reads_no_file(records):
         assert same(epochs(records), first)
 
 
-def test_other_sides_and_other_records_are_read_as_ever(records, tmp_path):
+def test_other_sides_and_other_records_are_not_cached(records, tmp_path):
     with caching_images(records[:3], SIDE, lambda text: None):
         assert type(reader_for(2 * SIDE)) is not CachedImageReader
         inside = epochs(records)
@@ -91,21 +91,21 @@ def test_other_sides_and_other_records_are_read_as_ever(records, tmp_path):
     assert same(epochs(records), inside)
 
 
-def test_as_many_are_kept_as_there_is_room_for(records, monkeypatch):
+def test_the_first_images_are_cached_if_not_all_fit(records, monkeypatch):
     without = epochs(records)
     monkeypatch.setenv("RSAM_CACHE_GIB", str(2 * 32_000 / 2**30))  # decoded images may take half of it
-    said: list[str] = []
-    with caching_images(records, SIDE, said.append):
+    messages: list[str] = []
+    with caching_images(records, SIDE, messages.append):
         assert same(epochs(records), without)
-    assert said[0].startswith("decoded images are cached: 2 of 6;")
+    assert messages[0].startswith("decoded images are cached: 2 of 6;")
     for limit, why in (("0", "no room"), ("much", "not a number")):
         monkeypatch.setenv("RSAM_CACHE_GIB", limit)
-        with caching_images(records, SIDE, said.append):
+        with caching_images(records, SIDE, messages.append):
             assert same(epochs(records), without)
-        assert "not cached" in said[-1] and why in said[-1]
+        assert "not cached" in messages[-1] and why in messages[-1]
 
 
-def test_a_changed_file_is_decoded_anew(records):
+def test_a_changed_file_is_decoded_again(records):
     with caching_images(records, SIDE, lambda text: None):
         before = epochs(records)
     Image.new("RGB", (60, 70), "red").save(records[1].path)
@@ -115,7 +115,7 @@ def test_a_changed_file_is_decoded_anew(records):
     assert not same(before, after) and same(after, epochs(records))
 
 
-def test_a_file_of_another_size_than_when_it_was_scanned_is_not_kept(records):
+def test_a_file_of_another_size_than_when_it_was_scanned_is_not_cached(records):
     with caching_images(records, SIDE, lambda text: None):
         Image.new("RGB", (50, 20), "red").save(records[1].path)
         for _ in range(2):
@@ -123,7 +123,7 @@ def test_a_file_of_another_size_than_when_it_was_scanned_is_not_kept(records):
             assert displayed == (50, 20) and pixels.shape == (20, 50, 3)
 
 
-def rewrite_for_ever(records: list[Record], ready: Connection) -> None:
+def rewrite_forever(records: list[Record], ready: Connection) -> None:
     torch.set_num_threads(1)
     ready.send(True)
     while True:
@@ -134,11 +134,11 @@ def rewrite_for_ever(records: list[Record], ready: Connection) -> None:
                 reader(record)
 
 
-def test_writers_that_run_together_and_are_killed_harm_nobody(records):
+def test_concurrent_and_killed_writers_do_no_harm(records):
     without = epochs(records)
     context = multiprocessing.get_context("fork")  # as loading processes are
     pipe, end = context.Pipe(duplex=False)
-    writers = [context.Process(target=rewrite_for_ever, args=(records, end)) for _ in range(2)]
+    writers = [context.Process(target=rewrite_forever, args=(records, end)) for _ in range(2)]
     for writer in writers:
         writer.start()
     assert all(pipe.recv() for _ in writers)

@@ -124,18 +124,18 @@ def test_masks_that_do_not_fit_are_left_out_while_their_images_stay(tmp_path, pa
 
 
 def test_an_unchanged_file_is_not_decoded_again_and_a_changed_one_is(tmp_path, paint) -> None:
-    path, kept = paint(tmp_path / "a.jpg"), tmp_path / "scan.json"
-    first = ScanCache(kept)
+    path, stored = paint(tmp_path / "a.jpg"), tmp_path / "scan.json"
+    first = ScanCache(stored)
     scan([record(path)], first)
     assert first.save() is None
     times = (path.stat().st_atime_ns, path.stat().st_mtime_ns)
     path.write_bytes(b"x" * path.stat().st_size)
     os.utime(path, ns=times)  # same size, same time: only a decode would notice
-    assert scan([record(path)], ScanCache(kept)).records[0].width == 40
+    assert scan([record(path)], ScanCache(stored)).records[0].width == 40
     paint(path, 50, 20)
-    assert scan([record(path)], ScanCache(kept)).records[0].width == 50
+    assert scan([record(path)], ScanCache(stored)).records[0].width == 50
     path.unlink()
-    assert scan([record(path)], ScanCache(kept)).skipped[0].reason == "missing"
+    assert scan([record(path)], ScanCache(stored)).skipped[0].reason == "missing"
 
 
 @pytest.mark.parametrize(
@@ -152,27 +152,27 @@ def test_an_unchanged_file_is_not_decoded_again_and_a_changed_one_is(tmp_path, p
     ],
 )
 def test_a_damaged_cache_is_an_empty_one(tmp_path, paint, content) -> None:
-    path, kept = paint(tmp_path / "a.jpg"), tmp_path / "scan.json"
-    kept.write_bytes(content)
-    cache = ScanCache(kept)
+    path, stored = paint(tmp_path / "a.jpg"), tmp_path / "scan.json"
+    stored.write_bytes(content)
+    cache = ScanCache(stored)
     assert scan([record(path)], cache).records[0].width == 40
     assert cache.save() is None
-    assert len(json.loads(kept.read_text())["entries"]) == 1
+    assert len(json.loads(stored.read_text())["entries"]) == 1
 
 
 @pytest.mark.parametrize("entry", [3, [1], [1, 2, 3], None, "x", ["size", "time", ["a"]], ["size", "time", [-1, True]]])
 def test_a_damaged_entry_is_no_entry(tmp_path, paint, entry) -> None:
-    path, kept = paint(tmp_path / "a.jpg"), tmp_path / "scan.json"
+    path, stored = paint(tmp_path / "a.jpg"), tmp_path / "scan.json"
     status = path.stat()
     if isinstance(entry, list):
         entry = [
             {"size": status.st_size, "time": status.st_mtime_ns}.get(e, e) if isinstance(e, str) else e for e in entry
         ]
-    kept.write_text(json.dumps({"version": 1, "entries": {f"image:{path}": entry}}))
-    assert scan([record(path)], ScanCache(kept)).records[0].width == 40
+    stored.write_text(json.dumps({"version": 1, "entries": {f"image:{path}": entry}}))
+    assert scan([record(path)], ScanCache(stored)).records[0].width == 40
 
 
-def test_a_cache_that_cannot_be_written_is_said_and_no_error(tmp_path, paint) -> None:
+def test_a_cache_that_cannot_be_written_is_noted_and_not_an_error(tmp_path, paint) -> None:
     (tmp_path / "file").touch()
     cache = ScanCache(tmp_path / "file" / "scan.json")
     assert len(scan([record(paint(tmp_path / "a.jpg"))], cache).records) == 1
@@ -187,13 +187,13 @@ def save_many(path: Path, worker: int) -> None:
 
 
 def test_concurrent_commands_never_leave_a_damaged_cache(tmp_path) -> None:
-    kept = tmp_path / "scan.json"
-    workers = [multiprocessing.get_context("fork").Process(target=save_many, args=(kept, n)) for n in range(3)]
+    stored = tmp_path / "scan.json"
+    workers = [multiprocessing.get_context("fork").Process(target=save_many, args=(stored, n)) for n in range(3)]
     for worker in workers:
         worker.start()
     while any(worker.is_alive() for worker in workers):
-        if kept.exists():
-            assert json.loads(kept.read_text())["version"] == 1
+        if stored.exists():
+            assert json.loads(stored.read_text())["version"] == 1
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert [p.name for p in tmp_path.iterdir()] == ["scan.json"]
 

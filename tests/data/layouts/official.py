@@ -1,4 +1,4 @@
-"""Files in the official forms, as the tests write them."""
+"""Writers of files in the official formats."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def voc(*corners: tuple[float, float, float, float]) -> str:
 
 
 def write_lists(root: Path, lists: Mapping[str, str]) -> None:
-    """Text files by their path below `root`."""
+    """Write text files by their path in `root`."""
     for name, text in lists.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
 
 
 def cells(values: list[str]) -> np.ndarray:
-    """A MATLAB cell array of text, one row each."""
+    """Return a MATLAB cell array of texts, one per row."""
     array = np.empty((len(values), 1), dtype=object)
     array[:, 0] = values
     return array
 
 
 def structures(rows: list[dict[str, Any]]) -> np.ndarray:
-    """A MATLAB structure array, one column each."""
+    """Return a MATLAB structure array, one structure per column."""
     array = np.empty((1, len(rows)), dtype=[(name, object) for name in rows[0]])
     for column, row in enumerate(rows):
         for name, value in row.items():

@@ -12,7 +12,7 @@ from rsam_app.system.errors import UserError
 
 
 def read_bird_lists(root: Path, layout: str) -> tuple[list[Record], dict[str, str]]:
-    """The records of `images.txt`, in its order, labelled with their class's key; and the class names by key.
+    """Read the records of `images.txt`, in its order, labelled with their class's key; and the class names by key.
 
     A box `x y width height` is in continuous pixels and not clipped. `bounding_boxes.txt` may be absent or lack some
     images. Raises `UserError` if the files disagree.
@@ -36,7 +36,7 @@ def read_bird_lists(root: Path, layout: str) -> tuple[list[Record], dict[str, st
 
 
 def _matching(table: dict[str, Row], key: str, image: Row, path: Path) -> Row:
-    """The row `key` of `table`, read from `path`, for `image`. Raises `UserError` if there is none."""
+    """Return the row `key` of `table`, read from `path`, for `image`. Raises `UserError` if there is none."""
     if key not in table:
         raise UserError(f"{path}: no row {key!r}, which {image.where} ({image.cells[1]}) needs. Restore the file.")
     return table[key]

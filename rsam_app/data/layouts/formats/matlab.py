@@ -15,7 +15,7 @@ READ_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, struct.erro
 
 
 def read_variables(path: Path, *names: str) -> list[np.ndarray]:
-    """Variables of a `.mat` file (level 5, as in the releases), each as an array of one axis.
+    """Read variables of a `.mat` file (level 5, as in the releases), each as an array of one axis.
 
     Structures keep their fields, cells of text become text. Raises `UserError` if the file is damaged or lacks one.
     """
@@ -38,7 +38,7 @@ def read_variables(path: Path, *names: str) -> list[np.ndarray]:
 
 
 def whole_numbers(values: np.ndarray, path: Path, name: str) -> list[int]:
-    """A numeric variable as whole numbers. Raises `UserError` if it holds anything else."""
+    """Return a numeric variable as whole numbers. Raises `UserError` if it holds anything else."""
     try:
         numbers = values.astype(np.float64)
         if not (np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()):

@@ -14,7 +14,7 @@ LARGEST_ANNOTATION = 1_000_000
 
 
 def voc_boxes(path: Path) -> tuple[Box, ...]:
-    """The boxes of one Pascal VOC file, in continuous pixels; VOC counts pixels from 1 and includes the last.
+    """Read the boxes of one Pascal VOC file, in continuous pixels; VOC counts pixels from 1 and includes the last.
 
     Raises `UserError` for malformed XML, a DOCTYPE (it could define entities that grow without bound), or an empty box.
     """

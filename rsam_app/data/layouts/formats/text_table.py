@@ -17,14 +17,14 @@ class Row:
     where: str
 
     def integer(self, column: int) -> int:
-        """A cell as an integer. Raises `UserError`, which names file, line and cell."""
+        """Return a cell as an integer. Raises `UserError`, which names file, line and cell."""
         try:
             return int(self.cells[column])
         except ValueError as error:
             raise UserError(f"{self.where}: {self.cells[column]!r} is not a whole number. Restore the file.") from error
 
     def number(self, column: int) -> float:
-        """A cell as a finite number. Raises `UserError`, which names file, line and cell."""
+        """Return a cell as a finite number. Raises `UserError`, which names file, line and cell."""
         try:
             value = float(self.cells[column])
             if not math.isfinite(value):
@@ -35,7 +35,7 @@ class Row:
 
 
 def read_rows(path: Path, columns: int) -> list[Row]:
-    """Rows of exactly `columns` cells; the last cell may hold spaces. Blank lines and comments (`#`) are skipped.
+    """Read rows of exactly `columns` cells; the last cell may hold spaces. Blank lines and comments (`#`) are skipped.
 
     Raises `UserError` if the file cannot be read as UTF-8 or a line has fewer cells.
     """
@@ -56,7 +56,7 @@ def read_rows(path: Path, columns: int) -> list[Row]:
 
 
 def keyed(rows: list[Row], column: int = 0) -> dict[str, Row]:
-    """Rows by one of their cells. Raises `UserError`, which names both lines, if two rows share it."""
+    """Return the rows keyed by one of their cells. Raises `UserError`, which names both lines, if two rows share it."""
     table: dict[str, Row] = {}
     for row in rows:
         key = row.cells[column]

@@ -12,7 +12,7 @@ LAYOUT = "cub_200_2011"
 
 
 def read(card: Card) -> Listing:
-    """The images of `images.txt`, in its order; splits `train` and `test`; classes like `001.Black_footed_Albatross`.
+    """List the images of `images.txt`, in its order; splits `train`, `test`; classes like `001.Black_footed_Albatross`.
 
     Boxes are in continuous pixels and not clipped: x starts at 0 in the release, and 14 boxes of its first 50 classes
     reach past the edge. `bounding_boxes.txt` may be absent or lack some images. Classes without an image are noted and

@@ -19,7 +19,7 @@ BANNER = 20
 
 
 def read(card: Card) -> Listing:
-    """The images of `data/images_LEVEL_{train,val,test}.txt`, in that order, with the three official splits.
+    """List the images of `data/images_LEVEL_{train,val,test}.txt`, in that order, with the three official splits.
 
     The option `level` chooses the classes: 100 `variant`s (the default), 70 `family`s or 30 `manufacturer`s. The
     release counts pixels from 1 and includes the last. Decoding paints over the banner; the files keep it, since it is

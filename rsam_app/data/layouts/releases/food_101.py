@@ -15,7 +15,7 @@ LAYOUT = "food_101"
 
 
 def read(card: Card) -> Listing:
-    """The images of `meta/train.txt` and `meta/test.txt` (or the `.json` beside them), in their order.
+    """List the images of `meta/train.txt` and `meta/test.txt` (or the `.json` beside them), in their order.
 
     Splits are `train` and `test`; classes, like `apple_pie`, are in the order of `meta/classes.txt`. There are no
     boxes. Raises `UserError` if a file is missing or damaged.
@@ -34,7 +34,7 @@ def read(card: Card) -> Listing:
 
 
 def _listed(meta: Path, split: str) -> list[tuple[str, str]]:
-    """`CLASS/IMAGE` of every image of a split, and the file and line that list it."""
+    """Return `CLASS/IMAGE` of every image of a split, and the file and line that list it."""
     text, structured = meta / f"{split}.txt", meta / f"{split}.json"
     if text.is_file() or not structured.is_file():
         return [(row.cells[0], row.where) for row in read_rows(require_file(text, LAYOUT), columns=1)]

@@ -18,7 +18,7 @@ OPTIONS = {"level": LEVELS}
 
 
 def read(card: Card) -> Listing:
-    """The images in the JSON file of each split; the card's `splits` name the files: `train: train_mini`, `test: val`.
+    """List the images in each split's JSON file; the card's `splits` name the files: `train: train_mini`, `test: val`.
 
     `SPLIT.json` is in the root or in `annotations/`; its `file_name`s are relative to the root. The option `level`
     chooses the classes: species by scientific `name` (the default) or `common_name`, a higher rank (2021), or the

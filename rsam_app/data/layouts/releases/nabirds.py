@@ -14,7 +14,7 @@ OPTIONS = {"level": ("category", "species")}
 
 
 def read(card: Card) -> Listing:
-    """The images of `images.txt`, in its order; splits `train` and `test`; classes like `Mallard (Breeding male)`.
+    """List the images of `images.txt`, in its order; splits `train` and `test`; classes like `Mallard (Breeding male)`.
 
     `classes.txt` also names the inner nodes of `hierarchy.txt`; without an image they are not classes. The option
     `level: species` merges plumages: a category `NAME (…)` becomes its parent in the hierarchy if that is called

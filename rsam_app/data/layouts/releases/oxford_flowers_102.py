@@ -48,7 +48,7 @@ FLOWERS = tuple(name.strip() for name in _NAMES.replace("\n", " ").split(","))
 
 
 def read(card: Card) -> Listing:
-    """The images of `setid.mat`, with its three splits; classes by official number, named in English.
+    """List the images of `setid.mat`, with its three splits; classes by official number, named in English.
 
     With the option `masks: segmim`, masks are made once from the release's segmentations and cached. The authors'
     method computed those segmentations; they are not drawn, so they are useful but not ground truth. Raises `UserError`
@@ -92,7 +92,7 @@ def flower_masks(folder: Path, records: Sequence[Record]) -> list[Record]:
 
 
 def not_blue(image: Image.Image) -> np.ndarray:
-    """A mask `(H, W)`: 0 for the blue background, 255 elsewhere."""
+    """Return a mask `(H, W)`: 0 for the blue background, 255 elsewhere."""
     distance = np.linalg.norm(np.asarray(image.convert("RGB"), dtype=np.float32) - BACKGROUND_BLUE, axis=2)
     return np.where(distance > BACKGROUND_DISTANCE, 255, 0).astype(np.uint8)
 

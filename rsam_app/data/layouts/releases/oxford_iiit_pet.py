@@ -17,7 +17,7 @@ FOREGROUND = 1
 
 
 def read(card: Card) -> Listing:
-    """The images of `annotations/trainval.txt` and `test.txt`; other images are ignored.
+    """List the images of `annotations/trainval.txt` and `test.txt`; other images are ignored.
 
     Splits are `trainval` and `test`; classes are breeds by their official number, named like the files (`Abyssinian`,
     `american_bulldog`). Boxes are heads (none to several), masks are trimaps (if there is one). The release counts

@@ -17,7 +17,7 @@ ANNOTATIONS = {"train": "cars_train_annos.mat", "test": "cars_test_annos_withlab
 
 
 def read(card: Card) -> Listing:
-    """The images in the annotations of both splits, in their order; classes like `AM General Hummer SUV 2000`.
+    """List the images in the annotations of both splits, in their order; classes like `AM General Hummer SUV 2000`.
 
     Splits are `train` and `test`; the annotations of a split that the card does not use may be absent. They and
     `cars_meta.mat` are in `devkit/` or directly in the root. The release was made with MATLAB, so it counts pixels from

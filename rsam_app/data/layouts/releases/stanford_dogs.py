@@ -16,7 +16,7 @@ LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 
 def read(card: Card) -> Listing:
-    """The images of `train_list.mat` and `test_list.mat`, in their order; classes by their official number.
+    """List the images of `train_list.mat` and `test_list.mat`, in their order; classes by their official number.
 
     A class is named like its folder, without the WordNet number (`n02085620-Chihuahua`: `Chihuahua`). Each dog in
     `Annotation/` is a box in VOC coordinates; an image without a file there has none. Raises `UserError` if a file is
