@@ -73,8 +73,7 @@ class Views(Dataset[Batch]):
         for row, (epoch, index) in enumerate(draws):
             record = self.records[index]
             images[row], to_image[row] = self._view(record, (self.seed, epoch, index))
-            if record.id in self.targets:
-                target[row], weights[row] = self.target_in_view(self.targets[record.id], to_image[row], size)
+            target[row], weights[row] = self.target_in_view(self.targets.get(record.id), to_image[row], size)
         indices = [index for _, index in draws]
         return Batch(
             image=torch.from_numpy(images).permute(0, 3, 1, 2),
@@ -91,8 +90,10 @@ class Views(Dataset[Batch]):
 
     @staticmethod
     def target_in_view(target: Target | None, to_image: np.ndarray, size: int) -> tuple[Tensor, float]:
-        """Return the visible part of a target `(5,)` in the pixels of a view of `size` pixels, and its weight there;
-        zeros without a target. `to_image` `(2, 3)` maps the view's pixels to the image's."""
+        """Return the visible part `(5,)` of a target in a view of `size` pixels, and its weight; zeros without a target.
+
+        `to_image` `(2, 3)` maps the view's pixels to the image's.
+        """
         if target is None:
             return torch.zeros(5), 0.0
         rectangle, weight = target

@@ -63,8 +63,10 @@ class EpochBatches(Sampler[list[Draw]]):
 
 
 class ShardedBatches(Sampler[list[Draw]]):
-    """Every sample once, in order. Whole batches go to the processes in turn, so that a batch, and its result to the
-    last bit, does not depend on the number of processes."""
+    """Every sample once, in order. Whole batches go to the processes in turn.
+
+    So a batch, and its result to the last bit, does not depend on the number of processes.
+    """
 
     def __init__(self, samples: int, batch_size: int, rank: int = 0, processes: int = 1) -> None:
         self.samples, self.batch_size, self.rank, self.processes = samples, batch_size, rank, processes

@@ -26,9 +26,10 @@ def rectangle_in_view(rectangle: Rectangle, to_image: np.ndarray, size: int) -> 
 
 
 def visible_part(rectangle: Tensor, width: int, height: int) -> tuple[Tensor, float]:
-    """Return the smallest rectangle of the same angle around the part inside a `width × height` view, and that part's
-    share of the area, in [0, 1]. `rectangle` `(5,)` is in the view's pixels; if none of it is visible, it is returned
-    with 0.
+    """Return the visible part of a rectangle `(5,)` in a `width × height` view, and its share of the area, in [0, 1].
+
+    That is the smallest rectangle of the same angle around what lies inside, in the view's pixels. If nothing is
+    visible, the rectangle itself and 0 are returned.
     """
     view = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
     points = geometry.corners(rectangle[None])[0].numpy().astype(np.float32)

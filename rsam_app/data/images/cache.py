@@ -81,7 +81,7 @@ def caching_images(records: Sequence[Record], side: int, say: Callable[[str], No
         yield
         return
     count, size = len(active.row_of), sum(map(np.prod, active.rows.shapes)) / 2**30
-    limited = "" if count == len(records) else f" of {len(records):,}; the others exceed RSAM_CACHE_GIB"
+    limited = "" if count == len(records) else f" of {len(records):,}; RSAM_CACHE_GIB has no room for the others"
     say(f"decoded images are cached: {count:,}{limited} ({size:.1f} GiB in {active.rows.folder})")
     token = _ACTIVE.set(active)
     try:
