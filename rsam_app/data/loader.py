@@ -90,7 +90,7 @@ class Views(Dataset[Batch]):
 
     @staticmethod
     def target_in_view(target: Target | None, to_image: np.ndarray, size: int) -> tuple[Tensor, float]:
-        """Return the visible part `(5,)` of a target in a view of `size` pixels, and its weight; zeros without a target.
+        """Return the visible part `(5,)` of a target in a view of `size` pixels, and its weight; without one, zeros.
 
         `to_image` `(2, 3)` maps the view's pixels to the image's.
         """

@@ -67,7 +67,7 @@ def test_a_card_may_name_a_folder_of_them(class_folders, tmp_path, paint, card_f
     dataset = load_dataset(card_for("folder", class_folders, unlabelled=str(folder)))
     assert [r.id for r in dataset.split(UNLABELLED)] == ["unlabelled/b.jpg", "unlabelled/deep/a.jpg"]
     assert dataset.classes == ("finch", "wren") and len(dataset.records) == 22
-    assert any("notes" not in note and "1 files that are no images" in note for note in dataset.notes)
+    assert any("notes" not in note and "1 files without an image suffix" in note for note in dataset.notes)
     if before:
         assert dataset.fingerprint == before.fingerprint, "no model learns from them"
 
