@@ -1,4 +1,4 @@
-"""Which images to label or relabel next, and which labels look wrong. Works from the predictions, never the model."""
+"""Choose the images to label or relabel next, from a run's predictions alone: no model is loaded."""
 
 from rsam_app.evaluation.scores.label_quality import label_quality, suggested_labels
 from rsam_app.selection.limits import Limits, choose_within

@@ -1,4 +1,4 @@
-"""The pool: everything a strategy may look at, as arrays, one row per record."""
+"""The pool: everything a strategy may use, as arrays with one row per record."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from rsam_app.system.errors import UserError
 
 @dataclass(frozen=True)
 class Pool:
-    """What is known about N records that may be chosen, sorted by id, each id once.
+    """N records to choose from, sorted by id, each id once.
 
-    A pool does not depend on the order of the predictions table, so neither does what is chosen from it. Numbers that
-    are missing are NaN, names that are missing are the empty string.
+    A pool, and so a choice from it, does not depend on the order of the predictions table. Missing numbers are NaN,
+    missing names are the empty string.
     """
 
     ids: tuple[str, ...]
@@ -33,27 +33,27 @@ class Pool:
     labels: tuple[str, ...]
     predicted: tuple[str, ...]
     classes: tuple[str, ...]
-    """Class names of the C columns of `logits`; empty where a name could not be found out."""
+    """Class names of the C columns of `logits`; empty for an unknown name."""
     logits: np.ndarray
     """`(N, C)` float32."""
     confidence: np.ndarray
     """`(N,)` float32, probability of the predicted class."""
     margin: np.ndarray
-    """`(N,)` float32, probability of the first class minus that of the second."""
+    """`(N,)` float32, probability of the most probable class minus that of the second."""
     entropy: np.ndarray
     """`(N,)` float32, nats."""
     scores: dict[str, np.ndarray]
-    """The score columns of the predictions by name, each `(N,)` float32."""
+    """Score columns of the predictions by name, each `(N,)` float32."""
     rectangles: np.ndarray
     """`(N, 5)` float32: cx, cy, width, height (image pixels), angle (radians)."""
     embeddings: np.ndarray | None = None
-    """`(N, D)` float16 or float32; loaded only for strategies that want them."""
+    """`(N, D)` float16 or float32; loaded only for strategies that need them."""
     covered: np.ndarray | None = None
-    """`(M, D)` embeddings of the records that have a label already, or were left out since a person saw them."""
+    """`(M, D)` embeddings of records that already have a label or were excluded as reviewed."""
     label_counts: np.ndarray | None = None
-    """`(C,)`: how many labels of each class a person gave already; None: those of the pool's own records."""
-    judged: Belief | None = None
-    """What was believed about the labels of training images while the run trained; None: what the model says now."""
+    """`(C,)` number of labels of each class given so far; None to count those of the pool's own records."""
+    training_belief: Belief | None = None
+    """Belief about the labels of training images, recorded during training; None to compute it from `probabilities`."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,22 +68,40 @@ class Pool:
 
     @cached_property
     def label_indices(self) -> np.ndarray:
-        """Column of each record's label, `(N,)` int64; -1 where the model does not know the label."""
+        """Column of each record's label, `(N,)` int64; -1 if the model does not know the label."""
         column = {name: i for i, name in enumerate(self.classes) if name}
         return np.array([column.get(label, -1) for label in self.labels], dtype=np.int64)
 
     def class_name(self, column: int) -> str:
-        """Name of a column of `logits`; its number where the name could not be found out."""
+        """Return the name of a column of `logits`, or its number if the name is unknown."""
         return self.classes[column] or f"class {column}"
+
+    def has_score(self, name: str) -> bool:
+        """Return whether the predictions have a finite score of that name for any record."""
+        return name in self.scores and bool(np.isfinite(self.scores[name]).any())
+
+    def prediction(self, row: int) -> str:
+        """Return a record's predicted class and confidence for a reason, such as `wren (71%)`."""
+        return f"{self.predicted[row]} ({self.confidence[row]:.0%})"
+
+    def require_embeddings(self) -> np.ndarray:
+        """Return `embeddings`. Raises `ValueError` if they were not loaded."""
+        if self.embeddings is None:
+            raise ValueError("this strategy or limit needs a pool with embeddings")
+        return self.embeddings
+
+    def covered_embeddings(self) -> np.ndarray:
+        """Return `covered`, `(0, D)` if there is none. Raises `ValueError` as `require_embeddings` does."""
+        return self.require_embeddings()[:0] if self.covered is None else self.covered
 
     @cached_property
     def belief(self) -> Belief:
-        """What is believed about each label, and which is believed instead."""
-        return self.judged or believe(self.probabilities, self.label_indices)
+        """Belief about each given label, and the most probable class."""
+        return self.training_belief or believe(self.probabilities, self.label_indices)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that a strategy may look at: pools with the same one give the same selection."""
+        """SHA-256 of everything a strategy may use: pools with equal fingerprints give the same selection."""
         digest = hashlib.sha256(json.dumps([self.ids, self.labels, self.classes, sorted(self.scores)]).encode())
         columns = [self.logits, self.confidence, self.margin, self.entropy]
         for column in [*columns, *(self.scores[name] for name in sorted(self.scores))]:
@@ -94,18 +112,18 @@ class Pool:
         return digest.hexdigest()
 
     def take(self, rows: np.ndarray) -> Pool:
-        """The pool of these rows (indices), in this order."""
+        """Return the pool of these rows (indices), in this order."""
 
-        def named(values: tuple[str, ...]) -> tuple[str, ...]:
+        def taken(values: tuple[str, ...]) -> tuple[str, ...]:
             return tuple(values[i] for i in rows)
 
         return replace(
             self,
-            ids=named(self.ids),
-            paths=named(self.paths),
-            splits=named(self.splits),
-            labels=named(self.labels),
-            predicted=named(self.predicted),
+            ids=taken(self.ids),
+            paths=taken(self.paths),
+            splits=taken(self.splits),
+            labels=taken(self.labels),
+            predicted=taken(self.predicted),
             logits=self.logits[rows],
             confidence=self.confidence[rows],
             margin=self.margin[rows],
@@ -113,35 +131,36 @@ class Pool:
             scores={name: column[rows] for name, column in self.scores.items()},
             rectangles=self.rectangles[rows],
             embeddings=None if self.embeddings is None else self.embeddings[rows],
-            judged=None if self.judged is None else self.judged.take(rows),
+            training_belief=None if self.training_belief is None else self.training_belief.take(rows),
         )
 
     def without(self, exclude: Collection[str]) -> Pool:
-        """The pool without these ids; their embeddings, where loaded, become `covered`, with those that were."""
-        out = np.array([i in exclude for i in self.ids], dtype=bool)
-        kept = self.take(np.flatnonzero(~out))
+        """Return the pool without these ids; their embeddings, if loaded, join `covered`."""
+        excluded = np.array([record_id in exclude for record_id in self.ids], dtype=bool)
+        rest = self.take(np.flatnonzero(~excluded))
         if self.embeddings is None:
-            return kept
-        left = self.embeddings[out]
-        return replace(kept, covered=left if self.covered is None else np.concatenate([self.covered, left]))
+            return rest
+        return replace(rest, covered=np.concatenate([self.covered_embeddings(), self.embeddings[excluded]]))
 
 
 def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
-    """The pool of one split of a run's predictions, or of all of them (`all`), with embeddings on request.
+    """Return the pool of one split of a run's predictions, or of all splits (`all`), with embeddings on request.
 
-    Raises `UserError` where the predictions are missing, contradict each other or lack the embeddings.
+    Raises `UserError` if the predictions are missing, contradict each other or lack the embeddings.
     """
     splits = None if split == "all" else [split]
     table = read_predictions(run.predictions, splits)
     vectors = read_embeddings(run.predictions, splits) if embeddings else None
-    again = f"Run `rsam predict {run.path} --split {split}` again."
+    remedy = f"Run `rsam predict {run.path} --split {split}` again."
     ids = table.column("id").to_pylist()
     if len(set(ids)) != len(ids):
-        twice = Counter(ids).most_common(1)[0][0]
-        raise UserError(f"{run.predictions}: record {twice!r} is in the predictions of more than one split.\n{again}")
+        repeated = Counter(ids).most_common(1)[0][0]
+        raise UserError(
+            f"{run.predictions}: record {repeated!r} is in the predictions of more than one split.\n{remedy}"
+        )
     logits = _logits(table)
     if logits is None:
-        raise UserError(f"{run.predictions}: the predictions were made with different numbers of classes.\n{again}")
+        raise UserError(f"{run.predictions}: the predictions were made with different numbers of classes.\n{remedy}")
     pool = Pool(
         ids=tuple(ids),
         paths=_names(table, "path"),
@@ -159,22 +178,22 @@ def load_pool(run: RunFolder, split: str, *, embeddings: bool = False) -> Pool:
     )
     probabilities = with_training_belief(run, pool.ids, pool.splits, pool.probabilities)
     if probabilities is not pool.probabilities:
-        pool = replace(pool, judged=believe(probabilities, pool.label_indices))
+        pool = replace(pool, training_belief=believe(probabilities, pool.label_indices))
     return pool.take(np.argsort(np.array(ids, dtype=object), kind="stable"))
 
 
 def pool_of_images(
     ids: Sequence[str], paths: Sequence[str], split: str, embeddings: np.ndarray, covered: np.ndarray
 ) -> Pool:
-    """The pool before there is any model: images of which nothing is known but `embeddings` `(N, D)`, beside those of
-    the images that have a label already, `covered` `(M, D)`. The `ids` are sorted."""
-    nothing, unknown = ("",) * len(ids), np.full(len(ids), np.nan, dtype=np.float32)
+    """Return the pool before there is a model: images with `embeddings` `(N, D)` only, and the embeddings of the images
+    that already have a label, `covered` `(M, D)`. The `ids` are sorted."""
+    blank, unknown = ("",) * len(ids), np.full(len(ids), np.nan, dtype=np.float32)
     return Pool(
         ids=tuple(ids),
         paths=tuple(paths),
         splits=(split,) * len(ids),
-        labels=nothing,
-        predicted=nothing,
+        labels=blank,
+        predicted=blank,
         classes=("",),
         logits=np.full((len(ids), 1), np.nan, dtype=np.float32),
         confidence=unknown,
@@ -187,20 +206,20 @@ def pool_of_images(
     )
 
 
-def beside_labelled(pool: Pool, run: RunFolder) -> Pool:
-    """A pool of images without a label, where the run's images with one count as covered and as labels given.
+def cover_labelled(pool: Pool, run: RunFolder) -> Pool:
+    """Return a pool of images without a label, with the run's labelled images as `covered` and in `label_counts`.
 
-    As far as their predictions are there, and their embeddings where the pool has its own.
+    Labelled images without predictions do not count; `covered` needs a pool with embeddings.
     """
     labelled = [split for split in ("train", "val") if (run.predictions / f"{split}.parquet").exists()]
     if not labelled:
         return pool
     labels = read_columns(run.predictions, ["split", "label"])
-    number = {name: i for i, name in enumerate(pool.classes) if name}
+    columns = {name: i for i, name in enumerate(pool.classes) if name}
     given = [
-        number[label]
+        columns[label]
         for split, label in zip(*(labels.column(name).to_pylist() for name in ("split", "label")), strict=True)
-        if split in labelled and label in number
+        if split in labelled and label in columns
     ]
     counts = np.bincount(np.array(given, dtype=np.int64), minlength=len(pool.classes))
     covered = None if pool.embeddings is None else read_embeddings(run.predictions, labelled)
@@ -216,7 +235,7 @@ def _numbers(table: pa.Table, column: str) -> np.ndarray:
 
 
 def _logits(table: pa.Table) -> np.ndarray | None:
-    """`(N, C)` float32, rows without logits NaN; None where the rows differ in length."""
+    """`(N, C)` float32, rows without logits NaN; None if the rows differ in length."""
     column = table.column("logits").combine_chunks()
     lengths = column.value_lengths().to_numpy(zero_copy_only=False)
     present = np.isfinite(lengths.astype(np.float64))
@@ -229,14 +248,14 @@ def _logits(table: pa.Table) -> np.ndarray | None:
 
 
 def _class_names(run: RunFolder, logits: np.ndarray, predicted: tuple[str, ...]) -> tuple[str, ...]:
-    """The model's class names; where the run has no model, those that the predictions give away."""
+    """Return the model's class names; if the run has no model, those that the predictions reveal."""
     names = class_names(run)
     if len(names) == logits.shape[1]:
         return names
-    found = [""] * logits.shape[1]
-    if found:
+    inferred = [""] * logits.shape[1]
+    if inferred:
         finite = np.flatnonzero(np.isfinite(logits).all(axis=1))
         columns, first = np.unique(logits[finite].argmax(axis=1), return_index=True)
         for column, row in zip(columns, finite[first], strict=True):
-            found[column] = predicted[row]
-    return tuple(found)
+            inferred[column] = predicted[row]
+    return tuple(inferred)

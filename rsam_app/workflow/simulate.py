@@ -27,16 +27,17 @@ def simulate_rounds(
 
     The pool is what the dataset has for training and validation, measured on its test images.
     """
-    from rsam_app.selection.simulation.run import Plan, simulate_all, table
+    from rsam_app.selection.simulation.run import Plan, simulate_all
+    from rsam_app.selection.simulation.summary import summary_table
 
     plan = Plan(strategies, rounds, start, budget, seeds, pool_share)
-    plan.chosen()
+    plan.find_strategies()
     plan.require_images(len(_pool(job)))
     oracle, made_from = make_oracle(job)
     job.own_run()
     with job.reporter.counter("simulating", len(strategies) * seeds) as advance:
         summary = simulate_all(oracle, made_from, plan, job.run.simulation, job.original.name, advance)
-    return Simulated(summary, f"{table(summary)}\n{job.run.simulation / 'curves.png'}")
+    return Simulated(summary, f"{summary_table(summary)}\n{job.run.simulation / 'curves.png'}")
 
 
 def plant_label_errors(job: Job, share: float, seeds: int) -> Simulated:

@@ -91,7 +91,7 @@ def test_a_later_round_keeps_the_earlier_one_and_refuses_its_replay(run: RunFold
     make_run(np.random.default_rng(9).normal(size=(40, 4)), ["wren"] * 40, ids=IDS)
     second = select(run, "margin", 5, "train", seed=0)
     assert first.csv != second.csv and first.csv.exists() and second.csv.exists()
-    with pytest.raises(UserError, match="other predictions now"):
+    with pytest.raises(UserError, match="have changed since this selection was made"):
         replay(run, first.manifest)
 
 

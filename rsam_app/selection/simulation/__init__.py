@@ -1,1 +1,1 @@
-"""Simulated rounds: what labelling or relabelling would have brought, with an oracle that knows the labels."""
+"""Simulated rounds of labelling or relabelling with an oracle that knows the labels."""

@@ -1,4 +1,4 @@
-"""How well wrong labels are found: labels are made wrong on purpose, and scores ranked against what was planted."""
+"""Measure how well scores find wrong labels: plant errors, then rank by each score."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 
 STRENGTH = 0.1
-"""Of the out-of-fold classifiers; weaker than for measuring, so that they follow wrong labels less."""
+"""Strength of the out-of-fold classifiers; low, so that they fit wrong labels less."""
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Suspicion `(N,)`, larger is more suspect, from probabilities `(N, C)` and labels `(N,)`."""
+"""Return the suspicion `(N,)`, larger is more suspect, from probabilities `(N, C)` and labels `(N,)`."""
 
 
 def uniform_errors(labels: np.ndarray, classes: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """`labels` `(N,)` with `count` of them, drawn evenly, replaced by any other class, drawn evenly."""
+    """Return `labels` `(N,)` with `count` of them replaced by another class, both drawn uniformly."""
     rows = rng.permutation(len(labels))[:count]
     noisy = labels.copy()
     noisy[rows] = (labels[rows] + rng.integers(1, classes, len(rows))) % classes
@@ -36,7 +36,7 @@ def uniform_errors(labels: np.ndarray, classes: int, count: int, rng: np.random.
 def sibling_errors(
     labels: np.ndarray, siblings: Sequence[Sequence[int]], count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """`labels` `(N,)` with `count` of those whose class has siblings replaced by one of them, drawn evenly."""
+    """Return `labels` `(N,)` with `count` of those with siblings replaced by one of these, drawn uniformly."""
     rows = rng.permutation(np.flatnonzero([len(siblings[label]) > 0 for label in labels]))[:count]
     noisy = labels.copy()
     noisy[rows] = [rng.choice(siblings[label]) for label in labels[rows]]
@@ -44,11 +44,11 @@ def sibling_errors(
 
 
 def siblings_of(classes: Sequence[str], points: np.ndarray, labels: np.ndarray) -> list[list[int]]:
-    """For each class those that it is most likely confused with.
+    """Return for each class the classes that it is most likely confused with.
 
-    Classes whose names end in the same word (three albatrosses), where half of the classes have such siblings and not
-    all are siblings of all; else the one with the nearest mean feature. Wrong labels are not to crowd in a few classes,
-    and must be more confusable than any.
+    Siblings are classes whose names end in the same word (three albatrosses), if at least half of the classes have
+    siblings and not all classes share the word; otherwise each class has the one with the nearest mean feature. So
+    errors do not concentrate in a few classes, and are more confusable than uniform ones.
     """
     last = [name.replace("_", " ").replace("-", " ").split()[-1:] for name in classes]
     same = [[j for j, word in enumerate(last) if word == last[i] and j != i] for i in range(len(classes))]
@@ -61,17 +61,17 @@ def siblings_of(classes: Sequence[str], points: np.ndarray, labels: np.ndarray) 
 
 
 def mistakenness(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """FiftyOne's score for classifications with logits, `(N,)` in [0, 1]: (1 ± exp(-entropy)) / 2, plus where the
-    predicted class is another than the label."""
+    """Return FiftyOne's mistakenness for classifications with logits, `(N,)` in [0, 1]: (1 ± exp(-entropy)) / 2, with
+    plus if the predicted class differs from the label."""
     safe = np.where(probabilities > 0, probabilities, 1.0)
     certainty = np.exp((probabilities * np.log(safe)).sum(axis=1))
     sign = np.where(probabilities.argmax(axis=1) == labels, -1.0, 1.0)
-    found: np.ndarray = (1 + sign * certainty) / 2
-    return found
+    result: np.ndarray = (1 + sign * certainty) / 2
+    return result
 
 
 def normalised_margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """cleanlab's normalized margin turned round: the best other class's probability minus the label's, `(N,)`."""
+    """Return cleanlab's normalized margin inverted: the best other class's probability minus the label's, `(N,)`."""
     rows, others = np.arange(len(labels)), probabilities.copy()
     given = others[rows, labels].copy()
     others[rows, labels] = -np.inf
@@ -80,11 +80,11 @@ def normalised_margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
 
 
 def self_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """cleanlab's self-confidence turned round: 1 - the label's probability, `(N,)` in [0, 1]."""
+    """Return cleanlab's self-confidence inverted: 1 - the label's probability, `(N,)` in [0, 1]."""
     from cleanlab.rank import get_label_quality_scores
 
-    found: np.ndarray = 1.0 - get_label_quality_scores(labels, probabilities, method="self_confidence")
-    return found
+    result: np.ndarray = 1.0 - get_label_quality_scores(labels, probabilities, method="self_confidence")
+    return result
 
 
 SCORES: dict[str, Score] = {
@@ -103,17 +103,17 @@ def measure_label_noise(
     folder: Path,
     advance: Callable[[int], object] = lambda plantings: None,
 ) -> dict[str, Any]:
-    """Plant wrong labels, rank by every score on out-of-fold probabilities; write `label_errors.{csv,json}`.
+    """Plant wrong labels, rank by every score of out-of-fold probabilities, and write `label_errors.{csv,json}`.
 
-    Returns AUPRC and precision at k (the number planted) by kind of error and score, means over seeds with 95 %
-    half-widths. Raises `UserError` for a share or a number of seeds that makes no sense.
+    Returns AUPRC and precision at k (the number planted) by kind of error and score: means over seeds with 95 %
+    half-widths. Raises `UserError` if the share or the number of seeds is out of range.
     """
     from sklearn.metrics import average_precision_score
 
     require_noise(share, seeds, len(oracle.labels))
     count = round(share * len(oracle.labels))
     siblings = siblings_of(classes, oracle.points, oracle.labels)
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    figures: dict[tuple[str, str], list[tuple[float, float]]] = {}
     counts: dict[str, int] = {}
     for seed in range(seeds):
         for kind in ("uniform", "siblings"):
@@ -128,22 +128,22 @@ def measure_label_noise(
             for name, score in SCORES.items():
                 suspicion = score(probabilities, noisy)
                 top = np.argsort(-suspicion, kind="stable")[: planted.sum()]
-                figures = float(average_precision_score(planted, suspicion)), float(planted[top].mean())
-                found.setdefault((kind, name), []).append(figures)
+                auprc, precision = float(average_precision_score(planted, suspicion)), float(planted[top].mean())
+                figures.setdefault((kind, name), []).append((auprc, precision))
             advance(1)
-    return _written(found, {"share": share, "planted": counts, "seeds": seeds, "strength": STRENGTH}, folder)
+    return _write(figures, {"share": share, "planted": counts, "seeds": seeds, "strength": STRENGTH}, folder)
 
 
 def require_noise(share: float, seeds: int, images: int) -> None:
-    """Raise `UserError` for a share of wrong labels among so many images, or a number of seeds, that makes no sense."""
+    """Raise `UserError` if the share of wrong labels among so many images, or the number of seeds, is out of range."""
     if not 0 < share < 0.5 or round(share * images) < 1:
-        raise UserError(f"simulate: noise is {share:g}, expected a share between 0 and .5 that is one image at least.")
+        raise UserError(f"simulate: noise is {share:g}, expected a share between 0 and .5 that is at least one image.")
     if seeds < 1:
         raise UserError(f"simulate: seeds is {seeds}, expected at least 1.")
 
 
 def noise_table(summary: dict[str, Any]) -> str:
-    """The summary for a terminal: a line per kind of error and score."""
+    """Return the summary for a terminal: a line per kind of error and score."""
     lines = [f"{'errors':10} {'score':18} {'AUPRC':>15} {'precision at k':>15}"]
     for row in summary["scores"]:
         auprc = f"{row['auprc']:.3f} ± {row['auprc_interval']:.3f}"
@@ -151,12 +151,12 @@ def noise_table(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _written(
-    found: dict[tuple[str, str], list[tuple[float, float]]], plan: dict[str, Any], folder: Path
+def _write(
+    figures: dict[tuple[str, str], list[tuple[float, float]]], plan: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
     rows = []
-    for (kind, name), figures in sorted(found.items()):
-        auprc, precision = np.array(figures).T
+    for (kind, name), pairs in sorted(figures.items()):
+        auprc, precision = np.array(pairs).T
         rows.append(
             {
                 "errors": kind,

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression, quick with few labels: the classifier that simulated rounds are measured by."""
+"""Multinomial logistic regression that is fast with few labels: the classifier of simulated rounds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 SCALE = 10.0
-"""Length of the feature vectors that it is fitted to."""
+"""Length of the feature vectors."""
+CURVATURE = 0.005
+"""Curvature of the cross-entropy near the fit, per label: .002 to .01 need the fewest steps."""
+_NEGLIGIBLE = 1e-12
 
 
 def scaled(features: np.ndarray) -> np.ndarray:
-    """`(N, D)` float64 of length `SCALE`. Raises `ValueError` where a vector has no length or is not finite."""
+    """Scale `features` `(N, D)` to length `SCALE`, float64. Raises `ValueError` for a zero or non-finite vector."""
     points = features.astype(np.float64)
     lengths: np.ndarray = np.linalg.norm(points, axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
@@ -21,11 +24,11 @@ def scaled(features: np.ndarray) -> np.ndarray:
 
 
 def fit(points: np.ndarray, labels: np.ndarray, classes: int, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Weights `(D, C)` and biases `(C,)` that minimise strength · Σ cross-entropy + ½ ‖weights‖², by L-BFGS.
+    """Return weights `(D, C)` and biases `(C,)` that minimise strength · Σ cross-entropy + ½ ‖weights‖², by L-BFGS.
 
-    `points` `(N, D)`, `labels` `(N,)` in 0 … C - 1; as scikit-learn's `LogisticRegression(C=strength)`, but for classes
-    without a label too. It is solved along the principal axes of the points, N of them with N < D, where the optimum
-    lies; each axis is shrunk by its extent, so that the steps suit all of them: a third of the time.
+    `points` `(N, D)`, `labels` `(N,)` in 0 … C - 1. Equals scikit-learn's `LogisticRegression(C=strength)`, but also
+    accepts classes without a label. Solved along the principal axes of the points, which contain the optimum (N of them
+    if N < D), each scaled by its extent as a preconditioner: a third of the time.
     """
     axes, coordinates, squares = _principal_axes(points)
     shrink = 1 / np.sqrt(1 + CURVATURE * strength * squares)
@@ -46,30 +49,24 @@ def fit(points: np.ndarray, labels: np.ndarray, classes: int, strength: float = 
     return axes @ (flat[:size].reshape(-1, classes) * shrink[:, None]), flat[size:]
 
 
-CURVATURE = 0.005
-"""Of the cross-entropy where it is nearly fitted, a label: .002 to .01 take the fewest steps."""
-
-
 def _principal_axes(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Orthonormal axes `(D, R)` that span the points `(N, D)`, their coordinates `(N, R)` along them, and each axis's
-    sum of squares `(R,)`."""
+    """Return orthonormal axes `(D, R)` that span the points `(N, D)`, the coordinates `(N, R)` along them, and each
+    axis's sum of squares `(R,)`."""
     if len(points) < points.shape[1]:
         squares, vectors = eigh(points @ points.T)
-        squares, vectors = squares[squares > _NOTHING * squares[-1]], vectors[:, squares > _NOTHING * squares[-1]]
+        significant = squares > _NEGLIGIBLE * squares[-1]
+        squares, vectors = squares[significant], vectors[:, significant]
         lengths = np.sqrt(squares)
         return points.T @ (vectors / lengths), vectors * lengths, squares
     squares, axes = eigh(points.T @ points)
     return axes, points @ axes, np.maximum(squares, 0)
 
 
-_NOTHING = 1e-12
-
-
 def out_of_fold(
     points: np.ndarray, labels: np.ndarray, classes: int, strength: float, seed: int, folds: int = 5
 ) -> np.ndarray:
-    """Probabilities `(N, C)` of each row by a classifier that did not see its label; folds are stratified, by seed."""
-    found = np.empty((len(points), classes))
+    """Return probabilities `(N, C)` of each row by a classifier that did not see its label. Folds are stratified."""
+    probabilities = np.empty((len(points), classes))
     shuffled = np.random.default_rng(seed).permutation(len(points))
     fold = np.empty(len(points), dtype=np.int64)
     fold[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(points)) % folds
@@ -77,5 +74,5 @@ def out_of_fold(
         held = fold == number
         if held.any():
             weights, biases = fit(points[~held], labels[~held], classes, strength)
-            found[held] = softmax(points[held] @ weights + biases, axis=1)
-    return found
+            probabilities[held] = softmax(points[held] @ weights + biases, axis=1)
+    return probabilities

@@ -1,4 +1,4 @@
-"""One simulated labelling: choose, ask the oracle, train, measure, and again."""
+"""Simulated rounds of labelling: choose, label by the oracle, train, measure, repeat."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from rsam_app.selection.strategy import Strategy
 
 @dataclass(frozen=True)
 class Oracle:
-    """What can be labelled, with the labels that the oracle gives, and what the classifier is measured on."""
+    """A pool to label, the oracle's labels for it, and the test set of the classifier."""
 
     points: np.ndarray
     """`(N, D)` scaled features of the pool."""
     labels: np.ndarray
-    """`(N,)` int64 class numbers; strategies never see those that they did not ask for."""
+    """`(N,)` int64 class numbers; strategies see only those that they chose."""
     test_points: np.ndarray
     test_labels: np.ndarray
     classes: int
 
     def accuracy(self, rows: np.ndarray) -> tuple[float, np.ndarray]:
-        """Test accuracy of the classifier trained on these rows, and its logits `(N, C)` for the whole pool."""
+        """Return the test accuracy of the classifier trained on these rows, and its logits `(N, C)` for the pool."""
         weights, biases = fit(self.points[rows], self.labels[rows], self.classes)
         right = (self.test_points @ weights + biases).argmax(axis=1) == self.test_labels
         return float(right.mean()), self.points @ weights + biases
 
     def part(self, share: float, seed: int) -> Oracle:
-        """The oracle of a random `share` of the pool, by seed; all of it for 1."""
+        """Return the oracle of a random `share` of the pool, by seed; 1 for all of it."""
         count = max(1, round(share * len(self.points)))
         rows = np.sort(np.random.default_rng((seed, 1)).permutation(len(self.points))[:count])
         return Oracle(self.points[rows], self.labels[rows], self.test_points, self.test_labels, self.classes)
 
 
 def simulate(oracle: Oracle, strategy: Strategy, rounds: int, start: int, budget: int, seed: int) -> list[float]:
-    """Test accuracy after `start` labels, then after each of `rounds` more of `budget`: `rounds + 1` figures, or fewer
-    where the pool ends.
+    """Return the test accuracy after `start` labels and after each of `rounds` rounds of `budget` labels: `rounds + 1`
+    values, or fewer if the pool runs out.
 
-    Before the first labels there is no model: strategies that need one then choose at random.
+    Before the first labels there is no model; strategies that need one choose at random then.
     """
     rng = np.random.default_rng(seed)
     known = np.zeros(0, dtype=np.int64)
@@ -60,22 +60,22 @@ def simulate(oracle: Oracle, strategy: Strategy, rounds: int, start: int, budget
 
 
 def unlabelled(oracle: Oracle, logits: np.ndarray, left: np.ndarray, known: np.ndarray) -> Pool:
-    """The pool of the rows `left`, as a strategy sees it: no label, `logits` `(N, C)` of the current model (NaN before
-    there is one), the rows `known` covered and their labels counted."""
+    """Return the pool of the rows `left` as a strategy sees it: without labels, with `logits` `(N, C)` of the current
+    model (NaN before there is one), the rows `known` covered and their labels counted."""
     names = tuple(f"class {c}" for c in range(oracle.classes))
-    shown = logits[left]
-    logs = log_softmax(shown, axis=1)
+    logits = logits[left]
+    logs = log_softmax(logits, axis=1)
     ranked = np.sort(np.exp(logs), axis=1)
-    predicted = np.where(np.isnan(shown).any(axis=1), 0, np.nan_to_num(shown).argmax(axis=1))
-    nothing = ("",) * len(left)
+    predicted = np.where(np.isnan(logits).any(axis=1), 0, np.nan_to_num(logits).argmax(axis=1))
+    blank = ("",) * len(left)
     return Pool(
         ids=tuple(f"{row:08}" for row in left),
-        paths=nothing,
-        splits=nothing,
-        labels=nothing,
+        paths=blank,
+        splits=blank,
+        labels=blank,
         predicted=tuple(names[c] for c in predicted),
         classes=names,
-        logits=shown.astype(np.float32),
+        logits=logits.astype(np.float32),
         confidence=ranked[:, -1].astype(np.float32),
         margin=(ranked[:, -1] - ranked[:, -2]).astype(np.float32),
         entropy=-(np.exp(logs) * logs).sum(axis=1).astype(np.float32),

@@ -1,9 +1,8 @@
-"""Every selection strategy by name, one file each."""
+"""All selection strategies by name."""
 
 from __future__ import annotations
 
-import difflib
-
+from rsam_app.config.validation import suggest
 from rsam_app.selection.strategies.auto import AUTO
 from rsam_app.selection.strategies.badge import BADGE
 from rsam_app.selection.strategies.diverse_margin import DIVERSE_MARGIN
@@ -39,13 +38,11 @@ STRATEGIES: dict[str, Strategy] = {s.name: s for s in (*_RELABEL, *_LABEL)}
 
 
 def find_strategy(name: str) -> Strategy:
-    """The strategy of that name; `-` and `_` are the same. Raises `UserError` with the nearest name."""
+    """Return the strategy of that name; `-` and `_` are equivalent. Raises `UserError` that suggests a known name."""
     key = name.strip().lower().replace("-", "_")
-    if key in STRATEGIES:
-        return STRATEGIES[key]
-    close = difflib.get_close_matches(key, STRATEGIES, n=1, cutoff=0.4)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise UserError(f"strategy {name!r}: no such strategy.{hint} Known: {', '.join(STRATEGIES)}.")
+    if key not in STRATEGIES:
+        raise UserError(f"strategy {name!r}: unknown strategy.{suggest(key, list(STRATEGIES))}")
+    return STRATEGIES[key]
 
 
 __all__ = ["STRATEGIES", "find_strategy"]

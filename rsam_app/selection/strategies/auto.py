@@ -1,5 +1,4 @@
-"""The default. With labels: whatever stands out most, a suspect label or a misplaced rectangle. Without: what stands
-for many others, and once there is a model, what tells the most about them."""
+"""The default strategy: suspect labels and misplaced rectangles or, without labels, the images worth labelling."""
 
 from __future__ import annotations
 
@@ -13,12 +12,16 @@ from rsam_app.selection.strategies.transductive_design import TRANSDUCTIVE_DESIG
 from rsam_app.selection.strategies.uncertainty import MARGIN
 from rsam_app.selection.strategy import Choice, Strategy, percentile_ranks, rank
 
+_TIE = 1e-6
+_ALSO = 0.9
+"""Percentile rank from which a second fault is mentioned too."""
+
 
 def worst_of_two(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The larger of a record's two percentile ranks, plus a little of the smaller to break ties: `(N,)` in [0, 1].
+    """Return the larger of a record's two percentile ranks; the smaller breaks ties: `(N,)` in [0, 1].
 
-    The larger, not the mean: a wrong label and a misplaced rectangle are separate faults, and a mean would pass over
-    the record that is the worst in one of them for many that are middling in both. A rank that is missing counts as 0.
+    A wrong label and a misplaced rectangle are separate faults: by their mean, the worst record in one of them would
+    rank below many that are mediocre in both. A missing rank counts as 0.
     """
     a, b = percentile_ranks(first), percentile_ranks(second)
     missing = np.isnan(a) & np.isnan(b)
@@ -27,58 +30,49 @@ def worst_of_two(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(missing, np.nan, combined)
 
 
-_TIE = 1e-6
-
-
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
-    labels, places = has_label_quality(pool), has_misattention(pool)
-    if labels and places:
+    has_labels, has_attention = has_label_quality(pool), has_misattention(pool)
+    if has_labels and has_attention:
         return rank(worst_of_two(suspicion(pool), misattention(pool)), budget, rng)
-    if labels:
+    if has_labels:
         choice, note = rank(suspicion(pool), budget, rng), "no misattention scores: ranked by suspect label alone"
     else:
-        other = _to_label(pool)
+        other = _without_labels(pool)
         choice, note = other.pick(pool, budget, rng), f"no known labels: chosen for labelling, by {other.name}"
     return Choice(choice.indices, choice.scores, (*choice.notes, note))
 
 
-def _to_label(pool: Pool) -> Strategy:
+def _without_labels(pool: Pool) -> Strategy:
     if pool.embeddings is None:
         return MARGIN
     return HERDING if np.isnan(pool.margin).all() else TRANSDUCTIVE_DESIGN
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
-    labels, places = has_label_quality(pool), has_misattention(pool)
-    if not labels:
-        return _to_label(pool).explain(pool, indices, scores)
+    if not has_label_quality(pool):
+        return _without_labels(pool).explain(pool, indices, scores)
     doubt = suspicion(pool)
-    place = misattention(pool) if places else np.full(len(pool), np.nan)
-    by_label = np.nan_to_num(percentile_ranks(doubt), nan=-1)[indices]
-    by_place = np.nan_to_num(percentile_ranks(place), nan=-1)[indices]
-    said_of_label = explain_suspicion(pool, indices, doubt[indices])
-    said_of_place = MISATTENTION.explain(pool, indices, place[indices])
+    misplaced = misattention(pool) if has_misattention(pool) else np.full(len(pool), np.nan)
+    label_ranks, attention_ranks = (np.nan_to_num(percentile_ranks(s), nan=-1)[indices] for s in (doubt, misplaced))
+    label_reasons = explain_suspicion(pool, indices, doubt[indices])
+    attention_reasons = MISATTENTION.explain(pool, indices, misplaced[indices])
     reasons = []
-    for a, b, label, where in zip(by_label, by_place, said_of_label, said_of_place, strict=True):
-        if min(a, b) >= _ALSO:
-            reasons.append(f"{label}; also, {where}" if a >= b else f"{where}; also, {label}")
-        else:
-            reasons.append(label if a >= b else where)
+    for a, b, first, second in zip(label_ranks, attention_ranks, label_reasons, attention_reasons, strict=True):
+        if b > a:
+            first, second = second, first
+        reasons.append(f"{first}; also, {second}" if min(a, b) >= _ALSO else first)
     return reasons
 
-
-_ALSO = 0.9
-"""A fault among the worst tenth is worth naming beside the one that chose the record."""
 
 AUTO = Strategy(
     name="auto",
     summary=(
-        "the default: suspect labels and misplaced rectangles; where nothing has a label, `herding`, then"
+        "the default: suspect labels and misplaced rectangles; if nothing has a label, `herding`, then"
         " `transductive_design`"
     ),
     source=(
-        "ours: a heuristic for relabelling that has not been compared with others yet; for labelling, what"
-        " did best of all (docs/selection.md)"
+        "ours: for relabelling a heuristic that has not been compared with others yet; for labelling, the best"
+        " strategies of our simulations (docs/selection.md)"
     ),
     pick=_pick,
     explain=_explain,

@@ -1,4 +1,4 @@
-"""Records that would change the last layer much, and each in another way: k-means++ on gradients."""
+"""BADGE: records with large and diverse last-layer gradients, by k-means++ seeding."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from rsam_app.selection.strategy import Choice, Strategy, missing_last
 def gradient_seeds(
     probabilities: np.ndarray, embeddings: np.ndarray, budget: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """k-means++ seeding on the gradients of the last layer (Ash et al., ICLR 2020, arXiv 1906.03671, algorithm 1).
+    """Seed k-means++ on the gradients of the last layer (Ash et al., ICLR 2020, arXiv 1906.03671, algorithm 1).
 
-    The gradient of a record is the outer product of p - e_ŷ `(C,)` and its embedding `(D,)`. It is never made: the
+    The gradient of a record is the outer product of p - e_ŷ `(C,)` and its embedding `(D,)`. It is never formed: the
     inner product of two outer products is the product of the inner products, so memory stays at N · (C + D). Returns
-    `min(budget, N)` rows, each once, and their squared distances to the nearest gradient chosen before (the
-    first's: its squared norm). The first is the longest gradient. Rows that coincide with chosen ones are drawn
-    evenly at the end.
+    `min(budget, N)` rows, each once, and their squared distances to the nearest gradient chosen before; for the first
+    row, the longest gradient, its squared norm. Rows that coincide with chosen ones come last, drawn uniformly.
     """
     points = embeddings.astype(np.float32)
     residuals = probabilities.astype(np.float32)
@@ -47,27 +46,25 @@ def gradient_seeds(
 
 
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
-    if pool.embeddings is None:
-        raise ValueError("badge needs a pool with embeddings")
-    usable = np.intersect1d(finite_rows(pool.embeddings), np.flatnonzero(np.isfinite(pool.probabilities).all(axis=1)))
+    embeddings = pool.require_embeddings()
+    usable = np.intersect1d(finite_rows(embeddings), np.flatnonzero(np.isfinite(pool.probabilities).all(axis=1)))
     if not len(usable) or not pool.probabilities.shape[1]:
         order = rng.permutation(len(pool))[:budget]
         return Choice(order, np.full(len(order), np.nan), ("no probabilities: chosen at random",))
-    chosen, distances = gradient_seeds(pool.probabilities[usable], pool.embeddings[usable], budget, rng)
+    chosen, distances = gradient_seeds(pool.probabilities[usable], embeddings[usable], budget, rng)
     return missing_last(usable[chosen], np.sqrt(distances), usable, pool, budget, rng)
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     return [
-        f"would teach something new: its gradient is {s:.3g} from those chosen before; now {pool.predicted[i]}"
-        f" ({pool.confidence[i]:.0%})"
+        f"would teach something new: its gradient is {s:.3g} from those chosen before; now {pool.prediction(i)}"
         for i, s in zip(indices, scores, strict=True)
     ]
 
 
 BADGE = Strategy(
     name="badge",
-    summary="records that would change the classifier much, each in another way; for large batches late on",
+    summary="records that would change the classifier a lot, each differently; for large batches in later rounds",
     source="Ash et al., Deep Batch Active Learning by Diverse, Uncertain Gradient Lower Bounds, ICLR 2020",
     pick=_pick,
     explain=_explain,

@@ -1,4 +1,4 @@
-"""Records torn between two classes, and unlike each other: one of each cluster of a shortlist by margin."""
+"""Diverse uncertain records: one from each cluster of a shortlist by margin."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rsam_app.selection.strategies.uncertainty import MARGIN, narrowness
 from rsam_app.selection.strategy import Choice, Strategy, missing_last, rank
 
 SHORTLIST = 4
-"""The shortlist is so many times as long as the budget."""
+"""Length of the shortlist, in budgets."""
 
 
 def nearest_to_centres(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """For each of `centres` `(K, D)` in turn the nearest row of `points` `(N, D)`, N ≥ K, not taken yet: `(K,)`."""
+    """Return for each of `centres` `(K, D)` in turn the nearest unused row of `points` `(N, D)`, N ≥ K: `(K,)`."""
     squared = np.einsum("nd,nd->n", points, points)[:, None] - 2 * (points @ centres.T)
     taken = np.empty(len(centres), dtype=np.int64)
     for column in range(len(centres)):
@@ -26,12 +26,10 @@ def nearest_to_centres(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     from sklearn.cluster import KMeans
 
-    if pool.embeddings is None:
-        raise ValueError("diverse_margin needs a pool with embeddings")
-    narrow = narrowness(pool)
-    usable = np.intersect1d(finite_rows(pool.embeddings), np.flatnonzero(~np.isnan(narrow)))
+    embeddings, narrow = pool.require_embeddings(), narrowness(pool)
+    usable = np.intersect1d(finite_rows(embeddings), np.flatnonzero(~np.isnan(narrow)))
     shortlist = usable[rank(narrow[usable], SHORTLIST * budget, rng).indices]
-    points = pool.embeddings[shortlist].astype(np.float32)
+    points = embeddings[shortlist].astype(np.float32)
     if len(shortlist) > budget:
         count = min(budget, len(np.unique(points, axis=0)))
         fitted = KMeans(count, n_init=1, random_state=int(rng.integers(2**31))).fit(points)

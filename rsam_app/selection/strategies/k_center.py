@@ -1,4 +1,4 @@
-"""Records that cover the pool: each next one is the farthest from all before."""
+"""Greedy k-center: each next record is the farthest from all before it."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from rsam_app.selection.strategy import Choice, Strategy
 ROWS = 8192
 """Rows of a block: (8192, 512) float32 is 16 MiB."""
 FRONTIER = 8192
-"""Rows that are kept up to date between two passes over all of them."""
+"""Number of farthest rows that are updated at each pick, between two passes over all rows."""
 PENDING = 256
-"""Most centres that one pass brings to all rows."""
+"""Maximum number of picks between two passes."""
 
 
 def k_center_greedy(
     embeddings: np.ndarray, budget: int, rng: np.random.Generator, centers: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Greedy k-center (Gonzalez 1985; Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1).
+    """Choose k centres greedily (Gonzalez 1985; Sener & Savarese, ICLR 2018, arXiv 1708.00489, algorithm 1).
 
     Returns `min(budget, N)` rows of `embeddings` `(N, D)`, each once, as int64, and the Euclidean distance (float64) of
-    each to the nearest centre before it. `centers` `(M, D)` are covered from the start; without them the first row is
-    drawn by `rng` and its distance is infinite. Equal distances go to the lower row. Rows that are not finite cannot be
-    placed: they come last, in random order, with distance NaN.
+    each to the nearest centre before it. `centers` `(M, D)` are the initial centres; without them the first row is
+    drawn by `rng` and its distance is infinite. Of equal distances the lower row wins. Rows that are not finite come
+    last, in random order, with distance NaN.
 
-    In float32, by blocks: beside the embeddings as they are it needs three numbers a row. A distance to the nearest
-    centre never grows as centres join, so only the rows that were the farthest at the last pass are brought up to date
-    at each pick, and all rows again where one that was left out might be farther: the same choice as measuring all
-    (the idea of Minoux 1978 for greedy maximisation). The mean is taken off first, so that the distances of
-    near-duplicates do not drown in their norms.
+    Computed in float32 and in blocks, with three numbers a row beside the embeddings. A distance to the nearest centre
+    never grows as centres join, so each pick updates only the rows that were farthest at the last pass; a new pass over
+    all rows follows when another row might be farther. The choice is the same as with full updates (lazy greedy, Minoux
+    1978). The mean is subtracted first, so that rounding does not hide the distances of near-duplicates.
     """
     rows = finite_rows(embeddings)
     cover = _Cover(embeddings, rows)
@@ -50,7 +49,7 @@ def k_center_greedy(
             pick, squared = frontier.take()
         picks.append(pick)
         squared_distances.append(squared)
-        cover.nearest[pick] = -1  # below every distance: chosen once, duplicates of it stay eligible
+        cover.nearest[pick] = -1  # below every distance: chosen once, while its duplicates stay eligible
         if frontier is None:
             cover.lower(embeddings[rows[[pick]]])
     unplaceable = rng.permutation(np.setdiff1d(np.arange(len(embeddings)), rows))[: budget - len(picks)]
@@ -60,7 +59,7 @@ def k_center_greedy(
 
 
 class _Cover:
-    """Squared distances of rows to their nearest centre; centres come by the block."""
+    """Squared distances of rows to their nearest centre."""
 
     def __init__(self, embeddings: np.ndarray, rows: np.ndarray) -> None:
         self.embeddings, self.rows = embeddings, rows
@@ -75,12 +74,12 @@ class _Cover:
         self.nearest = np.full(len(rows), np.inf, dtype=np.float32)
 
     def points(self, chosen: slice | np.ndarray) -> np.ndarray:
-        """These rows, float32, the mean taken off."""
+        """Return these rows in float32 with the mean subtracted."""
         points: np.ndarray = self.embeddings[self.rows[chosen]].astype(np.float32) - self.mean
         return points
 
     def lower(self, centers: np.ndarray) -> None:
-        """Bring centres `(M, D)` to all rows."""
+        """Update all rows with new centres `(M, D)`."""
         for begin in range(0, len(centers), PENDING):
             some = centers[begin : begin + PENDING].astype(np.float32) - self.mean
             norms = _squares(some)
@@ -90,7 +89,7 @@ class _Cover:
 
 
 class _Frontier:
-    """The rows farthest from all centres, brought up to date at each pick, and how far the others can be at most."""
+    """The rows farthest from all centres, updated at each pick, and an upper bound for the others."""
 
     def __init__(self, cover: _Cover) -> None:
         self.picked: list[int] = []
@@ -107,7 +106,7 @@ class _Frontier:
         self.nearest = nearest[self.rows]
 
     def may_be_beaten(self) -> bool:
-        """Whether a row that was left out might be farther than the farthest here, or as far and before it."""
+        """Return whether another row might be farther than the farthest here, or as far with a lower number."""
         if not self.picked:
             return False
         place = int(self.nearest.argmax())
@@ -117,14 +116,14 @@ class _Frontier:
         return farthest == self.others and not self.rows[place] < self.first_of_others
 
     def take(self) -> tuple[int, float]:
-        """The farthest row and its squared distance; it is a centre from now on."""
+        """Return the farthest row and its squared distance, and make it a centre."""
         place = int(self.nearest.argmax())
         squared = self.norms + self.norms[place] - 2 * (self.points @ self.points[place])
-        found = int(self.rows[place]), float(self.nearest[place])
+        pick, distance = int(self.rows[place]), float(self.nearest[place])
         np.minimum(self.nearest, np.maximum(squared, 0, out=squared), out=self.nearest)
         self.nearest[place] = -1
-        self.picked.append(found[0])
-        return found
+        self.picked.append(pick)
+        return pick, distance
 
 
 def _squares(points: np.ndarray) -> np.ndarray:
@@ -133,30 +132,24 @@ def _squares(points: np.ndarray) -> np.ndarray:
 
 
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
-    if pool.embeddings is None:
-        raise ValueError("k_center needs a pool with embeddings")
-    chosen, distances = k_center_greedy(pool.embeddings, budget, rng, pool.covered)
+    chosen, distances = k_center_greedy(pool.require_embeddings(), budget, rng, pool.covered)
     notes = []
-    if np.isnan(distances).any():
-        notes.append(
-            f"{int(np.isnan(distances).sum())} chosen records have an embedding that is not finite; they rank last"
-        )
+    if missing := int(np.isnan(distances).sum()):
+        notes.append(f"{missing} chosen records have an embedding that is not finite; they rank last")
     if repeated := int((distances == 0).sum()):
-        notes.append(
-            f"{repeated} chosen records have the very embedding of one chosen before; the pool has no others left"
-        )
+        notes.append(f"{repeated} chosen records repeat an embedding chosen before; the pool has no others left")
     return Choice(chosen, distances, tuple(notes))
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     before = "chosen" if pool.covered is None or not len(pool.covered) else "chosen or reviewed"
-    first = "the first image, drawn at random to start from"
+    first = "the first image, drawn at random"
     return [first if np.isinf(s) else f"unlike the images {before} before it: {s:.3g} from the nearest" for s in scores]
 
 
 K_CENTER = Strategy(
     name="k_center",
-    summary="records that cover the variety of the pool, whatever the model thinks; for a first set of labels",
+    summary="records that cover the variety of the pool, whatever the model predicts; for a first set of labels",
     source="Sener & Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR 2018",
     pick=_pick,
     explain=_explain,

@@ -1,4 +1,4 @@
-"""Records where the model looked at the wrong place."""
+"""Strategies by misattention: records whose rectangle is probably misplaced, alone or together with uncertainty."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rsam_app.system.errors import UserError
 
 
 def has_misattention(pool: Pool) -> bool:
-    """Whether the predictions say anywhere how wrong the place is; a model without attention cannot."""
-    return "misattention" in pool.scores and bool(np.isfinite(pool.scores["misattention"]).any())
+    """Return whether any record has a misattention score; those of a model without attention have none."""
+    return pool.has_score("misattention")
 
 
 def misattention(pool: Pool) -> np.ndarray:
-    """How wrong the place is where the model looked, judged without the truth: `(N,)`, 0 fine … 1 wrong.
+    """Return how wrong the location of the attention is, estimated without the truth: `(N,)`, 0 fine … 1 wrong.
 
-    Raises `UserError` where the predictions do not have it.
+    Raises `UserError` if the predictions lack it.
     """
     if not has_misattention(pool):
         raise UserError(
@@ -28,10 +28,20 @@ def misattention(pool: Pool) -> np.ndarray:
     return pool.scores["misattention"].astype(np.float64)
 
 
+def uncertain_attention(pool: Pool) -> np.ndarray:
+    """Return (1 - margin) × misattention, `(N,)` in [0, 1]: large only if both are. Raises as `misattention` does."""
+    product: np.ndarray = narrowness(pool) * misattention(pool)
+    return product
+
+
 def _explain_misattention(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
-    return [
-        f"the model probably looked at the wrong place: misattention {score:.2f} (0 fine, 1 wrong)" for score in scores
-    ]
+    return [f"the model probably looked at the wrong place: misattention {s:.2f} (0 fine, 1 wrong)" for s in scores]
+
+
+def _explain_both(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
+    unsure = MARGIN.explain(pool, indices, narrowness(pool)[indices])
+    misplaced = _explain_misattention(pool, indices, misattention(pool)[indices])
+    return [f"{first}; and {second}" for first, second in zip(unsure, misplaced, strict=True)]
 
 
 MISATTENTION = Strategy(
@@ -41,23 +51,9 @@ MISATTENTION = Strategy(
     pick=by_score(misattention),
     explain=_explain_misattention,
 )
-
-
-def uncertain_attention(pool: Pool) -> np.ndarray:
-    """(1 - margin) × misattention, `(N,)` in [0, 1]: large only where both are. Raises as `misattention` does."""
-    product: np.ndarray = narrowness(pool) * misattention(pool)
-    return product
-
-
-def _explain_both(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
-    unsure = MARGIN.explain(pool, indices, narrowness(pool)[indices])
-    where = MISATTENTION.explain(pool, indices, misattention(pool)[indices])
-    return [f"{first}; and {second}" for first, second in zip(unsure, where, strict=True)]
-
-
 UNCERTAIN_ATTENTION = Strategy(
     name="uncertain_attention",
-    summary="records torn between classes where the model also looked wrongly; one look mends label and rectangle",
+    summary="records torn between classes with a misplaced rectangle too; fix label and rectangle in one visit",
     source="ours; not compared with others by an oracle, which has no rectangles to give",
     pick=by_score(uncertain_attention),
     explain=_explain_both,

@@ -1,4 +1,4 @@
-"""Records drawn at random: the baseline that every other strategy must beat."""
+"""Random sampling: the baseline for every other strategy."""
 
 from __future__ import annotations
 
@@ -14,14 +14,10 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     return Choice(chosen, draws[chosen])
 
 
-def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
-    return ["drawn at random"] * len(indices)
-
-
 RANDOM = Strategy(
     name="random",
-    summary="any records, evenly; an unbiased sample, and what the others are measured against",
+    summary="a uniform random sample; unbiased, and the baseline for the others",
     source="simple random sampling",
     pick=_pick,
-    explain=_explain,
+    explain=lambda pool, indices, scores: ["drawn at random"] * len(indices),
 )

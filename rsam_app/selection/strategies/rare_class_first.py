@@ -1,4 +1,4 @@
-"""Records that are probably of a class with few labels."""
+"""Strategy by rarity: records that probably belong to a class with few labels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from rsam_app.system.errors import UserError
 
 
 def rarity(pool: Pool) -> np.ndarray:
-    """Expected rarity Σ p_c / (1 + n_c) of each record, n_c the labels that class c has already: `(N,)` in (0, 1].
+    """Return the expected rarity Σ p_c / (1 + n_c) of each record, n_c the number of labels of class c: `(N,)` in
+    (0, 1].
 
-    1: surely of a class without a label. `Pool.label_counts`, where given, are the n_c; else the pool's own labels.
-    NaN without probabilities. Raises `UserError` where the predictions are of no class.
+    1: certainly of a class without a label. The n_c are `Pool.label_counts`, by default those of the pool's own labels.
+    NaN without probabilities. Raises `UserError` if the predictions have no classes.
     """
     if not pool.probabilities.shape[1]:
         raise UserError("select rare_class_first: there is no model yet. Start with herding, typiclust or k_center.")
@@ -27,15 +28,14 @@ def rarity(pool: Pool) -> np.ndarray:
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     return [
-        f"probably of a class with few labels: like {1 / s - 1:.1f} of them; best guess {pool.predicted[i]}"
-        f" ({pool.confidence[i]:.0%})"
+        f"probably of a class with few labels: about {1 / s - 1:.1f}; best guess {pool.prediction(i)}"
         for i, s in zip(indices, scores, strict=True)
     ]
 
 
 RARE_CLASS_FIRST = Strategy(
     name="rare_class_first",
-    summary="records probably of classes with few labels; where classes are unbalanced and the rare ones matter",
+    summary="records probably of classes with few labels; for unbalanced classes when the rare ones matter",
     source="ours; after inverse-frequency weighting, e.g. Aggarwal et al., WACV 2020",
     pick=by_score(rarity),
     explain=_explain,

@@ -1,4 +1,4 @@
-"""Records whose given label the model does not believe."""
+"""Strategy by label quality: records whose given label the model does not believe."""
 
 from __future__ import annotations
 
@@ -11,39 +11,35 @@ from rsam_app.system.errors import UserError
 
 
 def has_label_quality(pool: Pool) -> bool:
-    """Whether any record has a label that the model knows."""
-    return _from_predictions(pool) or bool((pool.label_indices >= 0).any())
+    """Return whether any record has a label that the model knows."""
+    return pool.has_score("label_quality") or bool((pool.label_indices >= 0).any())
 
 
 def suspicion(pool: Pool) -> np.ndarray:
-    """1 - label quality of each record, `(N,)`: 0 the label is surely right, 1 it is surely wrong.
+    """Return 1 - label quality of each record, `(N,)`: 0 the label is certainly right, 1 it is certainly wrong.
 
-    Label quality is the predictions' column, or computed from the probabilities where they lack it. Raises `UserError`
-    where no record has a label of the model's classes.
+    Uses the predictions' column, or computes label quality from the probabilities if there is none. Raises `UserError`
+    if no record has a label of the model's classes.
     """
     if not has_label_quality(pool):
         raise UserError(
             "select suspect_label: no record of the pool has a label that the model knows, so none can be wrong.\n"
             "Choose a labelled split, or a strategy for unlabelled images, e.g. margin or k_center."
         )
-    if _from_predictions(pool):
+    if pool.has_score("label_quality"):
         return 1.0 - pool.scores["label_quality"].astype(np.float64)
     return 1.0 - label_quality(pool.probabilities, pool.label_indices).astype(np.float64)
 
 
-def _from_predictions(pool: Pool) -> bool:
-    return "label_quality" in pool.scores and bool(np.isfinite(pool.scores["label_quality"]).any())
-
-
 def explain_suspicion(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
-    """Why each record's label (rows `indices`) is suspect."""
+    """Return why each record's label (rows `indices`) is suspect."""
     return [_reason(pool, int(i)) for i in indices]
 
 
 def _reason(pool: Pool, i: int) -> str:
     label, belief = pool.labels[i], pool.belief
     if pool.label_indices[i] < 0:
-        return f"labelled {label or 'nothing'}, which is no class of the model; the model says {pool.predicted[i]}"
+        return f"labelled {label or 'nothing'}, not a class of the model; the model says {pool.predicted[i]}"
     if np.isnan(belief.chance[i]):
         return f"labelled {label}; the model says {pool.predicted[i]}"
     given = f"labelled {label}, which the model gives {belief.given[i]:.0%}"

@@ -1,4 +1,4 @@
-"""Records whose labels would tell the most about all the others: the design of an experiment, at several scales."""
+"""Transductive experimental design: records whose labels tell the most about all others."""
 
 from __future__ import annotations
 
@@ -7,30 +7,28 @@ from scipy.linalg import cholesky, solve_triangular
 
 from rsam_app.selection.embeddings import directions, finite_rows, gaussians, median_distance, sample_rows
 from rsam_app.selection.pool import Pool
-from rsam_app.selection.strategies.uncertainty import doubts
+from rsam_app.selection.strategies.uncertainty import usable_narrowness
 from rsam_app.selection.strategy import Choice, Strategy, missing_last
 
 WIDTHS = (0.5, 0.8, 1.2, 2.0)
-"""Of the kernels, in median distances between two records. Narrow ones alone are better on birds, whose classes lie
-apart in the embeddings, wide ones alone on the generated beetles, whose classes hardly do; together they are as good as
-the better of the two on either."""
+"""Widths of the kernels, in median distances between two records. Narrow kernels alone are better on birds, whose
+classes are well separated in the embeddings, wide ones on the generated beetles, whose classes are not; together they
+match the better of the two on either."""
 NOISE = 0.1
-"""Variance of a label about what its embedding tells, where 1 is the variance of what is not known yet. From .03 to .3
-nothing changes."""
+"""Noise variance of a label, relative to the prior variance 1. The results are the same from .03 to .3."""
 DECIDED = 0.2
-"""What a record that the model has decided about counts beside one that it is torn over."""
+"""Weight of a record that the model is certain of; one that it is torn over has weight 1."""
 ANCHORS, CANDIDATES, LABELLED = 4096, 16_384, 4096
-"""Most records that uncertainty is measured on, that are chosen among, and that are taken as known: half a gibibyte.
-Larger pools are sampled by seed."""
+"""Maximum numbers of records that uncertainty is measured on, that are chosen from, and that count as labelled: half a
+GiB. Larger pools are sampled by seed."""
+_COLUMNS = 1024
 
 
 class Posterior:
-    """What is still unknown of A anchors and N candidates while up to `budget` of the candidates are labelled: the
-    covariance of a Gaussian process.
+    """Posterior covariance of a Gaussian process at A anchors and N candidates, for up to `budget` new labels.
 
-    `anchors` `(A, D)`, `candidates` `(N, D)` and `labelled` `(L, D)` are unit vectors, `widths` those of the kernels,
-    `weights` `(A,)` ≥ 0 how much each anchor counts. What a label tells does not depend on which it is, so none is
-    asked for.
+    `anchors` `(A, D)`, `candidates` `(N, D)` and `labelled` `(L, D)` are unit vectors; `widths` belong to the kernels,
+    `weights` `(A,)` ≥ 0 to the anchors. The covariance does not depend on the labels' values, so none are needed.
     """
 
     def __init__(
@@ -55,18 +53,18 @@ class Posterior:
             at_anchors = solve_triangular(root, gaussians(labelled, anchors, widths), lower=True)
             self._between -= at_anchors.T @ self._rows[: self._known]
         self.variance = np.maximum(1 - np.einsum("ln,ln->n", self._rows, self._rows), 0)
-        """Of each candidate, `(N,)`: 1 nothing is known of it, 0 all."""
+        """Variance of each candidate, `(N,)`: 1 nothing is known about it, 0 everything."""
         blocks = range(0, len(candidates), _COLUMNS)
-        told = [self._weights @ self._between[:, begin : begin + _COLUMNS] ** 2 for begin in blocks]
-        self._told = np.concatenate(told).astype(np.float64)
+        reductions = [self._weights @ self._between[:, begin : begin + _COLUMNS] ** 2 for begin in blocks]
+        self._reductions = np.concatenate(reductions).astype(np.float64)
 
     def gains(self) -> np.ndarray:
-        """By how much the anchors' weighted variance, Σᵢ wᵢ Vᵢ, falls with the label of each candidate: `(N,)`."""
-        found: np.ndarray = np.maximum(self._told, 0) / (self.variance + NOISE)
-        return found
+        """Return how much the label of each candidate reduces the anchors' weighted variance Σᵢ wᵢ Vᵢ: `(N,)`."""
+        gains: np.ndarray = np.maximum(self._reductions, 0) / (self.variance + NOISE)
+        return gains
 
     def label(self, candidate: int) -> None:
-        """Take the label of a candidate as known."""
+        """Count a candidate as labelled."""
         before, after = slice(0, self._chosen), self._known + self._chosen
         row = gaussians(self._candidates[candidate][None], self._candidates, self._widths)[0]
         row -= self._rows[:after, candidate] @ self._rows[:after]
@@ -77,32 +75,25 @@ class Posterior:
         column *= scale
         weighted = self._weights * column
         along = weighted @ self._between - (self._columns[before] @ weighted) @ earlier
-        self._told += row * (row * (weighted @ column) - 2 * along)
+        self._reductions += row * (row * (weighted @ column) - 2 * along)
         self.variance = np.maximum(self.variance - row**2, 0)
         self._rows[after], self._columns[self._chosen] = row, column
         self._chosen += 1
 
 
-_COLUMNS = 1024
-
-
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
-    if pool.embeddings is None:
-        raise ValueError("transductive_design needs a pool with embeddings")
-    usable, unsure = doubts(pool, finite_rows(pool.embeddings))
+    embeddings, covered = pool.require_embeddings(), pool.covered_embeddings()
+    usable, unsure = usable_narrowness(pool, finite_rows(embeddings))
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
     candidates, anchors = sample_rows(usable, max(CANDIDATES, budget), rng), sample_rows(usable, ANCHORS, rng)
-    shown = directions(pool.embeddings[candidates])
-    at_anchors = directions(pool.embeddings[anchors])
-    labelled = np.zeros((0, shown.shape[1]), dtype=np.float32)
-    if pool.covered is not None and len(pool.covered):
-        labelled = directions(pool.covered[sample_rows(finite_rows(pool.covered), LABELLED, rng)])
+    at_candidates, at_anchors = directions(embeddings[candidates]), directions(embeddings[anchors])
+    labelled = directions(covered[sample_rows(finite_rows(covered), LABELLED, rng)])
     median = median_distance(at_anchors, rng)
     widths = tuple(width * median for width in WIDTHS)
     weights = DECIDED + (1 - DECIDED) * unsure[anchors]
     count = min(budget, len(candidates))
-    posterior = Posterior(at_anchors, shown, labelled, weights, widths, count)
+    posterior = Posterior(at_anchors, at_candidates, labelled, weights, widths, count)
     chosen, scores, free = [], [], np.ones(len(candidates), dtype=bool)
     for _ in range(count):
         gains = np.where(free, posterior.gains(), -np.inf)
@@ -115,20 +106,18 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
-    told = [f"its label would settle what is not known of about {score:.1f} images" for score in scores]
+    reasons = [f"its label would settle as much as is unknown of about {score:.1f} images" for score in scores]
     if np.isnan(pool.margin).all():
-        return told
-    return [
-        f"{reason}; now {pool.predicted[i]} ({pool.confidence[i]:.0%})" for i, reason in zip(indices, told, strict=True)
-    ]
+        return reasons
+    return [f"{reason}; now {pool.prediction(i)}" for i, reason in zip(indices, reasons, strict=True)]
 
 
 TRANSDUCTIVE_DESIGN = Strategy(
     name="transductive_design",
-    summary="records whose labels tell the most about the others; also where embeddings hardly tell classes apart",
+    summary="records whose labels tell the most about the others; also when embeddings hardly separate the classes",
     source=(
         "Yu, Bi & Tresp, Active Learning via Transductive Experimental Design, ICML 2006; kernels of several widths and"
-        " the weight of what the model is unsure of are ours"
+        " the weight of uncertain records are ours"
     ),
     pick=_pick,
     explain=_explain,

@@ -1,4 +1,4 @@
-"""The most typical record of each cluster that has no label yet: the largest such clusters first."""
+"""TypiClust: the most typical record of each cluster without a label, the largest clusters first."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from rsam_app.selection.strategy import Choice, Strategy, missing_last
 
 NEIGHBOURS = 20
 SMALLEST = 5
-"""Clusters of fewer records are left for last: they are mostly outliers."""
-
-MOST_CLUSTERS = 500
-"""As in the authors' experiments: more of them are slow to find and hold too few records each."""
-
-MOST = 100_000
-"""Records that are clustered, and as many that have a label. Larger pools are sampled by seed: of typical records there
-are many."""
+"""Smaller clusters come last: they are mostly outliers."""
+MAX_CLUSTERS = 500
+"""As in the authors' experiments: more clusters are slow to find and too small."""
+MAX_RECORDS = 100_000
+"""Maximum number of clustered records, and of labelled ones among them. Larger pools are sampled by seed: typical
+records are common."""
+_ROWS, _LARGE = 1024, 50_000
 
 
 def typicality(points: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
-    """1 / mean distance to the nearest `neighbours` others (fewer where there are fewer) of `points` `(N, D)`: `(N,)`.
+    """Return 1 / mean distance to the nearest `neighbours` others (or all, if fewer) of `points` `(N, D)`: `(N,)`.
 
-    Infinite for a record alone, and where all of its neighbours are duplicates of it.
+    Infinite for a single record and for one whose neighbours are all its duplicates.
     """
     if len(points) < 2:
         return np.full(len(points), np.inf)
@@ -41,14 +40,11 @@ def typicality(points: np.ndarray, neighbours: int = NEIGHBOURS) -> np.ndarray:
     return result
 
 
-_ROWS = 1024
-
-
 def typical_of_clusters(clusters: np.ndarray, typical: np.ndarray, labelled: np.ndarray, budget: int) -> np.ndarray:
-    """`min(budget, unlabelled)` unlabelled rows: round by round the most typical left in each cluster, those clusters
-    first that hold the fewest labels, then the largest (Hacohen et al., ICML 2022, arXiv 2202.02794, algorithm 1).
+    """Return `min(budget, unlabelled)` unlabelled rows: in each round the most typical one left in each cluster;
+    clusters with the fewest labels first, then the largest (Hacohen et al., ICML 2022, arXiv 2202.02794, algorithm 1).
 
-    `clusters` `(N,)` are non-negative numbers, `labelled` `(N,)` bool.
+    `clusters` `(N,)` are non-negative integers, `labelled` `(N,)` bool.
     """
     sizes = np.bincount(clusters)
     labels = np.bincount(clusters, weights=labelled, minlength=len(sizes)).astype(np.int64)
@@ -69,37 +65,30 @@ def typical_of_clusters(clusters: np.ndarray, typical: np.ndarray, labelled: np.
 
 
 def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
-    if pool.embeddings is None:
-        raise ValueError("typiclust needs a pool with embeddings")
-    usable = finite_rows(pool.embeddings)
-    shown = sample_rows(usable, max(MOST, budget), rng)
-    points = pool.embeddings[shown].astype(np.float32)
-    known = 0
-    if pool.covered is not None and len(pool.covered):
-        covered = pool.covered[sample_rows(finite_rows(pool.covered), MOST, rng)].astype(np.float32)
-        points, known = np.concatenate([points, covered]), len(covered)
+    embeddings, covered = pool.require_embeddings(), pool.covered_embeddings()
+    usable = finite_rows(embeddings)
+    candidates = sample_rows(usable, max(MAX_RECORDS, budget), rng)
+    known = sample_rows(finite_rows(covered), MAX_RECORDS, rng)
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
-    labelled = np.arange(len(points)) >= len(shown)
-    clusters = _k_means(points, min(known + budget, MOST_CLUSTERS, len(points)), rng)
+    points = np.concatenate([embeddings[candidates].astype(np.float32), covered[known].astype(np.float32)])
+    labelled = np.arange(len(points)) >= len(candidates)
+    clusters = _k_means(points, min(len(known) + budget, MAX_CLUSTERS, len(points)), rng)
     typical = np.empty(len(points))
     for cluster in range(int(clusters.max()) + 1):
         members = np.flatnonzero(clusters == cluster)
         typical[members] = typicality(points[members])
     chosen = typical_of_clusters(clusters, typical, labelled, budget)
-    return missing_last(shown[chosen], typical[chosen], usable, pool, budget, rng)
+    return missing_last(candidates[chosen], typical[chosen], usable, pool, budget, rng)
 
 
 def _k_means(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     distinct = min(count, len(np.unique(points, axis=0)))
-    kind = KMeans if len(points) <= _LARGE else MiniBatchKMeans  # the paper's switch, for the same reason: time
+    kind = KMeans if len(points) <= _LARGE else MiniBatchKMeans  # to save time, as in the paper
     fitted: np.ndarray = kind(distinct, n_init=1, random_state=int(rng.integers(2**31))).fit_predict(points)
     return fitted.astype(np.int64)
-
-
-_LARGE = 50_000
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:

@@ -13,8 +13,8 @@ from rsam_app.selection import find_strategy
 from rsam_app.selection.simulation import run as module
 from rsam_app.selection.simulation.logistic import scaled
 from rsam_app.selection.simulation.rounds import Oracle, simulate, unlabelled
-from rsam_app.selection.simulation.run import Plan, simulate_all, table
-from rsam_app.selection.simulation.summary import labels_to, paired_areas, summarise
+from rsam_app.selection.simulation.run import Plan, simulate_all
+from rsam_app.selection.simulation.summary import labels_to, paired_areas, summarise, summary_table
 from rsam_app.system.errors import UserError
 
 
@@ -60,7 +60,7 @@ def test_writes_curves_and_goes_on_where_it_stopped(
     assert [(r["strategy"], r["labels"]) for r in rows][:3] == [("herding", "6"), ("herding", "11"), ("herding", "16")]
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((tmp_path / "summary.json").read_text())["strategies"].keys() == {"herding", "random"}
-    assert "herding" in table(first)
+    assert "herding" in summary_table(first)
 
     (tmp_path / "cells.jsonl").write_text("\n".join(cells[:4]) + "\n" + cells[4][:25])  # killed while it wrote
     made = []

@@ -82,7 +82,7 @@ def test_typiclust_covers_blobs_that_have_no_label(make_pool: MakePool) -> None:
 def test_typiclust_samples_a_large_pool_and_meets_the_budget(
     make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(typiclust, "MOST", 10)
+    monkeypatch.setattr(typiclust, "MAX_RECORDS", 10)
     rng = np.random.default_rng(0)
     pool = make_pool(rng.normal(size=(40, 4)), [None] * 40, embeddings=rng.normal(size=(40, 3)))
     seen = pool.without(set(pool.ids[:15]))

@@ -43,7 +43,7 @@ def test_many_candidates_at_a_time_do_not_change_the_choice(monkeypatch: pytest.
     rng = np.random.default_rng(0)
     arguments = (rng.random((50, 300)), rng.random(50), np.zeros(50), 40)
     whole = herd(*arguments)
-    monkeypatch.setattr(herding, "_AT_ONCE", 1)
+    monkeypatch.setattr(herding, "_BATCH", 1)
     monkeypatch.setattr(herding, "_COLUMNS", 7)
     np.testing.assert_array_equal(whole[0], herd(*arguments)[0])
 
