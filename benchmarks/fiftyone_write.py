@@ -37,7 +37,7 @@ from measuring.surroundings import where
 
 from rsam_app.config import Pipeline
 from rsam_app.data.near_duplicates.result import Duplicates
-from rsam_app.data.near_duplicates.table import files_state, keep
+from rsam_app.data.near_duplicates.table import files_state, write_table
 from rsam_app.data.records import Dataset, Record
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.folder import RunFolder
@@ -157,7 +157,7 @@ def _run(path: Path, dataset: Dataset, seed: int, row_group: int = PIECE) -> Run
             writer.write_table(pa.table(piece, schema=schema), row_group_size=row_group)
     count = len(dataset.records)  # as `predict` writes it; missing images cannot be compared
     none = Duplicates(np.arange(count), np.zeros((0, 2), dtype=np.int64), np.zeros(0))
-    keep(run.near_duplicates, none, dataset.records, files_state(dataset.records))
+    write_table(run.near_duplicates, none, dataset.records, files_state(dataset.records))
     return run
 
 

@@ -106,7 +106,7 @@ def main() -> None:
     for name, (card, model) in sets.items():
         found[name] = _measure(list(load_dataset(load_card(card)).records), model, arguments.images, arguments.altered)
         print(name, json.dumps(found[name], indent=1), flush=True)
-        thresholds = {"cosine": COSINE, "detail": DETAIL, "everywhere": comparison.EVERYWHERE}
+        thresholds = {"cosine": COSINE, "detail": DETAIL, "everywhere": comparison.MIN_AGREEMENT}
         report = {"thresholds": thresholds, "sets": found, "environment": where()}
         RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rsam_app.data.near_duplicates import RULE
+from rsam_app.data.near_duplicates import CRITERION
 from rsam_app.data.records import Record
 from rsam_app.export.items import ExportItem
 from rsam_app.system.errors import UserError
@@ -58,7 +58,7 @@ def without_duplicates(items: Sequence[ExportItem], twins: DuplicateGroups) -> t
             kept.add(item.record.id)
             taken.add(image)
     remaining = [item for item in items if item.excluded or item.record.id in kept]
-    return remaining, f"{len(items) - len(remaining)} near-duplicates of other images are left out ({RULE})"
+    return remaining, f"{len(items) - len(remaining)} near-duplicates of other images are left out ({CRITERION})"
 
 
 def resplit(
@@ -93,6 +93,6 @@ def resplit(
     shared = len(set(groups.values()))
     note = (
         f"new splits (seed {seed}): {len(tested)} test images; each of {shared} groups of near-duplicates is on one"
-        f" side ({RULE})"
+        f" side ({CRITERION})"
     )
     return split, note

@@ -1,6 +1,6 @@
-"""Which images of a dataset are the same photograph, and which of very many vectors lie next to each other."""
+"""Near-duplicates: images of a dataset that are the same photograph, found by their pixels without a model."""
 
-RULE = (
+CRITERION = (
     "by their pixels: the same photograph, also recompressed, rescaled, lighter, darker, mirrored or cropped a little"
 )
 """What makes two images near-duplicates, for notes."""

@@ -1,4 +1,4 @@
-"""Which images are the same photograph: a shortlist by coarse descriptors, decided by the pixels of each pair."""
+"""Find the images that are the same photograph: candidates by coarse descriptors, then a comparison of the pixels."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from rsam_app.data.near_duplicates.thumbnails import Thumbnails, make_thumbnails
 from rsam_app.data.records import Record
 from rsam_app.system.progress import Progress, StepProgress
 
-_AT_ONCE = 2048
+_BATCH = 2048
 
 
 def find_duplicates(
     records: Sequence[Record], within: Sequence[Record] | None = None, progress: StepProgress | None = None
 ) -> Duplicates:
-    """The pairs among `records` that are the same photograph.
+    """Find the pairs among `records` that are the same photograph, without a model.
 
-    Every image is looked at once, then its thumbnail is kept (`thumbnails.make_thumbnails`, with `within`). No model is
-    asked. Memory: some 1.5 KiB an image. Files that cannot be read are left out, and said in `notes`.
+    Each image is read once; its thumbnail is cached (`thumbnails.make_thumbnails`, with `within`). Needs about 1.5 KiB
+    of memory an image. Unreadable files are left out and named in `notes`.
     """
 
-    def tell(what: str) -> Progress | None:
-        return None if progress is None else lambda done, total: progress(what, done, total)
+    def step(title: str) -> Progress | None:
+        return None if progress is None else lambda done, total: progress(title, done, total)
 
-    thumbnails = make_thumbnails(records, within, tell("reading images"))
+    thumbnails = make_thumbnails(records, within, step("reading images"))
     distinct = find_distinct(thumbnails)
-    candidates = find_candidates(thumbnails, distinct.rows, tell("looking for near-duplicates"))
-    found = _decide(thumbnails, candidates, tell("comparing near-duplicates"))
-    near = found > 0
-    pairs = np.stack([candidates.shown[near], candidates.other[near]], axis=1).astype(np.int64)
-    pairs = np.sort(pairs, axis=1)
+    candidates = find_candidates(thumbnails, distinct.rows, step("looking for near-duplicates"))
+    scores = _compare(thumbnails, candidates, step("comparing near-duplicates"))
+    same = scores > 0
+    pairs = np.sort(np.stack([candidates.first[same], candidates.second[same]], axis=1).astype(np.int64), axis=1)
     order = np.lexsort((pairs[:, 1], pairs[:, 0]))
     broken, note = thumbnails.broken, thumbnails.note
-    return Duplicates(distinct.same, pairs[order], found[near][order], broken, distinct.flat, note)
+    return Duplicates(distinct.same, pairs[order], scores[same][order], broken, distinct.flat, note)
 
 
-def _decide(thumbnails: Thumbnails, candidates: Candidates, tell: Progress | None) -> np.ndarray:
-    places = torch.tensor([window.place() for window in WINDOWS])
+def _compare(thumbnails: Thumbnails, candidates: Candidates, progress: Progress | None) -> np.ndarray:
+    """Return the `likeness` of each candidate pair: `(P,)`."""
+    placements = torch.tensor([window.placement() for window in WINDOWS])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = np.zeros(len(candidates.shown), dtype=np.float32)
-    for begin in range(0, len(found), _AT_ONCE):
-        part = slice(begin, begin + _AT_ONCE)
-        shown = torch.from_numpy(thumbnails.take(candidates.shown[part])).to(device)
-        other = torch.from_numpy(thumbnails.take(candidates.other[part])).to(device)
+    scores = np.zeros(len(candidates.first), dtype=np.float32)
+    for begin in range(0, len(scores), _BATCH):
+        part = slice(begin, begin + _BATCH)
+        first = torch.from_numpy(thumbnails.take(candidates.first[part])).to(device)
+        second = torch.from_numpy(thumbnails.take(candidates.second[part])).to(device)
         mirrored = torch.from_numpy(candidates.mirrored[part]).to(device)[:, None, None]
-        other = torch.where(mirrored, other.flip(-1), other)
-        place = places[torch.from_numpy(candidates.window[part])].to(device)
-        found[part] = likeness(shown, other, place).cpu().numpy()
-        if tell:
-            tell(min(begin + _AT_ONCE, len(found)), len(found))
-    return found
+        second = torch.where(mirrored, second.flip(-1), second)
+        placement = placements[torch.from_numpy(candidates.window[part])].to(device)
+        scores[part] = likeness(first, second, placement).cpu().numpy()
+        if progress:
+            progress(min(begin + _BATCH, len(scores)), len(scores))
+    return scores

@@ -1,4 +1,4 @@
-"""What a search for near-duplicates found: which images are the same photograph, and how much alike."""
+"""Result of a search for near-duplicates: the groups of images that are the same photograph, and how alike they are."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from scipy.sparse.csgraph import connected_components
 from rsam_app.data.records import Skipped
 
 DETAIL = 0.92
-"""Correlation of detail from which on two images can be the same photograph."""
+"""Minimum correlation of detail of two images that are the same photograph."""
 
 
 @dataclass(frozen=True)
 class Duplicates:
     """Which of N images are the same photograph.
 
-    `same` `(N,)` is for each the row of the first image with the very same thumbnail, itself where there is none before
-    it. `pairs` `(P, 2)` are pairs of such first rows that are the same photograph, the lower first, in order;
-    `likeness` `(P,)` how well their detail agrees, in [.92, 1]. `broken` are files that could not be read, `flat` the
-    number of images of one grey: these are compared with nothing. `note` says why thumbnails could not be kept, or
-    nothing.
+    `same` `(N,)`: for each image the row of the first one with an identical thumbnail, or its own. `pairs` `(P, 2)`:
+    sorted pairs of such first rows that are the same photograph, the lower row first. `likeness` `(P,)`: correlation of
+    their detail, in [.92, 1]. `broken`: files that could not be read. `flat`: number of images without content. Neither
+    are compared. `note`: why thumbnails were not cached, or empty.
     """
 
     same: np.ndarray
@@ -33,8 +32,8 @@ class Duplicates:
     note: str = ""
 
     def groups(self) -> np.ndarray:
-        """For each image the row of the first of those it is linked with, directly or through others; -1 where there
-        are none: `(N,)`."""
+        """Return for each image the first row of its group of linked images, directly or through others: `(N,)`; -1 if
+        it is alone."""
         count = len(self.same)
         links = np.concatenate([np.stack([np.arange(count), self.same], axis=1), self.pairs])
         graph = coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(count, count))
@@ -44,32 +43,32 @@ class Duplicates:
         linked = np.bincount(component)[component] > 1 if count else np.zeros(0, dtype=bool)
         return np.where(linked, first[component], -1)
 
-    def best(self, of: np.ndarray | None = None) -> np.ndarray:
-        """The likeness of each image with the one most like it, NaN where there is none: `(N,)`; with `of` `(N,)`, an
-        image's split, say, only that of images of another."""
+    def best(self, splits: np.ndarray | None = None) -> np.ndarray:
+        """Return the highest likeness of each image with another, NaN if there is none: `(N,)`. With `splits` `(N,)`,
+        only images of another split count."""
         count = len(self.same)
-        own = np.arange(count) if of is None else np.unique(of, return_inverse=True)[1]
-        only = np.full(count, -1)  # what all images of a first row have, -2 where that differs
+        own = np.arange(count) if splits is None else np.unique(splits, return_inverse=True)[1]
+        only = np.full(count, -1)  # the split of all images of a first row, -2 if they differ
         only[self.same] = own
         only[self.same[only[self.same] != own]] = -2
-        found = np.where(only[self.same] == -2, 1.0, -np.inf)
+        best = np.where(only[self.same] == -2, 1.0, -np.inf)
         order = np.argsort(self.same, kind="stable")
         for (first, second), value in zip(self.pairs, self.likeness, strict=True):
             for here, there in ((first, second), (second, first)):
                 begin, end = np.searchsorted(self.same, (here, here + 1), sorter=order)
                 members = order[begin:end]
                 members = members[own[members] != only[there]]
-                found[members] = np.maximum(found[members], value)
-        return np.where(np.isfinite(found), found, np.nan)
+                best[members] = np.maximum(best[members], value)
+        return np.where(np.isfinite(best), best, np.nan)
 
     def notes(self) -> list[str]:
-        """What a person should know about images that were not compared."""
-        said = [self.note] if self.note else []
+        """Return notes on images that were not compared."""
+        notes = [self.note] if self.note else []
         left_out = f"of {len(self.same)} images are not compared for near-duplicates"
         if self.broken:
             named = "; ".join(skipped.reason for skipped in self.broken[:3])
             more = f"; and {len(self.broken) - 3} more" if len(self.broken) > 3 else ""
-            said.append(f"{len(self.broken)} {left_out}: {named}{more}")
+            notes.append(f"{len(self.broken)} {left_out}: {named}{more}")
         if self.flat:
-            said.append(f"{self.flat} {left_out}, since they show one grey alone")
-        return said
+            notes.append(f"{self.flat} {left_out}: they show only one grey")
+        return notes

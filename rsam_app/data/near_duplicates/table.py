@@ -1,10 +1,8 @@
-"""Near-duplicates of a run, found once and kept in its folder: the search opens every image, a review does not."""
+"""Table of a run's near-duplicates, stored in its folder so that a review need not read every image."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,91 +15,86 @@ from rsam_app.data.images.file_identity import PIXELS_VERSION, stamp
 from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.thumbnails import make_thumbnails
 from rsam_app.data.records import Dataset, Record, Skipped, by_id
+from rsam_app.system.files import fingerprint, replace_atomically
 
 if TYPE_CHECKING:
     from rsam_app.system.progress import StepProgress
 
 VERSION = 1
-"""Raise it when other images are found to be the same photograph: what runs have kept is then found again."""
+"""Increase when the search finds other pairs, so that stored tables are replaced."""
 SCHEMA = pa.schema(
     [
-        ("first", pa.string()),  # record ids; that of `first` comes earlier in the predictions
+        ("first", pa.string()),  # record ids; `first` comes earlier in the predictions
         ("second", pa.string()),
-        ("likeness", pa.float32()),  # how well their detail agrees, .92 to 1
-        ("identical", pa.bool_()),  # the very same thumbnail: compared with others through `first` alone
+        ("likeness", pa.float32()),  # correlation of their detail, .92 to 1
+        ("identical", pa.bool_()),  # an identical thumbnail: only `first` is compared with other images
     ]
 )
-_ABOUT = b"rsam"
+_METADATA_KEY = b"rsam"
 
 
 def near_duplicates(
     path: Path, records: Sequence[Record], within: Sequence[Record], progress: StepProgress | None = None
 ) -> Duplicates:
-    """Which of `records` are the same photograph: as kept at `path`, where that is still true of the files, else found
-    (`find_duplicates`) and kept there.
+    """Return the near-duplicates among `records`: from the table at `path` if it is valid for their files, otherwise by
+    `find_duplicates`, which replaces the table.
 
-    The table has a row a pair, by the records' ids, and says besides of which files it is true. In which splits the
-    images are does not matter to it. A table that cannot be read counts as none, and so does one that left out files
-    which can be read now.
+    The table has a row a pair, by the records' ids, and a fingerprint of the files; splits do not matter. It is invalid
+    if it is unreadable, or if files that it left out can be read now.
     """
     state = files_state(records)
-    kept = _read(path, records, state)
-    if kept is not None and not _readable_now(kept.broken, records):
-        return kept
-    from rsam_app.data.near_duplicates.find import find_duplicates  # imports torch: seconds that reading does without
+    stored = _read(path, records, state)
+    if stored is not None and not _readable_now(stored.broken, records):
+        return stored
+    from rsam_app.data.near_duplicates.find import find_duplicates  # imports torch, which takes seconds
 
-    found = find_duplicates(records, within, progress)
-    keep(path, found, records, state)
-    return found
+    duplicates = find_duplicates(records, within, progress)
+    write_table(path, duplicates, records, state)
+    return duplicates
 
 
 def predicted_records(dataset: Dataset, ids: Sequence[str]) -> list[Record]:
-    """The records of the dataset that a run's predictions `ids` are about, in their order, each once."""
+    """Return the dataset's records with the predictions' `ids`, in their order, each once."""
     known = by_id(dataset.records)
     return [known[record_id] for record_id in dict.fromkeys(ids) if record_id in known]
 
 
 def files_state(records: Sequence[Record]) -> str:
-    """A fingerprint of records by id and of their files by size and time.
+    """Return a fingerprint of the records' ids and of their files' sizes and times.
 
-    Not by where they lie: a run folder may be copied from the machine that predicted, beside a copy of the images.
+    Paths do not count: a run folder may be copied to another machine with a copy of the images.
     """
-    digest = hashlib.sha256(repr((VERSION, PIXELS_VERSION)).encode())
-    for record in records:
-        digest.update(repr((record.id, stamp(record.path), record.banner)).encode())
-    return digest.hexdigest()
+    return fingerprint(VERSION, PIXELS_VERSION, [(record.id, stamp(record.path), record.banner) for record in records])
 
 
 def _readable_now(broken: Sequence[Skipped], records: Sequence[Record]) -> bool:
-    """Whether one of these files is whole after all, its size and time unchanged: a disk was away, or it was locked."""
+    """Return whether one of these files can be read now: the disk was not mounted, or the file was locked."""
     files = {skipped.path for skipped in broken}
     return bool(make_thumbnails([r for r in records if r.path in files and stamp(r.path)]).readable.any())
 
 
-def keep(path: Path, found: Duplicates, records: Sequence[Record], state: str) -> None:
-    """Keep at `path` what was found among `records`, whose files were in this `state` (`files_state`)."""
+def write_table(path: Path, found: Duplicates, records: Sequence[Record], state: str) -> None:
+    """Write the near-duplicates found among `records`, whose files were in this `state` (`files_state`)."""
     ids = [record.id for record in records]
-    again = np.flatnonzero(found.same != np.arange(len(found.same)))
-    pairs = np.concatenate([found.pairs, np.stack([found.same[again], again], axis=1)]).astype(np.int64)
+    identical = np.flatnonzero(found.same != np.arange(len(found.same)))
+    pairs = np.concatenate([found.pairs, np.stack([found.same[identical], identical], axis=1)]).astype(np.int64)
     columns = {
         "first": [ids[row] for row in pairs[:, 0]],
         "second": [ids[row] for row in pairs[:, 1]],
-        "likeness": np.concatenate([found.likeness, np.ones(len(again))]).astype(np.float32),
+        "likeness": np.concatenate([found.likeness, np.ones(len(identical))]).astype(np.float32),
         "identical": np.arange(len(pairs)) >= len(found.pairs),
     }
-    about = {"state": state, "broken": [[str(s.path), s.reason] for s in found.broken], "flat": found.flat}
-    table = pa.table(columns, schema=SCHEMA.with_metadata({_ABOUT: json.dumps(about)}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(table, partial)
-    os.replace(partial, path)
+    metadata = {"state": state, "broken": [[str(s.path), s.reason] for s in found.broken], "flat": found.flat}
+    table = pa.table(columns, schema=SCHEMA.with_metadata({_METADATA_KEY: json.dumps(metadata)}))
+    with replace_atomically(path) as partial:
+        pq.write_table(table, partial)
 
 
 def _read(path: Path, records: Sequence[Record], state: str) -> Duplicates | None:
-    """What is kept, if it can be read and is about these files as they are now."""
+    """Return the stored result; None if it is unreadable or of other files."""
     try:
-        about = json.loads(pq.read_schema(path).metadata[_ABOUT])
-        if about["state"] != state:
+        metadata = json.loads(pq.read_schema(path).metadata[_METADATA_KEY])
+        if metadata["state"] != state:
             return None
         table = pq.read_table(path, schema=SCHEMA)
         row_of = {record.id: row for row, record in enumerate(records)}
@@ -109,8 +102,8 @@ def _read(path: Path, records: Sequence[Record], state: str) -> Duplicates | Non
             [[row_of[record_id] for record_id in table.column(name).to_pylist()] for name in ("first", "second")],
             dtype=np.int64,
         ).T
-        broken = tuple(Skipped(Path(file), reason) for file, reason in about["broken"])
-        flat = int(about["flat"])
+        broken = tuple(Skipped(Path(file), reason) for file, reason in metadata["broken"])
+        flat = int(metadata["flat"])
     except (FileNotFoundError, pa.ArrowException, OSError, ValueError, KeyError, TypeError):
         return None
     identical = table.column("identical").to_numpy()

@@ -1,8 +1,7 @@
-"""Small grey copies of all images, kept on disk between commands: what photographs are compared by."""
+"""Small grey thumbnails of images, cached on disk between commands, by which photographs are compared."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,93 +17,101 @@ from rsam_app.data.images.file_identity import PIXELS_VERSION, stamp
 from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.rows import NoRoomError, RowCache, open_cache
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import fingerprint
 from rsam_app.system.hardware import available_cores
 from rsam_app.system.progress import Progress
 
 SIDE = 64
-"""Pixels: what recompression and rescaling leave alone, and enough to tell the next shot of a series."""
+"""Pixels along each side: insensitive to recompression and rescaling, yet enough to tell two shots apart."""
 VERSION = 1
-"""Raise it when thumbnails come out otherwise."""
-KEPT_FROM = 256
-"""Images from which on thumbnails are kept: fewer are made again in a second."""
-_AT_ONCE = 512
+"""Increase when thumbnails change."""
+MIN_CACHED = 256
+"""Number of images from which thumbnails are cached; fewer are made in a second."""
+_BATCH = 512
 
 
 @dataclass(frozen=True)
 class Thumbnails:
     """Thumbnails of N records.
 
-    `readable` `(N,)` says which there are, `broken` which files could not be read and why, `note` why none could be
-    kept for the next time, or nothing.
+    `readable` `(N,)` bool; `broken`: files that could not be read, and why; `note`: why thumbnails were not cached, or
+    empty.
     """
 
     readable: np.ndarray
     broken: tuple[Skipped, ...]
     note: str
     _store: RowCache | np.ndarray
-    _places: np.ndarray
+    _store_rows: np.ndarray
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Those of some readable rows `(R,)`: `(R, 64, 64)` uint8, grey levels as displayed, squashed to a square."""
-        places = self._places[rows]
+        """Return the thumbnails of readable rows `(R,)`: `(R, 64, 64)` uint8, grey levels as displayed, squashed to a
+        square."""
+        store_rows = self._store_rows[rows]
         if isinstance(self._store, np.ndarray):
-            taken: np.ndarray = self._store[places]
+            taken: np.ndarray = self._store[store_rows]
             return taken
-        found = np.empty((len(places), SIDE, SIDE), dtype=np.uint8)
-        for row, place in enumerate(places.tolist()):
-            kept = self._store.view(place)
-            if kept is None:
+        taken = np.empty((len(store_rows), SIDE, SIDE), dtype=np.uint8)
+        for number, row in enumerate(store_rows.tolist()):
+            cached = self._store.view(row)
+            if cached is None:
                 raise UserError(
-                    f"{self._store.folder}: a thumbnail is damaged that was whole a moment ago.\n"
-                    "Remove that folder and run the command again."
+                    f"{self._store.folder}: a cached thumbnail was damaged during this command.\n"
+                    "Remove that folder and rerun the command."
                 )
-            found[row] = kept
-        return found
+            taken[number] = cached
+        return taken
 
 
 def make_thumbnails(
     records: Sequence[Record], within: Sequence[Record] | None = None, progress: Progress | None = None
 ) -> Thumbnails:
-    """Thumbnails of `records`. Those of files that did not change since are read from the cache, the others are made.
+    """Return thumbnails of `records`: those of unchanged files from the cache, the others newly made.
 
-    They are kept together with the places for all records of `within` (default: `records`), so give the whole dataset
-    there. Where the cache has no room, or they are few, they are held in memory, 4 KiB each.
+    The cache has a row for each record of `within` (default: `records`), so pass the whole dataset there. If the cache
+    has no room, or there are few records, thumbnails stay in memory, 4 KiB each.
     """
-    within = records if within is None else within
-    store: RowCache | np.ndarray = np.empty((0, SIDE, SIDE), dtype=np.uint8)
-    places, note = np.arange(len(records)), ""
-    try:
-        if len(within) >= KEPT_FROM:
-            store = open_cache(f"thumbnails-{files_state(within)}", [(SIDE, SIDE)] * len(within), np.dtype(np.uint8))
-            place_of = {record.id: place for place, record in enumerate(within)}
-            places = np.array([place_of[record.id] for record in records], dtype=np.int64)
-    except NoRoomError as error:
-        note = f"thumbnails are not kept for the next time: {error}"
-    if isinstance(store, np.ndarray):
-        store, missing = np.empty((len(records), SIDE, SIDE), dtype=np.uint8), list(range(len(records)))
-    else:
-        missing = [row for row, place in enumerate(places.tolist()) if store.view(place) is None]
+    store, rows, note = _open_store(records, records if within is None else within)
+    missing = [number for number, row in enumerate(rows.tolist()) if not _is_cached(store, row)]
     readable, broken = np.ones(len(records), dtype=bool), []
-    rows_of: dict[tuple[Path, int], list[int]] = {}
-    for row in missing:
-        rows_of.setdefault((records[row].path, records[row].banner), []).append(row)
-    files, done = list(rows_of), len(records) - len(missing)
+    numbers_of: dict[tuple[Path, int], list[int]] = {}
+    for number in missing:
+        numbers_of.setdefault((records[number].path, records[number].banner), []).append(number)
+    files, done = list(numbers_of), len(records) - len(missing)
     with ThreadPoolExecutor(min(8, available_cores())) as executor:
-        for begin in range(0, len(files), _AT_ONCE):
-            part = files[begin : begin + _AT_ONCE]
-            for file, made in zip(part, executor.map(_thumbnail, part), strict=True):
-                for row in rows_of[file]:
-                    if isinstance(made, Skipped):
-                        readable[row] = False
-                        broken.append(made)
+        for begin in range(0, len(files), _BATCH):
+            part = files[begin : begin + _BATCH]
+            for file, thumbnail in zip(part, executor.map(_thumbnail, part), strict=True):
+                for number in numbers_of[file]:
+                    if isinstance(thumbnail, Skipped):
+                        readable[number] = False
+                        broken.append(thumbnail)
                     elif isinstance(store, np.ndarray):
-                        store[row] = made
+                        store[number] = thumbnail
                     else:
-                        store.put(int(places[row]), made)
-                done += len(rows_of[file])
+                        store.put(int(rows[number]), thumbnail)
+                done += len(numbers_of[file])
             if progress:
                 progress(done, len(records))
-    return Thumbnails(readable, tuple(broken), note, store, places)
+    return Thumbnails(readable, tuple(broken), note, store, rows)
+
+
+def _open_store(records: Sequence[Record], within: Sequence[Record]) -> tuple[RowCache | np.ndarray, np.ndarray, str]:
+    """Return the cache of `within` or an empty array, the row of each of `records` in it, and a note if the cache has
+    no room."""
+    note = ""
+    if len(within) >= MIN_CACHED:
+        try:
+            store = open_cache(f"thumbnails-{_cache_key(within)}", [(SIDE, SIDE)] * len(within), np.dtype(np.uint8))
+            row_of = {record.id: row for row, record in enumerate(within)}
+            return store, np.array([row_of[record.id] for record in records], dtype=np.int64), note
+        except NoRoomError as error:
+            note = f"thumbnails are not cached: {error}"
+    return np.empty((len(records), SIDE, SIDE), dtype=np.uint8), np.arange(len(records)), note
+
+
+def _is_cached(store: RowCache | np.ndarray, row: int) -> bool:
+    return isinstance(store, RowCache) and store.view(row) is not None
 
 
 def _thumbnail(file: tuple[Path, int]) -> np.ndarray | Skipped:
@@ -117,9 +124,7 @@ def _thumbnail(file: tuple[Path, int]) -> np.ndarray | Skipped:
     return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
-def files_state(records: Sequence[Record]) -> str:
-    """What changes with the files of records, and with what makes thumbnails of them."""
-    digest = hashlib.sha256(repr((VERSION, PIXELS_VERSION, SIDE, cv2.__version__, PIL.__version__)).encode())
-    for record in records:
-        digest.update(repr((os.path.abspath(record.path), stamp(record.path), record.banner)).encode())
-    return digest.hexdigest()[:24]
+def _cache_key(records: Sequence[Record]) -> str:
+    """Return a fingerprint of the records' files and of how thumbnails are made."""
+    files = [(os.path.abspath(record.path), stamp(record.path), record.banner) for record in records]
+    return fingerprint(VERSION, PIXELS_VERSION, SIDE, cv2.__version__, PIL.__version__, files)[:24]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rsam_app.data.near_duplicates.comparison import likeness, register, taken_at
+from rsam_app.data.near_duplicates.comparison import likeness, register, sample_at
 
 
 def pictures(count: int, seed: int = 0) -> torch.Tensor:
@@ -24,7 +24,7 @@ def test_a_known_place_is_found() -> None:
     shown = pictures(30)
     chooser = torch.Generator().manual_seed(0)
     true = torch.tensor([0.95, 0.0, 0.95, 0.0]) + (torch.rand((30, 4), generator=chooser) - 0.5) * 0.06
-    other, inside = taken_at(shown, true)
+    other, inside = sample_at(shown, true)
     assert inside.min() == 1
     found = register(shown, 0.7 * other + 20, torch.tensor([[0.95, 0, 0.95, 0]]).expand(30, 4), 12)
     assert (found - true).abs().max() < 0.004, "an eighth of a pixel"

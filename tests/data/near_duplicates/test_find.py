@@ -82,7 +82,7 @@ def test_none_and_one_have_no_pairs(beetles: tuple[Record, ...], count: int) -> 
 def test_thumbnails_are_kept_with_those_of_the_whole_data_set(
     beetles: tuple[Record, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thumbnails, "KEPT_FROM", 10)
+    monkeypatch.setattr(thumbnails, "MIN_CACHED", 10)
     own = []
     for record in beetles[:12]:
         path = tmp_path / record.id
@@ -99,7 +99,7 @@ def test_thumbnails_are_kept_with_those_of_the_whole_data_set(
     monkeypatch.setenv("RSAM_CACHE_GIB", "0")
     without = thumbnails.make_thumbnails(own[4:6], own[:11])
     np.testing.assert_array_equal(without.take(np.arange(2)), first[4:6])
-    assert "not kept" in without.note
+    assert "not cached" in without.note
 
 
 def test_an_image_that_lies_sideways_is_compared_as_displayed(beetles: tuple[Record, ...], tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ def all_distances(queries: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("blocks", [(32_768, 8192), (50, 37)])
 def test_few_points_are_searched_exactly(blocks: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearest_neighbours, "QUERIES", blocks[0])
-    monkeypatch.setattr(nearest_neighbours, "POINTS", blocks[1])
+    monkeypatch.setattr(nearest_neighbours, "QUERY_BLOCK", blocks[0])
+    monkeypatch.setattr(nearest_neighbours, "POINT_BLOCK", blocks[1])
     points, queries = clusters(300, 12), clusters(90, 12, seed=1)
     found, squared = Neighbours(points).search(queries, 5)
     true = all_distances(queries, points)
@@ -55,8 +55,8 @@ def test_cells_find_nearly_all_and_the_same_every_time(monkeypatch: pytest.Monke
     points = clusters(3000, 16)
     queries = points[:800]
     exact, _ = Neighbours(points).search(queries, 3, np.arange(800))
-    monkeypatch.setattr(nearest_neighbours, "EXACT", 500)
-    monkeypatch.setattr(nearest_neighbours, "QUERIES", 333)
+    monkeypatch.setattr(nearest_neighbours, "MAX_EXACT_POINTS", 500)
+    monkeypatch.setattr(nearest_neighbours, "QUERY_BLOCK", 333)
     told: list[tuple[int, int]] = []
     parted = Neighbours(points)
     assert len(parted.centres) > 100
@@ -70,7 +70,7 @@ def test_cells_find_nearly_all_and_the_same_every_time(monkeypatch: pytest.Monke
 
 
 def test_copies_are_found_in_cells_with_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearest_neighbours, "EXACT", 500)
+    monkeypatch.setattr(nearest_neighbours, "MAX_EXACT_POINTS", 500)
     points = clusters(2000, 16)
     points[1000:] = points[:1000] + 1e-3 * clusters(1000, 16, seed=2)
     found, _ = Neighbours(points, probes=4).search(points, 1, np.arange(2000))
@@ -78,7 +78,7 @@ def test_copies_are_found_in_cells_with_certainty(monkeypatch: pytest.MonkeyPatc
 
 
 def test_many_equal_points_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearest_neighbours, "EXACT", 100)
+    monkeypatch.setattr(nearest_neighbours, "MAX_EXACT_POINTS", 100)
     points = np.ones((400, 8), dtype=np.float32)
     found, squared = Neighbours(points).search(points, 2, np.arange(400))
     assert (found >= 0).all() and (squared == 0).all() and (found != np.arange(400)[:, None]).all()

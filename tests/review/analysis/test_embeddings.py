@@ -24,7 +24,7 @@ def embeddings() -> np.ndarray:
 def test_the_nearest_are_those_of_all_pairs(
     embeddings: np.ndarray, exact: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nearest_neighbours, "EXACT", exact)
+    monkeypatch.setattr(nearest_neighbours, "MAX_EXACT_POINTS", exact)
     monkeypatch.setattr(module, "_BLOCK", 250)
     units = embeddings.astype(np.float64) / np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
     true = (units @ units.T - 3 * np.eye(600)).max(axis=1)
