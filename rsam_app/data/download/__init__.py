@@ -1,4 +1,4 @@
-"""`rsam download`: from a card's addresses to its root, checked, complete or not there at all."""
+"""`rsam download`: download a card's files, verify them, and make the card's root, complete or not at all."""
 
 from rsam_app.data.download.release import Downloaded, download_card
 

@@ -1,4 +1,4 @@
-"""Archives of strangers: plain files and folders come out of them, below one folder, up to a limit, or nothing."""
+"""Safe unpacking of untrusted archives: only plain files and folders, only below one folder, only up to a limit."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from rsam_app.system.errors import UserError
 
 TAR = (".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 CHUNK = 1 << 20
-GROWTH = 20
-"""An archive of photographs hardly grows when unpacked, JSON and text about tenfold."""
-SPARE = 64 << 20
-MOST_FILES = 5_000_000
-REFUSED = "Nothing was unpacked. Do not use this file; get the official one."
+MAX_GROWTH = 20
+"""Maximum ratio of the content to the archive: photographs hardly compress, JSON and text about tenfold."""
+GROWTH_SLACK = 64 << 20
+"""Bytes that any archive may unpack to, beyond `MAX_GROWTH`."""
+MAX_FILES = 5_000_000
+REFUSED = "Nothing was unpacked. Do not use this file; download the official one."
 DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -40,7 +41,7 @@ DAMAGE = (
 
 @dataclass
 class Unpacked:
-    """What came out, and how many files lay outside of the folder that was asked for."""
+    """Number of files and bytes unpacked, and of files outside the requested folder."""
 
     files: int = 0
     bytes: int = 0
@@ -48,47 +49,46 @@ class Unpacked:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of that name is to be unpacked, and not taken as it is."""
+    """Return whether a file of that name is an archive to unpack."""
     return name.lower().endswith((*TAR, ".zip"))
 
 
 def unpack(archive: Path, into: Path, take: str = "") -> Unpacked:
-    """Unpack an archive into a folder; with `take`, only what lies in that folder of it, without its name.
+    """Unpack an archive into a folder; with `take`, only the content of that folder of the archive.
 
-    Only plain files and folders are made, readable and with no permission of the archive's. A link, a device, a path
-    that leads out, or content beyond `GROWTH` times the archive's size is refused. Raises `UserError`; what was
-    unpacked before is left for the caller to remove.
+    Makes only plain files and folders, with default permissions. Refuses links, devices, paths that lead outside, and
+    content beyond `MAX_GROWTH` times the archive's size. Raises `UserError`; the caller removes files unpacked so far.
     """
-    task = _Task(archive, into, take, GROWTH * archive.stat().st_size + SPARE)
-    with _explained(archive):
+    task = _Unpacking(archive, into, take, MAX_GROWTH * archive.stat().st_size + GROWTH_SLACK)
+    with _explain_errors(archive):
         if archive.name.lower().endswith(".zip"):
             task.unpack_zip()
         else:
             task.unpack_tar()
     if not task.done.files:
         where = f"in its folder {take!r}" if take else "in it"
-        raise UserError(f"{archive}: there are no files {where}. Get it again, or correct `take` in the card.")
+        raise UserError(f"{archive}: there are no files {where}. Download it again, or correct `take` in the card.")
     return task.done
 
 
-class _Task:
+class _Unpacking:
     def __init__(self, archive: Path, into: Path, take: str, limit: int) -> None:
         self.archive, self.into, self.take, self.limit = archive, into, take, limit
         self.done = Unpacked()
 
     def unpack_tar(self) -> None:
-        with _opened(self.archive) as raw:
-            counted = _Counted(raw, self.limit, self._refuse_size)
-            # As a stream, and forgetting members that are done: a release may have millions.
+        with _open_tar(self.archive) as raw:
+            counted = _CountingReader(raw, self.limit, self._refuse_size)
+            # Read as a stream and forget finished members: a release may have millions.
             with tarfile.open(fileobj=counted, mode="r|") as tar:  # type: ignore[call-overload]
                 while (member := tar.next()) is not None:
                     self._member(tar, member)
                     tar.members = []
                 end = tar.offset
-            while counted.read(CHUNK):  # to the end, where the checksum of a compressed file stands
+            while counted.read(CHUNK):  # to the end, which has the checksum of a compressed file
                 pass
         if counted.count < end + tarfile.BLOCKSIZE:
-            raise EOFError("it ends without the mark of its end")
+            raise EOFError("the end of the archive is missing")
 
     def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         if member.isdir():
@@ -98,7 +98,7 @@ class _Task:
             if stream is not None:
                 self._file(member.name, stream)
         elif member.islnk():
-            self._again(member.name, member.linkname)
+            self._hard_link(member.name, member.linkname)
         else:
             self._refuse(f"holds {member.name!r}, a link or a device")
 
@@ -125,45 +125,46 @@ class _Task:
         if target is None or target == self.into:
             self.done.outside += 1
             return
-        self._count()
-        with self._fresh(target).open("xb") as out:
+        self._count_file()
+        with self._prepare(target).open("xb") as out:
             while chunk := stream.read(CHUNK):
-                self.done.bytes += len(chunk)
-                if self.done.bytes > self.limit:
-                    self._refuse_size()
+                self._count_bytes(len(chunk))
                 out.write(chunk)
 
-    def _again(self, name: str, earlier: str) -> None:
-        """A file that the archive stores once under two names."""
+    def _hard_link(self, name: str, earlier: str) -> None:
+        """Copy a file that the archive stores once under two names."""
         target, source = self._target(name), self._target(earlier)
         if target is None or source is None:
             self.done.outside += 1
             return
         if not source.is_file():
-            self._refuse(f"holds {name!r}, a link to {earlier!r}, which is no file of it")
-        self._count()
-        self.done.bytes += source.stat().st_size
-        if self.done.bytes > self.limit:
-            self._refuse_size()
+            self._refuse(f"holds {name!r}, a link to {earlier!r}, which is not a file of it")
+        self._count_file()
+        self._count_bytes(source.stat().st_size)
         if source != target:
-            shutil.copyfile(source, self._fresh(target))
+            shutil.copyfile(source, self._prepare(target))
 
-    def _fresh(self, target: Path) -> Path:
-        """`target`, its folders made; a later file of the same name replaces an earlier one, as `tar` does it."""
+    def _prepare(self, target: Path) -> Path:
+        """Make the folders of `target` and remove an earlier file of that name, as `tar` does."""
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         return target
 
-    def _count(self) -> None:
+    def _count_file(self) -> None:
         self.done.files += 1
-        if self.done.files > MOST_FILES:
-            self._refuse(f"holds more than {MOST_FILES:,} files")
+        if self.done.files > MAX_FILES:
+            self._refuse(f"holds more than {MAX_FILES:,} files")
+
+    def _count_bytes(self, count: int) -> None:
+        self.done.bytes += count
+        if self.done.bytes > self.limit:
+            self._refuse_size()
 
     def _target(self, name: str) -> Path | None:
-        """Where a member goes; None where it lies outside of what is taken."""
+        """Return the path of a member; None if it is outside the requested folder."""
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\0" in name:
-            self._refuse(f"holds the path {name!r}, which leads out of it")
+            self._refuse(f"holds the path {name!r}, which leads outside")
         parts = path.parts
         if self.take:
             if not parts or parts[0] != self.take:
@@ -172,30 +173,30 @@ class _Task:
         return self.into.joinpath(*parts)
 
     def _refuse_size(self) -> None:
-        self._refuse(f"unpacks to more than {self.limit:,} bytes, {GROWTH} times its size")
+        self._refuse(f"unpacks to more than {self.limit:,} bytes, {MAX_GROWTH} times its size")
 
     def _refuse(self, what: str) -> None:
         raise UserError(f"{self.archive}: {what}.\n{REFUSED}")
 
 
-class _Counted:
-    """A stream that counts what is read from it and complains when that is too much, headers included."""
+class _CountingReader:
+    """A stream that counts the bytes read from it, headers included, and refuses more than `limit`."""
 
-    def __init__(self, stream: IO[bytes], limit: int, complain: Callable[[], None]) -> None:
-        self._stream, self._limit, self._complain = stream, limit, complain
+    def __init__(self, stream: IO[bytes], limit: int, refuse: Callable[[], None]) -> None:
+        self._stream, self._limit, self._refuse = stream, limit, refuse
         self.count = 0
 
     def read(self, size: int) -> bytes:
-        """As a file's."""
+        """Read up to `size` bytes."""
         chunk = self._stream.read(size)
         self.count += len(chunk)
         if self.count > self._limit:
-            self._complain()
+            self._refuse()
         return chunk
 
 
-def _opened(archive: Path) -> IO[bytes]:
-    """The tar file in a compressed one; unlike tarfile's own, these openers notice that a file was cut."""
+def _open_tar(archive: Path) -> IO[bytes]:
+    """Open the tar file inside a compressed file. Unlike those of `tarfile`, these openers notice truncation."""
     name = archive.name.lower()
     if name.endswith("gz"):
         return gzip.open(archive)  # type: ignore[return-value]
@@ -207,13 +208,15 @@ def _opened(archive: Path) -> IO[bytes]:
 
 
 @contextmanager
-def _explained(archive: Path) -> Iterator[None]:
+def _explain_errors(archive: Path) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{archive}: is damaged or no archive ({reason}). Remove it and fetch it again.") from error
+        raise UserError(
+            f"{archive}: is damaged or not an archive ({reason}). Remove it and download it again."
+        ) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{archive}: cannot be unpacked ({error}). Remove it and fetch it again.") from error
+        raise UserError(f"{archive}: cannot be unpacked ({error}). Remove it and download it again.") from error

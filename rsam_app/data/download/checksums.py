@@ -1,4 +1,4 @@
-"""Is this the file that the card means?"""
+"""Checksums of downloaded files, compared with the card's or with those of the first download."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 
 from rsam_app.config import Download
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import write_atomically
 
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Digests:
-    """What identifies a file."""
+    """Size and digests that identify a file."""
 
     size: int
     sha256: str
@@ -23,7 +24,7 @@ class Digests:
 
 
 def digests_of(path: Path) -> Digests:
-    """Size, SHA-256 and MD5 (which releases of the time give; it finds damage, not malice) of a file."""
+    """Return size, SHA-256 and MD5 of a file. Older releases give only MD5, which detects damage but not malice."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK):
@@ -32,40 +33,38 @@ def digests_of(path: Path) -> Digests:
     return Digests(path.stat().st_size, sha256.hexdigest(), md5.hexdigest())
 
 
-def objection(source: Download, found: Digests, first_seen: str) -> str:
-    """Why a file is not the one that the card means, or that was fetched the first time; empty where it is."""
-    for what, expected, actual in (
-        ("SHA-256", source.sha256, found.sha256),
-        ("MD5", source.md5, found.md5),
-        ("bytes", "" if source.size is None else str(source.size), str(found.size)),
+def mismatch(source: Download, actual: Digests, first_sha256: str) -> str:
+    """Return how a file differs from the card, or from its first download if the card has no checksum; empty if it does
+    not."""
+    size = "" if source.size is None else str(source.size)
+    for name, expected, value in (
+        ("SHA-256", source.sha256, actual.sha256),
+        ("MD5", source.md5, actual.md5),
+        ("bytes", size, str(actual.size)),
     ):
-        if expected and expected != actual:
-            return f"{what} {actual}, the card says {expected}"
-    if not (source.sha256 or source.md5) and first_seen and first_seen != found.sha256:
-        return f"SHA-256 {found.sha256}, the first time it was {first_seen}"
+        if expected and expected != value:
+            return f"{name} {value}, the card says {expected}"
+    if not (source.sha256 or source.md5) and first_sha256 and first_sha256 != actual.sha256:
+        return f"SHA-256 {actual.sha256}, the first download had {first_sha256}"
     return ""
 
 
-class FirstSeen:
-    """SHA-256 of files whose card gives no checksum, as they were fetched the first time; kept when the data goes."""
+class FirstDownloads:
+    """SHA-256 of the first download of each file without a checksum in its card; kept when the data is deleted."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}). Mend or remove it.") from error
+            raise UserError(f"{path}: cannot be read ({error}). Fix or remove it.") from error
         self._known: dict[str, str] = content if isinstance(content, dict) else {}
 
     def get(self, source: Download) -> str:
-        """The SHA-256 of the file the first time, or nothing."""
-        return str(self._known.get(_key(source), ""))
+        """Return the SHA-256 of the first download, or an empty string."""
+        return str(self._known.get(source.url or source.name, ""))
 
     def put(self, source: Download, sha256: str) -> None:
-        """Remember it, unless one is known."""
-        if self._known.setdefault(_key(source), sha256) == sha256:
-            self.path.write_text(json.dumps(self._known, indent=2) + "\n", encoding="utf-8")
-
-
-def _key(source: Download) -> str:
-    return source.url or source.name
+        """Record the SHA-256, unless one is known."""
+        if self._known.setdefault(source.url or source.name, sha256) == sha256:
+            write_atomically(self.path, json.dumps(self._known, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""One file over HTTP: goes on where it stopped, tries again when cut, never glues two versions together."""
+"""HTTP download of one file: resumes, retries lost connections, and never mixes two versions of a file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from rsam_app.system.version import __version__
 
 CHUNK = 1 << 18
 TIMEOUT = 30.0
-"""Seconds without a byte until a connection counts as lost."""
-TRIES = 4
-"""Attempts in a row that bring nothing before giving up."""
-BUSY = (408, 425, 429, 500, 502, 503, 504)
+"""Seconds without data after which a connection counts as lost."""
+MAX_FAILURES = 4
+"""Consecutive attempts without data before giving up."""
+RETRY_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 
-class _CutError(Exception):
-    """The connection ended before the file did; what came is on disk."""
+class _LostConnectionError(Exception):
+    """The connection ended before the file was complete; the part received is on disk."""
 
 
 @dataclass
 class Fetch:
-    """One file on its way to `partial`; `checked`: a checksum will tell whether the pieces fit."""
+    """Download of a file to `partial`; `checked`: a checksum will verify the result, so any part may be resumed."""
 
     url: str
     partial: Path
@@ -41,50 +41,50 @@ class Fetch:
     advance: Progress
     say: Callable[[str], None]
     pause: float = 1.0
-    """Seconds before the first new attempt; doubled each time."""
+    """Seconds before the first retry; doubled each time."""
     _total: int | None = field(default=None, init=False)
 
     def run(self) -> None:
-        """Bring the whole file into `partial`. Raises `UserError` where that cannot be done; what came stays."""
+        """Download the whole file to `partial`. Raises `UserError` if that fails; the part received stays."""
         failures = 0
         while True:
-            before = self.present
+            before = self.received
             try:
                 if self._complete() or self._attempt():
                     return
-            except _CutError as error:
-                failures = 1 if self.present > before else failures + 1
-                if failures >= TRIES:
+            except _LostConnectionError as error:
+                failures = 1 if self.received > before else failures + 1
+                if failures >= MAX_FAILURES:
                     of = f" of {self._total:,}" if self._total else ""
                     raise UserError(
-                        f"{self.url}: the connection was lost after {self.present:,}{of} bytes ({error}).\n"
-                        "Give the command again: it goes on from there."
+                        f"{self.url}: the connection was lost after {self.received:,}{of} bytes ({error}).\n"
+                        "Rerun the command to resume from there."
                     ) from error
-                self.say(f"{self.url}: {error}; trying again from byte {self.present:,}")
+                self.say(f"{self.url}: {error}; retrying from byte {self.received:,}")
                 time.sleep(self.pause * 2 ** (failures - 1))
 
     @property
-    def present(self) -> int:
-        """Bytes that are there."""
+    def received(self) -> int:
+        """Number of bytes on disk."""
         return self.partial.stat().st_size if self.partial.exists() else 0
 
     def _complete(self) -> bool:
-        total = self.size if self.size is not None else self._known().get("total")
-        if total is not None and self.present > total:
+        total = self.size if self.size is not None else self._read_notes().get("total")
+        if total is not None and self.received > total:
             self.forget()
-        return total is not None and self.present == total and self.partial.exists()
+        return total is not None and self.received == total and self.partial.exists()
 
     def forget(self) -> None:
-        """Remove what is there, so that the next attempt begins anew."""
+        """Remove the part on disk, so that the next attempt starts over."""
         self.partial.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
 
     def _attempt(self) -> bool:
-        start = self.present
-        known = self._known()
+        start = self.received
+        known = self._read_notes()
         validator = str(known.get("validator", ""))
         if start and not (known and (validator or self.checked)):
-            self.forget()  # nothing would tell whether the rest belongs to what is there
+            self.forget()  # nothing would reveal that the rest belongs to another version
             start = 0
         request = urllib.request.Request(
             self.url, headers={"User-Agent": f"rsam-app/{__version__}", "Accept-Encoding": "identity"}
@@ -98,15 +98,15 @@ class Fetch:
         except urllib.error.HTTPError as error:
             return self._refused(error, start)
         except urllib.error.URLError as error:
-            if self._total is not None:  # it answered before: a cut, not a wrong address
-                raise _CutError(str(error.reason)) from error
+            if self._total is not None:  # it answered before: a lost connection, not a wrong address
+                raise _LostConnectionError(str(error.reason)) from error
             raise UserError(
                 f"{self.url}: cannot be reached ({error.reason}). Is this machine online?\n"
-                "Give the command again when it is (a proxy is taken from https_proxy), or put the file at"
+                "Rerun the command when it is (https_proxy sets a proxy), or put the file at"
                 f" {self.partial.with_suffix('')}."
             ) from error
         except (http.client.HTTPException, OSError) as error:
-            raise _CutError(str(error) or type(error).__name__) from error
+            raise _LostConnectionError(str(error) or type(error).__name__) from error
         with response:
             return self._receive(response, start)
 
@@ -114,30 +114,30 @@ class Fetch:
         error.close()
         if error.code == 416 and start:
             self.forget()
-            raise _CutError("the server's file is shorter than what is here") from error
-        if error.code in BUSY:
-            raise _CutError(f"{error.code} {error.reason}") from error
+            raise _LostConnectionError("the server's file is shorter than the part on disk") from error
+        if error.code in RETRY_STATUSES:
+            raise _LostConnectionError(f"{error.code} {error.reason}") from error
         raise UserError(
             f"{self.url}: the server answers {error.code} {error.reason}.\n"
-            f"Fetch the file in another way, put it at {self.partial.with_suffix('')} and give the command again."
+            f"Download the file another way, put it at {self.partial.with_suffix('')} and rerun the command."
         ) from error
 
     def _receive(self, response: Any, start: int) -> bool:
-        start = self._place(response, start)
+        start = self._start_of(response, start)
         length = response.headers.get("Content-Length")
         self._total = start + int(length) if length and length.isdigit() else None
         self._check_size()
-        self._remember(response)
+        self._write_notes(response)
         with self.partial.open("r+b" if start else "wb") as stream:
             stream.seek(start)
             stream.truncate()
             self._copy(response, stream)
-        if self._total is not None and self.present < self._total:
-            raise _CutError("the server closed it")
+        if self._total is not None and self.received < self._total:
+            raise _LostConnectionError("the server closed the connection")
         return True
 
-    def _place(self, response: Any, start: int) -> int:
-        """Where in the file the answer begins."""
+    def _start_of(self, response: Any, start: int) -> int:
+        """Return the position in the file at which the response begins."""
         if not start:
             return 0
         if response.status == 206:
@@ -145,45 +145,45 @@ class Fetch:
             if span and int(span[1]) == start:
                 return start
             self.forget()
-            raise _CutError("the server sent another part than was asked for")
-        self.say(f"{self.url}: the server cannot go on, or has another version now; from the beginning")
+            raise _LostConnectionError("the server sent another part than requested")
+        self.say(f"{self.url}: the server cannot resume, or has another version now; starting from the beginning")
         return 0
 
     def _check_size(self) -> None:
         if self.size is not None and self._total is not None and self._total != self.size:
             raise UserError(
-                f"{self.url}: has {self._total:,} bytes, the card says {self.size:,}: it is not the same file.\n"
-                "Look at the dataset's page; if there is a new release, correct the card."
+                f"{self.url}: has {self._total:,} bytes, the card says {self.size:,}: it is another file.\n"
+                "Check the dataset's page; if there is a new release, correct the card."
             )
         total = self._total or self.size or 0
         free = shutil.disk_usage(self.partial.parent).free
-        if total - self.present > free:
+        if total - self.received > free:
             raise UserError(
-                f"{self.partial.parent}: {free / 1e9:.1f} GB are free, {total / 1e9:.1f} GB are to come.\n"
-                "Make room, or set RSAM_DATA to a folder on another disk."
+                f"{self.partial.parent}: {free / 1e9:.1f} GB are free, the file needs {total / 1e9:.1f} GB.\n"
+                "Free disk space, or set RSAM_DATA to a folder on another disk."
             )
 
     def _copy(self, response: Any, stream: IO[bytes]) -> None:
-        most = self._total if self._total is not None else self.size
+        limit = self._total if self._total is not None else self.size
         while chunk := _read(response):
-            if most is not None and stream.tell() + len(chunk) > most:
-                raise UserError(f"{self.url}: sends more than {most:,} bytes. Look at the dataset's page.")
+            if limit is not None and stream.tell() + len(chunk) > limit:
+                raise UserError(f"{self.url}: sends more than {limit:,} bytes. Check the dataset's page.")
             stream.write(chunk)
-            self.advance(stream.tell(), most or 0)
+            self.advance(stream.tell(), limit or 0)
 
     @property
     def _notes(self) -> Path:
         return self.partial.with_name(self.partial.name + ".json")
 
-    def _known(self) -> dict[str, Any]:
-        """What the server said about the file that `partial` is a part of."""
+    def _read_notes(self) -> dict[str, Any]:
+        """Return the server's description of the file that `partial` is a part of."""
         try:
             content = json.loads(self._notes.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) and content.get("url") == self.url else {}
 
-    def _remember(self, response: Any) -> None:
+    def _write_notes(self, response: Any) -> None:
         tag = response.headers.get("ETag", "")
         validator = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
         content = {"url": self.url, "validator": validator, "total": self._total}
@@ -194,12 +194,12 @@ def _read(response: Any) -> bytes:
     try:
         chunk: bytes = response.read(CHUNK)
     except (http.client.HTTPException, OSError) as error:
-        raise _CutError(str(error) or type(error).__name__) from error
+        raise _LostConnectionError(str(error) or type(error).__name__) from error
     return chunk
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS with the system's proxies, and nothing else: no redirect leads to a file or to FTP."""
+    """Return an opener for HTTP and HTTPS with the system's proxies only: no redirect leads to a file or to FTP."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),

@@ -1,14 +1,11 @@
-"""What `rsam download` does with a card: fetch, check, unpack aside, try to read it, then put it in its place."""
+"""Make a card's root: download, verify, unpack into a staging folder, read it, then move it into place."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +14,20 @@ from rich.filesize import decimal
 
 from rsam_app.config import Card, Download
 from rsam_app.data.download.archives import is_archive, unpack
-from rsam_app.data.download.checksums import Digests, FirstSeen, digests_of, objection
+from rsam_app.data.download.checksums import Digests, FirstDownloads, digests_of, mismatch
 from rsam_app.data.download.fetch import Fetch
 from rsam_app.data.layouts import read_listing
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import locked
 from rsam_app.system.progress import Reporter
 
 MARKER = ".rsam-download.json"
-"""In a root that was downloaded: what from. It is written before the root appears, so it says that all is there."""
+"""File in a downloaded root that lists its sources. It is written last, so it marks a complete root."""
 
 
 @dataclass(frozen=True)
 class Downloaded:
-    """Where a dataset is, whether this command brought it, and what its lists say."""
+    """Where a dataset is, whether this command downloaded it, and how many images and classes it lists."""
 
     root: Path
     fetched: bool
@@ -38,130 +36,136 @@ class Downloaded:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the result for `--json`."""
         return asdict(self)
 
     def text(self) -> str:
-        """For a person."""
-        what = "is complete" if self.fetched else "is already there; nothing was done"
-        return "\n".join([*self.notes, f"{self.root}: {what} ({self.images:,} images of {self.classes:,} classes)"])
+        """Return the result for a terminal."""
+        state = "is complete" if self.fetched else "is already there; nothing was done"
+        return "\n".join([*self.notes, f"{self.root}: {state} ({self.images:,} images of {self.classes:,} classes)"])
 
 
 def download_card(card: Card, reporter: Reporter, keep: bool = False) -> Downloaded:
-    """Make a card's root from its official files; a second time does nothing.
+    """Make a card's root from its official files; do nothing if it exists.
 
-    Files and their parts lie in `.rsam-downloads/NAME` beside the root until all of it is there, and go on from where
-    they stopped; with `keep` they stay. The root appears whole or not at all. Raises `UserError` where a file cannot be
-    had, is not the right one, or does not unpack to what the layout reads.
+    Files and parts of files stay in `.rsam-downloads/NAME` beside the root until it is complete, so downloads resume;
+    with `keep` they stay there for good. The root appears atomically. Raises `UserError` if a file cannot be
+    downloaded, is not the right one, or does not unpack to what the layout reads.
     """
     root = card.root_path.parent if card.layout == "manifest" else card.root_path
     if not card.download:
         raise UserError(f"card {card.name}: has no `download`; its header says where the data is. Put it at {root}.")
-    if _occupied(root):
-        return _present(card, root)
+    if _is_occupied(root):
+        return _existing(card, root)
     folder = root.parent / ".rsam-downloads" / card.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
-            if _occupied(root):  # another command was quicker
-                return _present(card, root)
-            return _make(card, root, folder, reporter, keep)
+        with locked(folder / "lock", wait=False):
+            if _is_occupied(root):  # another command was faster
+                return _existing(card, root)
+            return _make_root(card, root, folder, reporter, keep)
+    except BlockingIOError as error:
+        raise UserError(f"{folder}: another `rsam download` is using it. Wait until it ends.") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # said for every command alike
+            raise  # every command reports a full disk alike
         raise UserError(
             f"card {card.name}: {error.filename or root}: {error.strerror or error}.\n"
-            "Mend this, or set RSAM_DATA to a folder that can be written."
+            "Fix this, or set RSAM_DATA to a writable folder."
         ) from error
 
 
-def _occupied(root: Path) -> bool:
+def _is_occupied(root: Path) -> bool:
     return root.exists() and not (root.is_dir() and not any(root.iterdir()))
 
 
-def _present(card: Card, root: Path) -> Downloaded:
+def _existing(card: Card, root: Path) -> Downloaded:
+    """Check a root that exists against the card."""
     notes: tuple[str, ...] = ()
     try:
         marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
         stored = {f["file"]: Digests(f["size"], f["sha256"], f["md5"]) for f in marker["files"]}
     except FileNotFoundError:
-        notes = (f"{root} was not made by `rsam download`: its files were not checked, only its lists read",)
+        notes = (f"{root} was not made by `rsam download`: its files were not verified",)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{root / MARKER}: cannot be read ({error}). Move {root} away and try again.") from error
+        raise UserError(
+            f"{root / MARKER}: cannot be read ({error}). Move {root} away and rerun the command."
+        ) from error
     else:
         for source in card.download:
-            wrong = objection(source, stored[source.name], "") if source.name in stored else "was not fetched"
+            wrong = mismatch(source, stored[source.name], "") if source.name in stored else "missing"
             if wrong:
                 raise UserError(
                     f"{root}: was made from other files than the card names ({source.name}: {wrong}).\n"
-                    "Move it away to fetch what the card names."
+                    "Move it away to download the card's files."
                 )
     try:
         listing = read_listing(card)
     except UserError as error:
-        raise UserError(f"{root}: is there and cannot be read: {error}") from error
+        raise UserError(f"{root}: exists but cannot be read: {error}") from error
     return Downloaded(root, False, len(listing.records), len(listing.classes), notes)
 
 
-def _make(card: Card, root: Path, folder: Path, reporter: Reporter, keep: bool) -> Downloaded:
-    _ask_for_what_has_no_address(card, folder)
-    _check_room(card, folder)
-    first_seen = FirstSeen(folder / "checksums.json")
-    found = [(source, _have(source, folder, first_seen, reporter)) for source in card.download]
-    _check_room_to_unpack(folder, sum(digests.size for _, digests in found))
+def _make_root(card: Card, root: Path, folder: Path, reporter: Reporter, keep: bool) -> Downloaded:
+    _require_manual_files(card, folder)
+    _require_space(card, folder)
+    first = FirstDownloads(folder / "checksums.json")
+    sources = [(source, _obtain(source, folder, first, reporter)) for source in card.download]
+    _require_space_to_unpack(folder, sum(digests.size for _, digests in sources))
     staging = root.with_name(f".{root.name}.rsam-partial")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
-        notes = [note for source, _ in found for note in _place(source, folder, staging, reporter)]
-        made = staging / Path(card.root).name if card.layout == "manifest" else staging
-        listing = read_listing(card.model_copy(update={"root": str(made.absolute())}))
-        files = [{"file": source.name, "url": source.url, **asdict(digests)} for source, digests in found]
+        notes = [note for source, _ in sources for note in _unpack_into(source, folder, staging, reporter)]
+        staged = staging / Path(card.root).name if card.layout == "manifest" else staging
+        listing = read_listing(card.model_copy(update={"root": str(staged.absolute())}))
+        files = [{"file": source.name, "url": source.url, **asdict(digests)} for source, digests in sources]
         (staging / MARKER).write_text(json.dumps({"card": card.name, "files": files}, indent=2) + "\n")
         os.rename(staging, root)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    for source, digests in found:
+    for source, digests in sources:
         if not (source.sha256 or source.md5):
-            notes.append(f"{source.name}: the card gives no checksum; its SHA-256 is {digests.sha256}")
+            notes.append(f"{source.name}: the card has no checksum; its SHA-256 is {digests.sha256}")
         if not keep:
             (folder / source.name).unlink(missing_ok=True)
     return Downloaded(root, True, len(listing.records), len(listing.classes), tuple(notes))
 
 
-def _ask_for_what_has_no_address(card: Card, folder: Path) -> None:
-    missing = [s for s in card.download if not s.url and not (folder / s.name).exists()]
+def _require_manual_files(card: Card, folder: Path) -> None:
+    """Raise `UserError` if files without an address are missing."""
+    missing = [source for source in card.download if not source.url and not (folder / source.name).exists()]
     if missing:
         by_page: dict[str, list[str]] = {}
         for source in missing:
             by_page.setdefault(source.page, []).append(source.name)
-        where = "; ".join(f"{', '.join(names)} from {page}" for page, names in by_page.items())
+        pages = "; ".join(f"{', '.join(names)} from {page}" for page, names in by_page.items())
         raise UserError(
-            f"card {card.name}: no address serves {len(missing)} of its files to a program: get {where}.\n"
-            f"Put them into {folder.absolute()} and give the command again: it checks and unpacks them."
+            f"card {card.name}: {len(missing)} of its files have no download address: get {pages}.\n"
+            f"Put them into {folder.absolute()} and rerun the command, which verifies and unpacks them."
         )
 
 
-def _check_room(card: Card, folder: Path) -> None:
-    """The files themselves and about as much again unpacked, as far as the card knows their sizes."""
-    sizes = [s.size or 0 for s in card.download]
+def _require_space(card: Card, folder: Path) -> None:
+    """Raise `UserError` if the disk lacks room for the files and about as much again unpacked, by the card's sizes."""
     present = sum(_size(folder / name) for s in card.download for name in (s.name, f"{s.name}.part"))
-    needed, free = max(0, 2 * sum(sizes) - present), shutil.disk_usage(folder).free
+    needed = max(0, 2 * sum(source.size or 0 for source in card.download) - present)
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder}: {decimal(free)} are free; {card.name} needs about {decimal(needed)} more to fetch and unpack.\n"
-            "Make room, or set RSAM_DATA to a folder on another disk."
+            f"{folder}: {decimal(free)} are free; {card.name} needs about {decimal(needed)} more to download and"
+            " unpack.\nFree disk space, or set RSAM_DATA to a folder on another disk."
         )
 
 
-def _check_room_to_unpack(folder: Path, size: int) -> None:
-    """Photographs hardly compress, so what comes out takes about what went in."""
+def _require_space_to_unpack(folder: Path, size: int) -> None:
+    """Raise `UserError` if the disk lacks room for the content: photographs hardly compress, so about `size` bytes."""
     free = shutil.disk_usage(folder).free
     if size > free:
         raise UserError(
             f"{folder}: {decimal(free)} are free; unpacking needs about {decimal(size)}.\n"
-            "Make room and give the command again: what was fetched stays."
+            "Free disk space and rerun the command: downloaded files stay."
         )
 
 
@@ -169,52 +173,41 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _have(source: Download, folder: Path, first_seen: FirstSeen, reporter: Reporter) -> Digests:
-    """Fetch a file unless it is there, and make sure that it is the right one."""
+def _obtain(source: Download, folder: Path, first: FirstDownloads, reporter: Reporter) -> Digests:
+    """Download a file unless it exists, and verify it."""
     path = folder / source.name
-    by_hand = path.exists()
-    arrived = path if by_hand else path.with_name(f"{path.name}.part")
-    if not by_hand:
-        reporter.say(f"fetching {source.url}" + (f" ({decimal(source.size)})" if source.size else ""))
+    exists = path.exists()
+    received = path if exists else path.with_name(f"{path.name}.part")
+    if not exists:
+        reporter.say(f"downloading {source.url}" + (f" ({decimal(source.size)})" if source.size else ""))
         with reporter.transfer(source.name) as advance:
-            task = Fetch(source.url, arrived, source.size, bool(source.sha256 or source.md5), advance, reporter.say)
+            task = Fetch(source.url, received, source.size, bool(source.sha256 or source.md5), advance, reporter.say)
             task.run()
-    reporter.say(f"checking {source.name}")
-    digests = digests_of(arrived)
-    if wrong := objection(source, digests, first_seen.get(source)):
-        if by_hand:
-            raise UserError(f"{path}: is not the official file ({wrong}).\nRemove it, or put the right one there.")
+    reporter.say(f"verifying {source.name}")
+    digests = digests_of(received)
+    if wrong := mismatch(source, digests, first.get(source)):
+        if exists:
+            raise UserError(f"{path}: is not the official file ({wrong}).\nRemove it, or replace it by the right one.")
         task.forget()
         raise UserError(
-            f"{source.url}: what came is not the right file ({wrong}); it was removed.\n"
-            "Try again; if it stays so, the server has another file: look at the dataset's page."
+            f"{source.url}: the downloaded file is not the right one ({wrong}); it was removed.\n"
+            "Rerun the command; if it fails again, the server has another file: check the dataset's page."
         )
     if not (source.sha256 or source.md5):
-        first_seen.put(source, digests.sha256)
-    if not by_hand:
-        os.replace(arrived, path)
+        first.put(source, digests.sha256)
+    if not exists:
+        os.replace(received, path)
         task.forget()
     return digests
 
 
-def _place(source: Download, folder: Path, staging: Path, reporter: Reporter) -> list[str]:
-    """Put a file, or what is in it, into the folder that will be the root; notes on what was left out."""
+def _unpack_into(source: Download, folder: Path, staging: Path, reporter: Reporter) -> list[str]:
+    """Put a file, or its content, into the staging folder; return notes on files left out."""
     path = folder / source.name
     if not is_archive(source.name):
         shutil.copyfile(path, staging / source.name)
         return []
     reporter.say(f"unpacking {source.name}")
     unpacked = unpack(path, staging, source.take)
-    left = f"{source.name}: {unpacked.outside:,} files outside of {source.take}/ were left out"
-    return [left] if unpacked.outside else []
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process. Raises `UserError` where another one has it."""
-    with (folder / "lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{folder}: another `rsam download` is at work there. Wait for it to end.") from error
-        yield
+    note = f"{source.name}: {unpacked.outside:,} files outside of {source.take}/ were left out"
+    return [note] if unpacked.outside else []

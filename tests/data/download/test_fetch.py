@@ -43,7 +43,7 @@ def test_a_cut_connection_is_taken_up_where_it_ended(serving, tmp_path) -> None:
 
 def test_a_later_command_goes_on_too(serving, tmp_path) -> None:
     serving.cuts = [400_000, 0, 0, 0, 0]
-    with pytest.raises(UserError, match=r"lost after 400,000 of 1,000,000 bytes.*\n.*goes on from there"):
+    with pytest.raises(UserError, match=r"lost after 400,000 of 1,000,000 bytes.*\n.*resume from there"):
         task(serving, tmp_path).run()
     serving.asked.clear()
     serving.cuts = []
@@ -121,7 +121,7 @@ def test_more_than_the_card_says_is_refused(serving, tmp_path) -> None:
 
 def test_a_missing_file_says_what_to_do_by_hand(serving, tmp_path) -> None:
     del serving.files["a.tar"]
-    with pytest.raises(UserError, match=r"answers 404 Not Found\.\n.*put it at .*/a\.tar and give"):
+    with pytest.raises(UserError, match=r"answers 404 Not Found\.\n.*put it at .*/a\.tar and rerun"):
         task(serving, tmp_path).run()
     assert len(serving.asked) == 1
 
@@ -169,5 +169,5 @@ def test_a_full_disk_is_foreseen(serving, tmp_path, monkeypatch) -> None:
 
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=500_000))
-    with pytest.raises(UserError, match=r"0\.0 GB are free, 0\.0 GB are to come"):
+    with pytest.raises(UserError, match=r"0\.0 GB are free, the file needs 0\.0 GB"):
         task(serving, tmp_path).run()

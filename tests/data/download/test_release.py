@@ -62,7 +62,7 @@ def test_archives_stay_where_asked(source, card_of, elsewhere) -> None:
 
 @pytest.mark.parametrize("wrong", [{"sha256": "0" * 64}, {"sha256": "", "md5": "0" * 32}])
 def test_a_wrong_checksum_leaves_nothing(source, card_of, elsewhere, wrong) -> None:
-    with pytest.raises(UserError, match=r"not the right file \((SHA-256|MD5) \w+, the card says 0+\); it was removed"):
+    with pytest.raises(UserError, match=r"not the right one \((SHA-256|MD5) \w+, the card says 0+\); it was removed"):
         download_card(card_of({**source, **wrong}), Quiet())
     assert not (elsewhere / "birds").exists()
     assert [p.name for p in (elsewhere / ".rsam-downloads" / "birds").iterdir()] == ["lock"]
@@ -73,16 +73,16 @@ def test_a_cut_connection_is_taken_up(source, site, card_of) -> None:
     reporter = Quiet()
     assert download_card(card_of(source), reporter).images == 8
     assert site.asked[1][1] == "bytes=1000-"
-    assert any("trying again from byte 1,000" in line for line in reporter.said)
+    assert any("retrying from byte 1,000" in line for line in reporter.said)
 
 
 def test_without_a_checksum_the_first_one_is_told_and_held_to(source, site, card_of, elsewhere) -> None:
     unchecked = {"url": source["url"], "take": "birds"}
     done = download_card(card_of(unchecked), Quiet())
-    assert any(f"gives no checksum; its SHA-256 is {source['sha256']}" in note for note in done.notes)
+    assert any(f"has no checksum; its SHA-256 is {source['sha256']}" in note for note in done.notes)
     os.rename(elsewhere / "birds", elsewhere / "elsewhere")
     site.files["birds.tgz"] = tar_of({"birds/auk/1.jpg": b"other"})
-    with pytest.raises(UserError, match=f"the first time it was {source['sha256']}"):
+    with pytest.raises(UserError, match=f"the first download had {source['sha256']}"):
         download_card(card_of(unchecked), Quiet())
 
 
@@ -96,7 +96,7 @@ def test_a_file_without_an_address_is_put_there_by_hand(source, site, card_of, e
     (folder / "birds.tgz").write_bytes(b"something else")
     with pytest.raises(UserError, match="is not the official file"):
         download_card(card, Quiet())
-    assert (folder / "birds.tgz").exists()  # hers: not removed
+    assert (folder / "birds.tgz").exists()  # the user's file: not removed
     (folder / "birds.tgz").write_bytes(photographs_archive)
     assert download_card(card, Quiet()).images == 8
     assert site.asked == []
@@ -117,14 +117,14 @@ def test_what_does_not_fit_the_layout_never_becomes_the_root(source, card_of, el
 
 def test_an_evil_archive_leaves_nothing(site, card_of, elsewhere) -> None:
     site.files["birds.tgz"] = tar_of({"auk/1.jpg": b"x", "../evil": b"x"})
-    with pytest.raises(UserError, match="leads out of it"):
+    with pytest.raises(UserError, match="leads outside"):
         download_card(card_of({"url": site.url("birds.tgz")}), Quiet())
     assert sorted(p.name for p in elsewhere.iterdir()) == [".rsam-downloads"]
 
 
 def test_a_root_that_someone_made_is_left_alone(source, site, card_of, elsewhere) -> None:
     (elsewhere / "birds" / "auk").mkdir(parents=True)
-    with pytest.raises(UserError, match="is there and cannot be read"):
+    with pytest.raises(UserError, match="exists but cannot be read"):
         download_card(card_of(source), Quiet())
     (elsewhere / "birds" / "auk" / "1.jpg").write_bytes(b"x")
     done = download_card(card_of(source), Quiet())
@@ -148,12 +148,12 @@ def test_two_at_once_do_not_disturb_each_other(source, card_of, elsewhere) -> No
     folder.mkdir(parents=True)
     with (folder / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="another `rsam download` is at work"):
+        with pytest.raises(UserError, match="another `rsam download` is using it"):
             download_card(card_of(source), Quiet())
 
 
 def test_a_disk_that_is_too_small_is_foreseen(source, site, card_of) -> None:
-    with pytest.raises(UserError, match=r"birds needs about 2\.0 EB more to fetch and unpack"):
+    with pytest.raises(UserError, match=r"birds needs about 2\.0 EB more to download and unpack"):
         download_card(card_of({**source, "size": 10**18}), Quiet())
     assert site.asked == []
 
@@ -163,7 +163,7 @@ def test_room_to_unpack_is_asked_for_before_the_disk_is_full(source, card_of, el
     os.rename(elsewhere / "birds", elsewhere / "moved")
     usage = shutil.disk_usage(elsewhere)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
-    with pytest.raises(UserError, match=r"unpacking needs about .*\n.*what was fetched stays"):
+    with pytest.raises(UserError, match=r"unpacking needs about .*\n.*downloaded files stay"):
         download_card(card_of({**source, "size": None}), Quiet())
 
 
