@@ -1,4 +1,4 @@
-"""The generated dataset of `rsam demo`: beetles and what is planted among them."""
+"""The generated dataset of `rsam demo`: drawings of beetles with planted label errors and a shortcut."""
 
 from rsam_app.data.synthetic.generate import generate
 from rsam_app.data.synthetic.planting import Planted, PlantedImage, read_planted

@@ -1,6 +1,6 @@
-"""One beetle: a shaded drawing with transparency, lying along x with its head to the right.
+"""One beetle: a shaded drawing with transparency, along x with its head to the right.
 
-All lengths are body units (the body is 2 long, see `species`) until `PIXELS` turns them into pixels of the drawing."""
+Lengths are body units (the body is 2 long, see `species`) until `PIXELS` converts them into pixels of the drawing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rsam_app.data.synthetic.species import Mark, Species
 Array = np.ndarray
 
 PIXELS = 96
-"""Pixels of the drawing per body unit: the drawn body is 192 long, about the largest it is ever photographed."""
+"""Pixels of the drawing per body unit: the drawn body is 192 long, about the largest in any photograph."""
 LEFT, RIGHT, HALF_WIDTH = -1.1, 1.4, 0.78
 """Extent of the drawing in body units."""
 
@@ -39,7 +39,7 @@ _LEGS = (
 
 @dataclass(frozen=True)
 class _Form:
-    """What all beetles share, maps of the drawing's size: coordinates, parts in [0, 1], normals, light in corners."""
+    """Maps of the drawing's size that all beetles share: coordinates, parts in [0, 1], normals, ambient occlusion."""
 
     x: Array
     y: Array
@@ -53,10 +53,9 @@ class _Form:
 
 
 def draw_creature(species: Species, light: Array, rng: np.random.Generator) -> Array:
-    """A beetle of this species, lit from `light` (unit vector in the drawing's frame, z towards the viewer).
+    """Draw a beetle of this species, lit from `light` (unit vector in the drawing's frame, z towards the viewer).
 
-    Returns a drawing as `collage` defines it. Lacquer, gloss, grain and legs
-    vary with `rng` and never with the species.
+    Returns a drawing as `collage` defines it. Lacquer, gloss, grain and legs vary with `rng`, never with the species.
     """
     form = _form()
     lacquer, sheen = (_vary(c, rng, 9) for c in _LACQUERS[rng.integers(len(_LACQUERS))])
@@ -100,14 +99,14 @@ def _form() -> _Form:
 
 
 def _dome(x: Array, y: Array, centre: float, a: float, b: float, power: float, height: float) -> tuple[Array, Array]:
-    """Coverage and height of a superelliptic dome with semi-axes `a`, `b`."""
+    """Return coverage and height of a superelliptic dome with semi-axes `a`, `b`."""
     radius = np.abs((x - centre) / a) ** power + np.abs(y / b) ** power
     coverage = np.clip((1 - radius ** (1 / power)) * min(a, b) * PIXELS + 0.5, 0, 1)
     return coverage.astype(np.float32), (height * np.sqrt(np.clip(1 - radius, 0, 1))).astype(np.float32)
 
 
 def _grain(form: _Form, rng: np.random.Generator) -> Array:
-    """Ridges along the wing cases, pits, and blotches: brightness around 1."""
+    """Return ridges along the wing cases, pits and blotches, as a brightness around 1."""
     ridges = np.sin(np.abs(form.across) * rng.uniform(38, 62) + rng.uniform(0, 6)) * form.wings
     small = rng.standard_normal((64, 84), dtype=np.float32)
     pits = cv2.resize(small, form.x.shape[::-1], interpolation=cv2.INTER_CUBIC)
@@ -116,7 +115,7 @@ def _grain(form: _Form, rng: np.random.Generator) -> Array:
 
 
 def _painted(mark: Mark, form: _Form, rng: np.random.Generator) -> Array:
-    """How much of each pixel the mark covers, its place, size and edge a little different on each beetle."""
+    """Return how much of each pixel the mark covers; its position, size and edge vary slightly between beetles."""
     scale = rng.uniform(0.92, 1.08)
     wobble = cv2.resize(rng.standard_normal((12, 16), dtype=np.float32), form.x.shape[::-1])
     distance = mark((form.x + 0.34) / scale - 0.34 + rng.normal(0, 0.015), form.y / scale) + 0.014 * wobble
@@ -124,7 +123,7 @@ def _painted(mark: Mark, form: _Form, rng: np.random.Generator) -> Array:
 
 
 def _shade(albedo: Array, form: _Form, light: Array, gloss: float) -> Array:
-    """Diffuse light, sky light from above, and two highlights: one sharp, one broad."""
+    """Apply diffuse light, sky light from above, a sharp highlight and a broad one."""
     diffuse = np.clip(form.normal @ light, 0, 1)
     halfway = light + np.array([0, 0, 1], np.float32)
     mirror = np.clip(form.normal @ (halfway / np.linalg.norm(halfway)), 0, 1)
@@ -138,7 +137,7 @@ def _shade(albedo: Array, form: _Form, light: Array, gloss: float) -> Array:
 
 
 def _limbs(color: Array, light: Array, rng: np.random.Generator) -> Array:
-    """Six jointed legs, two antennae and the jaws; `(H, W, 4)` premultiplied."""
+    """Draw six jointed legs, two antennae and the jaws: `(H, W, 4)`, premultiplied."""
     form = _form()
     coverage = np.zeros(form.x.shape, np.uint8)
     shine = np.zeros_like(coverage)
@@ -162,7 +161,7 @@ def _limbs(color: Array, light: Array, rng: np.random.Generator) -> Array:
 
 
 def _stroke(canvas: Array, start: Array, end: Array, side: int, thickness: float) -> None:
-    """An antialiased line with round ends on an 8-bit canvas; `side` mirrors it across the seam."""
+    """Draw an antialiased line with round ends on an 8-bit canvas; `side` mirrors it across the seam."""
     points = [
         ((np.array(p) * [1, side] - [LEFT, -HALF_WIDTH]) * PIXELS * 16).astype(int).tolist() for p in (start, end)
     ]
@@ -178,9 +177,9 @@ def _draw_eyes(drawing: Array, light: Array) -> None:
         x, y = form.x[window] - centre[0], form.y[window] - centre[1]
         eye = np.clip((1 - np.hypot(x / 0.085, y / 0.06)) * 6 + 0.5, 0, 1)[..., None]
         glint = np.hypot(x - 0.03 * light[0], y - 0.03 * light[1])[..., None] < 0.02
-        seen = drawing[window]
-        seen[..., :3] = seen[..., :3] * (1 - eye) + (np.array([22, 16, 14], np.float32) + 190 * glint) * eye
-        seen[..., 3:] = np.maximum(seen[..., 3:], eye)
+        part = drawing[window]
+        part[..., :3] = part[..., :3] * (1 - eye) + (np.array([22, 16, 14], np.float32) + 190 * glint) * eye
+        part[..., 3:] = np.maximum(part[..., 3:], eye)
 
 
 def _vary(color: tuple[int, int, int], rng: np.random.Generator, spread: float) -> Array:

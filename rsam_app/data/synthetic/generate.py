@@ -1,16 +1,18 @@
-"""The demo's dataset on disk: images, masks, a manifest that any card can point to, and what was planted."""
+"""Generate the demo's dataset on disk: images, masks, a manifest for a card, and a list of the planted errors."""
 
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rsam_app.data.synthetic.photograph import Photograph, Studio
-from rsam_app.data.synthetic.planting import Plan, Planted, PlantedImage, plan_images
+from rsam_app.data.synthetic.planting import PlannedImage, Planted, PlantedImage, plan_images
 from rsam_app.data.synthetic.species import SPECIES
+from rsam_app.system.files import write_atomically
 from rsam_app.system.progress import Progress
 
 MANIFEST_HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask", "group")
@@ -26,8 +28,8 @@ def generate(
     """Draw a fine-grained dataset into `folder`; the same arguments give the same bytes.
 
     Writes `images/*.jpg`, `masks/*.png` (1 on the beetle, else 0), `planted.json` and, last, `manifest.csv` (boxes in
-    pixels), so that a folder with a manifest is whole. `on_image(done, total)` is called after every image. Raises
-    `ValueError` for fewer than 4 or more than 8 species, or fewer than 10 images of each.
+    pixels): a folder with a manifest is complete. Calls `on_image(done, total)` after every image. Raises `ValueError`
+    for fewer than 4 or more than 8 species, or fewer than 10 images of each.
     """
     if not 4 <= species <= len(SPECIES) or images_per_species < 10:
         raise ValueError(
@@ -52,11 +54,11 @@ def generate(
 
 
 def mask_path(record_id: str) -> str:
-    """Where the mask of an image lies, relative to the dataset's folder."""
+    """Return the path of an image's mask, relative to the dataset's folder."""
     return f"masks/{Path(record_id).stem}.png"
 
 
-def _write(folder: Path, plan: Plan, photograph: Photograph) -> PlantedImage:
+def _write(folder: Path, plan: PlannedImage, photograph: Photograph) -> PlantedImage:
     _encode(folder / plan.id, photograph.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 91])
     _encode(folder / mask_path(plan.id), photograph.mask.astype(np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     height, width = photograph.mask.shape
@@ -74,16 +76,15 @@ def _write(folder: Path, plan: Plan, photograph: Photograph) -> PlantedImage:
 
 
 def _encode(path: Path, image: np.ndarray, options: list[int]) -> None:
-    # imencode, not imwrite: a full disk then raises instead of returning False.
+    # Not imwrite, which returns False on a full disk instead of raising.
     path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
 
 
 def _write_manifest(path: Path, planted: Planted) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(MANIFEST_HEADER)
-        for record_id, image in planted.images.items():
-            box, group = (f"{v:g}" for v in image.box), "pink flowers" if image.flowers else "no flowers"
-            writer.writerow([record_id, image.label, image.split, *box, mask_path(record_id), group])
-    partial.replace(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(MANIFEST_HEADER)
+    for record_id, image in planted.images.items():
+        box, group = (f"{v:g}" for v in image.box), "pink flowers" if image.flowers else "no flowers"
+        writer.writerow([record_id, image.label, image.split, *box, mask_path(record_id), group])
+    write_atomically(path, text.getvalue())

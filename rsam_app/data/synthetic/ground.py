@@ -1,5 +1,5 @@
-"""What the demo's beetles sit on: soil, sand, moss, bark, leaf litter and a meadow, each a large tile, lit from the
-right, of which every photograph shows its own turned and scaled part."""
+"""Ground of the demo's photographs: soil, sand, moss, bark, leaf litter and meadow, each a large tile lit from the
+right. Every photograph shows a rotated and scaled part of a tile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIDE = 448
 
 @dataclass(frozen=True)
 class Habitat:
-    """A ground tile `(SIDE, SIDE, 3)` float32 RGB in [0, 255] and the props that lie on it with their usual number."""
+    """A ground tile `(SIDE, SIDE, 3)` float32 RGB in [0, 255], and the props on it with their mean number."""
 
     name: str
     tile: Array
@@ -37,7 +37,7 @@ _CLUTTER = {
 
 
 def habitats(rng: np.random.Generator) -> tuple[Habitat, ...]:
-    """All habitats, their tiles drawn anew."""
+    """Draw the tiles of all habitats."""
     return tuple(Habitat(name, _tile(name, rng), clutter) for name, clutter in _CLUTTER.items())
 
 
@@ -68,7 +68,7 @@ def _noise(cells: int, rng: np.random.Generator, stretch: int = 1) -> Array:
 
 
 def _ramp(height: Array, colors: tuple[tuple[int, int, int], ...], relief: float = 9.0) -> Array:
-    """Colours by height, brightened on slopes that face the light."""
+    """Colour a height map, brighter on slopes that face the light."""
     level = (height - height.mean()) / height.std() / 4 + 0.5
     slope = np.clip(-cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3), -4, 4)
     stops = np.linspace(0.1, 0.9, len(colors))
@@ -77,7 +77,7 @@ def _ramp(height: Array, colors: tuple[tuple[int, int, int], ...], relief: float
 
 
 def _bark(rng: np.random.Generator) -> Array:
-    """Plates between dark cracks along the trunk, patches of lichen."""
+    """Draw plates between dark cracks along the trunk, with patches of lichen."""
     warp = _noise(8, rng) * 9
     rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
     straight = _noise(22, rng, stretch=4) + 0.6 * _noise(60, rng, stretch=5) + 0.3 * _noise(180, rng, stretch=4)
@@ -93,7 +93,7 @@ def _bark(rng: np.random.Generator) -> Array:
 
 
 def _blades(tile: Array, rng: np.random.Generator, count: int, length: float) -> None:
-    """Thousands of fine strokes, the later ones lighter, as if nearer the light."""
+    """Draw thousands of fine strokes; later ones are lighter, as if nearer to the light."""
     starts = rng.uniform(0, SIDE, (count, 2))
     angles = rng.uniform(0, 2 * np.pi, count)
     lengths = length * rng.uniform(0.5, 1.4, count)
@@ -106,7 +106,7 @@ def _blades(tile: Array, rng: np.random.Generator, count: int, length: float) ->
 
 
 def _scatter(tile: Array, kind: str, rng: np.random.Generator) -> None:
-    """Small props all over, the ground's own grain."""
+    """Scatter small props all over, as the texture of the ground."""
     shapes = [getattr(props, kind)(rng) for _ in range(6)]
     largest = 0.45 if kind == "dead_leaf" else 0.2
     for _ in range(70 if kind == "dead_leaf" else 240):

@@ -1,4 +1,4 @@
-"""One photograph of the demo: a beetle somewhere on cluttered ground, lit, blurred and grainy as by a camera."""
+"""One photograph of the demo: a beetle on cluttered ground, with a camera's lighting, blur and noise."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ from rsam_app.data.synthetic.collage import Placed, lay, per_channel, place
 from rsam_app.data.synthetic.creature import draw_creature
 from rsam_app.data.synthetic.ground import SIDE, Habitat, habitats
 from rsam_app.data.synthetic.species import Species
-from rsam_app.geometry.types import Rectangle
+from rsam_app.geometry.types import Box, Rectangle
 
 Array = np.ndarray
-Box = tuple[float, float, float, float]
 
 SIZES = ((256, 192), (256, 192), (192, 256), (272, 192), (224, 208), (208, 240), (240, 180), (180, 240), (288, 180))
-"""Width and height of the photographs, drawn from with equal chance."""
+"""Width and height of the photographs, drawn with equal probability."""
 SMALLEST, LARGEST = 0.09, 0.42
-"""Share of the image that a beetle's rotated rectangle covers."""
+"""Limits of the share of the image that a beetle's rotated rectangle covers."""
 _VARIANTS = 14
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """An image and the truth about it, lengths in continuous pixels.
+    """An image and its ground truth, lengths in continuous pixels.
 
-    `image` `(H, W, 3)` uint8 RGB; `mask` `(H, W)` bool; `rectangle` is `cx, cy, width, height, angle` with `width`
-    along the body and `angle` in radians, clockwise, in [-pi/2, pi/2); `flowers` is the upright box of what is seen of
-    the flowers, if there are any.
+    `image` `(H, W, 3)` uint8 RGB; `mask` `(H, W)` bool; `rectangle` has its `width` along the body; `flowers` is the
+    upright box of the visible flowers, if any.
     """
 
     image: Array
@@ -41,12 +39,12 @@ class Photograph:
 
     @property
     def box(self) -> Box:
-        """The upright box of the mask, `x, y, width, height`."""
+        """Upright box of the mask, `x, y, width, height`."""
         return _bounds(self.mask)
 
 
 class Studio:
-    """Ground and props of one demo, drawn once; each photograph arranges them anew."""
+    """Ground and props of one demo, drawn once and arranged differently in each photograph."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng([seed, 1])
@@ -56,7 +54,7 @@ class Studio:
         self.grain = rng.standard_normal((320, 320, 3), dtype=np.float32)
 
     def photograph(self, species: Species, flowers: bool, rng: np.random.Generator) -> Photograph:
-        """A photograph of this species, beside pink flowers or not; everything else is up to `rng`."""
+        """Make a photograph of this species, with pink flowers or without; `rng` decides everything else."""
         width, height = SIZES[rng.integers(len(SIZES))]
         habitat = self.habitats[rng.integers(len(self.habitats))]
         light = rng.uniform(-np.pi, np.pi)
@@ -65,20 +63,19 @@ class Studio:
             [np.cos(light - heading) * tilt, np.sin(light - heading) * tilt, np.sqrt(1 - tilt**2)], np.float32
         )
         drawing = draw_creature(species, toward, rng)
-        beetle, rectangle = _settle(drawing, width, height, heading, rng)
+        beetle, rectangle = _place_beetle(drawing, width, height, heading, rng)
         mask = beetle.opacity(width, height) > 0.5
         image = self._ground(habitat, width, height, light, rng)
         corners = _free_corners(mask)
-        found = self._flowers(image, mask, corners[0], light, rng) if flowers else None
-        blur = rng.uniform(0.3, 1.5)
-        image = cv2.GaussianBlur(image, (0, 0), blur)
+        flower_box = self._flowers(image, mask, corners[0], light, rng) if flowers else None
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.5))
         lay(image, beetle, shadow=rng.uniform(2.5, 6.0), light=light)
         if rng.random() < 0.35:
             self._foreground(image, mask, corners[1], light, rng)
-        return Photograph(self._develop(image, light, rng), mask, rectangle, found, habitat.name)
+        return Photograph(self._develop(image, light, rng), mask, rectangle, flower_box, habitat.name)
 
     def _ground(self, habitat: Habitat, width: int, height: int, light: float, rng: np.random.Generator) -> Array:
-        """A part of the habitat's tile, turned so that its relief fits the light, with clutter on it."""
+        """Draw a part of the habitat's tile, rotated so that its relief matches the light, with clutter on it."""
         scale = rng.uniform(0.75, 1.3)
         matrix = cv2.getRotationMatrix2D((0, 0), -np.degrees(light), scale)
         matrix[:, 2] = [width / 2, height / 2] - matrix[:, :2] @ rng.uniform(0.3 * SIDE, 0.7 * SIDE, 2)
@@ -100,7 +97,7 @@ class Studio:
         return image
 
     def _flowers(self, image: Array, mask: Array, corner: Array, light: float, rng: np.random.Generator) -> Box:
-        """Three to five pink flowers in the corner the beetle leaves free; returns the box of what is seen of them."""
+        """Draw 3 to 5 pink flowers in the corner farthest from the beetle; return the box of their visible part."""
         height, width = mask.shape
         inward = np.where(corner > 0, -1, 1)
         petals = np.zeros((height, width), np.float32)
@@ -116,7 +113,7 @@ class Studio:
         return _bounds((petals > 0.5) & ~mask)
 
     def _foreground(self, image: Array, mask: Array, corner: Array, light: float, rng: np.random.Generator) -> None:
-        """A leaf close to the lens, far out of focus, in a corner; left out where it would cover the beetle."""
+        """Draw a leaf close to the lens, far out of focus, in a corner; none if it would cover the beetle."""
         height, width = mask.shape
         leaf = self.props["green_leaf" if rng.random() < 0.7 else "dead_leaf"][rng.integers(_VARIANTS)]
         placed = place(leaf, corner + rng.normal(0, 12, 2), rng.uniform(-np.pi, np.pi), (1.5, 1.2))
@@ -126,7 +123,7 @@ class Studio:
             lay(image, soft, shadow=0, light=light)
 
     def _develop(self, image: Array, light: float, rng: np.random.Generator) -> Array:
-        """Uneven light, white balance, contrast, lens blur and sensor noise."""
+        """Apply uneven light, white balance, contrast, lens blur and sensor noise."""
         height, width = image.shape[:2]
         y, x = np.mgrid[-1:1:18j, -1:1:24j].astype(np.float32)
         falloff = (
@@ -144,10 +141,10 @@ class Studio:
         return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _settle(
+def _place_beetle(
     drawing: Array, width: int, height: int, heading: float, rng: np.random.Generator
 ) -> tuple[Placed, Rectangle]:
-    """Scale a beetle and find it a place where it is whole, towards the edges rather than the middle."""
+    """Scale a beetle and place it completely inside the image, near the edges more often than in the middle."""
     left, top, length, breadth = _bounds(drawing[..., 3] > 127)
     share = np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
     slender = rng.uniform(0.92, 1.1)
@@ -155,21 +152,13 @@ def _settle(
     cos, sin = np.cos(heading), np.sin(heading)
     turn = np.array([[cos, -sin], [sin, cos]])
     half = np.abs(turn) @ (np.array([length, breadth]) * scale / 2) + 4
-    fit = min(
-        1.0, *(np.array([width, height]) / (2 * half))
-    )  # a beetle too long for this heading is taken from farther off
+    fit = min(1.0, *(np.array([width, height]) / (2 * half)))  # shrink a beetle that is too long for this heading
     scale, half = scale * fit, half * fit
     centre = half + rng.beta(0.4, 0.4, 2) * (np.array([width, height]) - 2 * half)
     offset = np.array([left + length / 2 - drawing.shape[1] / 2, top + breadth / 2 - drawing.shape[0] / 2])
     placed = place(drawing, centre - turn @ (offset * scale), heading, (scale[0], scale[1]))
     angle = (heading + np.pi / 2) % np.pi - np.pi / 2
-    return placed, Rectangle(
-        float(centre[0]),
-        float(centre[1]),
-        float(length * scale[0]),
-        float(breadth * scale[1]),
-        float(angle),
-    )
+    return placed, Rectangle(*map(float, (*centre, length * scale[0], breadth * scale[1], angle)))
 
 
 def _bounds(mask: Array) -> Box:
@@ -179,7 +168,7 @@ def _bounds(mask: Array) -> Box:
 
 
 def _free_corners(mask: Array) -> Array:
-    """The four corners of the image `(4, 2)`, the one with the least beetle near it first."""
+    """Return the four corners of the image `(4, 2)`, farthest from the beetle first."""
     height, width = mask.shape
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float64)
     rows, columns = np.nonzero(mask)

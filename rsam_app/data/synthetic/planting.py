@@ -1,5 +1,5 @@
-"""What is hidden in the demo's dataset for the tool to find: wrong labels, a background shortcut, an alike pair;
-and the record of it, `planted.json`."""
+"""Faults planted in the demo's dataset: wrong labels, a background shortcut and two look-alike species; and their list,
+`planted.json`."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from typing import Any
 import numpy as np
 
 from rsam_app.data.synthetic.species import ALIKE, SHORTCUT, SPECIES
-from rsam_app.geometry.types import Rectangle
+from rsam_app.geometry.types import Box, Rectangle
 from rsam_app.system.errors import UserError
 
-Box = tuple[float, float, float, float]
-
 SHARES = {"train": 0.6, "val": 0.1, "test": 0.3}
-"""How each species' images are split."""
+"""Share of each species' images per split."""
 WRONG_SHARE = 0.07
 """Share of the training labels that are wrong."""
 FLOWERS_WITH_SHORTCUT = {"train": 0.9, "val": 0.9, "test": 0.5}
 FLOWERS_ELSEWHERE = {"train": 0.03, "val": 0.03, "test": 0.5}
-"""Share of the images with pink flowers, of the shortcut's species and of the others: in the test split the flowers say
-nothing about the species."""
+"""Share of the images with pink flowers, for the shortcut's species and for the others: in the test split the flowers
+carry no information about the species."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One image before it is drawn: the species it will show, the label it will be given, whether flowers stand by."""
+class PlannedImage:
+    """An image before it is drawn: its species, its label, and whether it has flowers."""
 
     id: str
     split: str
@@ -39,8 +37,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class PlantedImage:
-    """The truth about one image: `species` is the true label; lengths are in pixels, `rectangle` is `cx, cy, width,
-    height, angle` (radians, clockwise, width along the body), `flowers` the box of the pink flowers, if any."""
+    """Ground truth of one image, lengths in pixels: `species` is the true label, `rectangle` has its width along the
+    body, `flowers` is the box of the pink flowers, if any."""
 
     split: str
     species: str
@@ -55,7 +53,7 @@ class PlantedImage:
 
 @dataclass(frozen=True)
 class Planted:
-    """Everything that was planted in a generated dataset; `images` is keyed by record id."""
+    """Everything planted in a generated dataset; `images` by record id."""
 
     seed: int
     images: dict[str, PlantedImage]
@@ -64,11 +62,11 @@ class Planted:
 
     @property
     def wrong_labels(self) -> dict[str, str]:
-        """Record ids of the wrong labels, with the true label."""
+        """True labels of the wrongly labelled images, by record id."""
         return {i: image.species for i, image in self.images.items() if image.label != image.species}
 
     def with_flowers(self, split: str, species: str | None = None) -> set[str]:
-        """Ids of the images of a split (and a true species) that have the pink flowers."""
+        """Return the ids of the images of a split (and true species) with pink flowers."""
         return {
             i
             for i, image in self.images.items()
@@ -76,7 +74,7 @@ class Planted:
         }
 
     def write(self, path: Path) -> None:
-        """Write `planted.json`: the lists a person looks for first, then the truth about every image."""
+        """Write `planted.json`: lists of the faults, then the ground truth of every image."""
         own = [i for i, image in self.images.items() if image.species == self.shortcut and image.split == "train"]
         content = {
             "seed": self.seed,
@@ -94,7 +92,7 @@ class Planted:
 
 
 def read_planted(path: Path) -> Planted:
-    """Read a `planted.json`. Raises `UserError` where it is missing or was damaged."""
+    """Read a `planted.json`. Raises `UserError` if it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         images = {i: _image(entry) for i, entry in content["images"].items()}
@@ -104,28 +102,27 @@ def read_planted(path: Path) -> Planted:
         raise UserError(f"{path}: cannot be read ({error}). Run `rsam demo` to generate the dataset.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path}: is not a record of planted errors ({error!r}). Delete it and run `rsam demo`."
+            f"{path}: is not a list of planted errors ({error!r}). Delete it and run `rsam demo`."
         ) from error
 
 
-def plan_images(seed: int, images_per_species: int, species: int) -> list[Plan]:
-    """Decide about every image, in the shuffled order in which they are numbered; shares are met up to rounding."""
+def plan_images(seed: int, images_per_species: int, species: int) -> list[PlannedImage]:
+    """Plan every image, in the shuffled order of their numbers; shares are exact up to rounding."""
     rng = np.random.default_rng([seed, 0])
+    names = [s.name for s in SPECIES[:species]]
     drafts = [
         (split, name, flowers)
-        for name in (s.name for s in SPECIES[:species])
+        for name in names
         for split, count in _split_counts(images_per_species).items()
         for flowers in _flowers(name, split, count)
     ]
-    order = rng.permutation(len(drafts))
-    drafts = [drafts[i] for i in order]
-    names = [s.name for s in SPECIES[:species]]
+    drafts = [drafts[i] for i in rng.permutation(len(drafts))]
     train = [n for n, draft in enumerate(drafts) if draft[0] == "train"]
     wrong = set(rng.choice(train, round(WRONG_SHARE * len(train)), replace=False).tolist())
     plans = []
     for n, (split, name, flowers) in enumerate(drafts):
         label = str(rng.choice([other for other in names if other != name])) if n in wrong else name
-        plans.append(Plan(f"images/{n:04d}.jpg", split, name, label, flowers))
+        plans.append(PlannedImage(f"images/{n:04d}.jpg", split, name, label, flowers))
     return plans
 
 

@@ -1,4 +1,4 @@
-"""What lies about in the demo's photographs: leaves, pebbles, twigs, grass, seed pods, and the pink flowers.
+"""Props of the demo's photographs: leaves, pebbles, twigs, grass, seed pods, and the pink flowers.
 
 Every prop is a drawing as `collage` defines it, lit from the right."""
 
@@ -19,7 +19,7 @@ _STONES = ((134, 130, 124), (158, 148, 130), (112, 104, 98), (150, 126, 108), (9
 
 
 def leaf(rng: np.random.Generator, colors: tuple[tuple[int, int, int], ...] = _GREENS + _BROWNS) -> Array:
-    """A pointed leaf along x with midrib, side veins, one half turned to the light, spots."""
+    """Draw a pointed leaf along x with midrib, side veins, spots, and one half turned to the light."""
     x, y = _grid(104, rng.uniform(0.32, 0.6))
     y = y - rng.uniform(-0.12, 0.12) * x * x
     blunt, skew, broad = rng.uniform(0.6, 1.1), rng.uniform(-0.35, 0.35), np.abs(y).max() * 0.78
@@ -38,17 +38,17 @@ def leaf(rng: np.random.Generator, colors: tuple[tuple[int, int, int], ...] = _G
 
 
 def dead_leaf(rng: np.random.Generator) -> Array:
-    """A brown leaf."""
+    """Draw a brown leaf."""
     return leaf(rng, _BROWNS)
 
 
 def green_leaf(rng: np.random.Generator) -> Array:
-    """A green leaf."""
+    """Draw a green leaf."""
     return leaf(rng, _GREENS)
 
 
 def pebble(rng: np.random.Generator) -> Array:
-    """A rounded, speckled stone, sometimes with a pale vein."""
+    """Draw a rounded, speckled stone, sometimes with a pale vein."""
     x, y = _grid(72, rng.uniform(0.6, 0.95))
     aspect = np.abs(y).max()
     phi = np.arctan2(y / aspect, x)
@@ -63,7 +63,7 @@ def pebble(rng: np.random.Generator) -> Array:
 
 
 def pod(rng: np.random.Generator) -> Array:
-    """A glossy seed, the size and sheen of a beetle, to be looked past."""
+    """Draw a glossy seed with the size and sheen of a beetle, as a distractor."""
     x, y = _grid(88, rng.uniform(0.4, 0.55))
     aspect = np.abs(y).max()
     radius = np.hypot(x, y / aspect * (1 + 0.15 * x)) / 0.88
@@ -74,7 +74,7 @@ def pod(rng: np.random.Generator) -> Array:
 
 
 def twig(rng: np.random.Generator) -> Array:
-    """A crooked stick along x, bark torn lengthwise."""
+    """Draw a crooked stick along x with torn bark."""
     x, y = _grid(180, 0.16)
     knees = np.cumsum(rng.normal(0, 0.012, 12))
     bend = np.interp(x, np.linspace(-1, 1, 12), cv2.blur(knees.astype(np.float32), (1, 3)).ravel()).astype(np.float32)
@@ -87,7 +87,7 @@ def twig(rng: np.random.Generator) -> Array:
 
 
 def blade(rng: np.random.Generator) -> Array:
-    """A blade of grass along x, bent, with a keel."""
+    """Draw a bent blade of grass along x, with a keel."""
     x, y = _grid(150, 0.3)
     y = y - rng.uniform(-0.2, 0.2) * (x + 1) ** 2 / 2 + rng.uniform(-0.05, 0.05)
     half_width = rng.uniform(0.03, 0.055) * np.clip(1 - x, 0, 2) ** 0.6
@@ -97,7 +97,7 @@ def blade(rng: np.random.Generator) -> Array:
 
 
 def flower(rng: np.random.Generator) -> Array:
-    """The shortcut: a pink flower with five petals and a yellow heart."""
+    """Draw the shortcut: a pink flower with five petals and a yellow centre."""
     x, y = _grid(64, 1.0)
     turn = rng.uniform(0, 6.3)
     phi, radius = np.arctan2(y, x) + turn, np.hypot(x, y)
@@ -116,7 +116,7 @@ def flower(rng: np.random.Generator) -> Array:
 
 
 def _grid(pixels: int, aspect: float) -> tuple[Array, Array]:
-    """Coordinates of a prop `pixels` long: x in [-1, 1], y in [-aspect, aspect]; 2 / pixels apart."""
+    """Return coordinates of a prop `pixels` long: x in [-1, 1], y in [-aspect, aspect], 2 / pixels apart."""
     columns = (np.arange(pixels, dtype=np.float32) + 0.5) * 2 / pixels - 1
     rows = np.arange(-aspect + 1 / pixels, aspect, 2 / pixels, dtype=np.float32)
     x, y = np.meshgrid(columns, rows)
@@ -124,12 +124,12 @@ def _grid(pixels: int, aspect: float) -> tuple[Array, Array]:
 
 
 def _coverage(distance: Array) -> Array:
-    """Opacity from a distance to the outline, positive inside, in half prop lengths; about one pixel soft."""
+    """Return the opacity for a distance to the outline (positive inside, in half prop lengths), about a pixel soft."""
     return np.clip(distance * 45 + 0.5, 0, 1).astype(np.float32)
 
 
 def _dome_light(radius: Array, x: Array, y: Array, flat: float) -> Array:
-    """Diffuse light on a dome over a disc of this radius; larger `flat` is flatter on top."""
+    """Return the diffuse light on a dome over a disc of this radius; larger `flat` is flatter on top."""
     slope = np.clip(radius, 0, 1) ** flat
     steep = slope / np.maximum(np.hypot(x, y), 1e-3)
     normal_z = np.sqrt(np.clip(1 - slope**2, 0.04, 1))
@@ -137,7 +137,7 @@ def _dome_light(radius: Array, x: Array, y: Array, flat: float) -> Array:
 
 
 def _noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Array:
-    """Smooth noise of unit spread with about this many cells along the longer side."""
+    """Return smooth noise of unit spread with about this many cells along the longer side."""
     longer = max(shape[:2])
     small = tuple(max(2, round(side * cells / longer)) for side in shape[:2])
     return cv2.resize(rng.standard_normal(small, dtype=np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)

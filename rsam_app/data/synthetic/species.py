@@ -1,7 +1,7 @@
-"""The imaginary species of the demo: lanternbacks, beetles that share everything but one mark on the back.
+"""The fictional species of the demo: lanternbacks, beetles that differ only by one mark on the back.
 
-Marks live in body units: `x` runs along the body from the tail (-1) to the front of the head (+1), `y` across it,
-0 on the seam between the wing cases. A mark is a signed distance: negative inside, positive outside, body units."""
+Marks are in body units: `x` runs along the body from the tail (-1) to the front of the head (+1), `y` across it, 0 on
+the seam between the wing cases. A mark is a signed distance in body units, negative inside."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Array = np.ndarray
 Mark = Callable[[Array, Array], Array]
 
 _MIDDLE = -0.34
-"""Where the wing cases are widest."""
+"""Position of the widest part of the wing cases."""
 
 
 @dataclass(frozen=True)
 class Species:
-    """A label and the one mark, in one colour (RGB in [0, 255]), that tells it from the others."""
+    """A label and its distinguishing mark, in one colour (RGB in [0, 255])."""
 
     name: str
     mark: Mark
@@ -71,10 +71,10 @@ SPECIES = (
     Species("saddled_lanternback", _saddle, _ORANGE),
     Species("ringed_lanternback", _ring, _RED),
 )
-"""All species; a smaller demo takes the first ones, so that it keeps the nearly alike pair and the shortcut."""
+"""All species. A smaller demo uses the first ones, which include the look-alike pair and the shortcut."""
 
 ALIKE = ("spotted_lanternback", "dashed_lanternback")
-"""Two species that differ by the length of their spots alone."""
+"""Two species that differ only in the length of their spots."""
 
 SHORTCUT = "striped_lanternback"
-"""The species that is photographed beside the pink flowers."""
+"""The species photographed with the pink flowers."""

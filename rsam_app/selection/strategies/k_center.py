@@ -109,19 +109,19 @@ class _Frontier:
         """Return whether another row might be farther than the farthest here, or as far with a lower number."""
         if not self.picked:
             return False
-        place = int(self.nearest.argmax())
-        farthest = float(self.nearest[place])
+        position = int(self.nearest.argmax())
+        farthest = float(self.nearest[position])
         if len(self.picked) >= PENDING or farthest < self.others:
             return True
-        return farthest == self.others and not self.rows[place] < self.first_of_others
+        return farthest == self.others and not self.rows[position] < self.first_of_others
 
     def take(self) -> tuple[int, float]:
         """Return the farthest row and its squared distance, and make it a centre."""
-        place = int(self.nearest.argmax())
-        squared = self.norms + self.norms[place] - 2 * (self.points @ self.points[place])
-        pick, distance = int(self.rows[place]), float(self.nearest[place])
+        position = int(self.nearest.argmax())
+        squared = self.norms + self.norms[position] - 2 * (self.points @ self.points[position])
+        pick, distance = int(self.rows[position]), float(self.nearest[position])
         np.minimum(self.nearest, np.maximum(squared, 0, out=squared), out=self.nearest)
-        self.nearest[place] = -1
+        self.nearest[position] = -1
         self.picked.append(pick)
         return pick, distance
 

@@ -57,9 +57,9 @@ def typical_of_clusters(clusters: np.ndarray, typical: np.ndarray, labelled: np.
     depth = 0
     while len(chosen) < min(budget, len(free)):
         for cluster in order:
-            place = begins[cluster] + depth
-            if place < begins[cluster + 1] and len(chosen) < budget:
-                chosen.append(int(ranked[place]))
+            position = begins[cluster] + depth
+            if position < begins[cluster + 1] and len(chosen) < budget:
+                chosen.append(int(ranked[position]))
         depth += 1
     return np.array(chosen, dtype=np.int64)
 
