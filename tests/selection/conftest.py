@@ -20,7 +20,7 @@ CLASSES = ("wren", "wryneck", "zilpzalp", "Grünfink")
 def predictions(
     logits: np.ndarray, labels: list[str | None], ids: list[str] | None = None, split: str = "train", **scores: Any
 ) -> pa.Table:
-    """A predictions table as the predict stage writes it, rows in the order given."""
+    """Return a predictions table as the predict stage writes it, rows in the order given."""
     n = len(logits)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     descending = -np.sort(-probabilities, axis=1)
@@ -55,7 +55,7 @@ MakeRun = Callable[..., RunFolder]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Write a run with the predictions of one split; called again, adds a split."""
+    """Writes a run with the predictions of one split; another call adds a split."""
 
     def make(logits: np.ndarray, labels: list[str | None], *, embeddings: Any = None, **rest: Any) -> RunFolder:
         run = RunFolder(tmp_path / "run")
@@ -69,7 +69,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 @pytest.fixture
 def make_pool(make_run: MakeRun) -> Callable[..., Pool]:
-    """The pool of a run with one split."""
+    """Makes the pool of a run with one split."""
 
     def make(*args: Any, embeddings: Any = None, **kwargs: Any) -> Pool:
         return load_pool(make_run(*args, embeddings=embeddings, **kwargs), "train", embeddings=embeddings is not None)

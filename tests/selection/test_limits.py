@@ -16,7 +16,7 @@ from rsam_app.system.errors import UserError
 
 @pytest.fixture
 def pool(make_pool: Callable[..., Pool], random_logits: np.ndarray) -> Pool:
-    """40 records, each embedding there twice."""
+    """40 records; each embedding occurs twice."""
     rng = np.random.default_rng(1)
     vectors = np.tile(rng.normal(size=(20, 6)), (2, 1))
     labels = [("wren", "wryneck", "zilpzalp", "Grünfink")[c] for c in rng.integers(0, 4, 40)]
@@ -34,7 +34,7 @@ def test_limits_hold_and_the_budget_is_met(name: str, pool: Pool) -> None:
     np.testing.assert_array_equal(choice.indices, again.indices)
 
 
-def test_a_ranking_within_limits_is_the_ranking_with_what_breaks_them_left_out(pool: Pool) -> None:
+def test_a_ranking_within_limits_omits_the_records_that_break_them(pool: Pool) -> None:
     counts: Counter[str] = Counter()
     expected: list[int] = []
     for row in np.argsort(pool.margin, kind="stable"):
@@ -45,14 +45,14 @@ def test_a_ranking_within_limits_is_the_ranking_with_what_breaks_them_left_out(p
     assert choice.indices.tolist() == expected[:6]
 
 
-def test_a_near_duplicate_of_what_was_reviewed_is_left_out(pool: Pool) -> None:
+def test_a_near_duplicate_of_a_reviewed_record_is_left_out(pool: Pool) -> None:
     rest = pool.without(set(pool.ids[:20]))
     choice = choose_within(STRATEGIES["random"], rest, 5, np.random.default_rng(0), Limits(near_duplicates=0.999))
     assert len(choice.indices) == 0
     assert "the limits leave 0 of 20" in choice.notes[-1]
 
 
-def test_limits_without_sense_are_refused(pool: Pool) -> None:
+def test_limits_out_of_range_are_refused(pool: Pool) -> None:
     for limits, word in ((Limits(per_class=0), "per_class is 0"), (Limits(near_duplicates=1.5), "near_duplicates is")):
         with pytest.raises(UserError, match=word):
             choose_within(STRATEGIES["margin"], pool, 5, np.random.default_rng(0), limits)

@@ -1,4 +1,4 @@
-"""A selection on disk: the queue, the manifest, replaying it, rounds that do not overwrite each other."""
+"""A selection on disk: queue, manifest and replay; rounds do not overwrite each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IDS = [f"vögel/{'été ' * (i % 3)}{i:03}, a.jpg" for i in range(40)]
 
 @pytest.fixture
 def run(make_run: MakeRun, random_logits: np.ndarray) -> RunFolder:
-    """A run with a labelled training split of 40 records under awkward names."""
+    """A run with a labelled training split of 40 records with awkward names."""
     rng = np.random.default_rng(1)
     labels = [("wren", "wryneck", "zilpzalp", "Grünfink")[c] for c in rng.integers(0, 4, 40)]
     return make_run(random_logits, labels, ids=IDS, misattention=rng.random(40), embeddings=rng.normal(size=(40, 6)))
@@ -47,11 +47,11 @@ def test_the_queue_lists_the_ids_best_first_with_reasons(run: RunFolder, strateg
     assert all(r["reason"] and r["path"] == f"photographs/{r['id']}" for r in rows)
     written = [float(r["score"]) for r in rows]
     assert written == pytest.approx(list(made.scores), rel=1e-5)
-    if strategy not in ("typiclust", "badge"):  # in the order of clusters, and of draws
+    if strategy not in ("typiclust", "badge"):  # ordered by cluster, or by draw
         assert written == sorted(written, reverse=True)
 
 
-def test_the_manifest_says_how_it_came_about(run: RunFolder) -> None:
+def test_the_manifest_records_how_the_selection_was_made(run: RunFolder) -> None:
     run.model.mkdir()
     (run.model / "model.safetensors").write_bytes(b"weights")
     made = select(run, "k_center", 5, "train", seed=7, exclude={IDS[0], "not in the pool"})
@@ -95,7 +95,7 @@ def test_a_later_round_keeps_the_earlier_one_and_refuses_its_replay(run: RunFold
         replay(run, first.manifest)
 
 
-def test_a_manifest_of_a_strategy_that_chose_otherwise_is_refused_and_kept(run: RunFolder) -> None:
+def test_a_manifest_of_a_strategy_that_has_changed_is_refused_and_kept(run: RunFolder) -> None:
     made = select(run, "margin", 5, "train", seed=0)
     kept = json.loads(made.manifest.read_text())
     kept["ids"][0] = next(record_id for record_id in IDS if record_id not in made.ids)
@@ -137,7 +137,7 @@ def test_contradicting_predictions_are_refused(run: RunFolder, make_run: MakeRun
         load_pool(run, "train", embeddings=True)
 
 
-def test_what_is_missing_is_said(run: RunFolder, tmp_path: Path) -> None:
+def test_missing_predictions_and_embeddings_are_reported(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no predictions for val"):
         select(run, "margin", 5, "val", seed=0)
     with pytest.raises(UserError, match="the pool is empty"):
@@ -159,7 +159,7 @@ def test_an_empty_predictions_table_is_an_empty_pool(make_run: MakeRun) -> None:
             select(run, strategy, 5, "train", seed=0)
 
 
-def test_the_queue_suggests_the_label_that_is_believed_instead(run: RunFolder, random_logits: np.ndarray) -> None:
+def test_the_queue_suggests_the_most_probable_label(run: RunFolder, random_logits: np.ndarray) -> None:
     made = select(run, "margin", 40, "train", seed=0)
     names = ("wren", "wryneck", "zilpzalp", "Grünfink")
     for row in rows_of(made.csv):
@@ -171,8 +171,8 @@ def test_the_queue_suggests_the_label_that_is_believed_instead(run: RunFolder, r
             assert float(row["suggested_probability"]) == pytest.approx(float(row["confidence"]), rel=1e-4)
 
 
-def test_what_was_believed_while_training_outweighs_a_model_that_agrees_with_its_labels(make_run: MakeRun) -> None:
-    """The model learned the wrong label of the second image by heart; held out, another class explains it."""
+def test_the_belief_during_training_outweighs_a_model_that_agrees_with_its_labels(make_run: MakeRun) -> None:
+    """The model memorised the wrong label of the second image; held out, another class is more probable."""
     learned_by_heart = np.eye(4)[[0, 0, 1]] * 9
     run = make_run(learned_by_heart, ["wren", "wren", "wryneck"], ids=["c", "b", "a"], label_quality=[0.9, 0.1, 0.9])
     held_out = np.array([[0.9, 0.1, 0, 0], [0.05, 0.15, 0.8, 0], [0, 1, 0, 0]], dtype=np.float32)

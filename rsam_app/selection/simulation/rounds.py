@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import log_softmax
 
-from rsam_app.selection.pool import Pool
+from rsam_app.selection.pool import Pool, pool_of_images
 from rsam_app.selection.simulation.logistic import fit
 from rsam_app.selection.strategy import Strategy
 
@@ -67,21 +67,14 @@ def unlabelled(oracle: Oracle, logits: np.ndarray, left: np.ndarray, known: np.n
     logs = log_softmax(logits, axis=1)
     ranked = np.sort(np.exp(logs), axis=1)
     predicted = np.where(np.isnan(logits).any(axis=1), 0, np.nan_to_num(logits).argmax(axis=1))
-    blank = ("",) * len(left)
-    return Pool(
-        ids=tuple(f"{row:08}" for row in left),
-        paths=blank,
-        splits=blank,
-        labels=blank,
+    embeddings, covered = oracle.points[left].astype(np.float32), oracle.points[known].astype(np.float32)
+    return replace(
+        pool_of_images([f"{row:08}" for row in left], [""] * len(left), "", embeddings, covered),
         predicted=tuple(names[c] for c in predicted),
         classes=names,
         logits=logits.astype(np.float32),
         confidence=ranked[:, -1].astype(np.float32),
         margin=(ranked[:, -1] - ranked[:, -2]).astype(np.float32),
         entropy=-(np.exp(logs) * logs).sum(axis=1).astype(np.float32),
-        scores={},
-        rectangles=np.full((len(left), 5), np.nan, dtype=np.float32),
-        embeddings=oracle.points[left].astype(np.float32),
-        covered=oracle.points[known].astype(np.float32),
         label_counts=np.bincount(oracle.labels[known], minlength=oracle.classes),
     )

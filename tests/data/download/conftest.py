@@ -30,14 +30,14 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data folder and a cache of this test alone."""
+    """A data folder and a cache for this test alone."""
     monkeypatch.setenv("RSAM_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "data"
 
 
 def tar_of(files: dict[str, bytes], mode: str = "w:gz", members: list[tarfile.TarInfo] | None = None) -> bytes:
-    """A tar archive of files by name, then of further members without content."""
+    """Return a tar archive of files by name, then of further members without content."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as tar:  # type: ignore[call-overload]
         for name, content in files.items():
@@ -51,7 +51,7 @@ def tar_of(files: dict[str, bytes], mode: str = "w:gz", members: list[tarfile.Ta
 
 @pytest.fixture
 def photographs_archive() -> bytes:
-    """`birds/CLASS/N.jpg` of two classes in a `.tar.gz`, and a file beside that folder."""
+    """`birds/CLASS/N.jpg` of two classes in a `.tar.gz`, and a file outside that folder."""
     files = {"notes.txt": b"not of the dataset"}
     for label in ("auk", "wren"):
         for number in range(4):

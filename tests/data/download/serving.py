@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that can be as unhelpful as real ones are."""
+"""A real HTTP server on loopback that can misbehave as real ones do."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What the server has and how it behaves; `asked` is what was asked of it: path and Range."""
+    """Files and behaviour of the server; `asked` lists the requests it received: path and Range."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
     tagged: bool = True
     told_length: bool = True
     cuts: list[int] = field(default_factory=list)
-    """After so many bytes of the body the connection ends, request by request."""
+    """Numbers of body bytes after which the connection ends, request by request."""
     statuses: list[int] = field(default_factory=list)
-    """Answer these instead, request by request."""
+    """Statuses to answer instead, request by request."""
     redirects: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     port: int = 0
@@ -29,7 +29,7 @@ class Site:
 
 
 def make_server(site: Site) -> ThreadingHTTPServer:
-    """A server of `site` on a free port; call `serve_forever` in a thread."""
+    """Return a server of `site` on a free port; call `serve_forever` in a thread."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -71,7 +71,7 @@ def make_server(site: Site) -> ThreadingHTTPServer:
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """A client that goes away is what some tests are about."""
+            """Ignore clients that disconnect, as some tests do."""
 
     server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

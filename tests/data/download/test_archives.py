@@ -55,7 +55,7 @@ def test_files_come_out_as_they_went_in(tmp_path, into, name, mode) -> None:
     assert (done.files, done.bytes, done.outside) == (3, 3001, 0)
 
 
-def test_a_zip_too_and_only_what_is_taken(tmp_path, into) -> None:
+def test_a_zip_and_only_its_requested_folder(tmp_path, into) -> None:
     archive = written(tmp_path / "a.zip", zip_of({"birds/a.jpg": b"a", "birds/": b"", "other/b.jpg": b"b", "c": b"c"}))
     assert unpack(archive, into, take="birds").outside == 2
     assert everything_below(into) == {"a.jpg": b"a"}
@@ -81,7 +81,7 @@ def test_permissions_of_the_archive_are_not_taken(tmp_path, into) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil-of-rsam", "birds/../../evil", "..", "birds/../evil"])
-def test_no_path_leads_out(tmp_path, into, name) -> None:
+def test_no_path_leads_outside(tmp_path, into, name) -> None:
     for archive in (
         written(tmp_path / "a.tgz", tar_of({name: b"evil"})),
         written(tmp_path / "a.zip", zip_of({name: b"evil"})),
@@ -111,7 +111,7 @@ def test_links_and_devices_are_refused(tmp_path, into, kind, target) -> None:
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../../secret", "nothing"])
-def test_a_hard_link_to_what_is_not_of_the_archive_is_refused(tmp_path, into, target) -> None:
+def test_a_hard_link_to_a_file_outside_the_archive_is_refused(tmp_path, into, target) -> None:
     (tmp_path / "secret").write_text("secret")
     archive = written(tmp_path / "a.tgz", tar_of({"a": b"1"}, members=[member("x", tarfile.LNKTYPE, target)]))
     with pytest.raises(UserError):
@@ -148,7 +148,7 @@ def test_too_many_files_are_refused(tmp_path, into, monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", ["a.tgz", "a.tar", "a.zip", "a.tar.xz"])
 @pytest.mark.parametrize("content", [b"", b"<html>Please log in</html>", os.urandom(3000)])
-def test_what_is_no_archive_is_named(tmp_path, into, name, content) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path, into, name, content) -> None:
     with pytest.raises(UserError, match=f"{name}: "):
         unpack(written(tmp_path / name, content), into)
 
@@ -156,7 +156,7 @@ def test_what_is_no_archive_is_named(tmp_path, into, name, content) -> None:
 @pytest.mark.parametrize(
     ("name", "mode"), [("a.tgz", "w:gz"), ("a.tar", "w"), ("a.tar.xz", "w:xz"), ("a.tar.bz2", "w:bz2")]
 )
-def test_a_cut_archive_is_named_wherever_it_was_cut(tmp_path, into, name, mode) -> None:
+def test_a_truncated_archive_is_named(tmp_path, into, name, mode) -> None:
     whole = tar_of({f"{i}.jpg": os.urandom(500) for i in range(10)}, mode)
     content = 10 * 1024 if mode == "w" else len(whole)  # of each file: a header and its padded bytes; then zeros
     for size in range(1, content, content // 10 - 7):
@@ -169,6 +169,6 @@ def test_a_file_where_another_member_wants_a_folder_is_named(tmp_path, into) -> 
         unpack(written(tmp_path / "a.tgz", tar_of({"a": b"1", "a/b": b"2"})), into)
 
 
-def test_what_counts_as_an_archive() -> None:
+def test_archives_are_recognised_by_name() -> None:
     assert all(map(is_archive, ("a.tgz", "A.TAR.GZ", "a.zip", "a.tar")))
     assert not any(map(is_archive, ("setid.mat", "a.json", "a.jpg")))

@@ -27,21 +27,21 @@ def serving(site: Site) -> Site:
     return site
 
 
-def test_a_file_comes_whole_and_progress_is_told(serving, tmp_path) -> None:
+def test_a_file_is_complete_and_progress_is_reported(serving, tmp_path) -> None:
     told: list[tuple[int, int]] = []
     Fetch(serving.url("a.tar"), tmp_path / "part", None, True, lambda *now: told.append(now), print).run()
     assert (tmp_path / "part").read_bytes() == CONTENT
     assert told[-1] == (len(CONTENT), len(CONTENT)) and len(told) > 1
 
 
-def test_a_cut_connection_is_taken_up_where_it_ended(serving, tmp_path) -> None:
+def test_a_lost_connection_is_resumed(serving, tmp_path) -> None:
     serving.cuts = [300_000, 200_000]
     task(serving, tmp_path).run()
     assert (tmp_path / "a.tar.part").read_bytes() == CONTENT
     assert [span for _, span in serving.asked] == ["", "bytes=300000-", "bytes=500000-"]
 
 
-def test_a_later_command_goes_on_too(serving, tmp_path) -> None:
+def test_a_later_command_resumes_too(serving, tmp_path) -> None:
     serving.cuts = [400_000, 0, 0, 0, 0]
     with pytest.raises(UserError, match=r"lost after 400,000 of 1,000,000 bytes.*\n.*resume from there"):
         task(serving, tmp_path).run()
@@ -52,10 +52,10 @@ def test_a_later_command_goes_on_too(serving, tmp_path) -> None:
     assert serving.asked == [("a.tar", "bytes=400000-")]
     serving.asked.clear()
     task(serving, tmp_path).run()
-    assert serving.asked == []  # it is complete, and nothing has to be asked
+    assert serving.asked == []  # the file is complete, so there is no request
 
 
-def test_a_server_that_cannot_go_on_starts_again(serving, tmp_path) -> None:
+def test_a_server_that_cannot_resume_starts_over(serving, tmp_path) -> None:
     serving.ranges = False
     serving.cuts = [400_000]
     made = task(serving, tmp_path)
@@ -64,7 +64,7 @@ def test_a_server_that_cannot_go_on_starts_again(serving, tmp_path) -> None:
     assert any("from the beginning" in line for line in made.told)  # type: ignore[attr-defined]
 
 
-def test_two_versions_are_never_glued_together(serving, tmp_path) -> None:
+def test_two_versions_are_never_mixed(serving, tmp_path) -> None:
     serving.cuts = [400_000, 0, 0, 0, 0]
     with pytest.raises(UserError):
         task(serving, tmp_path).run()
@@ -74,7 +74,7 @@ def test_two_versions_are_never_glued_together(serving, tmp_path) -> None:
     assert (tmp_path / "a.tar.part").read_bytes() == new
 
 
-def test_without_anything_to_tell_versions_apart_it_begins_anew(serving, tmp_path) -> None:
+def test_without_a_validator_it_starts_over(serving, tmp_path) -> None:
     serving.tagged = False
     serving.cuts = [400_000]
     task(serving, tmp_path, checked=False).run()
@@ -82,7 +82,7 @@ def test_without_anything_to_tell_versions_apart_it_begins_anew(serving, tmp_pat
     assert (tmp_path / "a.tar.part").read_bytes() == CONTENT
 
 
-def test_a_file_that_shrank_on_the_server_is_fetched_anew(serving, tmp_path) -> None:
+def test_a_file_that_shrank_on_the_server_is_downloaded_again(serving, tmp_path) -> None:
     serving.cuts = [400_000, 0, 0, 0, 0]
     serving.tagged = False
     with pytest.raises(UserError):
@@ -98,13 +98,13 @@ def test_a_part_longer_than_the_file_is_not_trusted(serving, tmp_path) -> None:
     assert (tmp_path / "a.tar.part").read_bytes() == CONTENT
 
 
-def test_a_busy_server_is_asked_again(serving, tmp_path) -> None:
+def test_a_busy_server_is_retried(serving, tmp_path) -> None:
     serving.statuses = [503, 429]
     task(serving, tmp_path).run()
     assert len(serving.asked) == 3
 
 
-def test_a_length_that_is_not_told_is_taken_to_the_end(serving, tmp_path) -> None:
+def test_a_file_of_unknown_length_is_read_to_the_end(serving, tmp_path) -> None:
     serving.told_length = False
     task(serving, tmp_path).run()
     assert (tmp_path / "a.tar.part").read_bytes() == CONTENT
@@ -119,7 +119,7 @@ def test_more_than_the_card_says_is_refused(serving, tmp_path) -> None:
     assert not (tmp_path / "a.tar.part").exists() or (tmp_path / "a.tar.part").stat().st_size <= 999
 
 
-def test_a_missing_file_says_what_to_do_by_hand(serving, tmp_path) -> None:
+def test_a_missing_file_explains_the_manual_download(serving, tmp_path) -> None:
     del serving.files["a.tar"]
     with pytest.raises(UserError, match=r"answers 404 Not Found\.\n.*put it at .*/a\.tar and rerun"):
         task(serving, tmp_path).run()
@@ -139,7 +139,7 @@ def test_redirects_lead_to_http_only(serving, tmp_path) -> None:
         assert not (tmp_path / "a.tar.part").exists()
 
 
-def test_no_network_is_the_users_to_mend(site, tmp_path) -> None:
+def test_no_network_is_a_user_error(site, tmp_path) -> None:
     made = Fetch(f"http://127.0.0.1:{_closed_port()}/a", tmp_path / "part", None, True, lambda *_: None, print)
     with pytest.raises(UserError, match=r"cannot be reached .*\. Is this machine online\?"):
         made.run()
@@ -153,7 +153,7 @@ def _closed_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def test_a_silent_server_counts_as_a_cut(tmp_path, monkeypatch) -> None:
+def test_a_silent_server_counts_as_a_lost_connection(tmp_path, monkeypatch) -> None:
     import socket
 
     monkeypatch.setattr(fetch, "TIMEOUT", 0.1)
@@ -164,7 +164,7 @@ def test_a_silent_server_counts_as_a_cut(tmp_path, monkeypatch) -> None:
             Fetch(url, tmp_path / "part", None, True, lambda *_: None, lambda _: None, pause=0).run()
 
 
-def test_a_full_disk_is_foreseen(serving, tmp_path, monkeypatch) -> None:
+def test_a_full_disk_is_detected_in_advance(serving, tmp_path, monkeypatch) -> None:
     import shutil
 
     usage = shutil.disk_usage(tmp_path)

@@ -22,7 +22,7 @@ from rsam_app.system.progress import Reporter
 
 
 class Quiet(Reporter):
-    """Keeps what would be said."""
+    """Records the lines instead of printing them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class Quiet(Reporter):
 
 @pytest.fixture
 def source(site, photographs_archive) -> dict[str, object]:
-    """The card's entry of an archive that the site serves."""
+    """The card's entry for an archive that the site serves."""
     site.files["birds.tgz"] = photographs_archive
     sha256 = hashlib.sha256(photographs_archive).hexdigest()
     return {"url": site.url("birds.tgz"), "size": len(photographs_archive), "sha256": sha256, "take": "birds"}
 
 
-def test_a_data_set_is_fetched_and_then_found(source, site, card_of, elsewhere) -> None:
+def test_a_dataset_is_downloaded_once(source, site, card_of, elsewhere) -> None:
     card = card_of(source)
     done = download_card(card, Quiet())
     assert (done.fetched, done.images, done.classes) == (True, 8, 2)
@@ -55,7 +55,7 @@ def test_a_data_set_is_fetched_and_then_found(source, site, card_of, elsewhere) 
     assert not (elsewhere / ".rsam-downloads" / "birds" / "birds.tgz").exists()
 
 
-def test_archives_stay_where_asked(source, card_of, elsewhere) -> None:
+def test_archives_stay_on_request(source, card_of, elsewhere) -> None:
     download_card(card_of(source), Quiet(), keep=True)
     assert (elsewhere / ".rsam-downloads" / "birds" / "birds.tgz").exists()
 
@@ -68,7 +68,7 @@ def test_a_wrong_checksum_leaves_nothing(source, card_of, elsewhere, wrong) -> N
     assert [p.name for p in (elsewhere / ".rsam-downloads" / "birds").iterdir()] == ["lock"]
 
 
-def test_a_cut_connection_is_taken_up(source, site, card_of) -> None:
+def test_a_lost_connection_is_resumed(source, site, card_of) -> None:
     site.cuts = [1000]
     reporter = Quiet()
     assert download_card(card_of(source), reporter).images == 8
@@ -76,7 +76,7 @@ def test_a_cut_connection_is_taken_up(source, site, card_of) -> None:
     assert any("retrying from byte 1,000" in line for line in reporter.said)
 
 
-def test_without_a_checksum_the_first_one_is_told_and_held_to(source, site, card_of, elsewhere) -> None:
+def test_without_a_checksum_that_of_the_first_download_counts(source, site, card_of, elsewhere) -> None:
     unchecked = {"url": source["url"], "take": "birds"}
     done = download_card(card_of(unchecked), Quiet())
     assert any(f"has no checksum; its SHA-256 is {source['sha256']}" in note for note in done.notes)
@@ -86,7 +86,7 @@ def test_without_a_checksum_the_first_one_is_told_and_held_to(source, site, card
         download_card(card_of(unchecked), Quiet())
 
 
-def test_a_file_without_an_address_is_put_there_by_hand(source, site, card_of, elsewhere, photographs_archive) -> None:
+def test_a_file_without_an_address_is_provided_manually(source, site, card_of, elsewhere, photographs_archive) -> None:
     by_hand = {k: v for k, v in source.items() if k != "url"} | {"file": "birds.tgz", "page": "https://birds.example"}
     card = card_of(by_hand)
     with pytest.raises(UserError, match=r"get birds\.tgz from https://birds\.example\.\nPut them into ") as caught:
@@ -102,27 +102,27 @@ def test_a_file_without_an_address_is_put_there_by_hand(source, site, card_of, e
     assert site.asked == []
 
 
-def test_plain_files_lie_beside_what_archives_hold(site, card_of, elsewhere, source) -> None:
+def test_plain_files_join_the_content_of_archives(site, card_of, elsewhere, source) -> None:
     site.files["list.mat"] = b"MATLAB"
     download_card(card_of(source, {"url": site.url("list.mat?x=1")} | {"file": "list.mat"}), Quiet())
     assert (elsewhere / "birds" / "list.mat").read_bytes() == b"MATLAB"
 
 
-def test_what_does_not_fit_the_layout_never_becomes_the_root(source, card_of, elsewhere) -> None:
+def test_files_that_do_not_fit_the_layout_never_become_the_root(source, card_of, elsewhere) -> None:
     with pytest.raises(UserError, match=r"classes\.txt|images\.txt"):
         download_card(card_of(source, layout="cub_200_2011"), Quiet())
     assert sorted(p.name for p in elsewhere.iterdir()) == [".rsam-downloads"]
-    assert download_card(card_of(source), Quiet()).fetched  # the archive was kept for the next try
+    assert download_card(card_of(source), Quiet()).fetched  # the archive was kept for the next attempt
 
 
-def test_an_evil_archive_leaves_nothing(site, card_of, elsewhere) -> None:
+def test_a_malicious_archive_leaves_nothing(site, card_of, elsewhere) -> None:
     site.files["birds.tgz"] = tar_of({"auk/1.jpg": b"x", "../evil": b"x"})
     with pytest.raises(UserError, match="leads outside"):
         download_card(card_of({"url": site.url("birds.tgz")}), Quiet())
     assert sorted(p.name for p in elsewhere.iterdir()) == [".rsam-downloads"]
 
 
-def test_a_root_that_someone_made_is_left_alone(source, site, card_of, elsewhere) -> None:
+def test_a_root_made_by_the_user_is_left_alone(source, site, card_of, elsewhere) -> None:
     (elsewhere / "birds" / "auk").mkdir(parents=True)
     with pytest.raises(UserError, match="exists but cannot be read"):
         download_card(card_of(source), Quiet())
@@ -143,7 +143,7 @@ def test_an_empty_root_is_filled(source, card_of, elsewhere) -> None:
     assert download_card(card_of(source), Quiet()).fetched
 
 
-def test_two_at_once_do_not_disturb_each_other(source, card_of, elsewhere) -> None:
+def test_concurrent_downloads_are_refused(source, card_of, elsewhere) -> None:
     folder = elsewhere / ".rsam-downloads" / "birds"
     folder.mkdir(parents=True)
     with (folder / "lock").open("w") as stream:
@@ -152,13 +152,13 @@ def test_two_at_once_do_not_disturb_each_other(source, card_of, elsewhere) -> No
             download_card(card_of(source), Quiet())
 
 
-def test_a_disk_that_is_too_small_is_foreseen(source, site, card_of) -> None:
+def test_a_disk_that_is_too_small_is_detected_in_advance(source, site, card_of) -> None:
     with pytest.raises(UserError, match=r"birds needs about 2\.0 EB more to download and unpack"):
         download_card(card_of({**source, "size": 10**18}), Quiet())
     assert site.asked == []
 
 
-def test_room_to_unpack_is_asked_for_before_the_disk_is_full(source, card_of, elsewhere, monkeypatch) -> None:
+def test_space_to_unpack_is_required_in_advance(source, card_of, elsewhere, monkeypatch) -> None:
     download_card(card_of(source), Quiet(), keep=True)
     os.rename(elsewhere / "birds", elsewhere / "moved")
     usage = shutil.disk_usage(elsewhere)
@@ -167,7 +167,7 @@ def test_room_to_unpack_is_asked_for_before_the_disk_is_full(source, card_of, el
         download_card(card_of({**source, "size": None}), Quiet())
 
 
-def test_a_manifest_is_the_file_in_the_folder_that_is_fetched(site, photographs_archive, card_of, elsewhere) -> None:
+def test_a_manifest_is_a_file_in_the_downloaded_folder(site, photographs_archive, card_of, elsewhere) -> None:
     rows = b"path,label\n" + b"".join(b"%s/%d.jpg,%s\n" % (c, n, c) for c in (b"auk", b"wren") for n in range(4))
     site.files["birds.tgz"], site.files["manifest.csv"] = photographs_archive, rows
     entries = [{"url": site.url("birds.tgz"), "take": "birds"}, {"url": site.url("manifest.csv")}]
@@ -176,17 +176,17 @@ def test_a_manifest_is_the_file_in_the_folder_that_is_fetched(site, photographs_
     assert len(load_dataset(card).records) == 8
 
 
-def test_a_card_without_addresses_says_where_the_data_belongs(card_of, elsewhere) -> None:
+def test_a_card_without_addresses_names_the_root(card_of, elsewhere) -> None:
     with pytest.raises(UserError, match=f"has no `download`.*Put it at {elsewhere / 'birds'}"):
         download_card(card_of(), Quiet())
 
 
-def test_the_command_and_a_kill_in_the_middle(source, site, elsewhere, tmp_path) -> None:
+def test_the_command_recovers_from_a_kill(source, site, elsewhere, tmp_path) -> None:
     card = {"name": "birds", "layout": "folder", "root": "birds", "licence": "ours", "download": [source]}
     path = tmp_path / "birds.yaml"
     path.write_text(yaml.safe_dump(card))
     command = [sys.executable, "-m", "rsam_app", "download", str(path)]
-    site.statuses = [503] * 3  # it waits between tries, and is killed while it does
+    site.statuses = [503] * 3  # it waits between attempts, and is killed meanwhile
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
     deadline = time.monotonic() + 60
     while not site.asked and time.monotonic() < deadline:

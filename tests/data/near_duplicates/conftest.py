@@ -1,4 +1,4 @@
-"""Drawn photographs and altered copies of them, made as another program would make them."""
+"""Generated photographs and altered copies of them, as other programs would make them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rsam_app.data.synthetic import generate
 
 
 def cropped(image: Image.Image, share: float, corner: tuple[int, int]) -> Image.Image:
-    """What is left when `share` of each side is cut off, towards a corner (0 or 1 each)."""
+    """Crop `share` off the width and height, keeping a corner (0 or 1 each)."""
     left, top = (round(share * side * place) for side, place in zip(image.size, corner, strict=True))
     width, height = (round((1 - share) * side) for side in image.size)
     return image.crop((left, top, left + width, top + height))
@@ -44,7 +44,7 @@ ALTERED: dict[str, Callable[[Image.Image], Image.Image]] = {
         ImageEnhance.Contrast(ImageOps.mirror(cropped(image, 0.12, (0, 1)))).enhance(1.1), 60
     ),
 }
-"""What people do to a photograph and it stays the same one."""
+"""Alterations that leave a photograph the same one."""
 
 
 MakeCopies = Callable[[Sequence[Record]], list[Record]]
@@ -52,7 +52,7 @@ MakeCopies = Callable[[Sequence[Record]], list[Record]]
 
 @pytest.fixture
 def copies(tmp_path: Path) -> MakeCopies:
-    """Makes an altered copy of each of up to eleven records, by another alteration each, in the test split."""
+    """Makes an altered copy of each of up to eleven records, each by another alteration, in the test split."""
 
     def make(records: Sequence[Record]) -> list[Record]:
         made = []
@@ -73,7 +73,7 @@ def _private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def beetles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
-    """48 generated photographs of four species, each drawn anew."""
+    """48 generated photographs of four species, each drawn separately."""
     folder = tmp_path_factory.mktemp("beetles")
     generate(folder, seed=5, images_per_species=12, species=4)
     return tuple(Record(path.name, path, "", "train") for path in sorted((folder / "images").glob("*.jpg")))
@@ -81,7 +81,7 @@ def beetles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 
 @pytest.fixture(scope="session")
 def still_camera(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
-    """Twelve photographs of one scene that does not change, on which one small thing each lies somewhere else."""
+    """Twelve photographs of one fixed scene, each with one small object in another position."""
     folder = tmp_path_factory.mktemp("conveyor")
     rng = np.random.default_rng(0)
     scene = np.zeros((240, 320, 3))

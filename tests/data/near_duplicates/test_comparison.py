@@ -1,4 +1,4 @@
-"""Where one picture lies in another: found to a fraction of a pixel, whatever its brightness."""
+"""Registration of one picture on another to a fraction of a pixel, at any brightness; and likeness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rsam_app.data.near_duplicates.comparison import likeness, register, sample_
 
 
 def pictures(count: int, seed: int = 0) -> torch.Tensor:
-    """Smooth random pictures `(N, 1, 64, 64)`, grey levels."""
+    """Return smooth random pictures `(N, 1, 64, 64)`, grey levels."""
     rng = np.random.default_rng(seed)
     made = np.zeros((count, 64, 64))
     for cells in (4, 8, 16, 24):
@@ -20,7 +20,7 @@ def pictures(count: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(made).float()[:, None]
 
 
-def test_a_known_place_is_found() -> None:
+def test_a_known_placement_is_recovered() -> None:
     shown = pictures(30)
     chooser = torch.Generator().manual_seed(0)
     true = torch.tensor([0.95, 0.0, 0.95, 0.0]) + (torch.rand((30, 4), generator=chooser) - 0.5) * 0.06
@@ -38,11 +38,11 @@ def test_likeness_tells_the_same_picture_from_another_and_from_a_changed_part() 
     changed = shown.clone()
     changed[:, 20:32, 36:48] = others[:, 20:32, 36:48]
     assert (likeness(shown, changed, whole) == 0).all()
-    assert (likeness(shown, shown.flip(-1), whole) == 0).all(), "mirrored ones are turned back before"
+    assert (likeness(shown, shown.flip(-1), whole) == 0).all(), "the caller flips mirrored images back"
     assert (likeness(shown, shown[:, :, :40].repeat_interleave(2, dim=2)[:, :, 8:72], whole) == 0).all()
     assert likeness(shown[:0], shown[:0], whole[:0]).shape == (0,)
 
 
-def test_pictures_without_detail_are_like_none() -> None:
+def test_pictures_without_detail_are_alike_to_none() -> None:
     flat = torch.full((2, 64, 64), 90.0)
     assert (likeness(flat, flat, torch.tensor([[1.0, 0, 1, 0]]).expand(2, 4)) == 0).all()

@@ -1,4 +1,4 @@
-"""Same photographs found among different ones, from files, as a person would have them."""
+"""Near-duplicates among different photographs, from files as users have them."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def test_altered_copies_are_found_and_different_drawings_are_not(
     assert np.isnan(found.best(np.zeros(len(records)))).all(), "none is within one split"
 
 
-def test_photographs_by_a_camera_that_stands_still_are_different(
-    still_camera: tuple[Record, ...], copies: MakeCopies
-) -> None:
+def test_photographs_by_a_fixed_camera_are_different(still_camera: tuple[Record, ...], copies: MakeCopies) -> None:
     (again,) = copies(still_camera[:1])
     records = [*still_camera, again]
     assert pairs_of(records, find_duplicates(records)) == {(still_camera[0].id, again.id)}
@@ -58,7 +56,7 @@ def test_copies_of_copies_are_one_group(beetles: tuple[Record, ...], copies: Mak
     assert (groups[: len(made)] == 0).all() and (groups[len(made) :] == -1).all()
 
 
-def test_what_cannot_be_compared_is_said(beetles: tuple[Record, ...], tmp_path: Path) -> None:
+def test_images_that_cannot_be_compared_are_reported(beetles: tuple[Record, ...], tmp_path: Path) -> None:
     broken, gone = tmp_path / "broken.jpg", tmp_path / "gone.jpg"
     broken.write_bytes(b"no image at all")
     records = [Record("broken", broken, "", "train"), beetles[0], Record("gone", gone, "", "train")]
@@ -74,12 +72,12 @@ def test_what_cannot_be_compared_is_said(beetles: tuple[Record, ...], tmp_path: 
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_none_and_one_have_no_pairs(beetles: tuple[Record, ...], count: int) -> None:
+def test_no_or_one_image_has_no_pairs(beetles: tuple[Record, ...], count: int) -> None:
     found = find_duplicates(beetles[:count])
     assert found.pairs.shape == (0, 2) and found.groups().tolist() == [-1] * count
 
 
-def test_thumbnails_are_kept_with_those_of_the_whole_data_set(
+def test_thumbnails_are_cached_with_those_of_the_whole_dataset(
     beetles: tuple[Record, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(thumbnails, "MIN_CACHED", 10)
@@ -102,7 +100,7 @@ def test_thumbnails_are_kept_with_those_of_the_whole_data_set(
     assert "not cached" in without.note
 
 
-def test_an_image_that_lies_sideways_is_compared_as_displayed(beetles: tuple[Record, ...], tmp_path: Path) -> None:
+def test_a_rotated_image_is_compared_as_displayed(beetles: tuple[Record, ...], tmp_path: Path) -> None:
     path = tmp_path / "turned.jpg"
     with Image.open(beetles[0].path) as image:
         exif = Image.Exif()
@@ -112,7 +110,7 @@ def test_an_image_that_lies_sideways_is_compared_as_displayed(beetles: tuple[Rec
     assert find_duplicates([*beetles[:4], turned]).pairs.tolist() == [[0, 4]]
 
 
-def test_a_file_that_is_there_very_often_is_compared_once(beetles: tuple[Record, ...], copies: MakeCopies) -> None:
+def test_a_file_that_occurs_very_often_is_compared_once(beetles: tuple[Record, ...], copies: MakeCopies) -> None:
     (smaller,) = copies(beetles[:1] * 3)[2:]
     often = [replace(beetles[0], id=f"{number}", split=("train", "val")[number % 2]) for number in range(3000)]
     records = [smaller, *often, beetles[1]]
@@ -123,4 +121,4 @@ def test_a_file_that_is_there_very_often_is_compared_once(beetles: tuple[Record,
     assert best[0] == found.likeness[0] and (best[1:3001] == 1).all() and np.isnan(best[3001])
     assert elsewhere[0] == found.likeness[0] and (elsewhere[1:3001] == 1).all()
     one_split = found.best(np.array(["test"] + ["train"] * 3001))
-    assert (one_split[:3001] == found.likeness[0]).all(), "only the smaller one lies in another split"
+    assert (one_split[:3001] == found.likeness[0]).all(), "only the smaller one is in another split"

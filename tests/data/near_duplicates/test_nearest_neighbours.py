@@ -1,4 +1,4 @@
-"""Nearest neighbours against all distances, worked out one by one."""
+"""Nearest neighbours against all distances, computed one by one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_few_points_are_searched_exactly(blocks: tuple[int, int], monkeypatch: p
     np.testing.assert_allclose(squared, np.sort(true, axis=1)[:, :5], rtol=1e-4)
 
 
-def test_an_own_row_does_not_count_but_its_equals_do() -> None:
+def test_the_own_row_is_ignored_but_its_duplicates_count() -> None:
     points = clusters(200, 8)
     points[40] = points[3]
     own = np.arange(200)
@@ -42,7 +42,7 @@ def test_an_own_row_does_not_count_but_its_equals_do() -> None:
     np.testing.assert_array_equal(found[rest, 0], true.argmin(axis=1)[rest])
 
 
-def test_what_is_not_there_is_minus_one() -> None:
+def test_missing_neighbours_are_minus_one() -> None:
     points = clusters(3, 4)
     found, squared = Neighbours(points).search(points, 4, np.arange(3))
     assert (found[:, 2:] == -1).all() and np.isinf(squared[:, 2:]).all() and (found[:, :2] >= 0).all()
@@ -51,7 +51,7 @@ def test_what_is_not_there_is_minus_one() -> None:
     assert Neighbours(points).search(points[:0], 2)[0].shape == (0, 2)
 
 
-def test_cells_find_nearly_all_and_the_same_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_find_nearly_all_and_are_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     points = clusters(3000, 16)
     queries = points[:800]
     exact, _ = Neighbours(points).search(queries, 3, np.arange(800))
@@ -69,7 +69,7 @@ def test_cells_find_nearly_all_and_the_same_every_time(monkeypatch: pytest.Monke
     np.testing.assert_array_equal(Neighbours(points).search(queries, 3, np.arange(800))[0], found)
 
 
-def test_copies_are_found_in_cells_with_certainty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_are_found_in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearest_neighbours, "MAX_EXACT_POINTS", 500)
     points = clusters(2000, 16)
     points[1000:] = points[:1000] + 1e-3 * clusters(1000, 16, seed=2)
@@ -77,7 +77,7 @@ def test_copies_are_found_in_cells_with_certainty(monkeypatch: pytest.MonkeyPatc
     assert (found[:, 0] == (np.arange(2000) + 1000) % 2000).mean() > 0.995
 
 
-def test_many_equal_points_are_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_equal_points_are_handled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nearest_neighbours, "MAX_EXACT_POINTS", 100)
     points = np.ones((400, 8), dtype=np.float32)
     found, squared = Neighbours(points).search(points, 2, np.arange(400))

@@ -1,4 +1,4 @@
-"""What a run keeps of its near-duplicates: read instead of found again, for as long as it is true."""
+"""The table of a run's near-duplicates: read instead of searched again while it is valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MakeCopies = Callable[[Sequence[Record]], list[Record]]
 
 @pytest.fixture
 def records(beetles: tuple[Record, ...], copies: MakeCopies, tmp_path: Path) -> list[Record]:
-    """Eight beetles, altered copies of two of them, the third once more as it is, and a file that is gone."""
+    """Eight beetles, altered copies of two of them, an identical copy of the third, and a missing file."""
     first = Record("again", beetles[2].path, beetles[2].label, "test")
     gone = Record("gone", tmp_path / "gone.jpg", "", "train")
     made = [*beetles[:8], *copies(beetles[:2]), first, gone]
@@ -41,13 +41,13 @@ def equal(one: Duplicates, other: Duplicates) -> bool:
 
 
 def disguised(record: Record, pixels: bytes) -> None:
-    """Put other bytes into a file, of the same number and with the same time, as nobody does by chance."""
+    """Replace a file's bytes but not its size and time, as nobody does by accident."""
     status = record.path.stat()
     record.path.write_bytes(pixels[: status.st_size].ljust(status.st_size, b"\0"))
     os.utime(record.path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def test_the_same_is_read_back_without_a_look_at_the_images(records: list[Record], tmp_path: Path) -> None:
+def test_the_table_is_read_back_without_opening_the_images(records: list[Record], tmp_path: Path) -> None:
     path = tmp_path / "run" / "near.parquet"
     found = near_duplicates(path, records, records)
     assert equal(found, find_duplicates(records)) and len(found.pairs) == 2 and (found.same == 2).sum() == 2
@@ -58,7 +58,7 @@ def test_the_same_is_read_back_without_a_look_at_the_images(records: list[Record
     assert path.stat().st_mtime_ns == kept
 
 
-def test_the_table_says_which_images_for_other_programs(records: list[Record], tmp_path: Path) -> None:
+def test_the_table_names_the_images_for_other_programs(records: list[Record], tmp_path: Path) -> None:
     near_duplicates(tmp_path / "near.parquet", records, records)
     rows = pq.read_table(tmp_path / "near.parquet").to_pylist()
     shown = {(row["first"], row["second"]): row for row in rows}
@@ -67,7 +67,7 @@ def test_the_table_says_which_images_for_other_programs(records: list[Record], t
     assert all(0.92 <= row["likeness"] <= 1 for row in rows)
 
 
-def test_a_changed_file_a_further_image_and_a_damaged_table_are_noticed(records: list[Record], tmp_path: Path) -> None:
+def test_a_changed_file_another_image_and_a_damaged_table_are_noticed(records: list[Record], tmp_path: Path) -> None:
     path = tmp_path / "near.parquet"
     assert len(near_duplicates(path, records[:8], records).pairs) == 0
     assert len(near_duplicates(path, records, records).pairs) == 2, "one more split was predicted"
@@ -86,7 +86,7 @@ def test_a_file_that_can_be_read_again_is_compared(records: list[Record], tmp_pa
     assert near_duplicates(path, records, records).groups()[8] == 0
 
 
-def test_it_stays_true_beside_a_copy_of_the_images(records: list[Record], tmp_path: Path) -> None:
+def test_it_stays_valid_for_a_copy_of_the_images(records: list[Record], tmp_path: Path) -> None:
     path = tmp_path / "near.parquet"
     near_duplicates(path, records, records)
     kept = path.stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""The generated dataset: the same each time, its truth true, what is planted planted as stated."""
+"""The generated dataset: deterministic, with correct ground truth and the stated faults."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_flowers_are_pink_where_they_are_stated_and_only_there(generated: tuple[
             assert pink.sum() < 150
 
 
-def test_beetles_are_not_where_a_fixed_box_would_find_them(generated: tuple[Path, Planted]) -> None:
+def test_a_fixed_box_does_not_find_the_beetles(generated: tuple[Path, Planted]) -> None:
     _, planted = generated
     sizes = np.array([(t.width, t.height) for t in planted.images.values()], dtype=float)
     boxes = np.array([t.box for t in planted.images.values()]) / np.hstack([sizes, sizes])
@@ -127,7 +127,7 @@ def test_manifest_says_what_planted_json_says(generated: tuple[Path, Planted]) -
         assert row["group"] == ("pink flowers" if truth.flowers else "no flowers")
 
 
-def test_the_manifest_loads_as_a_data_set(generated: tuple[Path, Planted]) -> None:
+def test_the_manifest_loads_as_a_dataset(generated: tuple[Path, Planted]) -> None:
     from rsam_app.config import Card
     from rsam_app.data import load_dataset
 
@@ -162,7 +162,7 @@ def test_plan_plants_what_it_states(seed: int) -> None:
     assert flowers("test", own=True) == flowers("test", own=False) == 0.5
 
 
-def test_splits_are_disjoint_and_stratified_and_numbering_tells_nothing() -> None:
+def test_splits_are_disjoint_and_stratified_and_numbers_are_shuffled() -> None:
     plans = plan_images(0, images_per_species=40, species=6)
     assert len({p.id for p in plans}) == len(plans) == 240
     counts = {(s.name, split): 0 for s in SPECIES[:6] for split in ("train", "val", "test")}

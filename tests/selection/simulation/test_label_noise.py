@@ -1,4 +1,4 @@
-"""Planted wrong labels are where they should be, and are found."""
+"""Wrong labels are planted as requested, and found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rsam_app.selection.simulation.rounds import Oracle
 from rsam_app.system.errors import UserError
 
 
-def test_uniform_errors_change_as_many_labels_as_asked_to_other_classes() -> None:
+def test_uniform_errors_change_the_requested_number_of_labels() -> None:
     labels = np.arange(2000) % 5
     noisy = uniform_errors(labels, 5, 400, np.random.default_rng(0))
     assert (noisy != labels).sum() == 400
@@ -40,14 +40,18 @@ def test_siblings_share_the_last_word_or_are_the_nearest() -> None:
     assert siblings_of(["Sooty_Albatross", "Laysan Albatross", "Ani"], points, np.arange(3)) == [[1], [0], []]
     assert siblings_of(["a", "b", "c"], points, np.arange(3)) == [[1], [0], [1]]
     alike = ["red beetle", "blue beetle", "green beetle"]
-    assert siblings_of(alike, points, np.arange(3)) == [[1], [0], [1]], "a name that all share tells nothing"
+    assert siblings_of(alike, points, np.arange(3)) == [[1], [0], [1]], (
+        "a word that all names share carries no information"
+    )
     few = ["bull terrier", "fox terrier", "pug", "boxer", "poodle"]
     places = np.array([[0.0], [4.0], [5.0], [20.0], [19.0]])
-    assert siblings_of(few, places, np.arange(5)) == [[1], [2], [1], [4], [3]], "errors would crowd in two classes"
+    assert siblings_of(few, places, np.arange(5)) == [[1], [2], [1], [4], [3]], (
+        "errors would concentrate in two classes"
+    )
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_every_score_is_by_the_textbook(name: str) -> None:
+def test_every_score_equals_its_definition(name: str) -> None:
     rng = np.random.default_rng(0)
     probabilities, labels = rng.dirichlet(np.ones(4), 30), rng.integers(0, 4, 30)
     for p, label, score in zip(probabilities, labels, SCORES[name](probabilities, labels), strict=True):

@@ -1,4 +1,4 @@
-"""The quick logistic regression against scikit-learn's."""
+"""The fast logistic regression against scikit-learn's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_equals_scikit_learn(count: int, width: int) -> None:
     np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
-def test_a_class_without_a_label_is_never_the_answer() -> None:
+def test_a_class_without_a_label_is_never_predicted() -> None:
     rng = np.random.default_rng(1)
     points = rng.normal(size=(20, 5))
     weights, biases = fit(points, np.arange(20) % 2, 3)

@@ -1,4 +1,4 @@
-"""Simulated rounds on blobs: curves, files, resuming, and what is refused."""
+"""Simulated rounds on blobs: curves, files, resuming, and refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rsam_app.system.errors import UserError
 
 @pytest.fixture(scope="module")
 def oracle() -> Oracle:
-    """Six classes of very unequal size: evenly drawn labels miss the small ones for long."""
+    """Six classes of very unequal size: uniform draws miss the small ones for a long time."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(6, 10))
     labels = np.repeat(np.arange(6), [60, 50, 40, 6, 5, 4])
@@ -42,15 +42,13 @@ def test_the_pool_ends(oracle: Oracle) -> None:
     assert len(simulate(small, find_strategy("random"), 9, 8, 8, seed=0)) == 2
 
 
-def test_a_strategy_sees_no_label_it_did_not_ask_for(oracle: Oracle) -> None:
+def test_a_strategy_sees_no_label_that_it_did_not_choose(oracle: Oracle) -> None:
     pool = unlabelled(oracle, np.zeros((165, 6)), np.arange(5, 165), np.arange(5))
     assert set(pool.labels) == {""} and (pool.label_indices == -1).all()
     assert pool.label_counts is not None and pool.label_counts.tolist() == [5, 0, 0, 0, 0, 0]
 
 
-def test_writes_curves_and_goes_on_where_it_stopped(
-    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_writes_curves_and_resumes(oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(("herding", "random"), rounds=2, start=6, budget=5, seeds=3)
     first = simulate_all(oracle, "blobs", plan, tmp_path, "blobs", lambda done: None)
     cells = (tmp_path / "cells.jsonl").read_text().splitlines()
@@ -62,7 +60,7 @@ def test_writes_curves_and_goes_on_where_it_stopped(
     assert json.loads((tmp_path / "summary.json").read_text())["strategies"].keys() == {"herding", "random"}
     assert "herding" in summary_table(first)
 
-    (tmp_path / "cells.jsonl").write_text("\n".join(cells[:4]) + "\n" + cells[4][:25])  # killed while it wrote
+    (tmp_path / "cells.jsonl").write_text("\n".join(cells[:4]) + "\n" + cells[4][:25])  # killed while writing
     made = []
     monkeypatch.setattr(module, "simulate", lambda *rest: made.append(rest[1].name) or simulate(*rest))
     assert simulate_all(oracle, "blobs", plan, tmp_path, "blobs", lambda done: None) == first
@@ -82,7 +80,7 @@ def test_writes_curves_and_goes_on_where_it_stopped(
         (Plan(("typclust",), rounds=1, start=5, budget=5), "Did you mean 'typiclust'"),
     ],
 )
-def test_what_cannot_be_simulated_is_said(oracle: Oracle, tmp_path: Path, plan: Plan, word: str) -> None:
+def test_impossible_plans_are_refused(oracle: Oracle, tmp_path: Path, plan: Plan, word: str) -> None:
     with pytest.raises(UserError, match=word):
         simulate_all(oracle, "blobs", plan, tmp_path / "none", "blobs", lambda done: None)
     assert not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""Strategies that choose a batch of unlike records, against plain references."""
+"""Strategies that choose a diverse batch, against plain references."""
 
 from __future__ import annotations
 

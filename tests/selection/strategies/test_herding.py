@@ -1,4 +1,4 @@
-"""Herding against its definition, evaluated anew at every step."""
+"""Herding against its definition, evaluated from scratch at every step."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_many_candidates_at_a_time_do_not_change_the_choice(monkeypatch: pytest.
 
 
 def test_the_strategy_covers_what_is_uncertain(make_pool: MakePool) -> None:
-    """The definition with dense loops, on a pool with unsure records and some reviewed before."""
+    """The definition with dense loops, on a pool with uncertain records and some reviewed before."""
     rng = np.random.default_rng(3)
     vectors, logits = rng.normal(size=(30, 5)).astype(np.float16), rng.normal(size=(30, 4)) * 2
     pool = make_pool(logits, [None] * 30, embeddings=vectors)

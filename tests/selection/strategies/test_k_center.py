@@ -1,4 +1,4 @@
-"""k-center greedy against brute force in float64."""
+"""Greedy k-center against brute force in float64."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rsam_app.selection.strategies.k_center import k_center_greedy
 
 
 def brute_force(points: np.ndarray, budget: int, chosen: list[int], centers: np.ndarray) -> list[int]:
-    """Every distance anew at every step, one pair at a time."""
+    """Compute every distance at every step, one pair at a time."""
     chosen = list(chosen)
     while len(chosen) < budget:
         around = [*centers, *points[chosen]]
@@ -71,7 +71,7 @@ def test_blocks_do_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("frontier", [1, 2, 17])
 @pytest.mark.parametrize("repeats", [1, 6])
-def test_looking_at_the_farthest_only_does_not_change_the_answer(
+def test_updating_only_the_farthest_does_not_change_the_answer(
     frontier: int, repeats: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = np.random.default_rng(5).integers(-4, 5, size=(30, 3)).repeat(repeats, axis=0).astype(np.float32)

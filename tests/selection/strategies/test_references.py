@@ -1,4 +1,4 @@
-"""Strategies that choose a batch, from end to end, against references written plainly; and pools that hold nothing."""
+"""Strategies that choose a batch against plain references, end to end; and empty pools."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
     return vector.astype(np.float64) / np.linalg.norm(vector.astype(np.float64))
 
 
-def test_herding_adds_what_is_unlike_the_chosen_and_stands_for_what_is_unsure(pool: Pool) -> None:
+def test_herding_adds_what_is_unlike_the_chosen_and_represents_uncertain_records(pool: Pool) -> None:
     points, seen = [unit(v) for v in pool.embeddings], [unit(v) for v in pool.covered]
     width = WIDTH * float(np.median([distance(a, b) for a, b in combinations(points, 2)]))
 

@@ -1,4 +1,4 @@
-"""Every strategy against a reference written plainly, and what all of them must answer alike."""
+"""Every strategy against a plain reference, and the behaviour that all share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def softmax(row: np.ndarray) -> list[float]:
 
 
 def reference(name: str, pool: Pool) -> list[float]:
-    """Scores by the textbook, one record at a time, from logits and labels alone."""
+    """Return scores by their definitions, one record at a time, from logits and labels alone."""
     scores = []
     for i in range(len(pool)):
         p = softmax(pool.logits[i])
@@ -62,7 +62,7 @@ def test_scores_rank_as_the_reference(name: str, pool: Pool) -> None:
     np.testing.assert_allclose(choice.scores, sorted(expected, reverse=True)[:12], rtol=1e-4)
 
 
-def test_suspect_label_uses_the_column_where_the_predictions_have_it(
+def test_suspect_label_uses_the_column_if_the_predictions_have_it(
     make_pool: MakePool, random_logits: np.ndarray
 ) -> None:
     quality = np.linspace(1, 0, 40)
@@ -79,7 +79,7 @@ def test_random_draws_every_record_equally_often(pool: Pool) -> None:
 
 
 def test_auto_finds_both_kinds_of_fault(make_pool: MakePool) -> None:
-    """Five wrong labels and five misplaced rectangles among 200 that are middling in both: all ten come first."""
+    """Five wrong labels and five misplaced rectangles among 200 that are mediocre in both: all ten come first."""
     rng = np.random.default_rng(2)
     logits = np.zeros((200, 4))
     logits[:, 0] = rng.uniform(1, 3, 200)

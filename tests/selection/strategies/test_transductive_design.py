@@ -1,4 +1,4 @@
-"""The design of an experiment against its definition: covariances by inverting a matrix, anew for every candidate."""
+"""Transductive design against its definition: covariances by matrix inversion for every candidate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def kernel(first: np.ndarray, second: np.ndarray, widths: tuple[float, ...]) -> 
 def unknown(
     anchors: np.ndarray, known: np.ndarray, weights: np.ndarray, widths: tuple[float, ...], noise: float = NOISE
 ) -> float:
-    """Weighted variance of the anchors once `known` are labelled, by the textbook's formula."""
+    """Weighted variance of the anchors once `known` are labelled, by the definition."""
     if not len(known):
         return float(weights.sum())
     across = kernel(anchors, known, widths)
