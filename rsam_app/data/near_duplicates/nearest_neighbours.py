@@ -8,6 +8,8 @@ from torch import Tensor
 
 from rsam_app.system.progress import Progress
 
+# Not faiss-cpu: at equal recall it saves 10 to 30 % of the processor time, but it cannot use an accelerator, searches
+# large sets by other cells, and brings a second OpenMP runtime.
 MAX_EXACT_POINTS = 20_000
 """Number of points up to which every distance is computed; an inverted file would hardly save time."""
 PROBES = 36
