@@ -1,4 +1,4 @@
-"""`rsam export`: the images that carry a tag in FiftyOne, as a curated subset."""
+"""`rsam export`: the images with a tag in FiftyOne as a curated subset."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from rsam_app.export import ExportReport, Source
 from rsam_app.export.deduplicate import find_duplicate_groups, resplit, without_duplicates
 from rsam_app.export.items import collect
 from rsam_app.export.subset import export
+from rsam_app.review.tagging import tagged_ids
 from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.job import Job
 
 
 @dataclass(frozen=True)
-class CurateReport:
-    """What was exported."""
+class TaggedExport:
+    """Result of `export_tagged`."""
 
     export: ExportReport
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the report for `--json`."""
         return vars(self.export)
 
     def text(self) -> str:
-        """For a person."""
-        made = self.export
-        splits = ", ".join(f"{n} {split}" for split, n in made.splits.items())
-        return "\n".join([f"{made.out}: {made.images} images of {made.classes} classes ({splits})", *made.notes])
+        """Return the report as text."""
+        report = self.export
+        splits = ", ".join(f"{n} {split}" for split, n in report.splits.items())
+        summary = f"{report.out}: {report.images} images of {report.classes} classes ({splits})"
+        return "\n".join([summary, *report.notes])
 
 
 def export_tagged(
@@ -40,31 +42,29 @@ def export_tagged(
     *,
     drop_duplicates: bool = False,
     test_share: float | None = None,
-) -> CurateReport:
-    """Export the records tagged `tag`, with the labels and rectangles that hold now.
+) -> TaggedExport:
+    """Export the records tagged `tag`, with their current labels and rectangles.
 
-    With `drop_duplicates` one of each group of near-duplicates; with `test_share` in new splits that part no
-    near-duplicates. Raises `UserError`.
+    `drop_duplicates` exports one image of each group of near-duplicates. `test_share` makes new splits, with
+    near-duplicates in the same one. Raises `UserError`.
     """
-    from rsam_app.review.tagging import tagged_ids
-
     dataset = job.original
     ids = tagged_ids(dataset.name, tag)
     corrections = read_corrections(corrections_path(job.run.path, dataset.name))
     items = collect(job.run, dataset, ids, corrections, {i: (tag,) for i in ids})
     notes: list[str] = []
-    if without := [item for item in items if not item.label]:
-        notes.append(f"{len(without)} images without a label are left out, e.g. {without[0].record.id}")
+    if unlabelled := [item for item in items if not item.label]:
+        notes.append(f"{len(unlabelled)} images without a label are left out, e.g. {unlabelled[0].record.id}")
         items = [item for item in items if item.label]
     if (drop_duplicates or test_share is not None) and items:
         with job.reporter.bars() as advance:
-            twins = find_duplicate_groups([item.record for item in items], dataset.records, advance)
-        notes += twins.notes
+            duplicates = find_duplicate_groups([item.record for item in items], dataset.records, advance)
+        notes += duplicates.notes
         if drop_duplicates:
-            items, note = without_duplicates(items, twins)
+            items, note = without_duplicates(items, duplicates)
             notes.append(note)
         if test_share is not None:
-            items, note = resplit(items, twins, test_share, job.pipeline.seed)
+            items, note = resplit(items, duplicates, test_share, job.pipeline.seed)
             notes.append(note)
     source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag)
-    return CurateReport(export(items, format, out, mode, source=source, notes=notes))  # type: ignore[arg-type]
+    return TaggedExport(export(items, format, out, mode, source=source, notes=notes))  # type: ignore[arg-type]

@@ -167,10 +167,10 @@ def review(job: Job) -> str:
 
 def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
     """Choose the images to look at next, write them into the run and tag them in FiftyOne; returns the selection."""
-    from rsam_app.review.tagging import choose
+    from rsam_app.review.tagging import select_and_tag
 
     begun = time.perf_counter()
-    chosen, added = choose(job.run, job.card.name, settings, job.pipeline.seed, tag)
+    chosen, added = select_and_tag(job.run, job.card.name, settings, job.pipeline.seed, tag)
     if tag:
         job.reporter.say(f"{len(chosen.ids)} images chosen; {added} newly tagged {settings.tag!r} in FiftyOne")
     job.run.finish_stage("select", select_inputs(job, settings), time.perf_counter() - begun)
@@ -179,9 +179,9 @@ def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
 
 def select_again(job: Job, manifest: Path, tag: str | None) -> Any:
     """Choose what a selection's manifest chose, from the same predictions, and tag it where a tag is given."""
-    from rsam_app.review.tagging import choose_again
+    from rsam_app.review.tagging import replay_and_tag
 
-    chosen, added = choose_again(job.run, job.card.name, manifest, tag)
+    chosen, added = replay_and_tag(job.run, job.card.name, manifest, tag)
     if tag is not None:
         job.reporter.say(f"{len(chosen.ids)} images chosen again; {added} newly tagged {tag!r} in FiftyOne")
     return chosen

@@ -16,7 +16,7 @@ from PIL import Image
 
 from rsam_app.config import ModelConfig, Pipeline, TrainConfig
 from rsam_app.model import build_model, save_model
-from rsam_app.review.plugin.predict_process import rescored
+from rsam_app.review.plugin.predict_process import predict_in_child
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import read_predictions
 from rsam_app.system.errors import UserError
@@ -50,7 +50,7 @@ def write_manifest(folder: Path, rows: list[tuple[str, str, str]]) -> None:
 
 def end(run: RunFolder, splits: list[str] | None = None) -> tuple[list[str], list[Step]]:
     """What is returned, and the steps before."""
-    steps, seen = rescored(run.path, splits), []
+    steps, seen = predict_in_child(run.path, splits), []
     while True:
         try:
             seen.append(next(steps))

@@ -1,4 +1,4 @@
-"""`rsam annotate`: rectangles to be corrected in Label Studio or CVAT, and what came back as targets."""
+"""`rsam annotate`: send rectangles to Label Studio or CVAT, and make the returned ones targets."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.annotation_tools.files import (
-    LABELING,
-    Returned,
-    Sent,
+    LABELING_INTERFACE,
+    ReturnedImage,
+    SentImage,
     cvat_annotations,
     label_studio_tasks,
     read_cvat,
@@ -25,73 +25,79 @@ from rsam_app.review.dataset.targets import as_target, rectangle_of
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 
-SAME = (0.5, 0.5, 0.5, 0.5, 0.005)
-"""A rectangle whose numbers came back this close (pixels, radians) was not touched."""
-WRITERS: dict[str, Callable[[Sequence[Sent]], str]] = {"label-studio": label_studio_tasks, "cvat": cvat_annotations}
-READERS: dict[str, Callable[[Path], Iterator[Returned]]] = {"label-studio": read_label_studio, "cvat": read_cvat}
+PIXEL_TOLERANCE, ANGLE_TOLERANCE = 0.5, 0.005
+"""A returned rectangle whose numbers differ by no more (pixels, radians) was not edited."""
+WRITERS: dict[str, Callable[[Sequence[SentImage]], str]] = {
+    "label-studio": label_studio_tasks,
+    "cvat": cvat_annotations,
+}
+READERS: dict[str, Callable[[Path], Iterator[ReturnedImage]]] = {"label-studio": read_label_studio, "cvat": read_cvat}
 
 
 @dataclass
-class Annotated:
-    """What was sent, or what came back."""
+class ExchangeReport:
+    """Result of `send` or `bring_back`."""
 
     path: str
     form: str
     sent: int = 0
     targets: int = 0
-    """Images whose target is now what came back."""
+    """Images whose target is now the returned rectangle."""
     unchanged: int = 0
-    """Images whose rectangle came back as it was sent, or as their target already is."""
+    """Images whose rectangle was returned as sent, or as their target already is."""
     problems: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the report for `--json`."""
         return asdict(self)
 
     def text(self) -> str:
-        """For a person."""
+        """Return the report as text."""
         if self.sent:
-            where = f"Labeling interface for the project: {LABELING}\n" if self.form == "label-studio" else ""
-            return f"{self.path}: {self.sent:,} images for {self.form}\n{where}See docs/review-annotation.md."
-        lines = [f"{self.path}: {self.targets:,} targets set, {self.unchanged:,} as they were"]
+            label_studio = self.form == "label-studio"
+            interface = f"Labeling interface for the project: {LABELING_INTERFACE}\n" if label_studio else ""
+            return f"{self.path}: {self.sent:,} images for {self.form}\n{interface}See docs/review-annotation.md."
+        lines = [f"{self.path}: {self.targets:,} targets set, {self.unchanged:,} unchanged"]
         return "\n".join([*lines, *(f"not read: {problem}" for problem in self.problems)])
 
 
-def send(dataset_name: str, key: str, form: str, out: Path, tag: str | None = None) -> Annotated:
-    """Write images (those with `tag`, where given) and their rectangles for `form`: the target where there is one, else
-    what the run `key` shows. Raises `UserError`."""
+def send(dataset_name: str, key: str, form: str, out: Path, tag: str | None = None) -> ExchangeReport:
+    """Write all images, or those with `tag`, for the tool `form`, each with its target or else the run's rectangle.
+
+    Raises `UserError`.
+    """
     review_set = _open(dataset_name, key)
     view = review_set.match_tags(tag) if tag else review_set
     names = ["record_id", "filepath", "metadata.width", "metadata.height"]
     shapes = ["attention_target.detections", f"{key}_attention.detections"]
-    sent = []
+    images = []
     for record_id, path, width, height, target, attention in zip(*view.values([*names, *shapes]), strict=True):
         if record_id is not None and width and height:
             shown = (target or attention or [None])[0]
-            five = rectangle_of(shown, width, height) if shown is not None else None
-            sent.append(Sent(record_id, Path(path), (width, height), five))
-    if not sent:
+            rectangle = rectangle_of(shown, width, height) if shown is not None else None
+            images.append(SentImage(record_id, Path(path), (width, height), rectangle))
+    if not images:
         raise UserError(f"FiftyOne dataset {dataset_name!r}: nothing is tagged {tag!r}. Tag some, or leave --tag out.")
-    write_atomically(out, WRITERS[form](sent))
-    return Annotated(str(out), form, sent=len(sent))
+    write_atomically(out, WRITERS[form](images))
+    return ExchangeReport(str(out), form, sent=len(images))
 
 
-def bring_back(dataset_name: str, key: str, form: str, path: Path) -> Annotated:
-    """Make what people drew the samples' `attention_target`; `rsam apply` takes it from there. Raises `UserError`.
+def bring_back(dataset_name: str, key: str, form: str, path: Path) -> ExchangeReport:
+    """Make returned rectangles the samples' `attention_target`, for `rsam apply` to read. Raises `UserError`.
 
-    In Label Studio a submitted rectangle is a decision, also where it is the one that was sent; CVAT gives back all
-    boxes alike, so there only those that were changed count.
+    A rectangle submitted in Label Studio is a decision even if unchanged. CVAT returns all boxes alike, so only changed
+    ones count.
     """
     samples = Samples(_open(dataset_name, key))
-    found = Annotated(str(path), form)
-    for returned in chunks(list(READERS[form](path)), CHUNK):
-        drawn = _readable(returned, found)
+    report = ExchangeReport(str(path), form)
+    for images in chunks(list(READERS[form](path)), CHUNK):
+        drawn = _readable(images, report)
         ids = samples.held(list(drawn))
-        found.problems += [f"{i}: is not in the dataset {dataset_name!r}." for i in drawn if i not in ids]
+        report.problems += [f"{i}: is not in the dataset {dataset_name!r}." for i in drawn if i not in ids]
         unchanged: set[str] = set()
-        found.targets += settle(samples.collection, lambda: _changes(samples, key, form, drawn, unchanged))  # noqa: B023
-        found.unchanged += len(unchanged)
-    return found
+        report.targets += settle(samples.collection, lambda: _changes(samples, key, form, drawn, unchanged))  # noqa: B023
+        report.unchanged += len(unchanged)
+    return report
 
 
 def _open(dataset_name: str, key: str) -> Any:
@@ -101,16 +107,16 @@ def _open(dataset_name: str, key: str) -> Any:
     return review_set
 
 
-def _readable(returned: Sequence[Returned], found: Annotated) -> dict[str, Rectangle]:
-    """The one rectangle of each image that has one."""
+def _readable(images: Sequence[ReturnedImage], report: ExchangeReport) -> dict[str, Rectangle]:
+    """By record id the rectangle of each image with exactly one; adds a problem to the report for other images."""
     drawn = {}
-    for item in returned:
-        if item.problem:
-            found.problems.append(f"{item.record_id}: {item.problem}.")
-        elif len(item.rectangles) > 1:
-            found.problems.append(f"{item.record_id}: {len(item.rectangles)} rectangles, one is needed.")
-        elif item.rectangles:
-            drawn[item.record_id] = item.rectangles[0]
+    for image in images:
+        if image.problem:
+            report.problems.append(f"{image.record_id}: {image.problem}.")
+        elif len(image.rectangles) > 1:
+            report.problems.append(f"{image.record_id}: {len(image.rectangles)} rectangles, one is needed.")
+        elif image.rectangles:
+            drawn[image.record_id] = image.rectangles[0]
     return drawn
 
 
@@ -121,22 +127,24 @@ def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Rectangle],
     for record_id, held in samples.held(list(drawn), ["attention_target", f"{key}_attention", "metadata"]).items():
         metadata = held.get("metadata") or {}
         extent = (int(metadata["width"]), int(metadata["height"]))
-        target, attention = (
-            ((held.get(name) or {}).get("detections") or [None])[0] for name in ("attention_target", f"{key}_attention")
-        )
-        shown = target or (attention if form == "cvat" else None)
-        known = rectangle_of(fo.Detection.from_dict(shown), *extent) if shown else None
-        if known and _same(known, drawn[record_id]):
+        before = held.get("attention_target")
+        shown = _first_detection(before)
+        if shown is None and form == "cvat":
+            shown = _first_detection(held.get(f"{key}_attention"))
+        current = rectangle_of(fo.Detection.from_dict(shown), *extent) if shown else None
+        if current and _is_same(current, drawn[record_id]):
             unchanged.add(record_id)
             continue
-        new = as_target(drawn[record_id], *extent).to_dict()
-        changes.append(
-            Change(held["_id"], {"attention_target": held.get("attention_target")}, {"attention_target": new})
-        )
+        target = as_target(drawn[record_id], *extent).to_dict()
+        changes.append(Change(held["_id"], {"attention_target": before}, {"attention_target": target}))
     return changes
 
 
-def _same(one: Rectangle, other: Rectangle) -> bool:
-    turn = abs(one[4] - other[4])
-    gaps = [*(abs(a - b) for a, b in zip(one[:4], other[:4], strict=True)), min(turn, abs(turn - math.pi))]
-    return all(gap <= limit for gap, limit in zip(gaps, SAME, strict=True))
+def _first_detection(detections: dict[str, Any] | None) -> dict[str, Any] | None:
+    return ((detections or {}).get("detections") or [None])[0]
+
+
+def _is_same(one: Rectangle, other: Rectangle) -> bool:
+    turn = abs(one.angle - other.angle)
+    same_angle = min(turn, abs(turn - math.pi)) <= ANGLE_TOLERANCE
+    return same_angle and all(abs(a - b) <= PIXEL_TOLERANCE for a, b in zip(one[:4], other[:4], strict=True))

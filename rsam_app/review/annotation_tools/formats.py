@@ -1,13 +1,13 @@
 """Rectangles as CVAT and Label Studio describe them: both in degrees, each about another point.
 
-    ours           centre, width, height in pixels; radians, clockwise as displayed
-    CVAT           the corners of the unturned box in pixels; degrees, clockwise, about its centre
-    Label Studio   the top-left corner where it lies after turning, width, height in per cent of the image's sides;
-                   degrees, clockwise, about that corner
+    RSAM           centre, width, height in pixels; radians, clockwise as displayed
+    CVAT           corners of the unrotated box in pixels; degrees, clockwise, about its centre
+    Label Studio   top-left corner after rotation, width, height in per cent of the image's sides; degrees, clockwise,
+                   about that corner
 
-FiftyOne's back-ends hand `bounding_box` and `rotation` of a Detection on without converting them, and what they lose is
-measured in the tests: Label Studio's turns about the wrong point unless the box is placed as `for_label_studio` places
-it; CVAT's rounds to whole pixels and drops turns below one degree. Files written by `review.annotate` lose nothing.
+FiftyOne's back-ends pass a Detection's `bounding_box` and `rotation` on without conversion. The tests measure their
+loss: Label Studio's rotates about the wrong point unless `for_label_studio` places the box; CVAT's rounds to whole
+pixels and drops rotations below one degree. Files written by `annotation_tools.exchange` lose nothing.
 """
 
 from __future__ import annotations
@@ -23,66 +23,82 @@ Extent = tuple[int, int]
 """Width and height of the image as displayed, in pixels."""
 
 
-def to_cvat(five: Rectangle) -> dict[str, float]:
-    """`xtl, ytl, xbr, ybr` in pixels and `rotation` in degrees, [0, 360)."""
-    cx, cy, width, height, angle = five
-    box = {"xtl": cx - width / 2, "ytl": cy - height / 2, "xbr": cx + width / 2, "ybr": cy + height / 2}
-    return {**box, "rotation": math.degrees(angle) % 360}
+def to_cvat(rectangle: Rectangle) -> dict[str, float]:
+    """Return `xtl, ytl, xbr, ybr` in pixels and `rotation` in degrees, [0, 360)."""
+    left, top = rectangle.cx - rectangle.width / 2, rectangle.cy - rectangle.height / 2
+    right, bottom = rectangle.cx + rectangle.width / 2, rectangle.cy + rectangle.height / 2
+    return {"xtl": left, "ytl": top, "xbr": right, "ybr": bottom, "rotation": _degrees(rectangle)}
 
 
 def from_cvat(box: Mapping[str, Any]) -> Rectangle:
-    """The rectangle of a box as CVAT exports it (`rotation` is left out where it is 0).
+    """Return the rectangle of a box as CVAT exports it; a missing `rotation` is 0.
 
-    Raises `ValueError` where a number is missing or is none.
+    Raises `ValueError` if a number is missing or not a number.
     """
     left, top, right, bottom = (_number(box, name) for name in ("xtl", "ytl", "xbr", "ybr"))
-    turn = _number(box, "rotation") if box.get("rotation") is not None else 0.0
-    return _checked((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, math.radians(turn))
+    return _checked((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, _angle(box))
 
 
-def to_label_studio(five: Rectangle, extent: Extent) -> dict[str, float]:
-    """`x, y, width, height` in per cent and `rotation` in degrees, [0, 360), as in the `value` of a region."""
-    cx, cy, width, height, angle = five
-    along, across = math.cos(angle), math.sin(angle)
-    left, top = cx - (width * along - height * across) / 2, cy - (width * across + height * along) / 2
-    shares = {"x": left / extent[0], "y": top / extent[1], "width": width / extent[0], "height": height / extent[1]}
-    return {**{name: 100 * share for name, share in shares.items()}, "rotation": math.degrees(angle) % 360}
+def to_label_studio(rectangle: Rectangle, extent: Extent) -> dict[str, float]:
+    """Return `x, y, width, height` in per cent and `rotation` in degrees, [0, 360), as in the `value` of a region."""
+    dx, dy = _corner_to_centre(rectangle.width, rectangle.height, rectangle.angle)
+    return {
+        "x": 100 * ((rectangle.cx - dx) / extent[0]),
+        "y": 100 * ((rectangle.cy - dy) / extent[1]),
+        "width": 100 * (rectangle.width / extent[0]),
+        "height": 100 * (rectangle.height / extent[1]),
+        "rotation": _degrees(rectangle),
+    }
 
 
 def from_label_studio(value: Mapping[str, Any], extent: Extent) -> Rectangle:
-    """The rectangle of a region's `value`. Raises `ValueError` where a number is missing or is none."""
+    """Return the rectangle of a region's `value`. Raises `ValueError` if a number is missing or not a number."""
     left, width = (_number(value, name) * extent[0] / 100 for name in ("x", "width"))
     top, height = (_number(value, name) * extent[1] / 100 for name in ("y", "height"))
-    angle = math.radians(_number(value, "rotation") if value.get("rotation") is not None else 0.0)
-    along, across = math.cos(angle), math.sin(angle)
-    cx, cy = left + (width * along - height * across) / 2, top + (width * across + height * along) / 2
-    return _checked(cx, cy, width, height, angle)
+    angle = _angle(value)
+    dx, dy = _corner_to_centre(width, height, angle)
+    return _checked(left + dx, top + dy, width, height, angle)
 
 
-def for_label_studio(five: Rectangle, extent: Extent) -> Any:
-    """A FiftyOne Detection that FiftyOne's Label Studio back-end sends as `to_label_studio` says; see
-    `returned_by_label_studio`."""
+def for_label_studio(rectangle: Rectangle, extent: Extent) -> Any:
+    """Return a FiftyOne Detection that FiftyOne's Label Studio back-end sends as `to_label_studio` does;
+    `returned_by_label_studio` reads it back."""
     import fiftyone as fo
 
-    value = to_label_studio(five, extent)
+    value = to_label_studio(rectangle, extent)
     box = [value[name] / 100 for name in ("x", "y", "width", "height")]
     return fo.Detection(label="target", bounding_box=box, rotation=value["rotation"])
 
 
 def returned_by_label_studio(detection: Any, extent: Extent) -> Rectangle:
-    """The rectangle of a Detection that FiftyOne's Label Studio back-end brought back."""
+    """Return the rectangle of a Detection from FiftyOne's Label Studio back-end."""
     x, y, width, height = (100 * v for v in detection.bounding_box)
     value = {"x": x, "y": y, "width": width, "height": height, "rotation": detection["rotation"]}
     return from_label_studio(value, extent)
 
 
-def for_cvat(five: Rectangle, extent: Extent) -> Any:
-    """A FiftyOne Detection that FiftyOne's CVAT back-end sends as `to_cvat` says, rounded to whole pixels."""
+def for_cvat(rectangle: Rectangle, extent: Extent) -> Any:
+    """Return a FiftyOne Detection that FiftyOne's CVAT back-end sends as `to_cvat` does, rounded to whole pixels."""
     import fiftyone as fo
 
-    cx, cy, width, height, _ = five
-    box = [(cx - width / 2) / extent[0], (cy - height / 2) / extent[1], width / extent[0], height / extent[1]]
-    return fo.Detection(label="target", bounding_box=box, rotation=to_cvat(five)["rotation"])
+    box = to_cvat(rectangle)
+    left, top = box["xtl"] / extent[0], box["ytl"] / extent[1]
+    shape = [left, top, rectangle.width / extent[0], rectangle.height / extent[1]]
+    return fo.Detection(label="target", bounding_box=shape, rotation=box["rotation"])
+
+
+def _corner_to_centre(width: float, height: float, angle: float) -> tuple[float, float]:
+    """The vector from a rotated rectangle's top-left corner to its centre."""
+    cos, sin = math.cos(angle), math.sin(angle)
+    return (width * cos - height * sin) / 2, (width * sin + height * cos) / 2
+
+
+def _degrees(rectangle: Rectangle) -> float:
+    return math.degrees(rectangle.angle) % 360
+
+
+def _angle(values: Mapping[str, Any]) -> float:
+    return math.radians(_number(values, "rotation")) if values.get("rotation") is not None else 0.0
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:
@@ -93,7 +109,7 @@ def _number(values: Mapping[str, Any], name: str) -> float:
 
 
 def _checked(cx: float, cy: float, width: float, height: float, angle: float) -> Rectangle:
-    """The canonical rectangle: CVAT and Label Studio turn through the full circle, ours through half of it."""
+    """The rectangle with its canonical angle: CVAT and Label Studio rotate through the full circle."""
     if not all(math.isfinite(v) for v in (cx, cy, width, height, angle)) or width <= 0 or height <= 0:
-        raise ValueError(f"a rectangle of {width} × {height} pixels at {cx}, {cy} is none")
+        raise ValueError(f"{width} × {height} pixels at {cx}, {cy} is not a rectangle")
     return Rectangle(cx, cy, width, height, canonical_angle(angle))

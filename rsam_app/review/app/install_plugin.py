@@ -1,4 +1,4 @@
-"""The plugin `@rsam/review` in FiftyOne's plugins folder: a link to our package data, made by `rsam review`."""
+"""Installs the plugin `@rsam/review`: a link in FiftyOne's plugins folder to the package data."""
 
 from __future__ import annotations
 
@@ -6,35 +6,33 @@ import os
 from pathlib import Path
 
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import replace_atomically
 from rsam_app.system.mongodb.connection import import_fiftyone
 
 PLUGIN = Path(__file__).parent.parent / "plugin"
 FOLDER = Path("@rsam") / "review"
-"""Where FiftyOne itself would put a plugin of this name, below its plugins folder."""
+"""The plugin's usual folder below FiftyOne's plugins folder."""
 
 
 def link_plugin() -> Path:
-    """Link the plugin into FiftyOne's plugins folder, beside the person's own; returns the link.
+    """Link the plugin into FiftyOne's plugins folder and return the link.
 
-    What is linked already stays; a link of ours to a place that moved, or to another installation, is turned to this
-    one. Raises `UserError` where something else has the name, and where the folder cannot be written.
+    An up-to-date link stays; a link to another or a moved installation is replaced. Raises `UserError` if something
+    else has the name, or the folder is not writable.
     """
     fo = import_fiftyone()
     link = Path(fo.config.plugins_dir).expanduser().absolute() / FOLDER
-    if link.is_symlink() and _is_ours(link):
+    if link.is_symlink() and _is_rsam_plugin(link):
         if _target(link) == PLUGIN:
             return link
     elif link.is_symlink() or link.exists():
         raise UserError(
-            f"{link}: is not the plugin that comes with RSAM, and is left alone.\n"
-            "Move it away, or give FiftyOne another folder with FIFTYONE_PLUGINS_DIR."
+            f"{link}: is not the plugin that comes with RSAM and was left unchanged.\n"
+            "Move it away, or set FIFTYONE_PLUGINS_DIR to another folder."
         )
-    partial = link.with_name(f".review-{os.getpid()}")  # FiftyOne does not look into hidden folders
     try:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        partial.symlink_to(PLUGIN, target_is_directory=True)
-        os.replace(partial, link)
+        with replace_atomically(link, shared=True) as partial:  # a hidden name, which FiftyOne ignores
+            partial.symlink_to(PLUGIN, target_is_directory=True)
     except OSError as error:
         raise UserError(
             f"{link}: FiftyOne's plugins folder cannot be written ({error.strerror}).\n"
@@ -47,9 +45,6 @@ def _target(link: Path) -> Path:
     return Path(os.path.normpath(link.parent / link.readlink()))
 
 
-def _is_ours(link: Path) -> bool:
-    """Whether it leads, or led, into an installation of this package: the target may be gone, its name is not."""
-    return _target(link).parts[-len(_PLACE) :] == _PLACE
-
-
-_PLACE = PLUGIN.parts[-3:]
+def _is_rsam_plugin(link: Path) -> bool:
+    """Whether the link leads into an installation of this package, by the target's name: the target may be gone."""
+    return _target(link).parts[-3:] == PLUGIN.parts[-3:]

@@ -1,4 +1,4 @@
-"""How the App shows the review dataset when it opens: sidebar, colours, what is switched on, what can be edited."""
+"""Layout of the App: sidebar, workspace, shown fields, and the fields that can be edited."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from rsam_app.review.app.colors import arrange_colors
 from rsam_app.review.dataset.schema import DECISIONS, memory, remember, run_keys
 
 REVIEW_PANEL = "rsam_review"
-"""The plugin's panel with the queue, as FiftyOne knows it."""
+"""FiftyOne's name of the plugin's panel."""
+DECISION_FIELDS = ["review", "ground_truth", "attention_target", "ground_truth_boxes", "split"]
 FIRST_FIELDS = (
     "prediction",
     "rectangle",
@@ -21,122 +22,103 @@ FIRST_FIELDS = (
     "suggested",
     "suggested_probability",
 )
-"""Of a run, at the top of its group in the sidebar."""
+"""A run's fields at the top of its sidebar group."""
 
 
 def arrange(review_set: Any, key: str) -> None:
     """Add the run `key` to the App's sidebar, colours and annotation, and show it when the App opens.
 
-    Only what is missing is added, and what is still as an earlier version left it brought up to date; what a person
-    arranged herself stays. The run is switched on unless she saved another selection of fields as the dataset's
-    default.
+    Only what is missing is added; what the reviewer arranged stays. The run's fields are switched on unless the
+    reviewer saved another selection of fields as the dataset's default.
     """
-    _sidebar(review_set, key)
-    made = {
-        **arrange_colors(review_set, key),
-        **_active(review_set, key),
-        **_workspace(review_set, key),
-        **_annotation(review_set, key),
-    }
+    _arrange_sidebar(review_set, key)
+    arrange_colors(review_set, key)
+    stored = {**_show_fields(review_set, key), **_save_workspace(review_set, key), **_offer_labels(review_set, key)}
     review_set.save()
-    if made:
-        remember(review_set, **made)
+    if stored:
+        remember(review_set, **stored)
 
 
-def _sidebar(review_set: Any, key: str) -> None:
+def _arrange_sidebar(review_set: Any, key: str) -> None:
     import fiftyone as fo
 
     groups = list(review_set.app_config.sidebar_groups or [])
-    everything = [p for group in fo.DatasetAppConfig.default_sidebar_groups(review_set) for p in group.paths]
-    placed = {p for group in groups for p in group.paths}
-    first = ["review", "ground_truth", "attention_target", "ground_truth_boxes", "split"]
-    run = [f"{key}_{name}" for name in FIRST_FIELDS]
-    run += [
-        p
-        for p in everything
-        if p.startswith(f"{key}_") and p not in run and not _belongs_to_longer_key(review_set, p, key)
-    ]
-    mine = [
-        "tags",
-        "_label_tags",
-        *first,
-        *(p for k in run_keys(review_set) for p in everything if p.startswith(f"{k}_")),
-    ]
-    wanted = {
-        "tags": (["tags", "_label_tags"], True),
-        "decisions": (first, True),
-        key: (run, True),
-        "metadata": ([p for p in everything if p not in mine and p not in run], False),
-    }
-    place = 0
-    for name, (paths, expanded) in wanted.items():
-        missing = [p for p in paths if p not in placed and (p in everything or p == "_label_tags")]
+    fields = [path for group in fo.DatasetAppConfig.default_sidebar_groups(review_set) for path in group.paths]
+    placed = {path for group in groups for path in group.paths}
+    position = 0
+    for name, (paths, expanded) in _sidebar_groups(review_set, key, fields).items():
+        missing = [path for path in paths if path not in placed and (path in fields or path == "_label_tags")]
         placed.update(missing)
-        held = next((group for group in groups if group.name == name), None)
-        if held:
-            held.paths = [*held.paths, *missing]
-            place = groups.index(held) + 1
+        group = next((group for group in groups if group.name == name), None)
+        if group:
+            group.paths = [*group.paths, *missing]
+            position = groups.index(group) + 1
         elif missing:
-            groups.insert(place, fo.SidebarGroupDocument(name=name, paths=missing, expanded=expanded))
-            place += 1
+            groups.insert(position, fo.SidebarGroupDocument(name=name, paths=missing, expanded=expanded))
+            position += 1
     review_set.app_config.sidebar_groups = groups
 
 
-def _belongs_to_longer_key(review_set: Any, path: str, key: str) -> bool:
-    """Whether the field is another run's whose key starts with this one: `birds` and `birds_large`."""
-    return any(len(k) > len(key) and path.startswith(f"{k}_") for k in run_keys(review_set))
+def _sidebar_groups(review_set: Any, key: str, fields: list[str]) -> dict[str, tuple[list[str], bool]]:
+    """By name the fields of each group, and whether it is expanded."""
+    keys, tags = [key, *run_keys(review_set)], ["tags", "_label_tags"]
+    run = [f"{key}_{name}" for name in FIRST_FIELDS]
+    run += [path for path in fields if _owner(path, keys) == key and path not in run]
+    other = [path for path in fields if path not in (*tags, *DECISION_FIELDS) and _owner(path, keys) is None]
+    return {"tags": (tags, True), "decisions": (DECISION_FIELDS, True), key: (run, True), "metadata": (other, False)}
 
 
-def _active(review_set: Any, key: str) -> dict[str, Any]:
+def _owner(path: str, keys: list[str]) -> str | None:
+    """The run that a field belongs to. The longest key counts: `birds_large_margin` is not a field of `birds`."""
+    return max((key for key in keys if path.startswith(f"{key}_")), key=len, default=None)
+
+
+def _show_fields(review_set: Any, key: str) -> dict[str, Any]:
     import fiftyone as fo
 
-    names = (
-        "ground_truth",
-        f"{key}_prediction",
-        f"{key}_rectangle",
-        f"{key}_triage",
-        "attention_target",
-        "review",
-    )
+    run = [f"{key}_prediction", f"{key}_rectangle", f"{key}_triage"]
+    names = ["ground_truth", *run, "attention_target", "review"]
     paths = [name for name in names if review_set.has_sample_field(name)]
-    held, ours = review_set.app_config.active_fields, memory(review_set).get("active")
-    if held is not None and list(held.paths) != ours:
+    current, stored = review_set.app_config.active_fields, memory(review_set).get("active")
+    if current is not None and list(current.paths) != stored:
         return {}
     review_set.app_config.active_fields = fo.ActiveFields(paths=paths)
-    return {"active": paths} if paths != ours else {}
+    return {"active": paths} if paths != stored else {}
 
 
 def workspace_name(key: str) -> str:
-    """Name of the workspace in which a run is reviewed: its images beside the queue and their misattention."""
+    """Name of the workspace for a run's review: its images, the queue, and the histogram of a score."""
     return f"{key} review"
 
 
-def _workspace(review_set: Any, key: str) -> dict[str, Any]:
+def _save_workspace(review_set: Any, key: str) -> dict[str, Any]:
     import fiftyone as fo
 
-    name, made = workspace_name(key), memory(review_set).get("workspaces", [])
-    if name in made:
+    name, stored = workspace_name(key), memory(review_set).get("workspaces", [])
+    if name in stored:
         return {}
     score = "misattention" if review_set.has_sample_field(f"{key}_misattention") else "confidence"
     images, queue = fo.Panel(type="Samples", pinned=True), fo.Panel(type=REVIEW_PANEL)
     charts = [fo.Panel(type="Histograms", state={"path": f"{key}_{score}"})]
-    about = f"the images beside the queue and the histogram of their {score}"
+    about = f"images, review queue and histogram of {score}"
     if review_set.has_brain_run(map_name(key)):
         state = {"brainResult": map_name(key), "colorByField": f"{key}_triage"}
         charts.append(fo.Panel(type="Embeddings", state=state))
-        about += ", the map of their embeddings behind it"
+        about += ", with a map of the embeddings in a tab"
     # Without its active child a space opens as an empty pane.
     panes = [fo.Space(children=tabs, active_child=tabs[0].component_id) for tabs in ([images], [queue], charts)]
     right = fo.Space(children=panes[1:], orientation="vertical", sizes=[0.5, 0.5])
     space = fo.Space(children=[panes[0], right], orientation="horizontal", sizes=[0.68, 0.32])
     if not review_set.has_workspace(name):
         review_set.save_workspace(name, space, description=about)
-    return {"workspaces": [*made, name]}
+    return {"workspaces": [*stored, name]}
 
 
-def _annotation(review_set: Any, key: str) -> dict[str, Any]:
-    """Which fields the App's Annotate tab edits, with the values it offers; it shows no others. So the rectangle is
-    among them, to be looked at alone, while the box around it can be dragged. FiftyOne before 1.13 has no such tab."""
+def _offer_labels(review_set: Any, key: str) -> dict[str, Any]:
+    """Declare the fields and values of the App's Annotate tab; FiftyOne before 1.13 has no such tab.
+
+    The tab shows no other fields. It therefore has the rectangle too, read-only, to be seen while its box is dragged.
+    """
     if not hasattr(review_set, "update_label_schema"):
         return {}
     classes = {"component": "dropdown", "classes": memory(review_set)["classes"]}
@@ -147,14 +129,19 @@ def _annotation(review_set: Any, key: str) -> dict[str, Any]:
         f"{key}_attention": {"type": "detections", **classes},
         f"{key}_rectangle": {"type": "polylines", **classes, "read_only": True},
     }
-    held, ours = review_set.label_schemas, memory(review_set).get("annotation", {})
-    new = {f: s for f, s in schemas.items() if ours.get(f) != s and (f not in held or _same(held[f], ours.get(f)))}
+    current, stored = review_set.label_schemas, memory(review_set).get("annotation", {})
+    new = {
+        field: schema
+        for field, schema in schemas.items()
+        if stored.get(field) != schema and (field not in current or _contains(current[field], stored.get(field)))
+    }
     for field, schema in new.items():
         review_set.update_label_schema(field, schema)
-    if first := [field for field in new if field not in ours]:
+    if first := [field for field in new if field not in stored]:
         review_set.activate_label_schemas(first)
-    return {"annotation": {**ours, **new}} if new else {}
+    return {"annotation": {**stored, **new}} if new else {}
 
 
-def _same(held: dict[str, Any], ours: dict[str, Any] | None) -> bool:
-    return ours is not None and all(held.get(k) == v for k, v in ours.items())
+def _contains(current: dict[str, Any], stored: dict[str, Any] | None) -> bool:
+    """Whether the reviewer left a label schema as it was stored; FiftyOne adds keys of its own."""
+    return stored is not None and all(current.get(name) == value for name, value in stored.items())

@@ -1,4 +1,4 @@
-"""The queue: which image a reviewer looks at next, why it is there, and how many are left."""
+"""Review queue: which image comes next, why, and how many are left."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.dataset.fields import OVERLAP
 from rsam_app.review.dataset.schema import run_keys
 
-SCORES = {
+SCORE_MEANINGS = {
     "misattention": ("how wrong the place probably is", True),
     "misattention_calibrated": ("how likely you would call the place wrong", True),
-    "outside_activation": ("how much of what speaks for the class lies outside the rectangle", True),
-    "instability": ("how little the rectangle comes along when the image moves", True),
-    "outside_evidence": ("how much the outside alone says about the class", True),
+    "outside_activation": ("share of the evidence for the class outside the rectangle", True),
+    "instability": ("how little the rectangle follows when the image moves", True),
+    "outside_evidence": ("how much the outside alone tells about the class", True),
     "unusual_geometry": ("how unusual the rectangle is for its class", True),
     "degeneracy": ("how far the rectangle is from pointing at anything", True),
-    "off_object": ("how far the rectangle is off the true object", True),
+    "off_object": ("how far the rectangle is off the annotated object", True),
     "label_quality": ("how well the label fits", False),
-    "confidence": ("how sure the model was", False),
-    "margin": ("how far the first class was ahead of the second", False),
-    "entropy": ("how undecided the model was", True),
+    "confidence": ("how sure the model is", False),
+    "margin": ("how far the first class is ahead of the second", False),
+    "entropy": ("how undecided the model is", True),
 }
-"""Scores in plain words, and whether high values are the ones to look at; others are shown by their names."""
-"""How the field begins, behind the run's key, that `compare_runs` writes."""
+"""Scores in plain words, and whether high values need review; the panel shows other scores by name."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,15 @@ class Reason:
     """Why an image is in the queue, in words."""
 
     title: str
-    """Its record id, which names the file."""
+    """The record id, which names the file."""
     lines: list[str]
     suggested: str | None = None
-    """The label that is believed instead of its own."""
+    """The suggested label, if it differs from the given one."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """How far a queue is worked through."""
+    """How many images of a queue are done."""
 
     done: int
     total: int
@@ -52,61 +51,51 @@ class Count:
 
 
 def queue_of(review_set: Any, view: Any, key: str) -> Any:
-    """The images in the order to go through: those of the view that is open, in its order; else all, by the run's
-    misattention, worst first. Images a person added herself are not ours to ask about."""
+    """Return the images to review: those of the open view, in its order, else all, by the run's misattention, worst
+    first. Images that the reviewer added are left out."""
     from fiftyone import ViewField as F
 
-    order = view if view is not None and _is_narrowed(view) else None
-    if order is None:
-        score = f"{key}_misattention"
-        known = review_set.has_sample_field(score)
-        order = review_set.exists(score).sort_by(score, reverse=True) if known else review_set.view()
-    elif not sorted_by(order) and not _is_ordered(order):
-        score = f"{key}_misattention"
-        order = order.sort_by(score, reverse=True) if review_set.has_sample_field(score) else order
-    return order.match(F("record_id").exists())
+    score = f"{key}_misattention"
+    scored = review_set.has_sample_field(score)
+    if view is None or not _is_narrowed(view):
+        queue = review_set.exists(score).sort_by(score, reverse=True) if scored else review_set.view()
+    elif scored and not sorted_by(view) and not _is_ordered(view):
+        queue = view.sort_by(score, reverse=True)
+    else:
+        queue = view
+    return queue.match(F("record_id").exists())
 
 
 def count(queue: Any) -> Count:
-    """How many images of the queue carry a mark."""
+    """Count the images of the queue, and those with a mark."""
     marks: dict[str | None, int] = queue.count_values("review")
-    return Count(sum(number for word, number in marks.items() if word is not None), sum(marks.values()))
+    return Count(sum(number for mark, number in marks.items() if mark is not None), sum(marks.values()))
 
 
 def next_sample(queue: Any, after: str | None = None) -> str | None:
-    """Id of the next image without a mark behind the image `after`, from the front again at the end; None where all
-    have one, or only `after` is left."""
+    """Id of the next unmarked image behind the image `after`, continuing from the front at the end; None if all have a
+    mark, or only `after` is left."""
     ids, marks = queue.values(["id", "review"])
-    place = ids.index(after) + 1 if after in ids else 0
-    round_trip = [*range(place, len(ids)), *range(place)]
-    return next((ids[i] for i in round_trip if marks[i] is None and ids[i] != after), None)
+    start = ids.index(after) + 1 if after in ids else 0
+    order = [*range(start, len(ids)), *range(start)]
+    return next((ids[i] for i in order if marks[i] is None and ids[i] != after), None)
 
 
 def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
-    """Why the image is where it is: what it is sorted by and how that compares, label against prediction and what is
-    believed instead, its mark."""
+    """Explain an image's place in the queue: its score among all, label and prediction, suggestion, target, mark."""
     names = ["record_id", "ground_truth.label", f"{key}_prediction.label", f"{key}_prediction.confidence", "review"]
-    chosen, accepted = review_set.select(sample_id), "attention_target.detections.accepted_from"
-    (record_id,), (label,), (predicted,), (confidence,), (mark,), (targets,) = chosen.values([*names, accepted])
-    drawn = any(source is None for source in targets or ())
+    sample, accepted = review_set.select(sample_id), "attention_target.detections.accepted_from"
+    (record_id,), (label,), (predicted,), (confidence,), (mark,), (targets,) = sample.values([*names, accepted])
     lines = []
     score = _shown_score(review_set, queue, key)
-    if score and (value := chosen.values(score)[0]) is not None:
-        lines.append(_placed(review_set, score, value, key))
-    sure = "" if confidence is None else f" ({100 * confidence:.0f} % sure)"
-    if label is None:
-        lines.append(f"No label; the model says **{predicted}**{sure}.")
-    elif predicted is None:
-        lines.append(f"Label **{label}**; {key} has no prediction for it.")
-    elif predicted == label:
-        lines.append(f"Label and prediction agree: **{label}**{sure}.")
-    else:
-        lines.append(f"Label **{label}**, but the model says **{predicted}**{sure}.")
+    if score and (value := sample.values(score)[0]) is not None:
+        lines.append(_compare(review_set, score, value, key))
+    lines.append(_agreement(label, predicted, confidence, key))
     suggested = suggestions(review_set, [sample_id], key).get(sample_id)
     if suggested and (suggested.label != predicted or abs(suggested.probability - (confidence or 0)) >= 0.005):
-        believed = f"**{suggested.label}** ({100 * suggested.probability:.0f} %)"
-        lines.append(f"Judged without relying on its label it is rather {believed}.")
-    if drawn:
+        likely = f"**{suggested.label}** ({100 * suggested.probability:.0f} %)"
+        lines.append(f"Ignoring the given label, the likely class is {likely}.")
+    if any(source is None for source in targets or ()):
         lines.append("You drew a target.")
     if mark:
         lines.append(f"You marked it: **{mark}**.")
@@ -114,7 +103,7 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
 
 
 def run_of(review_set: Any, view: Any) -> str | None:
-    """Key of the run under review: the one whose field the view is sorted by, else the latest; None without any."""
+    """Key of the run under review: the one by whose field the view is sorted, else the latest; None without a run."""
     keys = run_keys(review_set)
     order = sorted_by(view) if view is not None else None
     owners = [k for k in keys if order and order.startswith(f"{k}_")]
@@ -122,7 +111,7 @@ def run_of(review_set: Any, view: Any) -> str | None:
 
 
 def sorted_by(view: Any) -> str | None:
-    """The field that a view was last sorted by; None where it is not, or by an expression."""
+    """The field by which a view was last sorted; None if it is not sorted, or by an expression."""
     import fiftyone as fo
 
     orders = [s.field_or_expr for s in getattr(view, "_stages", []) if isinstance(s, fo.SortBy)]
@@ -134,7 +123,7 @@ def _is_narrowed(view: Any) -> bool:
 
 
 def _is_ordered(view: Any) -> bool:
-    """Whether the view lists its samples one by one in an order of its own, as a selection does, best first."""
+    """Whether the view lists samples in an order of its own, as a selection does, best first."""
     return any(getattr(stage, "ordered", False) for stage in getattr(view, "_stages", []))
 
 
@@ -146,16 +135,28 @@ def _shown_score(review_set: Any, queue: Any, key: str) -> str | None:
     return fallback if review_set.has_sample_field(fallback) else None
 
 
-def _placed(review_set: Any, field: str, value: float, key: str) -> str:
+def _compare(review_set: Any, field: str, value: float, key: str) -> str:
+    """A score's value, its meaning, and how it compares with all images."""
     name = field.removeprefix(f"{key}_")
     samples = review_set._sample_collection  # counted by its index, which FiftyOne's own expressions do not use
-    known, below = (samples.count_documents({field: asked}) for asked in ({"$type": "number"}, {"$lt": value}))
+    known, below = (samples.count_documents({field: query}) for query in ({"$type": "number"}, {"$lt": value}))
     words = name.replace("_", " ")
     if name.startswith(OVERLAP):
         words, meaning, high = "overlap", f"of its rectangle with that of {name.removeprefix(OVERLAP)}", False
     else:
-        meaning, high = SCORES.get(name, (words, True))
+        meaning, high = SCORE_MEANINGS.get(name, (words, True))
     beyond = below if high else known - 1 - below
     compared, most = ("higher", "highest") if high else ("lower", "lowest")
-    place = f"the {most}" if beyond >= known - 1 else f"{compared} than {100 * beyond // (known - 1)} %"
-    return f"{words.capitalize()} **{value:.2f}** ({meaning}): {place} of {known:,} images."
+    rank = f"the {most}" if beyond >= known - 1 else f"{compared} than {100 * beyond // (known - 1)} %"
+    return f"{words.capitalize()} **{value:.2f}** ({meaning}): {rank} of {known:,} images."
+
+
+def _agreement(label: str | None, predicted: str | None, confidence: float | None, key: str) -> str:
+    sure = "" if confidence is None else f" ({100 * confidence:.0f} % sure)"
+    if label is None:
+        return f"No label; the model says **{predicted}**{sure}."
+    if predicted is None:
+        return f"Label **{label}**; {key} has no prediction for it."
+    if predicted == label:
+        return f"Label and prediction agree: **{label}**{sure}."
+    return f"Label **{label}**, but the model says **{predicted}**{sure}."

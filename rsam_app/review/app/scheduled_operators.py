@@ -1,4 +1,4 @@
-"""Scheduled operators: FiftyOne only queues them; a process has to take them up. Ours does while the App is open."""
+"""Scheduled operators: FiftyOne only queues them; RSAM runs its own while the App is open."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import Any
 
 from rsam_app.system.mongodb.connection import import_fiftyone
 
-OURS = "@rsam/review/"
+URI_PREFIX = "@rsam/review/"
 
 
 def run_scheduled(dataset_name: str, report: Callable[[str], None] | None = None) -> int:
-    """Do what was scheduled on the dataset from our plugin, one after the other, and `report` what is begun and what
-    came of it; returns how many.
+    """Run the plugin's operators scheduled on the dataset, one after the other; return their number.
 
-    Operators of other plugins wait for FiftyOne's own `fiftyone delegated launch`. One that is interrupted counts as
-    failed, so that nobody waits for it.
+    `report` receives the start and the outcome of each. Other plugins' operators wait for `fiftyone delegated launch`.
+    An interrupted operator counts as failed.
     """
     import_fiftyone()
     from fiftyone.operators.delegated import DelegatedOperationService
@@ -23,12 +22,12 @@ def run_scheduled(dataset_name: str, report: Callable[[str], None] | None = None
     from fiftyone.operators.registry import get_operator
 
     service = DelegatedOperationService()
-    waiting: list[Any] = service.list_operations(dataset_name=dataset_name, run_state=ExecutionRunState.QUEUED)
-    ours = [operation for operation in waiting if operation.operator.startswith(OURS)]
-    for operation in ours:
+    queued: list[Any] = service.list_operations(dataset_name=dataset_name, run_state=ExecutionRunState.QUEUED)
+    scheduled = [operation for operation in queued if operation.operator.startswith(URI_PREFIX)]
+    for operation in scheduled:
         name = get_operator(operation.operator).config.label.removesuffix(" …")
         if report:
-            report(f"{name}: begun")
+            report(f"{name}: started")
         try:
             service.execute_operation(operation)
             if report:
@@ -36,12 +35,12 @@ def run_scheduled(dataset_name: str, report: Callable[[str], None] | None = None
         except KeyboardInterrupt:
             service.set_failed(operation.id, ExecutionResult(error="stopped: the App was closed"))
             raise
-    return len(ours)
+    return len(scheduled)
 
 
 def _outcome(operation: Any) -> str:
-    """What came of an operation: the message it left as its last progress, or why it failed, without the traceback."""
+    """The operation's final message, or the reason for its failure without the traceback."""
     if operation.result is not None and operation.result.error:
         return f"failed: {operation.result.error.strip().split('UserError: ')[-1]}"
-    said = operation.status.label if operation.status is not None else None
-    return (said or "done").replace("**", "").replace("\n\n", " ")
+    message = operation.status.label if operation.status is not None else None
+    return (message or "done").replace("**", "").replace("\n\n", " ")

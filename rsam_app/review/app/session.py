@@ -1,4 +1,4 @@
-"""The App: opened on one dataset, on loopback unless told otherwise, and closed without leaving a server behind."""
+"""The FiftyOne App on a review dataset, and its server, which ends with it."""
 
 from __future__ import annotations
 
@@ -21,38 +21,31 @@ from rsam_app.system.mongodb.connection import import_fiftyone
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 5151
-PATIENCE = 240
+START_TIMEOUT = 240
 """Seconds that the App's server may take to start."""
 SCHEDULING = "FIFTYONE_ALLOW_LEGACY_ORCHESTRATORS"
-"""FiftyOne's switch for *Schedule* in the App; it is off, because something must take up what is scheduled: we do."""
+"""FiftyOne's switch for *Schedule* in the App. It is off by default, as a process must run what is scheduled: see
+`run_scheduled`."""
 
 
 @contextmanager
-def app(
+def app_session(
     dataset_name: str,
     port: int | None = None,
-    *,
     remote: bool = False,
     address: str = LOOPBACK,
     view: str | None = None,
-) -> Iterator[str]:
-    """The App on a review dataset, as a context; yields its address, e.g. `http://127.0.0.1:5151/datasets/birds`.
-
-    `port`: None takes 5151 or, where that is taken, a free one. `remote`: no browser is opened here; neither is one
-    where this machine has no screen. `view`: name of a saved view to open; the latest run's misattended images, worst
-    first, where not given. The server ends with the context, and also with this process however it ends.
-
-    Raises `UserError` where there is no such dataset or view, or the port is taken.
-    """
-    with _session(dataset_name, port, remote, address, view) as (_, url):
-        yield url
-
-
-@contextmanager
-def _session(
-    dataset_name: str, port: int | None, remote: bool, address: str, view: str | None
 ) -> Iterator[tuple[Any, str]]:
-    """FiftyOne's session, and the App's address."""
+    """Open the App on a review dataset; yield FiftyOne's session and the address, e.g.
+    `http://127.0.0.1:5151/datasets/birds`.
+
+    - `port`: None uses 5151, or a free port if that is taken.
+    - `remote`: open no browser. Without a screen none is opened either.
+    - `view`: name of the saved view to open; by default the latest run's misattended images, worst first.
+
+    The server ends with the context, and with this process however it ends. Raises `UserError` if there is no such
+    dataset or view, or the port is taken.
+    """
     fo = import_fiftyone()
     review_set = open_review(dataset_name)
     if view is not None and not review_set.has_saved_view(view):
@@ -61,8 +54,8 @@ def _session(
     view = view or first_view(review_set)
     port = free_port(address) if port is None else check_port(address, port)
     link_plugin()
-    logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of options of its own that are gone
-    logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting names the wrong address for a remote server
+    logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of its own removed options
+    logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting has a wrong remote address
     _start_server(address, port)
     session = fo.launch_app(
         dataset=review_set,
@@ -90,45 +83,43 @@ def open_app(
 ) -> None:
     """Open the App on a review dataset and, in a terminal, keep it open until Ctrl-C.
 
-    Without a terminal the App is started, its address reported, and closed again; with `no_app` only the dataset's
-    name is reported. Raises `UserError` as `app` does.
+    Without a terminal, start the App, report its address, and close it again; with `no_app`, only report the dataset's
+    name. Raises `UserError` as `app_session` does.
     """
     if no_app:
         open_review(dataset_name)
-        link_plugin()  # for an App that is opened otherwise
+        link_plugin()  # for an App opened in another way
         report(f"FiftyOne dataset: {dataset_name}")
         return
     report("Starting the FiftyOne App …")
-    with _session(dataset_name, port, remote, address, view) as (session, url):
+    with app_session(dataset_name, port, remote, address, view) as (session, url):
         report(f"FiftyOne App: {url}")
         if remote and address == LOOPBACK:
             number, host = url.split(":")[2].split("/")[0], socket.gethostname()
-            report(
-                f"From your own machine: ssh -N -L {number}:{LOOPBACK}:{number} USER@{host}, then open that address."
-            )
+            report(f"On your own machine: ssh -N -L {number}:{LOOPBACK}:{number} USER@{host}, then open that address.")
         if sys.stdout.isatty():
             with suppress(KeyboardInterrupt):
-                report("Ctrl-C ends it; everything you did is saved as you do it.")
+                report("Press Ctrl-C to close the App; your work is saved as you go.")
                 never, colors = threading.Event(), stored_colors(dataset_name)
-                while not never.wait(1.0):  # an endless wait would miss a Ctrl-C that comes just before it begins
+                while not never.wait(1.0):  # an endless wait would miss a Ctrl-C just before it
                     run_scheduled(dataset_name, report)
                     colors = follow_colors(session, colors)
 
 
 def stored_colors(dataset_name: str) -> Any:
-    """The colours of fields as the database has them now, whatever this process holds."""
+    """Return the fields' colours in the database, which another process may have changed."""
     import fiftyone as fo
 
-    asked = {"name": dataset_name}, {"app_config.color_scheme.fields": 1}
-    found = fo.core.odm.get_db_conn().datasets.find_one(*asked) or {}
-    return ((found.get("app_config") or {}).get("color_scheme") or {}).get("fields")
+    query, projection = {"name": dataset_name}, {"app_config.color_scheme.fields": 1}
+    document = fo.core.odm.get_db_conn().datasets.find_one(query, projection) or {}
+    return ((document.get("app_config") or {}).get("color_scheme") or {}).get("fields")
 
 
-def follow_colors(session: Any, held: Any) -> Any:
-    """Give the App the dataset's colours where they are no longer those `held`, because another run was written, say:
-    it keeps those that it began with otherwise, also when its page is reloaded. Returns what is stored."""
+def follow_colors(session: Any, known: Any) -> Any:
+    """Give the App the dataset's colours if they differ from the `known` ones, e.g. after another run was written;
+    return the stored colours. On its own the App never reads them again, even when its page is reloaded."""
     stored = stored_colors(session.dataset.name)
-    if stored and stored != held:
+    if stored and stored != known:
         session.dataset.reload()
         session.color_scheme = session.dataset.app_config.color_scheme.copy()
     return stored
@@ -140,10 +131,10 @@ def _workspace(review_set: Any) -> Any:
 
 
 def _start_server(address: str, port: int) -> None:
-    """Start FiftyOne's server where `launch_app` looks for it. Raises `UserError` where it does not come up.
+    """Start FiftyOne's server in advance; `launch_app` then uses it. Raises `UserError` if it does not start.
 
-    `launch_app` itself gives the server a minute, which is not enough on a busy machine that imports it for the first
-    time, and then leaves a thread behind that complains every ten seconds.
+    `launch_app` itself waits for a minute, too short for the first import on a busy machine, and then leaves a thread
+    behind that complains every ten seconds.
     """
     import fiftyone as fo
     import fiftyone.constants as foc
@@ -151,7 +142,7 @@ def _start_server(address: str, port: int) -> None:
     from fiftyone.core.session import session as sessions
 
     class PatientServer(ServerService):
-        # The operators of our plugin run in the server: a card or RSAM_DATA that starts from here is found there too.
+        # The plugin's operators run in the server: relative paths of cards and RSAM_DATA must mean the same there.
         working_dir = os.getcwd()
 
         @property
@@ -159,41 +150,42 @@ def _start_server(address: str, port: int) -> None:
             python, main, *options = super().command
             return [python, os.path.join(foc.SERVER_DIR, main), *options]
 
-        def _wait_for_child_port(self, port: int | None = None, timeout: int = PATIENCE) -> int:
-            return int(super()._wait_for_child_port(port=port, timeout=max(timeout, PATIENCE)))
+        def _wait_for_child_port(self, port: int | None = None, timeout: int = START_TIMEOUT) -> int:
+            return int(super()._wait_for_child_port(port=port, timeout=max(timeout, START_TIMEOUT)))
 
     os.environ.setdefault(SCHEDULING, "true")
     try:
         server = PatientServer(port, address=address, do_not_track=fo.config.do_not_track)
     except ServiceListenTimeout as error:
         raise UserError(
-            f"FiftyOne's App server did not start within {PATIENCE} s on {address}:{port}.\n"
-            "Run `rsam doctor`; where the machine is merely busy, try again."
+            f"FiftyOne's App server did not start within {START_TIMEOUT} s on {address}:{port}.\n"
+            "Run `rsam doctor`, or try again if the machine was busy."
         ) from error
     sessions._server_services[port] = server  # `session.close()` stops it
 
 
 def check_port(address: str, port: int) -> int:
-    """`port` if a server could listen there. Raises `UserError` otherwise, naming one that is free.
+    """Return `port` if a server could listen there; otherwise raise `UserError`, which names a free port.
 
-    FiftyOne itself would silently join any FiftyOne server on that port, also one with another database.
+    FiftyOne itself would silently connect to any FiftyOne server on that port, even one with another database.
     """
     if not 0 < port < 65536:
-        raise UserError(f"--port {port}: a port is a number from 1 to 65535.")
+        raise UserError(f"--port {port}: use a number from 1 to 65535.")
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just given up is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just released is free
         try:
             probe.bind((address, port))
         except OSError as error:
             raise UserError(
                 f"--port {port}: cannot listen on {address}:{port} ({error.strerror}); is the App open already?\n"
-                f"Close it, or give another port: --port {_any_port(address)}"
+                f"Close it, or use another port: --port {_any_port(address)}"
             ) from error
     return port
 
 
 def free_port(address: str = LOOPBACK) -> int:
-    """5151, the App's usual port, or a free one where that is taken. Raises `UserError` where `address` is not ours."""
+    """Return 5151, the App's usual port, or a free one if that is taken. Raises `UserError` if `address` is not this
+    machine's."""
     try:
         return check_port(address, DEFAULT_PORT)
     except UserError:

@@ -1,4 +1,4 @@
-"""Marks: a decision put on samples in one go, with a short history of who, when and what was there before."""
+"""Marks: a decision on many samples at once, with a short history to undo it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from rsam_app.review.dataset.targets import adopt_accepted
 from rsam_app.system.errors import UserError
 
 STORE = "rsam_marks"
-KEPT = 100
-"""How many marks can be undone, the latest first."""
-MOST = 5000
+"""FiftyOne's execution store with the history."""
+HISTORY_LENGTH = 100
+"""Marks that can be undone, the latest first."""
+MAX_SAMPLES = 5000
 """Samples in one mark: its history is one document of the database."""
-SPEAKING_TAGS = ("accept", "exclude")
-"""Tags that `rsam apply` reads like a mark of the same name; another mark takes them off."""
+DECISION_TAGS = ("accept", "exclude")
+"""Tags that `rsam apply` reads like the mark of the same name; another mark removes them."""
+
+State = dict[str, Any]
+"""All that a mark may change on a sample, as plain values: `record_id, review, tags, target`, and `label` if the mark
+set one."""
 
 
 @dataclass(frozen=True)
-class Marked:
-    """What `mark` or `undo` did."""
+class MarkResult:
+    """Result of `mark` or `undo`."""
 
     mark: str
     ids: list[str]
-    """Samples that carry the mark now, or again what they carried before."""
+    """Samples that have the mark now, or again what they had before."""
     left: list[str] = field(default_factory=list)
-    """Record ids that were not changed: nothing to accept; or changed by somebody since, and therefore not undone."""
+    """Record ids left unchanged: without a rectangle to accept, or changed since and therefore not undone."""
 
 
 def mark(
@@ -39,116 +44,125 @@ def mark(
     key: str,
     who: str | None = None,
     labels: Mapping[str, str] | None = None,
-) -> Marked:
-    """Set `review` of these samples to `decision`, one of `DECISIONS`, as `decisions.read_decisions` reads it, and
-    `ground_truth` of those that `labels` names by sample id; one that had no label until then is marked 'labelled'.
+) -> MarkResult:
+    """Set `review` of these samples to `decision`, one of `DECISIONS`, and `ground_truth` to the `labels` by sample id;
+    a sample without a label is then marked 'labelled'.
 
-    'accept' makes the rectangle of the run `key` the sample's target at once, unless a person drew one; where the run
-    shows none the sample stays as it was and is named. Any mark takes off the tags that say otherwise ('accept',
+    'accept' makes the rectangle of the run `key` the sample's target at once, unless the reviewer drew one; a sample
+    without a rectangle stays as it was and is named in the result. A mark removes contradicting tags ('accept',
     'exclude') and a target that was only accepted. Raises `UserError` for another word or too many samples.
     """
     if decision not in DECISIONS:
         raise UserError(f"mark {decision!r}: expected one of {', '.join(DECISIONS)}.")
-    if len(sample_ids) > MOST:
-        raise UserError(f"mark: {len(sample_ids):,} images are selected, at most {MOST:,} are marked in one go.")
-    chosen = review_set.select(list(sample_ids))
-    before = _states(chosen, bool(labels))
-    first = {i for i in labels or {} if before[i]["label"] is None}
-    _write(review_set, {i: "labelled" if i in first else decision for i in before})
+    if len(sample_ids) > MAX_SAMPLES:
+        raise UserError(f"mark: {len(sample_ids):,} images are selected; mark at most {MAX_SAMPLES:,} at once.")
+    samples = review_set.select(list(sample_ids))
+    before = _states(samples, bool(labels))
+    unlabelled = {i for i in labels or {} if before[i]["label"] is None}
+    set_by_id(review_set, "review", {i: "labelled" if i in unlabelled else decision for i in before})
     if labels:
         _relabel(review_set, {i: before[i]["label"] for i in labels}, labels)
-    contradicting = [tag for tag in SPEAKING_TAGS if tag != decision]
-    if dropped := [i for i, state in before.items() if set(state["tags"]) & set(contradicting)]:
-        review_set.select(dropped).untag_samples(contradicting)
-    left = adopt_accepted(chosen, key)
+    contradicting = [tag for tag in DECISION_TAGS if tag != decision]
+    if tagged := [i for i, state in before.items() if set(state["tags"]) & set(contradicting)]:
+        review_set.select(tagged).untag_samples(contradicting)
+    left = adopt_accepted(samples, key)
     if left:
-        _restore(review_set, {i: s for i, s in before.items() if s["record_id"] in left})
-    after = _states(chosen, bool(labels))
-    changed = {i: [before[i], after[i]] for i in before if before[i] != after[i]}
-    if changed:
+        _restore(review_set, {i: state for i, state in before.items() if state["record_id"] in left})
+    after = _states(samples, bool(labels))
+    if changed := {i: [before[i], after[i]] for i in before if before[i] != after[i]}:
         entry = {"mark": decision, "who": who or getpass.getuser(), "when": time.time(), "samples": changed}
-        _remember(review_set, entry)
-    return Marked(
-        "labelled" if len(first) == len(before) else decision,
+        _add_to_history(review_set, entry)
+    return MarkResult(
+        "labelled" if len(unlabelled) == len(before) else decision,
         [i for i, state in before.items() if state["record_id"] not in left],
         left,
     )
 
 
-def undo(review_set: Any, who: str | None = None) -> Marked:
-    """Take back the last mark that `who` made: `review`, the tags it took off, the target and a label that was taken
-    with it are as they were before.
+def undo(review_set: Any, who: str | None = None) -> MarkResult:
+    """Undo the last mark by `who`: restore `review`, removed tags, the target, and a label set with the mark.
 
-    What somebody changed since is left as it is and named. Raises `UserError` where there is nothing to undo.
+    Samples changed since are left as they are and named in the result. Raises `UserError` if nothing is left to undo.
     """
     name, store = who or getpass.getuser(), _store(review_set)
     for entry_key in reversed(sorted(store.list_keys())):
         entry = store.get(entry_key)
         if entry is None or entry["who"] != name or not store.delete(entry_key):  # another process was quicker
             continue
-        labelled = any("label" in pair[1] for pair in entry["samples"].values())
-        now = _states(review_set.select(list(entry["samples"])), labelled)
-        as_left = {i: pair for i, pair in entry["samples"].items() if i in now and now[i] == pair[1]}
-        _restore(review_set, {i: pair[0] for i, pair in as_left.items()})
-        left = [pair[1]["record_id"] or i for i, pair in entry["samples"].items() if i not in as_left]
-        return Marked(entry["mark"], list(as_left), left)
-    raise UserError("undo: no mark of yours is left to take back. Set `review` by hand where it should be otherwise.")
+        samples = entry["samples"]
+        labelled = any("label" in after for _, after in samples.values())
+        current = _states(review_set.select(list(samples)), labelled)
+        unchanged = {i: before for i, (before, after) in samples.items() if current.get(i) == after}
+        _restore(review_set, unchanged)
+        left = [after["record_id"] or i for i, (_, after) in samples.items() if i not in unchanged]
+        return MarkResult(entry["mark"], list(unchanged), left)
+    raise UserError("undo: no mark of yours is left to undo. Edit `review` by hand to change it.")
 
 
-def _states(samples: Any, labels: bool) -> dict[str, dict[str, Any]]:
-    """By sample id all that a mark may change, as plain values; the label only where `labels` were set with it, so that
-    one she corrects between a mark and its undoing is left alone."""
-    found = samples.values(["id", "record_id", "review", "tags", "attention_target"])
+def unmark(review_set: Any, sample_ids: Sequence[str], decision: str) -> None:
+    """Remove the mark and the tag of this name, outside the history."""
+    from fiftyone import ViewField as F
+
+    if not sample_ids:
+        return
+    samples = review_set.select(sample_ids)
+    set_by_id(review_set, "review", dict.fromkeys(samples.match(F("review") == decision).values("id")))
+    samples.match_tags(decision).untag_samples(decision)
+
+
+def set_by_id(review_set: Any, field: str, values: Mapping[str, Any]) -> None:
+    """Set a field of samples by their ids."""
+    if values:
+        review_set.set_values(field, values, key_field="id", validate=False, expand_schema=False)
+
+
+def _states(samples: Any, with_labels: bool) -> dict[str, State]:
+    """By sample id its state. Without `with_labels`, a label edited between a mark and its undo is not compared."""
     states = {}
-    for sample_id, record_id, review, tags, target in zip(*found, strict=True):
-        spoken = [tag for tag in SPEAKING_TAGS if tag in (tags or [])]
-        shown = target.to_dict() if target is not None else None
-        states[sample_id] = {"record_id": record_id, "review": review, "tags": spoken, "target": shown}
-    if labels:
+    columns = samples.values(["id", "record_id", "review", "tags", "attention_target"])
+    for sample_id, record_id, review, tags, target in zip(*columns, strict=True):
+        decision_tags = [tag for tag in DECISION_TAGS if tag in (tags or [])]
+        states[sample_id] = {"record_id": record_id, "review": review, "tags": decision_tags, "target": _plain(target)}
+    if with_labels:
         for sample_id, label in zip(*samples.values(["id", "ground_truth"]), strict=True):
-            states[sample_id]["label"] = label.to_dict() if label is not None else None
+            states[sample_id]["label"] = _plain(label)
     return states
 
 
-def _relabel(review_set: Any, held: Mapping[str, dict[str, Any] | None], labels: Mapping[str, str]) -> None:
-    """Give `ground_truth` another class; its id, tags and other attributes stay."""
+def _plain(value: Any) -> dict[str, Any] | None:
+    return None if value is None else value.to_dict()
+
+
+def _relabel(review_set: Any, before: Mapping[str, dict[str, Any] | None], labels: Mapping[str, str]) -> None:
+    """Set the class in `ground_truth`; its id, tags and other attributes stay."""
     import fiftyone as fo
 
     values = {}
     for sample_id, label in labels.items():
-        shown = held[sample_id]
-        values[sample_id] = fo.Classification() if shown is None else fo.Classification.from_dict(shown)
+        old = before[sample_id]
+        values[sample_id] = fo.Classification() if old is None else fo.Classification.from_dict(old)
         values[sample_id].label = label
-    _set(review_set, "ground_truth", values)
+    set_by_id(review_set, "ground_truth", values)
 
 
-def _restore(review_set: Any, states: dict[str, dict[str, Any]]) -> None:
+def _restore(review_set: Any, states: Mapping[str, State]) -> None:
     import fiftyone as fo
 
-    if not states:
-        return
-    _write(review_set, {i: state["review"] for i, state in states.items()})
-    _set(
-        review_set,
-        "attention_target",
-        {i: s["target"] and fo.Detections.from_dict(s["target"]) for i, s in states.items()},
-    )
-    labels = {i: s["label"] and fo.Classification.from_dict(s["label"]) for i, s in states.items() if "label" in s}
-    if labels:
-        _set(review_set, "ground_truth", labels)
-    for tag in SPEAKING_TAGS:
-        for wanted, change in ((True, "tag_samples"), (False, "untag_samples")):
-            ids = [i for i, state in states.items() if (tag in state["tags"]) is wanted]
-            if ids:
-                getattr(review_set.select(ids), change)(tag)
+    def parsed(kind: Any, name: str) -> dict[str, Any]:
+        return {i: state[name] and kind.from_dict(state[name]) for i, state in states.items() if name in state}
+
+    set_by_id(review_set, "review", {i: state["review"] for i, state in states.items()})
+    set_by_id(review_set, "attention_target", parsed(fo.Detections, "target"))
+    set_by_id(review_set, "ground_truth", parsed(fo.Classification, "label"))
+    for tag in DECISION_TAGS:
+        if tagged := _ids(states, tag, True):
+            review_set.select(tagged).tag_samples(tag)
+        if untagged := _ids(states, tag, False):
+            review_set.select(untagged).untag_samples(tag)
 
 
-def _write(review_set: Any, marks: dict[str, str | None]) -> None:
-    _set(review_set, "review", marks)
-
-
-def _set(review_set: Any, field: str, values: dict[str, Any]) -> None:
-    review_set.set_values(field, values, key_field="id", validate=False, expand_schema=False)
+def _ids(states: Mapping[str, State], tag: str, tagged: bool) -> list[str]:
+    return [i for i, state in states.items() if (tag in state["tags"]) is tagged]
 
 
 def _store(review_set: Any) -> Any:
@@ -157,8 +171,8 @@ def _store(review_set: Any) -> Any:
     return ExecutionStore.create(STORE, review_set._doc.id)
 
 
-def _remember(review_set: Any, entry: dict[str, Any]) -> None:
+def _add_to_history(review_set: Any, entry: dict[str, Any]) -> None:
     store = _store(review_set)
     store.set(f"{time.time_ns():020d}", entry)
-    for old in sorted(store.list_keys())[:-KEPT]:
+    for old in sorted(store.list_keys())[:-HISTORY_LENGTH]:
         store.delete(old)

@@ -1,4 +1,4 @@
-"""Taking decisions back in FiftyOne, so that what an undone `rsam apply` had read is not read again."""
+"""Restores FiftyOne's fields when `rsam apply` is undone, so that the decisions are not read again."""
 
 from __future__ import annotations
 
@@ -6,90 +6,79 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.schema import open_review, run_keys
 from rsam_app.review.dataset.targets import as_target
+from rsam_app.review.decisions.marks import set_by_id, unmark
 from rsam_app.review.decisions.read import read_decisions
 from rsam_app.run.corrections import Correction
 
 
 def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> list[str]:
-    """Let the FiftyOne dataset say what these rows bring back (`after`) where it still says what they undo (`before`).
+    """Set the FiftyOne dataset to each row's `after` if its decision is still the row's `before`.
 
-    A label becomes the former one; a rectangle's target, its acceptance and a dragged model box become the former
-    target, or none; an exclusion is lifted or made again. Returns ids of records about which a person said something
-    newer, which stays. Raises `UserError` where the dataset or the run is not in FiftyOne.
+    A label becomes the former one; a target, an acceptance or a dragged model box becomes the former target, or none;
+    an exclusion is lifted or restored. Returns the ids of records with a newer decision, which stays. Raises
+    `UserError` if the dataset or the run is not in FiftyOne.
     """
-    said = {(c.id, c.kind): c.after for c in read_decisions(dataset_name, run_key, "").corrections}
+    current = {(c.id, c.kind): c.after for c in read_decisions(dataset_name, run_key, "").corrections}
     review_set = open_review(dataset_name)
-    undone: dict[str, list[Correction]] = {}
-    left = []
+    undone: dict[str, dict[str, str]] = {}
+    left = set()
     for row in rows:
-        now = said.get((row.id, row.kind))
-        if now == row.before:
-            undone.setdefault(row.kind, []).append(row)
-        elif now not in (None, row.after):
-            left.append(row.id)
-    for kind, restore in (("label", _labels), ("rectangle", _rectangles), ("exclude", _exclusions)):
-        if found := undone.get(kind):
-            restore(review_set, _by_sample(review_set, found))
-    return sorted(set(left))
+        decision = current.get((row.id, row.kind))
+        if decision == row.before:
+            undone.setdefault(row.kind, {})[row.id] = row.after
+        elif decision not in (None, row.after):
+            left.add(row.id)
+    for kind, restore in (("label", _restore_labels), ("rectangle", _restore_rectangles), ("exclude", _restore_marks)):
+        if kind in undone:
+            restore(review_set, _by_sample_id(review_set, undone[kind]))
+    return sorted(left)
 
 
-def _by_sample(review_set: Any, rows: list[Correction]) -> dict[str, str]:
-    """What to bring back, by sample id."""
-    wanted = {row.id: row.after for row in rows}
-    found = review_set.select_by("record_id", list(wanted)).values(["id", "record_id"])
-    return {sample_id: wanted[record_id] for sample_id, record_id in zip(*found, strict=True)}
+def _by_sample_id(review_set: Any, values: dict[str, str]) -> dict[str, str]:
+    """Values by sample id instead of record id."""
+    samples = review_set.select_by("record_id", list(values)).values(["id", "record_id"])
+    return {sample_id: values[record_id] for sample_id, record_id in zip(*samples, strict=True)}
 
 
-def _labels(review_set: Any, wanted: dict[str, str]) -> None:
-    _set(review_set, "ground_truth.label", {i: label for i, label in wanted.items() if label})
-    _set(review_set, "ground_truth", {i: None for i, label in wanted.items() if not label})
+def _restore_labels(review_set: Any, labels: dict[str, str]) -> None:
+    set_by_id(review_set, "ground_truth.label", {i: label for i, label in labels.items() if label})
+    set_by_id(review_set, "ground_truth", {i: None for i, label in labels.items() if not label})
 
 
-def _rectangles(review_set: Any, wanted: dict[str, str]) -> None:
-    gone = [i for i, text in wanted.items() if not text]
-    if gone:
-        _unmark(review_set, gone, "accept")
+def _restore_rectangles(review_set: Any, rectangles: dict[str, str]) -> None:
+    without = [i for i, text in rectangles.items() if not text]
+    if without:
+        unmark(review_set, without, "accept")
         for key in run_keys(review_set):
-            _undrag(review_set, gone, f"{key}_attention")
-    sizes = review_set.select(list(wanted)).values(["id", "metadata.width", "metadata.height"])
-    targets = {i: as_target(json.loads(wanted[i]), w, h) if wanted[i] else None for i, w, h in zip(*sizes, strict=True)}
-    _set(review_set, "attention_target", targets)
+            _restore_model_boxes(review_set, without, f"{key}_attention")
+    sizes = review_set.select(list(rectangles)).values(["id", "metadata.width", "metadata.height"])
+    targets = {
+        i: as_target(Rectangle(*json.loads(rectangles[i])), width, height) if rectangles[i] else None
+        for i, width, height in zip(*sizes, strict=True)
+    }
+    set_by_id(review_set, "attention_target", targets)
 
 
-def _exclusions(review_set: Any, wanted: dict[str, str]) -> None:
-    _unmark(review_set, [i for i, text in wanted.items() if text == "false"], "exclude")
-    _set(review_set, "review", {i: "exclude" for i, text in wanted.items() if text == "true"})
+def _restore_marks(review_set: Any, excluded: dict[str, str]) -> None:
+    unmark(review_set, [i for i, text in excluded.items() if text == "false"], "exclude")
+    set_by_id(review_set, "review", {i: "exclude" for i, text in excluded.items() if text == "true"})
 
 
-def _unmark(review_set: Any, sample_ids: list[str], mark: str) -> None:
-    """Take off the mark and the tag of this name."""
-    from fiftyone import ViewField as F
-
-    if not sample_ids:
-        return
-    chosen = review_set.select(sample_ids)
-    _set(review_set, "review", dict.fromkeys(chosen.match(F("review") == mark).values("id")))
-    chosen.match_tags(mark).untag_samples(mark)
-
-
-def _undrag(review_set: Any, sample_ids: list[str], field: str) -> None:
-    """Put the boxes of a run back where its model had them, and remove those that a person drew among them."""
+def _restore_model_boxes(review_set: Any, sample_ids: list[str], field: str) -> None:
+    """Move the boxes of a run back to the model's position, and remove those that the reviewer added among them."""
     import fiftyone as fo
 
     if not review_set.has_sample_field(field):
         return
-    found = review_set.select(sample_ids).values(["id", f"{field}.detections"])
-    back = {}
-    for sample_id, detections in zip(*found, strict=True):
-        ours = [d for d in detections or [] if d.has_field("model_box") and d["model_box"]]
-        for detection in ours:
+    restored = {}
+    for sample_id, detections in zip(*review_set.select(sample_ids).values(["id", f"{field}.detections"]), strict=True):
+        if not detections:
+            continue
+        model_detections = [d for d in detections if d.has_field("model_box") and d["model_box"]]
+        for detection in model_detections:
             detection.bounding_box = list(detection["model_box"])
-        back[sample_id] = fo.Detections(detections=ours) if detections else None
-    _set(review_set, field, {i: value for i, value in back.items() if value is not None})
-
-
-def _set(review_set: Any, field: str, values: dict[str, Any]) -> None:
-    if values:
-        review_set.set_values(field, values, key_field="id", validate=False, expand_schema=False)
+        restored[sample_id] = fo.Detections(detections=model_detections)
+    set_by_id(review_set, field, restored)

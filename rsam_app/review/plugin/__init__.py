@@ -1,5 +1,4 @@
-"""What FiftyOne loads from its plugins folder, into which `rsam review` links this one. The work is in
-`rsam_app.review.plugin.operators`."""
+"""The FiftyOne plugin `@rsam/review`, which `rsam review` links into FiftyOne's plugins folder."""
 
 from __future__ import annotations
 
@@ -7,8 +6,26 @@ from typing import Any
 
 
 def register(plugin: Any) -> None:
-    """Give FiftyOne the operators and the panel of `@rsam/review`."""
-    from rsam_app.review.plugin.operators import OPERATORS
+    """Register the operators and the panel; FiftyOne calls this when it loads the plugin."""
+    from rsam_app.review.plugin import apply, compare, export, keys, label, mark, panel, score, select
 
-    for operator in OPERATORS:
+    for operator in (
+        mark.Mark,
+        mark.MarkRight,
+        mark.MarkWrongPlace,
+        mark.MarkWrongLabel,
+        mark.MarkUnsure,
+        mark.AcceptRectangle,
+        label.TakeSuggestion,
+        label.GiveLabel,
+        mark.Undo,
+        mark.NextImage,
+        keys.Key,
+        select.SelectForRelabeling,
+        compare.CompareRuns,
+        score.Score,
+        export.Export,
+        apply.Apply,
+        panel.ReviewPanel,
+    ):
         plugin.register(operator)

@@ -1,4 +1,4 @@
-"""Work that reports how far it is through a callback, turned into steps that an operator can yield."""
+"""Work on a thread whose progress an operator can yield."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ T = TypeVar("T")
 
 
 def steps_of(work: Callable[[Progress], T]) -> Generator[tuple[int, int], None, T]:
-    """Do `work` on a thread of its own and yield every (done, total) it reports; returns its result.
-
-    What `work` raises is raised here.
-    """
+    """Run `work` on a thread; yield each (done, total) that it reports, return its result or raise its error."""
     reports: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
-    ended: list[T] = []
-    failed: list[BaseException] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
-            ended.append(work(lambda done, total: reports.put((done, total))))
-        except BaseException as error:  # carried to the thread that waits, whatever it is
-            failed.append(error)
+            results.append(work(lambda done, total: reports.put((done, total))))
+        except BaseException as error:  # raised again on the waiting thread
+            errors.append(error)
         finally:
             reports.put(None)
 
@@ -34,6 +31,6 @@ def steps_of(work: Callable[[Progress], T]) -> Generator[tuple[int, int], None, 
     while (report := reports.get()) is not None:
         yield report
     thread.join()
-    if failed:
-        raise failed[0]
-    return ended[0]
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,8 +1,8 @@
-"""What every operator here shares: it works on RSAM's datasets alone, and what a person can mend it says in words."""
+"""Base of the plugin's operators: they act on RSAM's datasets only and report every `UserError` in the App."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,16 @@ from rsam_app.system.errors import UserError
 PLUGIN = "@rsam/review"
 
 
-def is_ours(ctx: Any) -> bool:
+def is_review_set(ctx: Any) -> bool:
     """Whether the App shows a dataset that `rsam review` wrote."""
     return ctx.dataset is not None and MEMORY in ctx.dataset.info
 
 
 def review_set_of(ctx: Any) -> Any:
-    """The dataset on which an operator was called. Raises `UserError` where `rsam review` did not write it."""
+    """Return the dataset shown in the App. Raises `UserError` unless `rsam review` wrote it with at least one run."""
     if ctx.dataset is None:
         raise UserError("RSAM review: open a dataset first.")
-    if not is_ours(ctx):
+    if not is_review_set(ctx):
         raise UserError(
             f"RSAM review does not apply to the dataset {ctx.dataset.name!r}: `rsam review RUN` did not write it."
         )
@@ -36,7 +36,7 @@ def review_set_of(ctx: Any) -> Any:
 
 
 def key_of(ctx: Any) -> str:
-    """Key of the run an operator works on: the parameter `run`, else the one under review. Raises `UserError`."""
+    """Key of the run: the parameter `run`, else the run under review. Raises `UserError` if there is no such run."""
     review_set = review_set_of(ctx)
     key = str(ctx.params.get("run") or run_of(review_set, ctx.view))
     if key not in run_keys(review_set):
@@ -45,50 +45,68 @@ def key_of(ctx: Any) -> str:
 
 
 def run_folder_of(ctx: Any) -> RunFolder:
-    """The folder of that run, as remembered when it was written. Raises `UserError` where it is gone."""
+    """Return the run's folder, as stored when the run was written. Raises `UserError` if it no longer exists."""
     review_set, key = review_set_of(ctx), key_of(ctx)
     path = Path(memory(review_set)["runs"][key]["path"])
     if not (path / "config.yaml").exists():
-        raise UserError(f"The folder of run {key!r} is gone: {path}. Bring it back, or run `rsam review` on a copy.")
+        raise UserError(f"The folder of run {key!r} is gone: {path}. Restore it, or run `rsam review` on a copy.")
     return RunFolder(path)
 
 
+def add_choice(
+    inputs: Any,
+    name: str,
+    label: str,
+    choices: Mapping[str, str],
+    descriptions: Mapping[str, str] | None = None,
+    view: Any = None,
+    **options: Any,
+) -> None:
+    """Add the field `name` to a form; `choices` maps each value to its text. `view` is a dropdown unless given."""
+    view = view or types.Dropdown()
+    for value, text in choices.items():
+        view.add_choice(value, label=text, description=(descriptions or {}).get(value))
+    inputs.enum(name, view.values(), label=label, view=view, **options)
+
+
 def choose_run(inputs: Any, review_set: Any, default: str, label: str = "Run", name: str = "run") -> None:
-    """A choice among the dataset's runs in a form."""
-    choices = types.Dropdown()
-    for key in run_keys(review_set):
-        choices.add_choice(key, label=key)
-    inputs.enum(name, choices.values(), label=label, default=default, view=choices)
+    """Add a choice of the dataset's runs to a form."""
+    add_choice(inputs, name, label, {key: key for key in run_keys(review_set)}, default=default)
 
 
-def described(name: str, label: str, **more: Any) -> Any:
-    """How FiftyOne lists an operator. Its answers are checked by us, whose messages say what to do about them."""
-    return foo.OperatorConfig(name=name, label=label, disable_schema_validation=True, **more)
-
-
-def button_above_grid(ctx: Any, label: str, icon: str) -> Any:
-    """Where FiftyOne puts an operator that has a form: a button above the grid, on datasets of ours."""
-    if not is_ours(ctx):
-        return None
-    button = types.Button(label=label, icon=icon, prompt=True)
-    return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
+def listed(name: str, label: str, icon: str | None = None, description: str | None = None, **options: Any) -> Any:
+    """Return an operator's entry in the App's list; operators check their parameters themselves."""
+    return foo.OperatorConfig(
+        name=name, label=label, icon=icon, description=description, disable_schema_validation=True, **options
+    )
 
 
 class ReviewOperator(foo.Operator):
-    """An operator with a form, whose answer is a notice in the App's corner, or `{"error": …}` where it cannot be
-    done."""
+    """An operator with a form. It reports in the App's corner and returns `{"error": …}` if it fails."""
+
+    config: Any = None
+    """The entry in the App's list, from `listed`."""
+    above_grid = False
+    """Whether the operator has a button above the grid."""
+
+    def resolve_placement(self, ctx: Any) -> Any:
+        """Return the button above the grid, if there is one and the dataset is RSAM's."""
+        if not self.above_grid or not is_review_set(ctx):
+            return None
+        button = types.Button(label=self.config.label.removesuffix(" …"), icon=self.config.icon, prompt=True)
+        return types.Placement(types.Places.SAMPLES_GRID_SECONDARY_ACTIONS, button)
 
     def resolve_input(self, ctx: Any) -> Any:
-        """The form; where the operator does not apply, the reason instead."""
+        """Return the form, or the reason why the operator does not apply."""
         inputs = types.Object()
         try:
             self.form(ctx, inputs, review_set_of(ctx))
         except UserError as error:
-            inputs.view("problem", types.Warning(label="Not now", description=str(error)))
+            inputs.view("problem", types.Warning(label="Not available", description=str(error)))
         return types.Property(inputs, view=types.View(label=self.config.label))
 
     def execute(self, ctx: Any) -> dict[str, Any]:
-        """Do it; what a person can mend comes back as `{"error": …}` and is shown."""
+        """Act, and show a `UserError` as a notice."""
         try:
             return self.act(ctx, review_set_of(ctx))
         except UserError as error:
@@ -96,46 +114,46 @@ class ReviewOperator(foo.Operator):
             return {"error": str(error)}
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
-        """Add the form's fields to `inputs`; none where there is nothing to ask."""
+        """Add the form's fields to `inputs`. Raises `UserError`."""
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Do it; returns the result for a caller. Raises `UserError`."""
+        """Do the work and return a result for a caller. Raises `UserError`."""
         raise NotImplementedError
 
 
 class OneClickOperator(ReviewOperator):
-    """An operator that asks nothing."""
+    """An operator without a form."""
 
     def resolve_input(self, ctx: Any) -> Any:
-        """No form."""
+        """Return no form."""
         return None
 
 
 class ReportingOperator(ReviewOperator):
-    """An operator that takes a moment, shows how far it is, and ends with a message; `steps` does the work."""
+    """A longer operator that shows its progress and ends with a message; `steps` does the work."""
 
     def execute(self, ctx: Any) -> Iterator[Any]:  # type: ignore[override]  # FiftyOne's two kinds of operator
-        """Do it, telling how far it is; what a person can mend ends it as a message, a delegated run as failed."""
+        """Run the steps. A `UserError` ends them with a message, or makes a delegated operation fail."""
         try:
             message = yield from self.steps(ctx, review_set_of(ctx))
         except UserError as error:
             if ctx.delegated:
                 raise
-            yield show(ctx, {"error": str(error)})
+            yield _show(ctx, {"error": str(error)})
             return
         if ctx.delegated:
-            ctx.set_progress(progress=1.0, label=message)  # `run_scheduled` passes it on
+            ctx.set_progress(progress=1.0, label=message)  # `run_scheduled` reports it
             return
         yield ctx.ops.reload_dataset()
-        yield show(ctx, {"message": message})
+        yield _show(ctx, {"message": message})
 
     def steps(self, ctx: Any, review_set: Any) -> Generator[Any, None, str]:
-        """Yield `progress` as it goes on; returns what to tell at the end. Raises `UserError`."""
+        """Yield `progress` while working and return the final message. Raises `UserError`."""
         raise NotImplementedError
 
 
 def progress(ctx: Any, done: int, total: int, label: str) -> Any:
-    """How far it is, for the App's prompt, or for the list of runs where it is delegated; `total` 0: not known yet."""
+    """Show progress in the App, or in its list of runs if delegated; `total` is 0 while unknown."""
     share, text = done / max(total, 1), f"{label}: {done:,} of {total:,}" if total else f"{label} …"
     if ctx.delegated:
         ctx.set_progress(progress=share, label=text)
@@ -143,16 +161,21 @@ def progress(ctx: Any, done: int, total: int, label: str) -> Any:
     return ctx.ops.set_progress(progress=share, label=text)
 
 
-def show(ctx: Any, result: dict[str, str]) -> Any:
-    """The end of a reporting operator in the App's prompt: its `message`, or its `error`."""
+def result_view(result: Mapping[str, Any]) -> Any:
+    """Return a result's `message` or `error` as something the App can show."""
     outputs = types.Object()
     if "error" in result:
-        outputs.view("error", types.Error(label="It could not be done", description=result["error"]))
+        outputs.view("error", types.Error(label="Failed", description=result["error"]))
     else:
-        outputs.md(result["message"], name="message")
-    return ctx.ops.show_output(types.Property(outputs).to_json(), result)
+        for number, line in enumerate(filter(None, str(result.get("message", "")).splitlines())):
+            outputs.md(line, name=f"line_{number}")
+    return outputs
+
+
+def _show(ctx: Any, result: dict[str, str]) -> Any:
+    return ctx.ops.show_output(types.Property(result_view(result)).to_json(), result)
 
 
 def count_images(number: int) -> str:
-    """`1 image`, `2 images`."""
+    """Return `1 image`, `2 images` …"""
     return f"{number:,} image{'' if number == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Export: the images that carry a tag, as a curated subset, from the App."""
+"""Operator `export`: `rsam export` from the App."""
 
 from __future__ import annotations
 
@@ -6,45 +6,44 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import fiftyone.operators.types as types
-
-from rsam_app.review.plugin.base import ReportingOperator, choose_run, count_images, described, key_of, run_folder_of
+from rsam_app.review.plugin.base import (
+    ReportingOperator,
+    add_choice,
+    choose_run,
+    count_images,
+    key_of,
+    listed,
+    run_folder_of,
+)
 from rsam_app.system.errors import UserError
 
 
 class Export(ReportingOperator):
-    """What `rsam export` does, from the App."""
+    """Export the images with a tag as a curated subset."""
 
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        return described(
-            name="export",
-            label="RSAM: export tagged images …",
-            icon="drive_folder_upload",
-            description="A curated subset with the labels and rectangles that hold now",
-            execute_as_generator=True,
-            allow_delegated_execution=True,
-        )
+    config = listed(
+        "export",
+        "RSAM: export tagged images …",
+        "drive_folder_upload",
+        "Write a curated subset with the current labels and rectangles",
+        execute_as_generator=True,
+        allow_delegated_execution=True,
+    )
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
-        """Which tag, in which format, where to."""
+        """Ask for the tag, the format, and the folder."""
         from rsam_app.export.subset import FORMATS, MODES
 
-        tagged = review_set.count_sample_tags()
-        if not tagged:
+        tag_counts = review_set.count_sample_tags()
+        if not tag_counts:
             raise UserError("No image carries a tag. Select images and tag them, or select for relabeling.")
         choose_run(inputs, review_set, key_of(ctx))
-        for name, label, values in (
-            ("tag", "Tag", {tag: f"{tag} ({count_images(n)})" for tag, n in sorted(tagged.items())}),
-            ("format", "Format", {value: value for value in FORMATS}),
-            ("mode", "Images are placed by", {value: value for value in MODES}),
-        ):
-            choices = types.Dropdown()
-            for value, text in values.items():
-                choices.add_choice(value, label=text)
-            inputs.enum(name, choices.values(), label=label, default=next(iter(values)), required=True, view=choices)
-        about = "Absolute; on the machine where `rsam review` runs. It must not exist, or be empty."
+        tags = {tag: f"{tag} ({count_images(n)})" for tag, n in sorted(tag_counts.items())}
+        formats, modes = {name: name for name in FORMATS}, {mode: mode for mode in MODES}
+        add_choice(inputs, "tag", "Tag", tags, default=next(iter(tags)), required=True)
+        add_choice(inputs, "format", "Format", formats, default=next(iter(formats)), required=True)
+        add_choice(inputs, "mode", "Place images by", modes, default=MODES[0], required=True)
+        about = "Absolute path on the machine that runs `rsam review`. The folder must be new or empty."
         inputs.str("folder", label="Folder", description=about, required=True)
 
     def steps(self, ctx: Any, review_set: Any) -> Generator[Any, None, str]:
@@ -55,9 +54,8 @@ class Export(ReportingOperator):
 
         folder = Path(str(ctx.params.get("folder") or "")).expanduser()
         if not folder.is_absolute():
-            raise UserError(f"export: the folder {str(folder)!r} is not absolute. Give it from the root, or from ~.")
+            raise UserError(f"export: the folder {str(folder)!r} is not absolute. Give the path from / or ~.")
         job = Job.of_run(run_folder_of(ctx).path, [], Reporter())
         yield None if ctx.delegated else ctx.ops.set_progress(label="copying images", variant="linear")
         tag, format, mode = (str(ctx.params.get(name) or "") for name in ("tag", "format", "mode"))
-        report = export_tagged(job, tag, format or "folder", folder, mode or "copy")
-        return report.text()
+        return export_tagged(job, tag, format or "folder", folder, mode or "copy").text()

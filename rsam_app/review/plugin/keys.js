@@ -1,9 +1,9 @@
-// Keys of @rsam/review: FiftyOne's Python plugins cannot bind any. What each key does is decided in Python, in
-// rsam_app/review/plugin/keys.py, which also leaves data sets alone that are not RSAM's.
+// Keys of @rsam/review: FiftyOne's Python plugins cannot bind keys. rsam_app/review/plugin/keys.py decides what each
+// key does, and ignores keys on datasets that are not RSAM's.
 (function () {
   "use strict";
   const KEYS = ["1", "2", "3", "4", "5", "6", "7", "l", "0", "n"];
-  if (window.__rsam_review_keys__) return; // the App loads a plugin again when plugins are reloaded
+  if (window.__rsam_review_keys__) return; // the App runs this again when it reloads plugins
   window.__rsam_review_keys__ = true;
 
   function isTyping(event) {
@@ -15,7 +15,7 @@
   document.addEventListener("keydown", function (event) {
     if (!KEYS.includes(event.key) || event.repeat || event.defaultPrevented) return;
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
-    const operators = window.__foo__; // FiftyOne's operators, as it offers them to plugins
+    const operators = window.__foo__; // FiftyOne's operators, as exposed to plugins
     if (operators && operators.executeOperator) operators.executeOperator("@rsam/review/key", { key: event.key });
   });
 })();

@@ -1,4 +1,4 @@
-"""Labels: the one that is suggested, or any other, for the image that is open or those that are selected."""
+"""Operators for labels: take the suggested one, or give any other."""
 
 from __future__ import annotations
 
@@ -10,114 +10,93 @@ import fiftyone.operators.types as types
 
 from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.dataset.schema import memory
-from rsam_app.review.decisions.marks import Marked, mark
-from rsam_app.review.plugin.base import (
-    PLUGIN,
-    OneClickOperator,
-    ReviewOperator,
-    button_above_grid,
-    count_images,
-    described,
-    key_of,
-)
-from rsam_app.review.plugin.mark import decide_and_go_on, images_meant
+from rsam_app.review.decisions.marks import MarkResult, mark
+from rsam_app.review.plugin.base import PLUGIN, OneClickOperator, ReviewOperator, add_choice, key_of, listed
+from rsam_app.review.plugin.mark import describe_chosen, mark_and_advance, sample_ids_of
 from rsam_app.system.errors import UserError
 
 
 def take_suggestion(ctx: Any, review_set: Any) -> dict[str, Any]:
-    """Give the image that is open, or each that is selected, the label that is believed; an image that has one already
-    is marked 'wrong label', else 'labelled'.
+    """Give the open image, or each selected one, its suggested label and mark it 'wrong label', or 'labelled' if it had
+    no label.
 
-    Raises `UserError` where there is no image, or none for which another label is believed.
+    Raises `UserError` if there is no image, or none with a suggestion.
     """
-    ids = images_meant(ctx)
-    labels = {i: found.label for i, found in suggestions(review_set, ids, key_of(ctx)).items()}
+    ids = sample_ids_of(ctx)
+    labels = {i: suggestion.label for i, suggestion in suggestions(review_set, ids, key_of(ctx)).items()}
     if not labels:
         which = "this image" if ctx.current_sample else "these images"
-        raise UserError(f"For {which} no other label is suggested. Give one with the key l, or mark it with 3.")
+        raise UserError(f"No other label is suggested for {which}. Press l to give one, or 3 to mark it.")
     names = sorted(set(labels.values()))
-    said = f"label '{names[0]}'" if len(names) == 1 else f"{len(names)} labels"
-    return _label(ctx, review_set, ids, labels, f"{said} taken", "no other label is suggested")
+    summary = f"label '{names[0]}'" if len(names) == 1 else f"{len(names)} labels"
+    return _label(ctx, review_set, ids, labels, f"{summary} set", "no other label is suggested")
 
 
 def give_label(ctx: Any, review_set: Any, label: str) -> dict[str, Any]:
-    """Give the image that is open, or each that is selected, this label; marked as by `take_suggestion`.
+    """Give the open image, or each selected one, this label; marks as `take_suggestion` does.
 
-    Raises `UserError` where there is no image, all have that label, or it is no class of the dataset.
+    Raises `UserError` if there is no image, all have that label, or it is not a class of the dataset.
     """
     classes = memory(review_set).get("classes", [])
     if label not in classes:
         close = difflib.get_close_matches(label, classes, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"label {label!r}: no class of this dataset.{hint}")
-    ids = images_meant(ctx)
-    given = zip(*review_set.select(ids).values(["id", "ground_truth.label"]), strict=True)
-    labels = {i: label for i, held in given if held != label}
+        raise UserError(f"label {label!r} is not a class of this dataset.{hint}")
+    ids = sample_ids_of(ctx)
+    current = zip(*review_set.select(ids).values(["id", "ground_truth.label"]), strict=True)
+    labels = {i: label for i, before in current if before != label}
     if not labels:
-        raise UserError(f"Nothing to change: the label is {label!r} already.")
-    return _label(ctx, review_set, ids, labels, f"label '{label}'", "has that label already")
+        raise UserError(f"Nothing to change: the label is already {label!r}.")
+    return _label(ctx, review_set, ids, labels, f"label '{label}' set", "has that label already")
 
 
 def ask_for_label(ctx: Any) -> dict[str, Any]:
-    """Open the form of `GiveLabel`; what the key for it does."""
-    images_meant(ctx)
+    """Open the form of `GiveLabel`."""
+    sample_ids_of(ctx)
     ctx.prompt(f"{PLUGIN}/give_label")
     return {}
 
 
 def _label(
-    ctx: Any, review_set: Any, ids: list[str], labels: Mapping[str, str], said: str, reason: str
+    ctx: Any, review_set: Any, ids: list[str], labels: Mapping[str, str], summary: str, reason: str
 ) -> dict[str, Any]:
-    def work() -> Marked:
-        done = mark(review_set, list(labels), "wrong label", key_of(ctx), labels=labels)
+    def work() -> MarkResult:
+        result = mark(review_set, list(labels), "wrong label", key_of(ctx), labels=labels)
         others = [i for i in ids if i not in labels]
         left = review_set.select(others).values("record_id") if others else []
-        return Marked(done.mark, done.ids, [*done.left, *(name or "an image of yours" for name in left)])
+        return MarkResult(result.mark, result.ids, [*result.left, *(name or "an image you added" for name in left)])
 
-    return decide_and_go_on(ctx, review_set, work, said, reason)
+    return mark_and_advance(ctx, review_set, work, summary, reason)
 
 
 class TakeSuggestion(OneClickOperator):
-    """The label that is believed becomes the image's."""
+    """Make the suggested label the image's."""
 
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        about = "The label that is believed instead of the given one becomes the image's"
-        return described(
-            name="take_suggestion", label="RSAM: take the suggested label", icon="new_label", description=about
-        )
+    config = listed(
+        "take_suggestion", "RSAM: take the suggested label", "new_label", "Replace the label with the suggested one"
+    )
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Give it to the image that is open, or those selected."""
+        """Label the open image, or the selected ones."""
         return take_suggestion(ctx, review_set)
 
 
 class GiveLabel(ReviewOperator):
-    """Any class, chosen in a form that completes what is typed."""
+    """Give any class, chosen in a form that completes what is typed."""
 
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        about = "Say what an image shows: one without a label, or one whose label is wrong"
-        return described(name="give_label", label="RSAM: give a label …", icon="label", description=about)
+    config = listed("give_label", "RSAM: give a label …", "label", "Label an image, or correct its label")
+    above_grid = True
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
-        """Which class, the suggested one to begin with."""
-        ids = images_meant(ctx)
-        believed = {found.label for found in suggestions(review_set, ids, key_of(ctx)).values()}
-        choices = types.AutocompleteView()
-        for name in memory(review_set).get("classes", []):
-            choices.add_choice(name, label=name)
-        first = believed.pop() if len(believed) == 1 else None
-        inputs.enum("label", choices.values(), label="Label", required=True, default=first, view=choices)
-        about = "the image that is open" if ctx.current_sample else f"{count_images(len(ids))} selected"
-        inputs.md(f"For {about}.", name="about")
-
-    def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return button_above_grid(ctx, "RSAM: give a label", "label")
+        """Ask for the class; the suggested one is filled in."""
+        ids = sample_ids_of(ctx)
+        suggested = {suggestion.label for suggestion in suggestions(review_set, ids, key_of(ctx)).values()}
+        default = suggested.pop() if len(suggested) == 1 else None
+        classes = {name: name for name in memory(review_set).get("classes", [])}
+        view = types.AutocompleteView()
+        add_choice(inputs, "label", "Label", classes, view=view, default=default, required=True)
+        inputs.md(f"For {describe_chosen(ctx)}.", name="about")
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Give it."""
+        """Label the open image, or the selected ones."""
         return give_label(ctx, review_set, str(ctx.params.get("label")))

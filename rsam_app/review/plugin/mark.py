@@ -1,4 +1,4 @@
-"""Marking: the decision about the image that is open, or about those that are selected."""
+"""Operators for marks: decide about the open image or the selected ones, undo, and open the next image."""
 
 from __future__ import annotations
 
@@ -7,80 +7,86 @@ from typing import Any
 
 import fiftyone.operators.types as types
 
-from rsam_app.review.app.review_queue import Reason, explain, next_sample, queue_of
-from rsam_app.review.decisions.marks import Marked, mark, undo
-from rsam_app.review.plugin.base import (
-    OneClickOperator,
-    ReviewOperator,
-    button_above_grid,
-    count_images,
-    described,
-    key_of,
-)
+from rsam_app.review.app.review_queue import explain, next_sample, queue_of
+from rsam_app.review.decisions.marks import MarkResult, mark, undo
+from rsam_app.review.plugin.base import OneClickOperator, ReviewOperator, add_choice, count_images, key_of, listed
 from rsam_app.system.errors import UserError
 
 MEANINGS = {
-    "right": "the model looked at the right place",
-    "accept": "the same, and its rectangle becomes a training target",
-    "wrong place": "the model looked at the wrong place",
-    "wrong label": "the label is wrong",
-    "unsure": "undecided; look again later",
-    "exclude": "leave the image out of training",
+    "right": "The model looked at the right place",
+    "accept": "The same, and its rectangle becomes a training target",
+    "wrong place": "The model looked at the wrong place",
+    "wrong label": "The label is wrong",
+    "unsure": "Undecided; review it later",
+    "exclude": "Leave the image out of training",
+}
+ICONS = {
+    "right": "check",
+    "accept": "crop_free",
+    "wrong place": "wrong_location",
+    "wrong label": "label_off",
+    "unsure": "help",
+    "exclude": "block",
 }
 
 
 def mark_images(ctx: Any, review_set: Any, decision: str) -> dict[str, Any]:
-    """Mark the image that is open and go on to the next, or mark those that are selected.
-
-    Raises `UserError` where there is none.
-    """
-    key, ids = key_of(ctx), images_meant(ctx)
+    """Mark the open image and open the next, or mark the selected images. Raises `UserError` if there is none."""
+    key, ids = key_of(ctx), sample_ids_of(ctx)
     reason = f"no rectangle of {key} to accept"
-    return decide_and_go_on(ctx, review_set, lambda: mark(review_set, ids, decision, key), f"'{decision}'", reason)
+    return mark_and_advance(ctx, review_set, lambda: mark(review_set, ids, decision, key), f"'{decision}'", reason)
 
 
-def images_meant(ctx: Any) -> list[str]:
-    """Ids of the image that is open, else of those that are selected. Raises `UserError` where there is none."""
+def sample_ids_of(ctx: Any) -> list[str]:
+    """Ids of the open image, else of the selected ones. Raises `UserError` if there is none."""
     ids = [ctx.current_sample] if ctx.current_sample else list(ctx.selected)
     if not ids:
         raise UserError("Open an image, or select some in the grid, then mark them.")
     return ids
 
 
-def decide_and_go_on(ctx: Any, review_set: Any, work: Callable[[], Marked], said: str, reason: str) -> dict[str, Any]:
-    """Do `work`, go on to the next image where one is open, and tell what was done (`said`), and why images were left
-    (`reason`)."""
+def describe_chosen(ctx: Any) -> str:
+    """Name the images that a form is about."""
+    return "the open image" if ctx.current_sample else f"{count_images(len(ctx.selected))} selected"
+
+
+def mark_and_advance(
+    ctx: Any, review_set: Any, work: Callable[[], MarkResult], summary: str, reason: str
+) -> dict[str, Any]:
+    """Do `work`, open the next image if one is open, and report: `summary` tells what was done, `reason` why images
+    were left unchanged."""
     key, current = key_of(ctx), ctx.current_sample
     queue = queue_of(review_set, ctx.view, key)
-    after = next_sample(queue, current) if current else None
-    done = work()
-    text = f"{said} on {count_images(len(done.ids))}"
-    if current and done.ids and after:
-        ctx.ops.open_sample(id=after)
-        text = f"{said}. Next: {_in_short(explain(review_set, queue, after, key))}"
-    elif current and done.ids:
-        text += ", the last one here without a mark"
+    following = next_sample(queue, current) if current else None
+    result = work()
+    text = f"{summary} on {count_images(len(result.ids))}"
+    if current and result.ids and following:
+        ctx.ops.open_sample(id=following)
+        reason_for_next = explain(review_set, queue, following, key).lines[0].replace("**", "")
+        text = f"{summary}. Next: {reason_for_next}"
+    elif current and result.ids:
+        text += "; no other image here is unmarked"
     elif not current:
         ctx.ops.clear_selected_samples()
-    _tell(ctx, done, text, reason)
+    _notify(ctx, result, text, reason)
     ctx.ops.reload_samples()
-    return {"marked": len(done.ids), "left": done.left, "next": after}
+    return {"marked": len(result.ids), "left": result.left, "next": following}
 
 
 def undo_mark(ctx: Any, review_set: Any) -> dict[str, Any]:
-    """Take back the last mark, and open its image again where one is open."""
-    done = undo(review_set)
-    _tell(ctx, done, f"'{done.mark}' taken back on {count_images(len(done.ids))}", "changed since, left as it is")
-    if ctx.current_sample and len(done.ids) == 1:
-        ctx.ops.open_sample(id=done.ids[0])
+    """Undo the last mark; show its image if an image is open, else select its images in the grid."""
+    result = undo(review_set)
+    _notify(ctx, result, f"'{result.mark}' undone on {count_images(len(result.ids))}", "changed since, left unchanged")
+    if ctx.current_sample and len(result.ids) == 1:
+        ctx.ops.open_sample(id=result.ids[0])
     elif not ctx.current_sample:
-        ctx.ops.set_selected_samples(done.ids)  # so that she sees which
+        ctx.ops.set_selected_samples(result.ids)
     ctx.ops.reload_samples()
-    return {"undone": len(done.ids), "mark": done.mark, "left": done.left}
+    return {"undone": len(result.ids), "mark": result.mark, "left": result.left}
 
 
-def go_on(ctx: Any, review_set: Any) -> dict[str, Any]:
-    """Open the next image of the queue that has no mark; the one that is open is skipped."""
+def open_next(ctx: Any, review_set: Any) -> dict[str, Any]:
+    """Open the next unmarked image of the queue; the open one is skipped."""
     following = next_sample(queue_of(review_set, ctx.view, key_of(ctx)), ctx.current_sample)
     if following is None:
         ctx.ops.notify("Every other image here has a mark.", variant="success")
@@ -89,116 +95,79 @@ def go_on(ctx: Any, review_set: Any) -> dict[str, Any]:
     return {"next": following}
 
 
-def _in_short(reason: Reason) -> str:
-    """What put it here; label and prediction stand on the image itself."""
-    return reason.lines[0].replace("**", "")
-
-
-def _tell(ctx: Any, done: Marked, text: str, reason: str) -> None:
-    if done.left:
-        names = ", ".join(done.left[:3]) + (" …" if len(done.left) > 3 else "")
-        ctx.ops.notify(f"{text}; {count_images(len(done.left))}: {reason} ({names})", variant="warning")
+def _notify(ctx: Any, result: MarkResult, text: str, reason: str) -> None:
+    if result.left:
+        names = ", ".join(result.left[:3]) + (" …" if len(result.left) > 3 else "")
+        ctx.ops.notify(f"{text}; {count_images(len(result.left))}: {reason} ({names})", variant="warning")
     else:
         ctx.ops.notify(text, variant="success")
 
 
 class Mark(ReviewOperator):
-    """Any decision, chosen in a form."""
+    """Mark with any decision, chosen in a form."""
 
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        return described(
-            name="mark", label="RSAM: mark images …", icon="rate_review", description="What you decided about images"
-        )
+    config = listed("mark", "RSAM: mark images …", "rate_review", "Record your decision about images")
+    above_grid = True
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
-        """Which decision."""
-        choices = types.RadioGroup()
-        for decision in MEANINGS:
-            choices.add_choice(decision, label=decision, description=MEANINGS[decision])
-        inputs.enum("decision", choices.values(), label="Decision", required=True, view=choices)
-        about = "the image that is open" if ctx.current_sample else f"{count_images(len(ctx.selected))} selected"
-        inputs.md(f"About {about}. Keys 1 to 6 do the same, and 7 takes the suggested label.", name="about")
-
-    def resolve_placement(self, ctx: Any) -> Any:
-        """A button above the grid."""
-        return button_above_grid(ctx, "RSAM: mark", "rate_review")
+        """Ask for the decision."""
+        decisions = {decision: decision for decision in MEANINGS}
+        add_choice(inputs, "decision", "Decision", decisions, MEANINGS, types.RadioGroup(), required=True)
+        about = f"For {describe_chosen(ctx)}. Keys 1 to 6 do the same; 7 takes the suggested label."
+        inputs.md(about, name="about")
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Mark them."""
+        """Mark the images."""
         return mark_images(ctx, review_set, str(ctx.params.get("decision")))
 
 
 class _MarkAs(OneClickOperator):
-    name_: str
     decision: str
-    icon_: str
 
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        label = f"RSAM: {self.decision}"
-        return described(
-            name=self.name_, label=label, icon=self.icon_, description=MEANINGS[self.decision].capitalize()
-        )
+    def __init_subclass__(cls, name: str, decision: str) -> None:
+        cls.decision = decision
+        cls.config = listed(name, f"RSAM: {decision}", ICONS[decision], MEANINGS[decision])
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Mark the image that is open, or those selected."""
+        """Mark the open image, or the selected ones."""
         return mark_images(ctx, review_set, self.decision)
 
 
-class MarkRight(_MarkAs):
+class MarkRight(_MarkAs, name="mark_right", decision="right"):
     """The model looked at the right place."""
 
-    name_, decision, icon_ = "mark_right", "right", "check"
 
-
-class MarkWrongPlace(_MarkAs):
+class MarkWrongPlace(_MarkAs, name="mark_wrong_place", decision="wrong place"):
     """The model looked at the wrong place."""
 
-    name_, decision, icon_ = "mark_wrong_place", "wrong place", "wrong_location"
 
-
-class MarkWrongLabel(_MarkAs):
+class MarkWrongLabel(_MarkAs, name="mark_wrong_label", decision="wrong label"):
     """The label is wrong."""
 
-    name_, decision, icon_ = "mark_wrong_label", "wrong label", "label_off"
 
-
-class MarkUnsure(_MarkAs):
+class MarkUnsure(_MarkAs, name="mark_unsure", decision="unsure"):
     """Undecided."""
 
-    name_, decision, icon_ = "mark_unsure", "unsure", "help"
 
-
-class AcceptRectangle(_MarkAs):
+class AcceptRectangle(_MarkAs, name="accept_rectangle", decision="accept"):
     """The model's rectangle becomes a training target."""
-
-    name_, decision, icon_ = "accept_rectangle", "accept", "crop_free"
 
 
 class Undo(OneClickOperator):
-    """Take back the last mark."""
+    """Undo the last mark."""
 
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        return described(name="undo", label="RSAM: undo the last mark", icon="undo")
+    config = listed("undo", "RSAM: undo the last mark", "undo")
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
-        """Take it back."""
+        """Undo it."""
         return undo_mark(ctx, review_set)
 
 
 class NextImage(OneClickOperator):
-    """Open the next image of the queue."""
+    """Open the next unmarked image of the queue."""
 
-    @property
-    def config(self) -> Any:
-        """How FiftyOne lists it."""
-        return described(name="next_image", label="RSAM: next image without a mark", icon="skip_next")
+    config = listed("next_image", "RSAM: next image without a mark", "skip_next")
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
         """Open it."""
-        return go_on(ctx, review_set)
+        return open_next(ctx, review_set)

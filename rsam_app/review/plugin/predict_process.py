@@ -1,4 +1,7 @@
-"""Runs `rsam_app.workflow.predict_process` as a child of the App's server, which must neither hold a model nor fork."""
+"""Parent side of `rsam_app.workflow.predict_process`: the App's server must neither hold a model nor fork.
+
+The child prints one JSON message a line: `{"step": …}` while it works, `{"predicted": [splits]}` when it is done.
+"""
 
 from __future__ import annotations
 
@@ -14,54 +17,47 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Step
 
 STALE = "stale"
-"""In place of splits: those whose predictions are missing or out of date."""
+"""Stands for the splits whose predictions are missing or out of date."""
+REASON_LINES = 20
+"""Last lines of a failed child's output that its `UserError` contains."""
 
 
-REASON = 20
-"""Of what a failed process printed, so many lines are passed on."""
+def predict_in_child(run: Path, splits: Sequence[str] | None = None) -> Generator[Step, None, list[str]]:
+    """Predict `splits`, or those out of date, in a child process; yield its steps, return the splits predicted.
 
-
-def rescored(run: Path, splits: Sequence[str] | None = None) -> Generator[Step, None, list[str]]:
-    """Predict `splits` of the run, or those that are out of date; yields how far it is, returns the splits predicted.
-
-    The process holds the run for writing. It ends with the generator, and with this process. Raises `UserError` with
-    its reason where it fails.
+    The child holds the run for writing. It ends with the generator, and with this process. Raises `UserError` with the
+    child's output if it fails.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "rsam_app.workflow.predict_process",
-        str(run),
-        ",".join(splits) if splits else STALE,
-    ]
+    wanted = ",".join(splits) if splits else STALE
+    command = [sys.executable, "-m", "rsam_app.workflow.predict_process", str(run), wanted]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            predicted, other = yield from _read(process)
+            predicted, output = yield from _follow(process)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
     if process.returncode or predicted is None:
-        reason = "\n".join(other[-REASON:]) or f"its process ended with status {process.returncode}"
+        reason = "\n".join(output[-REASON_LINES:]) or f"the process exited with status {process.returncode}"
         raise UserError(reason.removeprefix("rsam: "))
     return predicted
 
 
-def _read(process: subprocess.Popen[str]) -> Generator[Step, None, tuple[list[str] | None, list[str]]]:
-    """Until the process ends: its steps; returns the splits it says to have predicted, and all else that it printed."""
+def _follow(process: subprocess.Popen[str]) -> Generator[Step, None, tuple[list[str] | None, list[str]]]:
+    """Yield the child's steps until it exits; return the splits it predicted, and its other output."""
     assert process.stdout is not None
-    predicted, other = None, []
+    predicted, output = None, []
     for line in process.stdout:
         message = _parse(line)
         if "step" in message:
             yield Step(**message["step"])
         elif "predicted" in message:
             predicted = message["predicted"]
-        else:  # what a library says, or a traceback
-            other.append(line.rstrip())
+        else:  # a library's message, or a traceback
+            output.append(line.rstrip())
     process.wait()
-    return predicted, other
+    return predicted, output
 
 
 def _parse(line: str) -> dict[str, Any]:

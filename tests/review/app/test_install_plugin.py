@@ -1,4 +1,4 @@
-"""The plugin's link in FiftyOne's plugins folder: made, kept, repaired, and never over somebody else's."""
+"""The plugin's link in FiftyOne's plugins folder: created, kept, repaired, and never in place of another plugin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rsam_app.system.errors import UserError
 
 @pytest.fixture
 def plugins(tmp_path: Path, fiftyone_module: ModuleType) -> Iterator[Path]:
-    """A plugins folder of this test's own that does not exist yet."""
+    """This test's plugins folder, which does not exist yet."""
     before, fiftyone_module.config.plugins_dir = fiftyone_module.config.plugins_dir, str(tmp_path / "my plugins")
     yield tmp_path / "my plugins"
     fiftyone_module.config.plugins_dir = before
@@ -51,18 +51,18 @@ def test_somebody_elses_plugin_of_that_name_stays(plugins: Path, tmp_path: Path)
     theirs = plugins / "@rsam" / "review"
     theirs.mkdir(parents=True)
     (theirs / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"@rsam/review: is not the plugin.*left alone"):
+    with pytest.raises(UserError, match=r"@rsam/review: is not the plugin.*left unchanged"):
         link_plugin()
     assert (theirs / "mine.txt").read_text() == "mine"
     (theirs / "mine.txt").unlink()
     theirs.rmdir()
     theirs.symlink_to(tmp_path, target_is_directory=True)
-    with pytest.raises(UserError, match="left alone"):
+    with pytest.raises(UserError, match="left unchanged"):
         link_plugin()
     assert theirs.resolve() == tmp_path
 
 
-def test_a_folder_that_cannot_be_made_is_said(plugins: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(plugins: Path) -> None:
     plugins.write_text("a file")
     with pytest.raises(UserError, match="plugins folder cannot be written"):
         link_plugin()

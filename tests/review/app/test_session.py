@@ -139,13 +139,13 @@ def _wait_for(page: Any, holds: Callable[[], bool]) -> None:
 def test_an_open_app_gets_the_colours_of_a_run_that_is_written_meanwhile(
     drawn: Dataset, make_run: Callable[..., RunFolder], review_set: Any
 ) -> None:
-    from rsam_app.review.app.session import _session, follow_colors, stored_colors
+    from rsam_app.review.app.session import app_session, follow_colors, stored_colors
 
-    with _session(drawn.name, None, True, "127.0.0.1", None) as (session, _):
-        held = stored_colors(drawn.name)
-        assert follow_colors(session, held) == held
+    with app_session(drawn.name, None, True, "127.0.0.1", None) as (session, _):
+        known = stored_colors(drawn.name)
+        assert follow_colors(session, known) == known
         write_run(make_run(drawn, name="run two"), drawn)
-        follow_colors(session, held)
+        follow_colors(session, known)
         assert "run_two_rectangle" in {entry["path"] for entry in session.color_scheme.fields}
 
 
@@ -177,7 +177,7 @@ def test_in_a_terminal_the_app_stays_until_ctrl_c(review_set: Any) -> None:
     )
     os.close(child)
     try:
-        said = _until(parent, "Ctrl-C ends it")
+        said = _until(parent, "Press Ctrl-C to close")
         assert f"ssh -N -L {port}:127.0.0.1:{port}" in said
         assert listening(port)
         assert process.poll() is None

@@ -9,7 +9,7 @@ import pytest
 
 from rsam_app.data.records import Dataset
 from rsam_app.review.dataset.schema import DECISIONS
-from rsam_app.review.decisions.marks import MOST, mark, undo
+from rsam_app.review.decisions.marks import MAX_SAMPLES, mark, undo
 from rsam_app.review.decisions.read import read_decisions
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.folder import RunFolder
@@ -124,5 +124,5 @@ def test_another_word_and_too_many_images_are_refused(review_set: Any) -> None:
     with pytest.raises(UserError, match=r"mark 'great': expected one of right"):
         mark(review_set, ids(review_set, 1), "great", "run_one")
     with pytest.raises(UserError, match="at most 5,000"):
-        mark(review_set, ["0" * 24] * (MOST + 1), "right", "run_one")
+        mark(review_set, ["0" * 24] * (MAX_SAMPLES + 1), "right", "run_one")
     assert set(review_set.values("review")) == {None}

@@ -174,7 +174,7 @@ def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(rev
     assert "(7)" not in texts(panel(review_set, "on_load", current_sample=without)[1])
     _, asked = call(review_set, "key", current_sample=first, params={"key": "7"})
     assert (review_set[first].review, review_set[first].ground_truth.label) == ("wrong label", found[first].label)
-    assert asked["open_sample"]["id"] and asked["notify"]["message"].startswith(f"label '{found[first].label}' taken.")
+    assert asked["open_sample"]["id"] and asked["notify"]["message"].startswith(f"label '{found[first].label}' set.")
     panel(review_set, "take", current_sample=second)
     assert review_set[second].ground_truth.label == found[second].label
     call(review_set, "undo", current_sample=third)
@@ -182,7 +182,10 @@ def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(rev
     result, asked = call(review_set, "take_suggestion", selected=[second, third, without])
     assert result["marked"] == 2 and result["left"] == [review_set[without].record_id]
     assert "on 2 images; 1 image: no other label is suggested" in asked["notify"]["message"]
-    assert "For this image no other" in call(review_set, "take_suggestion", current_sample=without)[0]["error"]
+    assert (
+        "No other label is suggested for this image"
+        in call(review_set, "take_suggestion", current_sample=without)[0]["error"]
+    )
 
 
 def test_any_label_is_given_to_one_image_or_to_many(review_set: Any) -> None:
@@ -194,9 +197,9 @@ def test_any_label_is_given_to_one_image_or_to_many(review_set: Any) -> None:
     assert (review_set[first].review, review_set[first].ground_truth.label) == ("wrong label", classes[0])
     assert asked["open_sample"]["id"] == second
     again = call(review_set, "give_label", current_sample=first, params={"label": classes[0]})[0]["error"]
-    assert again == f"Nothing to change: the label is {classes[0]!r} already."
+    assert again == f"Nothing to change: the label is already {classes[0]!r}."
     typed = call(review_set, "give_label", current_sample=first, params={"label": classes[0][:-1] + "x"})[0]["error"]
-    assert "no class of this dataset" in typed and repr(classes[0]) in typed
+    assert "is not a class of this dataset" in typed and repr(classes[0]) in typed
 
     review_set.set_values("ground_truth", {second: None}, key_field="id")
     result, asked = call(review_set, "give_label", selected=[first, second], params={"label": classes[0]})
@@ -274,13 +277,13 @@ def test_score_applies_a_corrected_label_and_looks_again(run: RunFolder, drawn: 
     one.save()
     _, asked = call(review_set, "score", params={"images": "changed"})
     said = asked["show_output"]["results"]["message"]
-    assert "1 label" in said and "Predicted anew: train, val, test." in said
+    assert "1 label" in said and "New predictions: train, val, test." in said
     assert max(review_set.values("run_one_confidence")) < 0.6, "a model that knows nothing is not sure"
     assert review_set[one.id].run_one_label_quality == pytest.approx(0.5, abs=0.2)
     assert review_set[one.id].ground_truth.label == other
     view = review_set.match({"split": "test"})
     _, asked = call(review_set, "score", view=view, params={"images": "view"})
-    assert "Predicted anew: test." in asked["show_output"]["results"]["message"]
+    assert "New predictions: test." in asked["show_output"]["results"]["message"]
     _, asked = call(review_set, "score", params={"images": "some"})
     assert "'some' is not a choice" in asked["show_output"]["results"]["error"]
 
@@ -339,7 +342,7 @@ def test_long_ones_can_be_delegated_and_a_failed_one_says_why(run: RunFolder, re
     assert (tmp_path / "gold").is_dir()
     assert run_scheduled(review_set.name) == 0
     begun, done, _, failed = said
-    assert begun == "RSAM: export tagged images: begun" and "3 images" in done
+    assert begun == "RSAM: export tagged images: started" and "3 images" in done
     assert failed.startswith("RSAM: export tagged images: failed: export: the folder 'gold' is not absolute")
 
 
@@ -349,7 +352,7 @@ def test_the_panel_shows_the_queue_and_its_buttons_decide(review_set: Any) -> No
     _, asked = panel(review_set, "on_load")
     shown = texts(asked)
     assert "**24 left** of 24" in shown and review_set[first].record_id in shown
-    assert "Look at it" in shown and "Wrong place" not in shown
+    assert "Open it" in shown and "Wrong place" not in shown
     _, asked = panel(review_set, "decide", current_sample=first, decision="wrong place")
     assert review_set[first].review == "wrong place"
     assert asked["open_sample"]["id"] == second
