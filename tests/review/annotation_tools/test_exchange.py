@@ -1,4 +1,4 @@
-"""Rectangles sent to annotation tools as files, changed there as a person would, and brought back as targets."""
+"""Rectangles sent to annotation tools as files, edited as a person would, and brought back as targets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def targets(review_set: Any) -> dict[str, list[float]]:
 
 
 def submitted(task: dict[str, Any], change: dict[str, float] | None = None) -> dict[str, Any]:
-    """The task as Label Studio exports it once a person accepted the prediction, after a change of hers."""
+    """Return the task as Label Studio exports it once the prediction was changed and accepted."""
     (region,) = task["predictions"][0]["result"]
     region = {**region, "id": "abc", "value": {**region["value"], **(change or {})}}
     return {"id": 1, "data": task["data"], "annotations": [{"was_cancelled": False, "result": [region]}]}
@@ -55,7 +55,7 @@ def test_label_studio_there_and_back(drawn: Dataset, review_set: Any, tmp_path: 
     found = targets(review_set)
     assert found.keys() == {accepted, turned}
     assert found[accepted] == pytest.approx(model_rectangles(review_set)[accepted], abs=1e-3)
-    # 60 × 20 pixels with the corner at (120, 40), turned a quarter clockwise about it: it lies left of and below it.
+    # 60 × 20 pixels with the corner at (120, 40), rotated by 90° clockwise about it: it lies left of and below it.
     assert found[turned] == pytest.approx([110, 70, 60, 20, -math.pi / 2], abs=1e-3)
     again = bring_back(drawn.name, "run_one", "label-studio", back)
     assert (again.targets, again.unchanged) == (0, 2)
@@ -80,7 +80,9 @@ def test_cvat_there_and_back(drawn: Dataset, review_set: Any, tmp_path: Path) ->
     assert model_rectangles(review_set)[kept] == before[kept]
 
 
-def test_what_she_drew_is_sent_rather_than_the_models(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+def test_a_drawn_target_is_sent_instead_of_the_models_rectangle(
+    drawn: Dataset, review_set: Any, tmp_path: Path
+) -> None:
     import fiftyone as fo
 
     sample = review_set.first()
@@ -93,7 +95,7 @@ def test_what_she_drew_is_sent_rather_than_the_models(drawn: Dataset, review_set
     assert [value[n] for n in ("x", "y", "width", "height", "rotation")] == pytest.approx([25, 25, 50, 50, 0])
 
 
-def test_what_cannot_be_read_is_named(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+def test_unreadable_images_are_named(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     out = tmp_path / "tasks.json"
     with pytest.raises(UserError, match="nothing is tagged"):
         send(drawn.name, "run_one", "cvat", out, "nobody")

@@ -32,15 +32,15 @@ RECTANGLES = [
 
 
 def corners(rectangle: Rectangle) -> np.ndarray:
-    """The corners `(4, 2)` of a rectangle, the top left in its own frame first."""
+    """Return the corners `(4, 2)` of a rectangle, the top left in its own frame first."""
     cx, cy, width, height, angle = rectangle
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     half = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2]
     return half @ turn.T + [cx, cy]
 
 
-def turned(points: np.ndarray, about: Any, degrees: float) -> np.ndarray:
-    """Points as a canvas turns them: by degrees, clockwise as displayed, about a point."""
+def rotated(points: np.ndarray, about: Any, degrees: float) -> np.ndarray:
+    """Rotate points as a canvas does: by degrees, clockwise as displayed, about a point."""
     z = (points - about) @ np.array([1, 1j])
     z = z * np.exp(1j * math.radians(degrees))
     return np.stack([z.real, z.imag], axis=1) + about
@@ -51,15 +51,15 @@ def upright(left: float, top: float, width: float, height: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rectangle", RECTANGLES)
-def test_what_the_tools_draw_is_our_rectangle(rectangle: Rectangle) -> None:
+def test_the_tools_draw_the_same_rectangle(rectangle: Rectangle) -> None:
     box = to_cvat(rectangle)
     shape = upright(box["xtl"], box["ytl"], box["xbr"] - box["xtl"], box["ybr"] - box["ytl"])
-    np.testing.assert_allclose(turned(shape, shape.mean(axis=0), box["rotation"]), corners(rectangle), atol=1e-9)
+    np.testing.assert_allclose(rotated(shape, shape.mean(axis=0), box["rotation"]), corners(rectangle), atol=1e-9)
     value = to_label_studio(rectangle, EXTENT)
     x, width = value["x"] * 6.4, value["width"] * 6.4
     y, height = value["y"] * 3.6, value["height"] * 3.6
     shape = upright(x, y, width, height)
-    np.testing.assert_allclose(turned(shape, shape[0], value["rotation"]), corners(rectangle), atol=1e-9)
+    np.testing.assert_allclose(rotated(shape, shape[0], value["rotation"]), corners(rectangle), atol=1e-9)
     assert 0 <= value["rotation"] < 360
     assert 0 <= box["rotation"] < 360
 
@@ -72,7 +72,7 @@ def test_nothing_is_lost_there_and_back(rectangle: Rectangle) -> None:
     assert from_label_studio(value, EXTENT) == pytest.approx(rectangle, abs=1e-9)
 
 
-def test_a_box_turned_by_more_than_half_a_circle_is_canonical() -> None:
+def test_a_box_rotated_by_more_than_half_a_circle_is_canonical() -> None:
     box = {"xtl": "10", "ytl": "20", "xbr": "50", "ybr": "40", "rotation": "200"}
     assert from_cvat(box) == pytest.approx((30, 30, 40, 20, math.radians(20)))
     del box["rotation"]
@@ -101,13 +101,13 @@ def test_fiftyones_label_studio_back_end_loses_nothing(fiftyone_module: Any, rec
 
 
 @pytest.mark.parametrize("rectangle", RECTANGLES[:4])
-def test_fiftyones_cvat_back_end_rounds_to_pixels_and_loses_no_turn(
+def test_fiftyones_cvat_back_end_rounds_to_pixels_and_keeps_the_rotation(
     fiftyone_module: Any, rectangle: Rectangle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import fiftyone.utils.cvat as fouc
 
     detection = for_cvat(rectangle, EXTENT)
-    api = object.__new__(fouc.CVATAnnotationAPI)  # what makes payloads needs no server
+    api = object.__new__(fouc.CVATAnnotationAPI)  # payloads need no server
     parsed = ("target", [], {}, {}, False, 0)
     monkeypatch.setattr(api, "_parse_label", lambda *a, **k: parsed, raising=False)
     _, (shape,), _, _ = api._create_detection_shapes([detection], {}, "x", 0, EXTENT, label_type="detections")

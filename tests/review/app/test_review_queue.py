@@ -1,4 +1,4 @@
-"""The queue: order, what comes next, how far it is, and why an image is in it."""
+"""The review queue: order, next image, progress, and the reason for an image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_view_keeps_its_own_order(review_set: Any) -> None:
     assert next_sample(queue_of(review_set, unsorted, "run_one")) is None
 
 
-def test_marks_lead_through_the_queue_once_and_round(review_set: Any) -> None:
+def test_the_queue_skips_marked_images_and_continues_from_the_front(review_set: Any) -> None:
     queue = queue_of(review_set, None, "run_one").limit(4)
     order = queue.values("id")
     mark(review_set, [order[1]], "right", "run_one")
@@ -39,10 +39,10 @@ def test_marks_lead_through_the_queue_once_and_round(review_set: Any) -> None:
     assert next_sample(queue) is None
 
 
-def test_images_a_person_added_are_not_asked_about(review_set: Any) -> None:
+def test_images_the_reviewer_added_are_not_in_the_queue(review_set: Any) -> None:
     import fiftyone as fo
 
-    review_set.add_sample(fo.Sample(filepath="/elsewhere/hers.png"))
+    review_set.add_sample(fo.Sample(filepath="/elsewhere/added.png"))
     assert (
         len(queue_of(review_set, None, "run_one")) == len(queue_of(review_set, review_set.limit(99), "run_one")) == 24
     )
@@ -65,7 +65,7 @@ def test_the_reason_compares_in_words(review_set: Any) -> None:
     assert explain(review_set, queue, first, "run_one").lines[-1] == "You marked it: **unsure**."
 
 
-def test_a_view_by_a_low_score_says_lowest(review_set: Any) -> None:
+def test_in_a_view_of_low_scores_the_worst_is_the_lowest(review_set: Any) -> None:
     queue = queue_of(review_set, review_set.load_saved_view("run_one suspect labels"), "run_one")
     line = explain(review_set, queue, queue.first().id, "run_one").lines[0]
     assert line.startswith("Label quality") and "the lowest of 24" in line

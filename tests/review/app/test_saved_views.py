@@ -1,4 +1,4 @@
-"""Saved views and what the App shows when it opens, in the real database."""
+"""Saved views and the App's layout, in the real database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rsam_app.run.folder import RunFolder
 MakeRun = Callable[..., RunFolder]
 
 
-def test_views_find_what_their_names_say(drawn: Dataset, review_set: Any) -> None:
+def test_views_contain_what_their_names_promise(drawn: Dataset, review_set: Any) -> None:
     scores = review_set.load_saved_view("run_one misattended").values("run_one_misattention")
     assert scores == sorted(scores, reverse=True) and len(scores) == 24
     quality = review_set.load_saved_view("run_one suspect labels").values("run_one_label_quality")
@@ -37,7 +37,7 @@ def test_views_stay_live(drawn: Dataset, review_set: Any) -> None:
     assert review_set.load_saved_view("decided").values("id") == [sample.id]
 
 
-def test_a_persons_views_stay_hers(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_views_that_the_reviewer_changed_stay(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     review_set.update_saved_view_info("run_one wrong", {"name": "start here"})
     review_set.delete_saved_view("decided")
     review_set.save_view("run_one misattended", review_set.limit(3), overwrite=True)
@@ -82,8 +82,8 @@ def test_the_app_opens_on_rectangles_and_little_else(review_set: Any) -> None:
     assert first_view(review_set) == "run_one misattended"
 
 
-def test_words_have_their_colours_and_shapes_their_run_s(review_set: Any) -> None:
-    """The App colours all by value: what no label has is `none`, and has its field's colour."""
+def test_words_have_their_own_colours_and_shapes_their_run_s(review_set: Any) -> None:
+    """The App colours everything by value: a missing value is `none` and gets the field's colour."""
     scheme = review_set.app_config.color_scheme
     assert scheme.color_by == "value"
     entries = {entry["path"]: entry for entry in scheme.fields}
@@ -102,7 +102,7 @@ def test_annotation_offers_targets_and_shows_the_rectangle(review_set: Any) -> N
     assert schemas["run_one_rectangle"]["read_only"] and schemas["attention_target"]["default"] == "target"
 
 
-def test_what_a_person_arranged_stays(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_a_layout_that_the_reviewer_arranged_stays(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     import fiftyone as fo
 
     config = review_set.app_config
@@ -147,9 +147,7 @@ def sort_fields(review_set: Any, view: str) -> list[str]:
     return [stage.field_or_expr for stage in stages if isinstance(stage, fo.SortBy)]
 
 
-def test_what_she_chose_later_stays_and_runs_keep_their_colours(
-    drawn: Dataset, make_run: MakeRun, review_set: Any
-) -> None:
+def test_later_choices_of_colours_stay_and_runs_keep_theirs(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     write_run(make_run(drawn, name="run two"), drawn)
     review_set.reload()
     review_set.app_config.color_scheme.color_by = "field"
@@ -159,7 +157,7 @@ def test_what_she_chose_later_stays_and_runs_keep_their_colours(
     write_run(make_run(drawn, seed=1), drawn)
     scheme = open_review(drawn.name).app_config.color_scheme
     assert (scheme.color_by, scheme.opacity) == ("field", 0.9)
-    assert {entry["path"]: entry for entry in scheme.fields} == before, "though run one is the latest now"
+    assert {entry["path"]: entry for entry in scheme.fields} == before, "although run one is the latest now"
 
 
 def test_the_next_run_is_the_one_shown(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:

@@ -1,4 +1,4 @@
-"""The App: opened for real, looked at in a real browser, closed without a trace."""
+"""The App: opened for real, used in a real browser, closed without a trace."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def listening(port: int) -> bool:
 
 @pytest.fixture
 def chromium() -> str:
-    """The system's Chromium; the test is skipped where there is none, never in CI."""
+    """The system's Chromium; without it the test is skipped, but fails in CI."""
     found = shutil.which("chromium")
     if found is None:
         if os.environ.get("RSAM_REQUIRE_PHOTOGRAPHS"):
@@ -59,19 +59,19 @@ def taken() -> Iterator[int]:
 
 def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(review_set: Any, chromium: str) -> None:
     """One server and one browser for all of it: they take longer to start than to use."""
-    port, said, shots = free_port(), [], []
+    port, output, shots = free_port(), [], []
     worst = review_set.load_saved_view("run_one misattended").values("id")
 
-    def look(line: str) -> None:
-        said.append(line)
+    def visit(line: str) -> None:
+        output.append(line)
         if line.startswith("FiftyOne App: "):
             with _page(chromium, line.removeprefix("FiftyOne App: ")) as page:
                 shots.append(_painted_page(page))
                 _review_with_keys(page, review_set, worst)
                 _draw_a_target(page, review_set, worst[0])
 
-    open_app(review_set.name, port, report=look)  # no terminal here: it returns by itself
-    assert said[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
+    open_app(review_set.name, port, report=visit)  # no terminal here: it returns by itself
+    assert output[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
     assert not listening(port), "the App's server outlived its session"
     pixels = np.asarray(Image.open(io.BytesIO(shots[0])).convert("RGB")).astype(float)
     grid = pixels[150:850, 320:1050]
@@ -84,8 +84,7 @@ def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(review_set: A
 
 
 def _review_with_keys(page: Any, review_set: Any, worst: list[str]) -> None:
-    """Go through the queue as a reviewer does: each key runs an operator; the database says what came of it.
-    No buttons: FiftyOne's advertisement may lie over them."""
+    """Go through the queue by keys and check the database. FiftyOne's advertisement may cover buttons."""
     page.get_by_text("24 left").first.wait_for()
     page.keyboard.press("n")
     _until_open(page, worst[0])
@@ -132,7 +131,7 @@ def _wait_for(page: Any, holds: Callable[[], bool]) -> None:
     """Wait in the browser's own time: while this process sleeps, no request of the page gets through."""
     deadline = time.monotonic() + 120
     while not holds():
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "timed out"
         page.wait_for_timeout(200)
 
 
@@ -149,14 +148,14 @@ def test_an_open_app_gets_the_colours_of_a_run_that_is_written_meanwhile(
         assert "run_two_rectangle" in {entry["path"] for entry in session.color_scheme.fields}
 
 
-def test_without_the_app_the_data_set_is_named(review_set: Any) -> None:
-    said: list[str] = []
-    open_app(review_set.name, no_app=True, report=said.append)
-    assert said == [f"FiftyOne dataset: {review_set.name}"]
+def test_without_the_app_the_dataset_is_named(review_set: Any) -> None:
+    output: list[str] = []
+    open_app(review_set.name, no_app=True, report=output.append)
+    assert output == [f"FiftyOne dataset: {review_set.name}"]
 
 
 def _drain(terminal: int) -> None:
-    """Read what is still printed, as a terminal does, until it is closed."""
+    """Read the terminal's output until it is closed."""
     with suppress(OSError):
         while os.read(terminal, 4096):
             pass
@@ -166,8 +165,8 @@ def test_in_a_terminal_the_app_stays_until_ctrl_c(review_set: Any) -> None:
     port = free_port()
     code = f"from rsam_app.review.app.session import open_app; open_app({review_set.name!r}, {port}, remote=True)"
     parent, child = pty.openpty()
-    # Its own process group and terminal, and Ctrl-C not ignored, as a shell would give it: where the tests run in the
-    # background, they inherit that it is.
+    # An own process group and terminal, and Ctrl-C not ignored, as from a shell; tests in the background would inherit
+    # that it is ignored.
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=child,
@@ -177,8 +176,8 @@ def test_in_a_terminal_the_app_stays_until_ctrl_c(review_set: Any) -> None:
     )
     os.close(child)
     try:
-        said = _until(parent, "Press Ctrl-C to close")
-        assert f"ssh -N -L {port}:127.0.0.1:{port}" in said
+        output = _until(parent, "Press Ctrl-C to close")
+        assert f"ssh -N -L {port}:127.0.0.1:{port}" in output
         assert listening(port)
         assert process.poll() is None
         threading.Thread(target=_drain, args=(parent,), daemon=True).start()  # a full terminal would block its end
@@ -190,7 +189,7 @@ def test_in_a_terminal_the_app_stays_until_ctrl_c(review_set: Any) -> None:
     assert not listening(port)
 
 
-def test_a_taken_or_impossible_port_is_said(taken: int, review_set: Any) -> None:
+def test_a_taken_or_impossible_port_is_refused(taken: int, review_set: Any) -> None:
     with pytest.raises(UserError, match=rf"(?s)--port {taken}: .*another port: --port \d+"):
         open_app(review_set.name, taken)
     with pytest.raises(UserError, match=r"1 to 65535"):
@@ -200,7 +199,7 @@ def test_a_taken_or_impossible_port_is_said(taken: int, review_set: Any) -> None
     assert free_port() != taken
 
 
-def test_an_unknown_data_set_or_view_is_said(review_set: Any) -> None:
+def test_an_unknown_dataset_or_view_is_refused(review_set: Any) -> None:
     with pytest.raises(UserError, match=r"no dataset 'nowhere'"):
         open_app("nowhere", no_app=True)
     with pytest.raises(UserError, match=r"no saved view 'worst' \(has: .*run_one misattended"):
@@ -243,15 +242,15 @@ def _painted(shot: bytes) -> bool:
 
 
 def _contrast(shot: bytes) -> float:
-    """Standard deviation of the grey levels in the middle of the window: 0 where nothing is painted yet."""
+    """Standard deviation of the grey levels in the middle of the window: 0 if nothing is painted yet."""
     pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("L")).astype(float)
     return float(pixels[150:850, 320:1050].std())
 
 
 def _until(terminal: int, text: str) -> str:
-    said, deadline = "", time.monotonic() + 240
-    while text not in said and time.monotonic() < deadline:
+    output, deadline = "", time.monotonic() + 240
+    while text not in output and time.monotonic() < deadline:
         if select.select([terminal], [], [], 1)[0]:
-            said += os.read(terminal, 4096).decode(errors="replace")
-    assert text in said, said
-    return said
+            output += os.read(terminal, 4096).decode(errors="replace")
+    assert text in output, output
+    return output

@@ -1,4 +1,4 @@
-"""Marks and their undoing, in the real database."""
+"""Marks and their undo, in the real database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def ids(review_set: Any, number: int) -> list[str]:
 
 
 def content(review_set: Any) -> list[tuple[Any, ...]]:
-    """All that marks may touch, as the database has it."""
+    """Return all that marks may change, from the database."""
     review_set.reload()
     targets = [t and t.to_dict() for t in review_set.values("attention_target")]
     return list(zip(*review_set.values(["id", "review", "tags"]), targets, strict=True))
@@ -78,7 +78,7 @@ def test_accepting_shows_the_target_at_once_and_keeps_a_drawn_one(review_set: An
     assert review_set[plain].attention_target is None
 
 
-def test_what_has_no_rectangle_is_not_accepted_and_is_named(drawn: Dataset, make_run: MakeRun) -> None:
+def test_a_sample_without_a_rectangle_is_not_accepted_and_is_named(drawn: Dataset, make_run: MakeRun) -> None:
     import fiftyone as fo
 
     write_run(make_run(drawn, attention=False), drawn)
@@ -90,7 +90,7 @@ def test_what_has_no_rectangle_is_not_accepted_and_is_named(drawn: Dataset, make
     assert review_set.select([first, second]).values("review") == [None, "right"]
 
 
-def test_undoing_leaves_what_was_changed_since(review_set: Any) -> None:
+def test_undo_leaves_later_changes(review_set: Any) -> None:
     first, second = ids(review_set, 2)
     mark(review_set, [first, second], "right", "run_one", who="ann")
     sample = review_set[first]
@@ -102,7 +102,7 @@ def test_undoing_leaves_what_was_changed_since(review_set: Any) -> None:
     assert review_set.select([first, second]).values("review") == ["exclude", None]
 
 
-def test_everybody_undoes_her_own_marks(review_set: Any) -> None:
+def test_each_reviewer_undoes_only_own_marks(review_set: Any) -> None:
     first, second = ids(review_set, 2)
     mark(review_set, [first], "right", "run_one", who="ann")
     mark(review_set, [second], "unsure", "run_one", who="bo")

@@ -1,4 +1,4 @@
-"""Reading a person's decisions back from the real database."""
+"""Decisions read back from the real database."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_accepting_takes_the_models_rectangle(drawn: Dataset, review_set: Any) -
         assert found[record_id] == pytest.approx([shown[n] for n in RECTANGLE_FIELDS], abs=1e-3)
 
 
-def test_what_was_accepted_stays_when_the_model_looks_elsewhere(
+def test_an_accepted_rectangle_stays_when_the_model_looks_elsewhere(
     drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     record_id = drawn.records[0].id
@@ -159,7 +159,7 @@ def test_exclude_by_mark_or_by_tag(drawn: Dataset, review_set: Any) -> None:
     assert {c.id: (c.kind, c.after) for c in read(review_set).corrections} == dict.fromkeys(ids, ("exclude", "true"))
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_read(drawn: Dataset, review_set: Any) -> None:
+def test_unreadable_decisions_are_named_and_the_rest_is_read(drawn: Dataset, review_set: Any) -> None:
     import fiftyone as fo
 
     ids = [r.id for r in drawn.records[:6]]
@@ -171,15 +171,15 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_read(drawn: Dataset, revie
     change(review_set, ids[3], attention_target=two)
     change(review_set, ids[4], attention_target=box([0.5, 0.5, 0.001, 0.001]))
     change(review_set, ids[5], ground_truth=fo.Classification(label="crow"), review="exclude")
-    review_set.add_sample(fo.Sample(filepath="/elsewhere/hers.png", tags=["exclude"]))
+    review_set.add_sample(fo.Sample(filepath="/elsewhere/added.png", tags=["exclude"]))
     found = read(review_set)
     assert [c.id for c in found.corrections if c.kind == "exclude"] == [ids[5]]
     named = ["'dodo'", "None", "wrnog place", "2 boxes", "less than a pixel"]
-    assert [p.split(": ")[0] for p in found.problems] == [*ids[:5], "/elsewhere/hers.png"]
+    assert [p.split(": ")[0] for p in found.problems] == [*ids[:5], "/elsewhere/added.png"]
     assert all(text in problem for text, problem in zip(named, found.problems, strict=False))
 
 
-def test_accepting_where_nothing_is_shown_is_a_problem(drawn: Dataset, make_run: MakeRun) -> None:
+def test_accepting_without_a_rectangle_is_a_problem(drawn: Dataset, make_run: MakeRun) -> None:
     write_run(make_run(drawn, attention=False), drawn)
     tag_records(drawn.name, [drawn.records[0].id], "accept")
     found = read_decisions(drawn.name, "run_one", "ann")
@@ -187,7 +187,7 @@ def test_accepting_where_nothing_is_shown_is_a_problem(drawn: Dataset, make_run:
     assert "no rectangle" in found.problems[0] and drawn.records[0].id in found.problems[0]
 
 
-def test_decisions_come_round_to_the_next_run(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_decisions_reach_the_next_run(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     run, record = make_run(drawn), drawn.records[0]
     other = next(name for name in drawn.classes if name != record.label)
     sample = of(review_set, record.id)
@@ -214,7 +214,7 @@ def test_tags_go_in_bulk_and_come_back(drawn: Dataset, review_set: Any) -> None:
     assert len(tagged_ids(review_set.name, "relabel")) == 10
 
 
-def test_an_unknown_data_set_or_run_is_said(review_set: Any) -> None:
+def test_an_unknown_dataset_or_run_is_refused(review_set: Any) -> None:
     with pytest.raises(UserError, match=r"no run 'other' \(has: run_one\)"):
         read(review_set, "other")
     with pytest.raises(UserError, match=r"no dataset 'nowhere'.*rsam review"):

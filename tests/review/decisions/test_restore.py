@@ -1,4 +1,4 @@
-"""`rsam apply --undo`: the table and FiftyOne go back together, and nothing comes round again."""
+"""`rsam apply --undo`: the table and FiftyOne go back together, and nothing is applied again."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_undo_takes_every_kind_back_and_apply_does_not_bring_it_again(
     undone = undo_last(run, drawn.name, "run_one", "bo")
     assert (len(undone.undone), undone.left) == (7, [])
     assert in_force(run, drawn) == (drawn, {})
-    assert apply(run, drawn) == 0, "FiftyOne says the same as the table"
+    assert apply(run, drawn) == 0, "FiftyOne agrees with the table"
     table = read_corrections(undone.path)
     assert len(table) == 14, "history is kept"
     assert {c.who for c in table[:7]} == {"ann"} and {c.who for c in table[7:]} == {"bo"}
@@ -78,7 +78,7 @@ def test_undo_takes_every_kind_back_and_apply_does_not_bring_it_again(
     assert [sample.tags for sample in samples[3:7]] == [[], ["mine"], [], []]
 
 
-def test_undo_brings_back_what_was_applied_before_it(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
+def test_undo_restores_the_state_before_the_last_apply(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     import fiftyone as fo
 
     record = drawn.records[0]
@@ -117,7 +117,7 @@ def test_a_newer_decision_stays_and_is_applied_next(run: RunFolder, drawn: Datas
     assert in_force(run, drawn)[0].records[0].label == third
 
 
-def test_what_was_undone_can_be_decided_and_undone_again(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
+def test_undone_decisions_can_be_made_and_undone_again(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     for _ in range(2):
         decide_everything(drawn, review_set)
         assert apply(run, drawn) == 7

@@ -45,7 +45,7 @@ def run(drawn: Dataset, make_run: MakeRun, review_set: Any) -> RunFolder:
 
 
 def call(review_set: Any, name: str, **context: Any) -> tuple[Any, dict[str, Any]]:
-    """The operator's result, and what it asked the App to do, by name."""
+    """Return the operator's result, and its requests to the App by name."""
     import fiftyone.operators as foo
 
     dataset = {} if "view" in context else {"dataset": review_set}
@@ -68,23 +68,23 @@ def names() -> list[str]:
     return [n for n in yaml.safe_load((PLUGIN / "fiftyone.yml").read_text(encoding="utf-8"))["operators"]]
 
 
-def test_no_operator_touches_a_data_set_that_is_not_ours(fiftyone_module: Any) -> None:
+def test_no_operator_touches_a_dataset_that_is_not_rsams(fiftyone_module: Any) -> None:
     fo = fiftyone_module
-    users_dataset = fo.Dataset("hers, for operators")
+    users_dataset = fo.Dataset("foreign, for operators")
     try:
-        users_dataset.add_sample(fo.Sample(filepath="/elsewhere/hers.png"))
+        users_dataset.add_sample(fo.Sample(filepath="/elsewhere/foreign.png"))
         before = users_dataset.get_field_schema().keys()
         for name in names():
-            result, asked = call(
+            result, requests = call(
                 users_dataset, name, selected=users_dataset.values("id"), params={"key": "1", "decision": "right"}
             )
             if name in SILENT:
-                assert (result, asked) == ({}, {})
+                assert (result, requests) == ({}, {})
             elif name in REPORTING:
-                assert "does not apply" in asked["show_output"]["results"]["error"]
+                assert "does not apply" in requests["show_output"]["results"]["error"]
             else:
-                assert "does not apply to the dataset 'hers, for operators'" in result["error"]
-                assert asked["notify"] == {"message": result["error"], "variant": "error"}
+                assert "does not apply to the dataset 'foreign, for operators'" in result["error"]
+                assert requests["notify"] == {"message": result["error"], "variant": "error"}
         assert users_dataset.get_field_schema().keys() == before
         assert "does not apply" in form(users_dataset, "mark")["problem"]["view"]["description"]
     finally:
@@ -103,36 +103,36 @@ def test_no_operator_touches_a_data_set_that_is_not_ours(fiftyone_module: Any) -
 )
 def test_each_decision_has_an_operator(review_set: Any, name: str, decision: str) -> None:
     chosen = review_set.limit(2).values("id")
-    result, asked = call(review_set, name, selected=chosen)
+    result, requests = call(review_set, name, selected=chosen)
     assert result == {"marked": 2, "left": [], "next": None}
     assert review_set.select(chosen).values("review") == [decision] * 2
-    assert {"clear_selected_samples", "reload_samples"} <= asked.keys()
+    assert {"clear_selected_samples", "reload_samples"} <= requests.keys()
     assert (decision == "accept") is (review_set.limit(1).first().attention_target is not None)
 
 
-def test_marking_the_open_image_opens_the_next_and_says_why(review_set: Any) -> None:
+def test_marking_the_open_image_opens_the_next_and_shows_why(review_set: Any) -> None:
     view = review_set.load_saved_view("run_one misattended")
     first, second = view.values("id")[:2]
-    _, asked = call(review_set, "mark", view=view, current_sample=first, params={"decision": "exclude"})
+    _, requests = call(review_set, "mark", view=view, current_sample=first, params={"decision": "exclude"})
     assert review_set[first].review == "exclude"
-    assert asked["open_sample"]["id"] == second
-    assert asked["notify"]["message"].startswith("'exclude'. Next: Misattention")
-    _, asked = call(review_set, "next_image", view=view, current_sample=second)
-    assert asked["open_sample"]["id"] == view.values("id")[2]
+    assert requests["open_sample"]["id"] == second
+    assert requests["notify"]["message"].startswith("'exclude'. Next: Misattention")
+    _, requests = call(review_set, "next_image", view=view, current_sample=second)
+    assert requests["open_sample"]["id"] == view.values("id")[2]
 
 
 def test_undo_takes_the_mark_back_and_shows_which(review_set: Any) -> None:
     chosen = review_set.limit(2).values("id")
     call(review_set, "mark_unsure", selected=chosen)
-    result, asked = call(review_set, "undo")
+    result, requests = call(review_set, "undo")
     assert (result["undone"], result["mark"]) == (2, "unsure")
-    assert {s["id"] for s in asked["set_selected_samples"]["samples"]} == set(chosen)
+    assert {s["id"] for s in requests["set_selected_samples"]["samples"]} == set(chosen)
     assert review_set.select(chosen).values("review") == [None] * 2
     result, _ = call(review_set, "undo")
     assert "no mark of yours" in result["error"]
 
 
-def test_marking_nothing_and_nonsense_is_said(review_set: Any) -> None:
+def test_marking_nothing_or_an_unknown_word_is_refused(review_set: Any) -> None:
     assert "Open an image, or select some" in call(review_set, "mark_right")[0]["error"]
     one = review_set.limit(1).values("id")
     assert "expected one of right" in call(review_set, "mark", selected=one, params={"decision": "great"})[0]["error"]
@@ -141,7 +141,7 @@ def test_marking_nothing_and_nonsense_is_said(review_set: Any) -> None:
     )
 
 
-def test_keys_do_what_the_panel_says(review_set: Any) -> None:
+def test_keys_do_what_the_panel_shows(review_set: Any) -> None:
     from rsam_app.review.plugin.keys import (  # with FiftyOne, which needs its database first
         LABEL,
         MARKS,
@@ -156,8 +156,8 @@ def test_keys_do_what_the_panel_says(review_set: Any) -> None:
         assert review_set[first].review == decision
     call(review_set, "key", current_sample=first, params={"key": UNDO})
     assert review_set[first].review == "accept"
-    _, asked = call(review_set, "key", current_sample=first, params={"key": NEXT})
-    assert asked["open_sample"]["id"] == second
+    _, requests = call(review_set, "key", current_sample=first, params={"key": NEXT})
+    assert requests["open_sample"]["id"] == second
     script = (PLUGIN / "keys.js").read_text(encoding="utf-8")
     assert f"KEYS = {[*MARKS, TAKE, LABEL, UNDO, NEXT]};".replace("'", '"') in script
 
@@ -172,16 +172,18 @@ def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(rev
     before = review_set[second].ground_truth.label
     assert f"Take {found[first].label} (7)" in texts(panel(review_set, "on_load", current_sample=first)[1])
     assert "(7)" not in texts(panel(review_set, "on_load", current_sample=without)[1])
-    _, asked = call(review_set, "key", current_sample=first, params={"key": "7"})
+    _, requests = call(review_set, "key", current_sample=first, params={"key": "7"})
     assert (review_set[first].review, review_set[first].ground_truth.label) == ("wrong label", found[first].label)
-    assert asked["open_sample"]["id"] and asked["notify"]["message"].startswith(f"label '{found[first].label}' set.")
+    assert requests["open_sample"]["id"] and requests["notify"]["message"].startswith(
+        f"label '{found[first].label}' set."
+    )
     panel(review_set, "take", current_sample=second)
     assert review_set[second].ground_truth.label == found[second].label
     call(review_set, "undo", current_sample=third)
     assert review_set[second].ground_truth.label == before
-    result, asked = call(review_set, "take_suggestion", selected=[second, third, without])
+    result, requests = call(review_set, "take_suggestion", selected=[second, third, without])
     assert result["marked"] == 2 and result["left"] == [review_set[without].record_id]
-    assert "on 2 images; 1 image: no other label is suggested" in asked["notify"]["message"]
+    assert "on 2 images; 1 image: no other label is suggested" in requests["notify"]["message"]
     refused = call(review_set, "take_suggestion", current_sample=without)[0]["error"]
     assert "No other label is suggested for this image" in refused
 
@@ -189,39 +191,39 @@ def test_the_suggested_label_is_taken_with_a_key_a_button_or_on_many_at_once(rev
 def test_any_label_is_given_to_one_image_or_to_many(review_set: Any) -> None:
     first, second, third = queue_of(review_set, None, "run_one").values("id")[:3]
     classes = [c for c in review_set.distinct("ground_truth.label") if c != review_set[first].ground_truth.label]
-    asked_for = form(review_set, "give_label", current_sample=first)
-    assert set(classes) < set(asked_for["label"]["type"]["values"])
-    _, asked = call(review_set, "give_label", current_sample=first, params={"label": classes[0]})
+    fields = form(review_set, "give_label", current_sample=first)
+    assert set(classes) < set(fields["label"]["type"]["values"])
+    _, requests = call(review_set, "give_label", current_sample=first, params={"label": classes[0]})
     assert (review_set[first].review, review_set[first].ground_truth.label) == ("wrong label", classes[0])
-    assert asked["open_sample"]["id"] == second
+    assert requests["open_sample"]["id"] == second
     again = call(review_set, "give_label", current_sample=first, params={"label": classes[0]})[0]["error"]
     assert again == f"Nothing to change: the label is already {classes[0]!r}."
     typed = call(review_set, "give_label", current_sample=first, params={"label": classes[0][:-1] + "x"})[0]["error"]
     assert "is not a class of this dataset" in typed and repr(classes[0]) in typed
 
     review_set.set_values("ground_truth", {second: None}, key_field="id")
-    result, asked = call(review_set, "give_label", selected=[first, second], params={"label": classes[0]})
+    result, requests = call(review_set, "give_label", selected=[first, second], params={"label": classes[0]})
     assert (result["marked"], result["left"]) == (1, [review_set[first].record_id])
     assert (review_set[second].review, review_set[second].ground_truth.label) == ("labelled", classes[0])
     call(review_set, "undo", current_sample=third)
     assert (review_set[second].review, review_set[second].ground_truth) == (None, None)
 
-    _, asked = call(review_set, "key", current_sample=third, params={"key": "l"})
-    assert asked["prompt_user_for_operation"]["operator_uri"] == "@rsam/review/give_label"
+    _, requests = call(review_set, "key", current_sample=third, params={"key": "l"})
+    assert requests["prompt_user_for_operation"]["operator_uri"] == "@rsam/review/give_label"
     assert "Open an image" in call(review_set, "key", params={"key": "l"})[0]["error"]
 
 
 def test_selecting_tags_and_shows_what_was_selected(run: RunFolder, review_set: Any) -> None:
-    asked_for = form(review_set, "select_for_relabeling")
-    assert asked_for["strategy"]["default"] == "auto" and "entropy" in asked_for["strategy"]["type"]["values"]
-    assert asked_for["split"]["type"]["values"] == ["test", "train", "all"]
+    fields = form(review_set, "select_for_relabeling")
+    assert fields["strategy"]["default"] == "auto" and "entropy" in fields["strategy"]["type"]["values"]
+    assert fields["split"]["type"]["values"] == ["test", "train", "all"]
     params = {"strategy": "entropy", "budget": 4, "split": "train", "tag": "look"}
-    result, asked = call(review_set, "select_for_relabeling", params=params)
+    result, requests = call(review_set, "select_for_relabeling", params=params)
     entropies = dict(zip(*review_set.match_tags("look").values(["record_id", "run_one_entropy"]), strict=True))
     assert (result["tagged"], set(result["ids"])) == (4, set(entropies))
     assert min(entropies.values()) >= sorted(review_set.match({"split": "train"}).values("run_one_entropy"))[-4]
     assert Path(result["csv"]).parent == run.path.resolve() / "selection"
-    assert "set_view" in asked
+    assert "set_view" in requests
     bad = call(review_set, "select_for_relabeling", params={"strategy": "luck", "budget": 4})[0]["error"]
     assert "luck" in bad
 
@@ -231,7 +233,7 @@ def test_runs_are_compared_by_their_rectangles(drawn: Dataset, make_run: MakeRun
 
     assert "Only the run 'run_one'" in form(review_set, "compare_runs")["problem"]["view"]["description"]
     write_run(make_run(drawn, name="run two", shift=25.0), drawn)
-    result, asked = call(review_set, "compare_runs", params={"first": "run_two", "second": "run_one"})
+    result, requests = call(review_set, "compare_runs", params={"first": "run_two", "second": "run_one"})
     assert result == {"field": "run_two_iou_with_run_one", "images": 24}
     for sample in review_set.limit(5):
         scaled = [
@@ -240,26 +242,26 @@ def test_runs_are_compared_by_their_rectangles(drawn: Dataset, make_run: MakeRun
         ]
         iou = scaled[0].intersection(scaled[1]).area / scaled[0].union(scaled[1]).area
         assert sample.run_two_iou_with_run_one == pytest.approx(iou, abs=1e-4)
-    assert {"run_one_rectangle", "run_two_rectangle"} <= set(asked["set_active_fields"]["fields"])
-    assert "set_view" in asked
+    assert {"run_one_rectangle", "run_two_rectangle"} <= set(requests["set_active_fields"]["fields"])
+    assert "set_view" in requests
     assert "twice" in call(review_set, "compare_runs", params={"first": "run_one", "second": "run_one"})[0]["error"]
     overlap = review_set.exists("run_two_iou_with_run_one").sort_by("run_two_iou_with_run_one")
     reason = explain(review_set, overlap, overlap.first().id, "run_two").lines[0]
     assert "(of its rectangle with that of run_one): the lowest of 24 images" in reason
 
 
-def test_score_writes_what_changed_and_tells_how_far_it_is(
+def test_score_writes_changes_and_shows_progress(
     run: RunFolder, drawn: Dataset, make_run: MakeRun, review_set: Any
 ) -> None:
     before = review_set.values("run_one_confidence")
     make_run(drawn, seed=5)
-    _, asked = call(review_set, "score", params={"run": "run_one", "images": "written"})
+    _, requests = call(review_set, "score", params={"run": "run_one", "images": "written"})
     assert review_set.values("run_one_confidence") != before
-    assert asked["set_progress"]["progress"] == 1.0
-    assert "24 updated" in asked["show_output"]["results"]["message"]
+    assert requests["set_progress"]["progress"] == 1.0
+    assert "24 updated" in requests["show_output"]["results"]["message"]
 
 
-def test_score_applies_a_corrected_label_and_looks_again(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
+def test_score_applies_a_corrected_label_and_predicts_again(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     """The run's predictions here were made up; those of its model, which knows nothing, are others."""
     from rsam_app.config import ModelConfig, TrainConfig
     from rsam_app.model import build_model, save_model
@@ -273,17 +275,17 @@ def test_score_applies_a_corrected_label_and_looks_again(run: RunFolder, drawn: 
     other = next(name for name in drawn.classes if name != one.ground_truth.label)
     one.ground_truth.label = other
     one.save()
-    _, asked = call(review_set, "score", params={"images": "changed"})
-    said = asked["show_output"]["results"]["message"]
-    assert "1 label" in said and "New predictions: train, val, test." in said
+    _, requests = call(review_set, "score", params={"images": "changed"})
+    messages = requests["show_output"]["results"]["message"]
+    assert "1 label" in messages and "New predictions: train, val, test." in messages
     assert max(review_set.values("run_one_confidence")) < 0.6, "a model that knows nothing is not sure"
     assert review_set[one.id].run_one_label_quality == pytest.approx(0.5, abs=0.2)
     assert review_set[one.id].ground_truth.label == other
     view = review_set.match({"split": "test"})
-    _, asked = call(review_set, "score", view=view, params={"images": "view"})
-    assert "New predictions: test." in asked["show_output"]["results"]["message"]
-    _, asked = call(review_set, "score", params={"images": "some"})
-    assert "'some' is not a choice" in asked["show_output"]["results"]["error"]
+    _, requests = call(review_set, "score", view=view, params={"images": "view"})
+    assert "New predictions: test." in requests["show_output"]["results"]["message"]
+    _, requests = call(review_set, "score", params={"images": "some"})
+    assert "'some' is not a choice" in requests["show_output"]["results"]["error"]
 
 
 def test_export_writes_the_tagged_images(run: RunFolder, review_set: Any, tmp_path: Path) -> None:
@@ -291,13 +293,13 @@ def test_export_writes_the_tagged_images(run: RunFolder, review_set: Any, tmp_pa
     review_set.limit(3).tag_samples("gold")
     assert form(review_set, "export")["tag"]["type"]["values"] == ["gold"]
     params = {"tag": "gold", "format": "manifest", "folder": str(tmp_path / "gold")}
-    _, asked = call(review_set, "export", params=params)
-    assert "3 images" in asked["show_output"]["results"]["message"]
+    _, requests = call(review_set, "export", params=params)
+    assert "3 images" in requests["show_output"]["results"]["message"]
     assert (tmp_path / "gold" / "manifest.csv").exists()
-    _, asked = call(review_set, "export", params=params)
-    assert str(tmp_path / "gold") in asked["show_output"]["results"]["error"], "never over a folder that is there"
-    _, asked = call(review_set, "export", params=params | {"folder": "gold"})
-    assert "not absolute" in asked["show_output"]["results"]["error"]
+    _, requests = call(review_set, "export", params=params)
+    assert str(tmp_path / "gold") in requests["show_output"]["results"]["error"], "never over a folder that is there"
+    _, requests = call(review_set, "export", params=params | {"folder": "gold"})
+    assert "not absolute" in requests["show_output"]["results"]["error"]
 
 
 def test_apply_and_its_undo(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
@@ -328,18 +330,18 @@ def test_long_ones_can_be_delegated_and_a_failed_one_says_why(run: RunFolder, re
     from rsam_app.review.app.scheduled_operators import run_scheduled
 
     review_set.limit(3).tag_samples("gold")
-    service, said = DelegatedOperationService(), list[str]()
+    service, messages = DelegatedOperationService(), list[str]()
     for folder, state in ((str(tmp_path / "gold"), "completed"), ("gold", "failed")):
         params = {"tag": "gold", "format": "folder", "folder": folder}
         call(review_set, "export", params=params, request_delegation=True)
-        assert run_scheduled(review_set.name, said.append) == 1
+        assert run_scheduled(review_set.name, messages.append) == 1
         (operation,) = service.list_operations(dataset_name=review_set.name)
         assert operation.run_state == state
         assert state == "completed" or "not absolute" in operation.result.error
         service.delete_for_dataset(review_set._doc.id)
     assert (tmp_path / "gold").is_dir()
     assert run_scheduled(review_set.name) == 0
-    begun, done, _, failed = said
+    begun, done, _, failed = messages
     assert begun == "RSAM: export tagged images: started" and "3 images" in done
     assert failed.startswith("RSAM: export tagged images: failed: export: the folder 'gold' is not absolute")
 
@@ -347,27 +349,27 @@ def test_long_ones_can_be_delegated_and_a_failed_one_says_why(run: RunFolder, re
 def test_the_panel_shows_the_queue_and_its_buttons_decide(review_set: Any) -> None:
     queue = queue_of(review_set, None, "run_one")
     first, second = queue.values("id")[:2]
-    _, asked = panel(review_set, "on_load")
-    shown = texts(asked)
+    _, requests = panel(review_set, "on_load")
+    shown = texts(requests)
     assert "**24 left** of 24" in shown and review_set[first].record_id in shown
     assert "Open it" in shown and "Wrong place" not in shown
-    _, asked = panel(review_set, "decide", current_sample=first, decision="wrong place")
+    _, requests = panel(review_set, "decide", current_sample=first, decision="wrong place")
     assert review_set[first].review == "wrong place"
-    assert asked["open_sample"]["id"] == second
-    assert "**23 left**" in texts(asked) and "You marked it" in texts(asked)
-    _, asked = panel(review_set, "undo", current_sample=second)
-    assert review_set[first].review is None and asked["open_sample"]["id"] == first
+    assert requests["open_sample"]["id"] == second
+    assert "**23 left**" in texts(requests) and "You marked it" in texts(requests)
+    _, requests = panel(review_set, "undo", current_sample=second)
+    assert review_set[first].review is None and requests["open_sample"]["id"] == first
     panel(review_set, "undo")
-    _, asked = panel(review_set, "next_image", current_sample=first)
-    assert asked["open_sample"]["id"] == second
+    _, requests = panel(review_set, "next_image", current_sample=first)
+    assert requests["open_sample"]["id"] == second
 
 
-def test_the_panel_ends_when_all_are_marked_and_says_where_it_does_not_apply(
+def test_the_panel_reports_when_all_are_marked_and_when_it_does_not_apply(
     review_set: Any, fiftyone_module: Any
 ) -> None:
     call(review_set, "mark_right", selected=review_set.values("id"))
     assert "Every image here has a mark" in texts(panel(review_set, "on_load")[1])
-    users_dataset = fiftyone_module.Dataset("hers, for the panel")
+    users_dataset = fiftyone_module.Dataset("foreign, for the panel")
     try:
         assert "does not apply" in texts(panel(users_dataset, "on_load")[1])
     finally:
@@ -379,6 +381,6 @@ def panel(review_set: Any, method: str, current_sample: str | None = None, **par
     return call(review_set, "rsam_review", current_sample=current_sample, params=given)
 
 
-def texts(asked: dict[str, Any]) -> str:
-    """All that a panel shows."""
-    return str(asked["show_panel_output"]["output"])
+def texts(requests: dict[str, Any]) -> str:
+    """Return all that a panel shows."""
+    return str(requests["show_panel_output"]["output"])
