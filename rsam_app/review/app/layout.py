@@ -6,6 +6,7 @@ from typing import Any
 
 from rsam_app.review.analysis.derived_fields import map_name
 from rsam_app.review.app.colors import arrange_colors
+from rsam_app.review.app.review_queue import run_of_field
 from rsam_app.review.dataset.schema import DECISIONS, memory, remember, run_keys
 
 REVIEW_PANEL = "rsam_review"
@@ -63,14 +64,9 @@ def _sidebar_groups(review_set: Any, key: str, fields: list[str]) -> dict[str, t
     """By name the fields of each group, and whether it is expanded."""
     keys, tags = [key, *run_keys(review_set)], ["tags", "_label_tags"]
     run = [f"{key}_{name}" for name in FIRST_FIELDS]
-    run += [path for path in fields if _owner(path, keys) == key and path not in run]
-    other = [path for path in fields if path not in (*tags, *DECISION_FIELDS) and _owner(path, keys) is None]
+    run += [path for path in fields if run_of_field(path, keys) == key and path not in run]
+    other = [path for path in fields if path not in (*tags, *DECISION_FIELDS) and run_of_field(path, keys) is None]
     return {"tags": (tags, True), "decisions": (DECISION_FIELDS, True), key: (run, True), "metadata": (other, False)}
-
-
-def _owner(path: str, keys: list[str]) -> str | None:
-    """The run that a field belongs to. The longest key counts: `birds_large_margin` is not a field of `birds`."""
-    return max((key for key in keys if path.startswith(f"{key}_")), key=len, default=None)
 
 
 def _show_fields(review_set: Any, key: str) -> dict[str, Any]:

@@ -105,9 +105,13 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
 def run_of(review_set: Any, view: Any) -> str | None:
     """Key of the run under review: the one by whose field the view is sorted, else the latest; None without a run."""
     keys = run_keys(review_set)
-    order = sorted_by(view) if view is not None else None
-    owners = [k for k in keys if order and order.startswith(f"{k}_")]
-    return max(owners, key=len) if owners else next(iter(keys), None)
+    field = sorted_by(view) if view is not None else None
+    return (field and run_of_field(field, keys)) or next(iter(keys), None)
+
+
+def run_of_field(field: str, keys: list[str]) -> str | None:
+    """Key of the run that a field belongs to. The longest key counts: `birds_large_margin` is not a field of `birds`."""
+    return max((key for key in keys if field.startswith(f"{key}_")), key=len, default=None)
 
 
 def sorted_by(view: Any) -> str | None:

@@ -30,19 +30,9 @@ class ReviewPanel(foo.Panel):
     )
 
     def on_load(self, ctx: Any) -> None:
-        """Prepare nothing: `render` reads everything from the database."""
+        """Do nothing: FiftyOne calls `render` after each event, and `render` reads everything from the database."""
 
-    def on_change_view(self, ctx: Any) -> None:
-        """Render another queue."""
-
-    def on_change_current_sample(self, ctx: Any) -> None:
-        """Render another image."""
-
-    def on_change_selected(self, ctx: Any) -> None:
-        """Render after a mark cleared the selection."""
-
-    def on_change_dataset(self, ctx: Any) -> None:
-        """Render another dataset."""
+    on_change_view = on_change_current_sample = on_change_selected = on_change_dataset = on_load
 
     def decide(self, ctx: Any) -> None:
         """Mark with the button's decision."""

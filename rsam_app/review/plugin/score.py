@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import fiftyone.operators.types as types
 
 from rsam_app.data.records import SPLITS, UNLABELLED
-from rsam_app.review.plugin.background import steps_of
 from rsam_app.review.plugin.base import (
     ReportingOperator,
     add_choice,
@@ -20,6 +21,7 @@ from rsam_app.review.plugin.base import (
     run_folder_of,
 )
 from rsam_app.system.errors import UserError
+from rsam_app.system.progress import Progress
 
 T = TypeVar("T")
 CHANGED, VIEW, ALL, WRITTEN = "changed", "view", "all", "written"
@@ -112,7 +114,7 @@ class Score(ReportingOperator):
 
         job = Job.of_run(run.path, [], Reporter())
         with run.writing():
-            steps = steps_of(lambda advance: write_run(run, job.original, key, advance))
+            steps = _steps_of(lambda advance: write_run(run, job.original, key, advance))
             return (yield from _shown(steps, lambda step: progress(ctx, step[0], step[1], "images written")))
 
 
@@ -124,3 +126,27 @@ def _shown(steps: Generator[Any, None, T], show: Callable[[Any], Any]) -> Genera
         except StopIteration as end:
             return end.value
         yield show(step)
+
+
+def _steps_of(work: Callable[[Progress], T]) -> Generator[tuple[int, int], None, T]:
+    """Run `work` on a thread; yield each (done, total) that it reports, return its result or raise its error."""
+    reports: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work(lambda done, total: reports.put((done, total))))
+        except BaseException as error:  # raised again on the waiting thread
+            errors.append(error)
+        finally:
+            reports.put(None)
+
+    thread = threading.Thread(target=run, name="rsam-operator", daemon=True)
+    thread.start()
+    while (report := reports.get()) is not None:
+        yield report
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -101,10 +101,10 @@ def test_the_reason_names_it_once(review_set: Any) -> None:
     queue = queue_of(review_set, None, "run_one")
     reason = explain(review_set, queue, first, "run_one")
     assert reason.suggested == review_set[first].run_one_prediction.label
-    assert not any("Judged" in line for line in reason.lines), "it is what the model says"
+    assert not any("Ignoring the given label" in line for line in reason.lines), "it is what the model says"
     review_set.set_values("run_one_suggested", {first: "crow"}, key_field="id")
     review_set.set_values("run_one_suggested_probability", {first: 0.64}, key_field="id")
     _set_label(review_set, first, "blue tit")
     reason = explain(review_set, queue, first, "run_one")
     assert reason.suggested == "crow"
-    assert "Judged without relying on its label it is rather **crow** (64 %)." in reason.lines
+    assert "Ignoring the given label, the likely class is **crow** (64 %)." in reason.lines
