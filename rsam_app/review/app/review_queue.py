@@ -110,7 +110,7 @@ def run_of(review_set: Any, view: Any) -> str | None:
 
 
 def run_of_field(field: str, keys: list[str]) -> str | None:
-    """Key of the run that a field belongs to. The longest key counts: `birds_large_margin` is not a field of `birds`."""
+    """Key of the run that a field belongs to, the longest: `birds_large_margin` is not a field of `birds`."""
     return max((key for key in keys if field.startswith(f"{key}_")), key=len, default=None)
 
 
