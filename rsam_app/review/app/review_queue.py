@@ -39,7 +39,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Count:
-    """How many images of a queue are done."""
+    """Progress through a queue, in images."""
 
     done: int
     total: int

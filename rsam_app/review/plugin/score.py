@@ -84,7 +84,7 @@ class Score(ReportingOperator):
         report = yield from self._write(ctx, run, key)
         lines.append(
             f"Run **{key}**: {report.added:,} images added, {report.updated:,} updated, {report.unchanged:,} unchanged,"
-            f" {report.kept:,} rectangles you moved left as they are."
+            f" {report.kept:,} rectangles kept where you moved them."
         )
         if added := review_set.match({"record_id": None}).count():
             lines.append(f"Not scored: {count_images(added)} you added outside the dataset. Add them to its folder.")
