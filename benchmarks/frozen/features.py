@@ -20,7 +20,6 @@ from torch import Tensor
 from rsam_app.config import AugmentConfig, ModelConfig, load_card
 from rsam_app.data import Dataset, load_dataset
 from rsam_app.data.augmentation.random_view import TrainAugment
-from rsam_app.data.images.file_identity import PIXELS_VERSION
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
@@ -31,6 +30,7 @@ from rsam_app.geometry.types import Rectangle
 from rsam_app.model import AttentiveClassifier, build_model
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast, choose_precision
+from rsam_app.system.versions import DECODED_IMAGES
 from rsam_app.training.discovery.discover import discover_rectangles
 from rsam_app.training.features.source import FeatureSource
 
@@ -149,7 +149,7 @@ def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
     training.sort(key=lambda record: record.id)
     test = dataset.split("test")
     model = make_backbone(weights, dataset.classes, "rsam", "profiles")  # also returns the maps of stages
-    parts = [dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE, PIXELS_VERSION]
+    parts = [dataset.fingerprint, weights.stat().st_size, AUGMENTED, SIDE, DECODED_IMAGES]
     key = hashlib.sha256(json.dumps(parts).encode())
     maker = _Maker(model, dataset, cache / f"{dataset.name}-{key.hexdigest()[:12]}")
     augment = TrainAugment(AugmentConfig(), SIDE)

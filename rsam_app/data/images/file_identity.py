@@ -11,9 +11,7 @@ import PIL
 
 from rsam_app.data.records import Record
 from rsam_app.system.files import fingerprint
-
-PIXELS_VERSION = 2
-"""Raise it when `rsam_app.data` starts to make different pixels of the same files; older caches are then ignored."""
+from rsam_app.system.versions import DECODED_IMAGES
 
 
 def files_hash(records: Sequence[Record | None]) -> str:
@@ -22,7 +20,7 @@ def files_hash(records: Sequence[Record | None]) -> str:
     None separates groups of records. Raises `OSError` if a file is missing.
     """
     libraries = (cv2.__version__, PIL.__version__, version("albumentations"))
-    return fingerprint(PIXELS_VERSION, libraries, [record and _identity(record) for record in records])
+    return fingerprint(DECODED_IMAGES, libraries, [record and _identity(record) for record in records])
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

@@ -24,11 +24,9 @@ from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.files import sha256_of, write_atomically
 from rsam_app.system.hardware import available_cores
 from rsam_app.system.progress import Progress
+from rsam_app.system.versions import IMAGE_SCAN
 
 T = TypeVar("T")
-
-VERSION = 1
-"""Raise it when the scan records different facts; older cache files are then ignored."""
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, KeyError, IndexError)
 """What PIL's decoders raise for damaged files; it depends on the format."""
@@ -81,7 +79,7 @@ class ScanCache:
         if self._used == self._stored:
             return None
         try:
-            write_atomically(self.path, json.dumps({"version": VERSION, "entries": self._used}), shared=True)
+            write_atomically(self.path, json.dumps({"version": IMAGE_SCAN, "entries": self._used}), shared=True)
         except OSError as error:
             return f"the scan of the images could not be cached, so the next command repeats it ({error})"
         return None
@@ -215,5 +213,5 @@ def _read_entries(path: Path) -> dict[str, object]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    entries = content.get("entries") if isinstance(content, dict) and content.get("version") == VERSION else None
+    entries = content.get("entries") if isinstance(content, dict) and content.get("version") == IMAGE_SCAN else None
     return entries if isinstance(entries, dict) else {}

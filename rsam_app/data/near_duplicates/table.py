@@ -11,17 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rsam_app.data.images.file_identity import PIXELS_VERSION, stamp
+from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.thumbnails import make_thumbnails
 from rsam_app.data.records import Dataset, Record, Skipped, by_id
 from rsam_app.system.files import fingerprint, replace_atomically
+from rsam_app.system.versions import DECODED_IMAGES, NEAR_DUPLICATES
 
 if TYPE_CHECKING:
     from rsam_app.system.progress import StepProgress
 
-VERSION = 1
-"""Increase when the search finds other pairs, so that stored tables are replaced."""
 SCHEMA = pa.schema(
     [
         ("first", pa.string()),  # record ids; `first` comes earlier in the predictions
@@ -64,7 +63,9 @@ def files_state(records: Sequence[Record]) -> str:
 
     Paths do not count: a run folder may be copied to another machine with a copy of the images.
     """
-    return fingerprint(VERSION, PIXELS_VERSION, [(record.id, stamp(record.path), record.banner) for record in records])
+    return fingerprint(
+        NEAR_DUPLICATES, DECODED_IMAGES, [(record.id, stamp(record.path), record.banner) for record in records]
+    )
 
 
 def _readable_now(broken: Sequence[Skipped], records: Sequence[Record]) -> bool:

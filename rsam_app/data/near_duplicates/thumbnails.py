@@ -13,18 +13,17 @@ import numpy as np
 import PIL
 
 from rsam_app.data.images.decoding import read_image
-from rsam_app.data.images.file_identity import PIXELS_VERSION, stamp
+from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.rows import NoRoomError, RowCache, open_cache
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
 from rsam_app.system.hardware import available_cores
 from rsam_app.system.progress import Progress
+from rsam_app.system.versions import DECODED_IMAGES, THUMBNAILS
 
 SIDE = 64
 """Pixels along each side: insensitive to recompression and rescaling, yet enough to tell two shots apart."""
-VERSION = 1
-"""Increase when thumbnails change."""
 MIN_CACHED = 256
 """Number of images from which thumbnails are cached; fewer are made in a second."""
 _BATCH = 512
@@ -127,4 +126,4 @@ def _thumbnail(file: tuple[Path, int]) -> np.ndarray | Skipped:
 def _cache_key(records: Sequence[Record]) -> str:
     """Return a fingerprint of the records' files and of how thumbnails are made."""
     files = [(os.path.abspath(record.path), stamp(record.path), record.banner) for record in records]
-    return fingerprint(VERSION, PIXELS_VERSION, SIDE, cv2.__version__, PIL.__version__, files)[:24]
+    return fingerprint(THUMBNAILS, DECODED_IMAGES, SIDE, cv2.__version__, PIL.__version__, files)[:24]

@@ -24,12 +24,11 @@ from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import embeddings_path, read_columns, read_embeddings
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
+from rsam_app.system.versions import DERIVED_FIELDS
 
 if TYPE_CHECKING:
     from rsam_app.system.progress import StepProgress
 
-VERSION = 2
-"""Raised when something here is computed otherwise, so that it is computed again."""
 PAIRS = 5
 """Confusion pairs that get a view of their own."""
 SEEN_OFTEN = 3
@@ -60,7 +59,7 @@ def derive(
         "pairs": confusion_pairs(table),
         "beliefs": beliefs_state(run),
         "embeddings": _embeddings_state(run, table),
-        "photographs": fingerprint(VERSION, files_state(shown), [record.split for record in shown]),
+        "photographs": fingerprint(DERIVED_FIELDS, files_state(shown), [record.split for record in shown]),
     }
     if state["beliefs"] != held.get("beliefs"):
         write_suggestions(review_set, key, run, table.take(rows.places), rows.samples)
@@ -105,7 +104,7 @@ def _embeddings_state(run: RunFolder, table: pa.Table) -> str:
     """A fingerprint of the embeddings' files by name, size and time, and of which image is in which split."""
     files = [embeddings_path(path) for path in sorted(run.predictions.glob("*.parquet"))]
     stamps = [(path.name, stamp(path)) for path in files]
-    return fingerprint(VERSION, stamps, table.column("id").to_pylist(), table.column("split").to_pylist())
+    return fingerprint(DERIVED_FIELDS, stamps, table.column("id").to_pylist(), table.column("split").to_pylist())
 
 
 class _Rows(NamedTuple):

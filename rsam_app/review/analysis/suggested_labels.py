@@ -14,9 +14,8 @@ from rsam_app.review.dataset.compare_and_set import now
 from rsam_app.review.dataset.schema import add_field
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.files import fingerprint
+from rsam_app.system.versions import SUGGESTED_LABELS
 
-VERSION = 1
-"""Raised when labels are suggested otherwise, so that they are written again."""
 _AT_ONCE = 20_000
 """Rows in a part. Each part reads anew which images the run was trained on."""
 
@@ -32,7 +31,7 @@ def beliefs_state(run: RunFolder) -> str:
     """A fingerprint of the tables and of what the run believed while it trained, by size and time."""
     kept = (run.training_records, run.learned_probabilities, run.held_out_probabilities)
     files = [*sorted(run.predictions.glob("*.parquet")), *kept]
-    return fingerprint(VERSION, [(path.name, stamp(path)) for path in files])
+    return fingerprint(SUGGESTED_LABELS, [(path.name, stamp(path)) for path in files])
 
 
 def write_suggestions(review_set: Any, key: str, run: RunFolder, table: pa.Table, samples: Sequence[str]) -> None:

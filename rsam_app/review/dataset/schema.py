@@ -9,9 +9,7 @@ from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
-
-FORMAT = 2
-"""Raised when the way a run is written changes, so that runs written before are written again."""
+from rsam_app.system.versions import REVIEW_DATASET
 
 DECISIONS = ("right", "accept", "wrong place", "wrong label", "unsure", "exclude", "labelled")
 """What the `review` field may say about a sample: the model looked at the right place; the same, and its rectangle
@@ -36,7 +34,7 @@ def create_or_open(dataset: Dataset) -> Any:
             raise UserError(
                 f"dataset {dataset.name!r}: FiftyOne refuses the name ({error}). Rename the card."
             ) from error
-        review_set.info[MEMORY] = {"format": FORMAT}
+        review_set.info[MEMORY] = {"format": REVIEW_DATASET}
         review_set.save()
     _declare(review_set)
     if memory(review_set).get("classes") != list(dataset.classes):

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from rsam_app.review.dataset.schema import FORMAT, memory, remember
+from rsam_app.review.dataset.schema import memory, remember
+from rsam_app.system.versions import REVIEW_DATASET
 
 
 class Written:
@@ -53,7 +54,7 @@ class Written:
 
 
 def digest_of(rows: pa.RecordBatch) -> str:
-    """What these rows say, in 16 hexadecimal digits; raised `FORMAT` gives every chunk another."""
-    digest = hashlib.sha256(repr((FORMAT, rows.schema.names)).encode())
+    """What these rows say, in 16 hexadecimal digits; raised `REVIEW_DATASET` gives every chunk another."""
+    digest = hashlib.sha256(repr((REVIEW_DATASET, rows.schema.names)).encode())
     digest.update(rows.serialize())
     return digest.hexdigest()[:16]

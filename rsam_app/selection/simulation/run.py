@@ -16,10 +16,9 @@ from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Strategy
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint, sha256_of, write_atomically
+from rsam_app.system.versions import SIMULATION
 
 CLASSIFIER = "logistic regression, strength 1, vectors of length 10"
-VERSION = 3
-"""Increase when a strategy's choices change, so that earlier cells are not mixed with new ones."""
 NEEDS_A_RUN = ("misattention", "uncertain_attention", "suspect_label")
 """Strategies that cannot be simulated."""
 _ALL_LABELS = "all labels"
@@ -110,7 +109,7 @@ def simulate_all(
     plan.require_images(len(oracle.points))
     shared = {key: value for key, value in asdict(plan).items() if key not in ("strategies", "seeds")}
     labels_hash = sha256_of(oracle.labels.tobytes() + oracle.test_labels.tobytes())
-    cells = Cells(folder / "cells.jsonl", fingerprint(VERSION, made_from, labels_hash, CLASSIFIER, shared))
+    cells = Cells(folder / "cells.jsonl", fingerprint(SIMULATION, made_from, labels_hash, CLASSIFIER, shared))
     done = {(cell["strategy"], cell["seed"]): cell["accuracy"] for cell in cells.read()}
     for seed in range(plan.seeds):
         part = oracle.part(plan.pool_share, seed)

@@ -18,12 +18,10 @@ import numpy as np
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.distributed.rank import current_rank
 from rsam_app.system.files import locked, replace_atomically
+from rsam_app.system.versions import ROW_CACHE
 
 ALIGNMENT = 64
 """Rows begin at multiples of this many bytes."""
-
-VERSION = 2
-"""Version of the file format: caches of another version are rebuilt."""
 
 DEFAULT_LIMIT = 20.0
 """Default of `RSAM_CACHE_GIB`: the GiB that all caches may use together."""
@@ -156,7 +154,7 @@ def _matches(folder: Path, rows: int, size: int) -> bool:
 
 
 def _description(rows: int, size: int) -> dict[str, int]:
-    return {"version": VERSION, "rows": rows, "bytes": size}
+    return {"version": ROW_CACHE, "rows": rows, "bytes": size}
 
 
 def _create(folder: Path, rows: int, size: int) -> None:

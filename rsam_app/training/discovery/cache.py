@@ -16,10 +16,8 @@ from rsam_app.model.store import backbone_hash
 from rsam_app.system.cache.files import cache_folder, write_cached
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
+from rsam_app.system.versions import DISCOVERED_RECTANGLES
 from rsam_app.training.features.source import FeatureSource
-
-VERSION = 1
-"""Raise it when discovery starts to find other rectangles."""
 
 MOST_CACHED = 64
 """Files; the ones that were used longest ago go first."""
@@ -27,7 +25,7 @@ MOST_CACHED = 64
 
 def discoveries_path(source: FeatureSource, records: Sequence[Record], size: int, seed: int) -> Path:
     """Where the rectangles are kept that these weights find in these files at `size` pixels."""
-    seen = (VERSION, backbone_hash(source.model), files_hash(records), [r.id for r in records])
+    seen = (DISCOVERED_RECTANGLES, backbone_hash(source.model), files_hash(records), [r.id for r in records])
     return cache_folder() / "discovered" / f"{fingerprint(seen, size, seed, source.precision, torch.__version__)}.json"
 
 

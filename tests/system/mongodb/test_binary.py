@@ -10,7 +10,8 @@ import pytest
 
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.errors import UserError
-from rsam_app.system.mongodb.binary import VERSION, new_enough, private_mongod, probe
+from rsam_app.system.mongodb.binary import new_enough, private_mongod, probe
+from rsam_app.system.versions import MONGODB
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the private server is for Linux")
 
@@ -32,7 +33,7 @@ def test_a_downloaded_server_is_reused_without_a_network(
         pytest.skip(f"this machine has a server of its own, {first.path}: nothing is downloaded")
     request.getfixturevalue("offline")
     assert private_mongod() == first
-    assert first.version == VERSION
+    assert first.version == MONGODB
 
 
 def test_without_a_network_the_message_says_what_to_do(
@@ -48,7 +49,7 @@ def test_a_cached_server_that_no_longer_starts_is_not_used(
     offline: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    binary = cache_folder() / f"mongod-{VERSION}" / "bin" / "mongod"
+    binary = cache_folder() / f"mongod-{MONGODB}" / "bin" / "mongod"
     binary.parent.mkdir(parents=True)
     binary.write_text("#!/bin/sh\necho 'libcrypto.so.1.1: cannot open shared object file' >&2; exit 127\n")
     binary.chmod(0o755)
