@@ -1,4 +1,4 @@
-"""How a file and `--set` overrides become a card or a pipeline, and what is said where that fails."""
+"""Find cards and pipelines by name or path, read them, and apply `--set` overrides."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import yaml
 
 from rsam_app.config.card import Card
 from rsam_app.config.pipeline import Pipeline
-from rsam_app.config.validation import YAML_ERRORS, read_mapping, suggest, validate
-from rsam_app.system.errors import UserError
+from rsam_app.config.validation import YAML_ERRORS, read_mapping, validate
+from rsam_app.system.errors import UserError, suggest
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 def find_pipeline(reference: str | Path) -> Path:
-    """The file of the pipeline at a path, or of that name in `pipelines/`. Raises `UserError`."""
+    """The file of a pipeline given by path, or by its name in `pipelines/`. Raises `UserError`."""
     return _find(str(reference), "pipelines")
 
 
 def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> Pipeline:
-    """The pipeline at a path, or of that name in `pipelines/`, with `key.sub=value` overrides applied.
+    """Load a pipeline given by path, or by its name in `pipelines/`, with `key.sub=value` overrides.
 
     Raises `UserError` that names file, key, value and remedy.
     """
@@ -34,8 +34,8 @@ def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> 
     return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path))})
 
 
-def overridden(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline:
-    """`pipeline`, which stands in `path`, with `key.sub=value` overrides applied. Raises `UserError`."""
+def apply_overrides(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline:
+    """`pipeline`, read from `path`, with `key.sub=value` overrides. Raises `UserError`."""
     content = pipeline.model_dump(mode="json")
     for override in overrides:
         _override(content, override)
@@ -43,13 +43,13 @@ def overridden(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline
 
 
 def load_card(reference: str | Path) -> Card:
-    """The card at a path, or of that name in `datasets/`. Raises `UserError` that names file, key, value and remedy."""
+    """Load a card given by path, or by its name in `datasets/`. Raises `UserError` as `load_pipeline`."""
     path = _find(str(reference), "datasets")
     return validate(Card, read_mapping(path), path)
 
 
 def read_pipeline(path: Path) -> Pipeline:
-    """The pipeline in a file that is complete as it is, such as a run's `config.yaml`. Raises `UserError` as above."""
+    """Read a complete pipeline, such as a run's `config.yaml`. Raises `UserError` as `load_pipeline`."""
     return validate(Pipeline, read_mapping(path), path)
 
 
@@ -67,9 +67,8 @@ def _find(reference: str, folder: str, near: Path | None = None) -> Path:
         if candidate.is_file():
             return candidate.resolve()
     known = sorted({p.stem for f in {c.parent for c in candidates} if f.is_dir() for p in f.glob("*.yaml")})
-    where = f"{near}: dataset: " if near else ""
-    remedy = suggest(reference, known)
-    raise UserError(f"{where}{reference}: no such file, and nothing of that name in {folder}/.{remedy}")
+    key = f"{near}: dataset: " if near else ""
+    raise UserError(f"{key}{reference}: no such file, and no such name in {folder}/.{suggest(reference, known)}")
 
 
 def _override(content: dict[str, Any], override: str) -> None:

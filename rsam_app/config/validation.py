@@ -1,8 +1,7 @@
-"""From a YAML file to a typed object, or to one or two lines that say which key is wrong and what to write instead."""
+"""Read a YAML file into a typed object; an error names the wrong key and the remedy in one or two lines."""
 
 from __future__ import annotations
 
-import difflib
 import reprlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,36 +9,42 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, suggest
 
 Schema = TypeVar("Schema", bound=BaseModel)
 YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises: also `ValueError` on an impossible date, and `RecursionError` on deep nesting."""
+"""Errors of PyYAML: also `ValueError` on an impossible date, and `RecursionError` on deep nesting."""
+
+
+class Strict(BaseModel):
+    """A schema that rejects unknown keys and also validates its defaults."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """PyYAML silently keeps the last of two equal keys; here a duplicate is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As `SafeLoader`, but raise on a duplicate key."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """The keys and values of a YAML file. Raises `UserError` where it is unreadable, no YAML, or repeats a key."""
+    """The keys and values of a YAML file. Raises `UserError` if it is unreadable, not YAML, or repeats a key."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Check the file and its permissions.") from error
     except YAML_ERRORS as error:
-        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}. Mend that line.") from error
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}. Fix that line.") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: is no list of keys and values. Expected `key: value` lines.")
+        raise UserError(f"{path}: is not a mapping. Expected `key: value` lines.")
     return content
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; the first one would be lost silently."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As `SafeLoader`, but a repeated key is an error."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def validate(schema: type[Schema], content: dict[str, Any], path: Path) -> Schema:
@@ -57,7 +62,7 @@ def validate(schema: type[Schema], content: dict[str, Any], path: Path) -> Schem
 
 
 def _key(content: dict[str, Any], problem: Any) -> str:
-    """The dotted key as the user wrote it: pydantic's locations go on into the members of a union."""
+    """The dotted key as the user wrote it: pydantic's locations also name the members of a union."""
     if problem["type"] in ("extra_forbidden", "missing"):
         return ".".join(map(str, problem["loc"]))
     parts: list[str] = []
@@ -92,17 +97,3 @@ def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             schema = annotation
     return schema
-
-
-def suggest(word: str, known: list[str]) -> str:
-    """A sentence to append to a message about an unknown `word`: the nearest known one, or all of them."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if close:
-        return f" Did you mean {close[0]!r}?"
-    return f" Known: {', '.join(known)}." if known else ""
-
-
-class Strict(BaseModel):
-    """A schema that refuses unknown keys and checks its defaults too."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())

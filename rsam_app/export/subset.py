@@ -12,7 +12,7 @@ from rsam_app.export.data_card import write_card, write_checksums, write_records
 from rsam_app.export.formats import coco, crops, fiftyone_dataset, folders, manifest, parquet, yolo_obb
 from rsam_app.export.items import ExportItem, Mode, Source, Written
 from rsam_app.export.staging import refuse_occupied, staged
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, suggest
 
 MODES = ("copy", "hardlink", "symlink")
 

@@ -17,12 +17,11 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from rsam_app.config.validation import suggest
 from rsam_app.data.images.decoding import displayed_size
 from rsam_app.data.images.scan import DECODE_ERRORS
 from rsam_app.export.staging import staged
 from rsam_app.geometry.types import Box
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, suggest
 from rsam_app.system.mongodb.connection import import_fiftyone
 
 HEADER = ("path", "label", "split", "x", "y", "width", "height")

@@ -1,4 +1,12 @@
-"""The exception for errors that the user can fix."""
+"""The exception for errors that the user can fix, and the "did you mean" of its messages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+MAX_LISTED = 40
+"""`suggest` lists at most this many known words."""
 
 
 class UserError(Exception):
@@ -6,3 +14,16 @@ class UserError(Exception):
 
     The message has one or two lines: what is wrong, where (file, row, key, value), what to do.
     """
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known word most similar to `word`; None if the similarity (0 to 1) of all is below `cutoff`."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A sentence to append to a message about an unknown `word`: the nearest known word, or all of them if few."""
+    known = list(known)
+    if close := nearest(word, known):
+        return f" Did you mean {close!r}?"
+    return f" Known: {', '.join(known)}." if 0 < len(known) <= MAX_LISTED else ""

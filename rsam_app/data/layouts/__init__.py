@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from rsam_app.config import Card
-from rsam_app.config.validation import suggest
 from rsam_app.data.layouts import folder, huggingface, manifest
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.layouts.releases import (
@@ -21,7 +20,7 @@ from rsam_app.data.layouts.releases import (
     stanford_cars,
     stanford_dogs,
 )
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, suggest
 
 READERS: dict[str, Callable[[Card], Listing]] = {
     "cub_200_2011": cub_200_2011.read,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import os
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,7 @@ from rsam_app.config import Card
 from rsam_app.data.layouts.listing import Listing, box_of, require_file
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import Box
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, nearest
 
 LAYOUT = "manifest"
 BOX = ("x", "y", "width", "height")
@@ -87,9 +86,8 @@ def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
         )
     notes = []
     for name in (n for n in header if n not in COLUMNS):
-        close = difflib.get_close_matches(name, [c for c in COLUMNS if c not in header], n=1, cutoff=0.75)
-        if close:
-            raise UserError(f"{path}: unknown column {name!r}. Did you mean {close[0]!r}? If not, rename it.")
+        if close := nearest(name, [c for c in COLUMNS if c not in header], cutoff=0.75):
+            raise UserError(f"{path}: unknown column {name!r}. Did you mean {close!r}? If not, rename it.")
         notes.append(f"{path.name}: the column {name!r} is ignored")
     return tuple(notes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from rsam_app.review.dataset.schema import memory
 from rsam_app.review.decisions.marks import MarkResult, mark
 from rsam_app.review.plugin.base import PLUGIN, OneClickOperator, ReviewOperator, add_choice, key_of, listed
 from rsam_app.review.plugin.mark import describe_chosen, mark_and_advance, sample_ids_of
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, suggest
 
 
 def take_suggestion(ctx: Any, review_set: Any) -> dict[str, Any]:
@@ -39,9 +38,7 @@ def give_label(ctx: Any, review_set: Any, label: str) -> dict[str, Any]:
     """
     classes = memory(review_set).get("classes", [])
     if label not in classes:
-        close = difflib.get_close_matches(label, classes, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"label {label!r} is not a class of this dataset.{hint}")
+        raise UserError(f"label {label!r} is not a class of this dataset.{suggest(label, classes)}")
     ids = sample_ids_of(ctx)
     current = zip(*review_set.select(ids).values(["id", "ground_truth.label"]), strict=True)
     labels = {i: label for i, before in current if before != label}

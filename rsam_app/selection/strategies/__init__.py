@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rsam_app.config.validation import suggest
 from rsam_app.selection.strategies.auto import AUTO
 from rsam_app.selection.strategies.badge import BADGE
 from rsam_app.selection.strategies.diverse_margin import DIVERSE_MARGIN
@@ -16,7 +15,7 @@ from rsam_app.selection.strategies.transductive_design import TRANSDUCTIVE_DESIG
 from rsam_app.selection.strategies.typiclust import TYPICLUST
 from rsam_app.selection.strategies.uncertainty import ENTROPY, LEAST_CONFIDENCE, MARGIN
 from rsam_app.selection.strategy import Strategy
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, suggest
 
 _RELABEL = (AUTO, SUSPECT_LABEL, MISATTENTION, UNCERTAIN_ATTENTION)
 _LABEL = (
