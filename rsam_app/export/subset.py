@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rsam_app.config.validation import suggest
 from rsam_app.export.data_card import write_card, write_checksums, write_records
 from rsam_app.export.formats import coco, crops, fiftyone_dataset, folders, manifest, parquet, yolo_obb
 from rsam_app.export.items import ExportItem, Mode, Source, Written

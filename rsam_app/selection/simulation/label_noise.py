@@ -81,10 +81,8 @@ def normalised_margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
 
 def self_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return cleanlab's self-confidence inverted: 1 - the label's probability, `(N,)` in [0, 1]."""
-    from cleanlab.rank import get_label_quality_scores
-
-    result: np.ndarray = 1.0 - get_label_quality_scores(labels, probabilities, method="self_confidence")
-    return result
+    score: np.ndarray = 1.0 - probabilities[np.arange(len(labels)), labels]
+    return score
 
 
 SCORES: dict[str, Score] = {
