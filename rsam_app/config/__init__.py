@@ -1,7 +1,7 @@
-"""Typed cards and pipelines: what their keys mean, how a file and `--set` overrides become one, and what is wrong."""
+"""Cards and pipelines: their keys, read from YAML files and `--set` overrides, with precise errors."""
 
 from rsam_app.config.card import Card, Download
-from rsam_app.config.load import REPOSITORY, find_pipeline, load_card, load_pipeline, overridden, read_pipeline
+from rsam_app.config.load import REPOSITORY, apply_overrides, find_pipeline, load_card, load_pipeline, read_pipeline
 from rsam_app.config.pipeline import EvaluateConfig, ModelConfig, Pipeline, ReviewConfig, SelectConfig, why_not_cached
 from rsam_app.config.training import AUGMENT_PRESETS, AugmentConfig, MixConfig, SignalsConfig, TrainConfig
 
@@ -19,10 +19,10 @@ __all__ = [
     "SelectConfig",
     "SignalsConfig",
     "TrainConfig",
+    "apply_overrides",
     "find_pipeline",
     "load_card",
     "load_pipeline",
-    "overridden",
     "read_pipeline",
     "why_not_cached",
 ]

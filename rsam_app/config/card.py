@@ -1,4 +1,4 @@
-"""Cards: where a dataset is, how it is laid out, under which licence, and how it is fetched."""
+"""Cards: where a dataset is, its layout, its licence, and how to download it."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ import os
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from rsam_app.config.validation import Strict
 
 
 class Download(Strict):
-    """One file of a release: where it is, how it is known to be the right one, what of it belongs in the root."""
+    """One file of a release: its address, its checksums, and the part of it that belongs in the root."""
 
     url: str = Field("", pattern=r"^(https?://\S+)?$")
-    """Its official address; without one, a person puts the file where `rsam download` says."""
+    """The official address; without one, you put the file where `rsam download` says."""
     page: str = ""
-    """Where a person finds the file."""
+    """The web page that offers the file."""
     file: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
-    """Its name; the last part of `url` where not given."""
+    """File name; default: the last part of `url`."""
     size: int | None = Field(None, ge=0)
     """Bytes."""
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     md5: str = Field("", pattern=r"^([0-9a-f]{32})?$")
     take: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
-    """The folder of the archive whose content goes into the card's root; the whole archive where not given."""
+    """The folder of the archive to unpack into the card's root; default: the whole archive."""
 
     @property
     def name(self) -> str:
-        """What the file is called on disk."""
+        """The file's name on disk."""
         return self.file or self.url.partition("?")[0].rpartition("/")[2]
 
     @model_validator(mode="after")
-    def _can_be_had_and_stored(self) -> Self:
+    def _has_source_and_name(self) -> Self:
         if not self.url and not self.page:
-            raise ValueError("needs `url`, or `page` and `file` for what a person must fetch")
+            raise ValueError("needs `url`, or `page` and `file` for a file that you download yourself")
         if not self.name.strip("."):
             raise ValueError("needs `file`: the name to store it under")
         return self
 
 
 class Card(Strict):
-    """A dataset: where it is, how it is laid out, under which licence. One `datasets/NAME.yaml`."""
+    """A dataset: where it is, its layout, its licence. One `datasets/NAME.yaml`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     layout: Literal[
@@ -60,18 +60,18 @@ class Card(Strict):
         "stanford_dogs",
     ]
     root: str
-    """Folder (or CSV for `manifest`); a relative one starts from RSAM_DATA."""
-    licence: str
+    """Folder (CSV file for `manifest`); a relative path starts from RSAM_DATA."""
+    licence: str = Field("not stated", validation_alias=AliasChoices("licence", "license"))
     splits: dict[Literal["train", "val", "test"], str] = {"train": "train", "val": "val", "test": "test"}
-    """Our split → the release's name for it. Without `val` a stratified tenth of `train` is held out."""
+    """Our split → the release's name for it. Without `val`, a stratified tenth of `train` is held out."""
     unlabelled: str = ""
-    """A folder with further images, which have no label yet; a relative one starts from RSAM_DATA."""
+    """A folder of further images without labels; a relative path starts from RSAM_DATA."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
-    """More unreadable images than this share is an error instead of a warning."""
+    """If a larger share of the images is unreadable, that is an error instead of a warning."""
     options: dict[str, str] = {}
-    """What the layout can be told, e.g. `level: family`; README says which layout knows which."""
+    """Options of the layout, e.g. `level: family`; README lists them."""
     download: list[Download] = []
-    """What `rsam download` fetches and unpacks into the root."""
+    """Files that `rsam download` fetches and unpacks into the root."""
 
     @property
     def root_path(self) -> Path:
@@ -80,12 +80,12 @@ class Card(Strict):
 
     @property
     def unlabelled_path(self) -> Path | None:
-        """The folder of images without a label; None where the card names none."""
+        """The folder of images without labels; None if the card names none."""
         return _below_data(self.unlabelled) if self.unlabelled else None
 
     @field_validator("splits")
     @classmethod
-    def _one_split_each(cls, value: dict[str, str]) -> dict[str, str]:
+    def _train_and_no_repeats(cls, value: dict[str, str]) -> dict[str, str]:
         if "train" not in value:
             raise ValueError("must say which split to train on, e.g. `train: train`")
         if len(set(value.values())) < len(value):

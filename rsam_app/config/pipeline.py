@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -14,36 +16,48 @@ class ModelConfig(Strict):
     """A timm convnet and its attention."""
 
     backbone: str = "mobilenetv2_100"
-    """Any timm convnet whose features are a map (`timm.list_models()`)."""
+    """Any timm convnet with a feature map (`timm.list_models()`)."""
     backbone_args: dict[str, Any] = {}
     """Passed to the timm model, e.g. `drop_rate: 0.2`."""
     weights: str = "timm"
-    """`timm` (from its hub), `none`, or a path to a `.safetensors` or `.pth` file."""
+    """`timm`, `none`, or a path to a `.safetensors` or `.pth` file. `timm` loads `BACKBONE.safetensors` from the folder
+    RSAM_WEIGHTS if it is there, else from timm's hub."""
     attention: Literal["rsam", "positionwise", "conv_map", "none"] = "rsam"
-    """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, nothing."""
+    """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, none."""
     predictor: Literal["profiles", "regression", "moments"] = "profiles"
-    """How RSAM finds its rectangle: regression from profiles of the last two stages along both axes, or from the layout
-    of the last map, or moments of a learned map."""
+    """How RSAM predicts its rectangle: regression from profiles of the last two stages along both axes, regression from
+    the layout of the last map, or moments of a learned map."""
     gate: Literal["wide", "tight"] = "wide"
-    """How far around the rectangle features count: `wide` for pretrained networks, whose cells see far, `tight` where
-    the surroundings mislead."""
+    """How far around the rectangle features count: `wide` for pretrained networks with large receptive fields, `tight`
+    if the surroundings mislead."""
     stage: int = Field(-1, ge=-1)
-    """What attention gates: the last feature map (-1), or what that stage, counted from 0, gives to the next one."""
+    """The feature map that attention gates: the last one (-1), or the output of this stage, counted from 0."""
     second_look: bool = False
-    """Look again, by the same network, at a crop along the rectangle from twice the resolution: more accurate at twice
-    the cost. A model trained so can be evaluated without it."""
+    """Classify a crop along the rectangle too, at twice the resolution and by the same network: more accurate at twice
+    the cost. A model trained with it can be evaluated without."""
     image_size: int = Field(224, ge=32, le=2048)
-    """Side of the square that the network looks at, in pixels; images are resized to it whole."""
+    """Side of the network's square input, in pixels; whole images are resized to it."""
 
     @property
     def input_side(self) -> int:
-        """Side of the square network input, in pixels: twice `image_size` where the network looks twice."""
+        """Side of the square that images are loaded at, in pixels: twice `image_size` with a second look."""
         return 2 * self.image_size if self.second_look else self.image_size
 
+    @property
+    def weights_file(self) -> Path | None:
+        """The local file of the backbone's weights, which need not exist; None for timm's hub and without weights."""
+        if self.weights == "none":
+            return None
+        if self.weights != "timm":
+            return Path(self.weights).expanduser()
+        folder = os.environ.get("RSAM_WEIGHTS")
+        file = Path(folder or ".").expanduser() / f"{self.backbone.partition('.')[0]}.safetensors"
+        return file if folder and file.is_file() else None
+
     @model_validator(mode="after")
-    def _a_second_look_needs_a_rectangle(self) -> Self:
+    def _second_look_needs_a_rectangle(self) -> Self:
         if self.second_look and self.attention == "none":
-            raise ValueError("second_look crops along the rectangle, and attention: none has none")
+            raise ValueError("second_look crops along the rectangle, but attention: none has none")
         return self
 
 
@@ -53,33 +67,33 @@ class EvaluateConfig(Strict):
     split: Literal["train", "val", "test"] = "test"
     batch_size: int = Field(64, ge=1)
     robustness: bool = False
-    """Measure stability, use, background gap and corruptions too: some fifty more looks at each chosen image."""
+    """Measure stability, use, background gap and corruptions too: about fifty more forward passes per chosen image."""
     robustness_images: int = Field(256, ge=1)
-    """How many images of the split, chosen evenly over the classes, robustness is measured on."""
+    """Images of the split to measure robustness on, chosen evenly over the classes."""
     stability_views: int = Field(2, ge=0, le=5)
-    """How many further looks at each image `rsam predict` spends on the score `instability`; 0 for no such score."""
+    """Further views of each image that `rsam predict` computes the score `instability` from; 0: no such score."""
 
 
 class ReviewConfig(Strict):
     """How to write into FiftyOne."""
 
     key: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
-    """Prefix of this run's fields; the run's name where not given."""
+    """Prefix of this run's fields; default: the run's name."""
     soft_masks: bool = False
-    """`rsam predict` keeps each image's soft mask, a small image, and `rsam review` shows it as a heatmap."""
+    """`rsam predict` stores each image's soft mask as a small image, and `rsam review` shows it as a heatmap."""
 
 
 class SelectConfig(Strict):
-    """Which images to label or relabel next."""
+    """How to choose the images to label or relabel next."""
 
     strategy: str = "auto"
     budget: int = Field(100, ge=1)
     split: Literal["train", "val", "test", "unlabelled", "all"] = "train"
     tag: str = "relabel"
     per_class: int | None = Field(None, ge=1)
-    """Most images of one predicted class."""
+    """Maximum number of images of one predicted class."""
     near_duplicates: float | None = Field(None, gt=0, le=1)
-    """Cosine similarity of embeddings, e.g. .95, from which on only one of two images is chosen."""
+    """Choose only one of two images if the cosine similarity of their embeddings reaches this, e.g. .95."""
 
 
 class Pipeline(Strict):
@@ -96,23 +110,23 @@ class Pipeline(Strict):
     select: SelectConfig = SelectConfig()
 
     @model_validator(mode="after")
-    def _cached_views_are_of_use(self) -> Self:
+    def _cached_views_apply(self) -> Self:
         why = why_not_cached(self)
         if isinstance(self.train.cached_views, int) and self.train.cached_views and why:
-            raise ValueError(f"train.cached_views keeps feature maps, and {why}; set it to 0 or auto")
+            raise ValueError(f"train.cached_views caches feature maps, but {why}; set it to 0 or auto")
         return self
 
 
 def why_not_cached(pipeline: Pipeline) -> str:
-    """Why feature maps of a frozen backbone would not do for this training; empty where they do."""
+    """Why this training cannot use cached feature maps of a frozen backbone; empty if it can."""
     if not pipeline.train.frozen_backbone:
-        return "without train.frozen_backbone they change with every step"
+        return "without train.frozen_backbone they change at every step"
     if pipeline.model.second_look:
-        return "model.second_look crops from the images themselves"
+        return "model.second_look crops the images themselves"
     if pipeline.model.stage != -1 and pipeline.model.attention != "none":
-        return "behind model.stage they change with the attention"
+        return "after model.stage they change with the attention"
     if pipeline.train.mix.mixup or pipeline.train.mix.cutmix:
         return "train.mix mixes the images themselves"
     if pipeline.train.signals.equivariance and pipeline.model.attention == "rsam":
-        return "train.signals.equivariance looks at new views of the images"
+        return "train.signals.equivariance needs new views of the images"
     return ""

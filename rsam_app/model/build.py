@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from rsam_app.config import ModelConfig
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.registry import rsam_classifier
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, suggest
 
 TIMM_MEAN, TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -25,11 +24,8 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     an unknown or unsuited backbone, for an image size it does not take, and for weights that are missing or do not fit.
     """
     if config.backbone.split(".")[0] not in timm.list_models():
-        close = difflib.get_close_matches(config.backbone, timm.list_models(), n=3)
-        raise UserError(
-            f"model.backbone: timm has no {config.backbone!r}. "
-            + (f"Nearest: {', '.join(close)}." if close else "See timm.list_models().")
-        )
+        hint = suggest(config.backbone, timm.list_models()) or " See timm.list_models()."
+        raise UserError(f"model.backbone: timm has no {config.backbone!r}.{hint}")
     weights, args, mean, std = _weights(config)
     try:
         model = rsam_classifier(
@@ -103,9 +99,9 @@ def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, 
     args = dict(config.backbone_args)
     if config.weights == "none":
         return {}, args, None, None
-    if config.weights == "timm":
+    path = config.weights_file
+    if path is None:
         return {"pretrained": True}, args, None, None
-    path = Path(config.weights).expanduser()
     if not path.is_file():
         raise UserError(
             f"model.weights: {path}: no such file (from {Path.cwd()}). Give a path to a .safetensors or .pth file,"
@@ -132,5 +128,6 @@ def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, 
 
 def _remedy(config: ModelConfig) -> str:
     if config.weights == "timm":
-        return "Where timm's hub is out of reach, give model.weights a local file, or `none` to start from scratch."
+        name = f"{config.backbone.split('.')[0]}.safetensors"
+        return f"Without access to timm's hub, put {name} into a folder and set RSAM_WEIGHTS to that folder."
     return "Check model.weights and model.backbone_args against the backbone."

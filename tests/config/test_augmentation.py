@@ -1,4 +1,4 @@
-"""What a pipeline may say about augmentation, and what it is told where that cannot be."""
+"""The augmentation settings of a pipeline, valid and invalid."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_preset_stands_for_its_keys(tmp_path, name):
 
 
 @pytest.mark.parametrize("augment", ["strong", [{"HorizontalFlip": {"p": 0.5}}, {"Transpose": None}], []])
-def test_what_a_run_keeps_reads_back_equal(tmp_path, augment):
+def test_augmentation_saved_in_a_run_reads_back_equal(tmp_path, augment):
     loaded = load_pipeline(written(tmp_path, augment))
     assert loaded.train.augment.transforms == (None if augment == "strong" else augment)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(loaded.model_dump(mode="json")))
@@ -39,7 +39,7 @@ def test_what_a_run_keeps_reads_back_equal(tmp_path, augment):
 @pytest.mark.parametrize(
     ("augment", "expected"),
     [
-        ("wild", ["train.augment", "no preset", "standard"]),
+        ("wild", ["train.augment", "not a preset", "standard"]),
         ([{"HorizontalFlp": {}}], ["p.yaml: train.augment.transforms.0: HorizontalFlp", "no transform of that name"]),
         ([{"HorizontalFlip": {}}, {"Rotate": {"angle": 3}}], ["train.augment.transforms.1: Rotate", "angle", "limit"]),
         ({"extra": [{"ElasticTransform": {}}]}, ["train.augment.extra.0: ElasticTransform", "no rectangle follows"]),

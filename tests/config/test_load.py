@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rsam_app.config import REPOSITORY, Pipeline, load_card, load_pipeline, read_pipeline
+from rsam_app.config import REPOSITORY, ModelConfig, Pipeline, load_card, load_pipeline, read_pipeline
 from rsam_app.system.errors import UserError
 
 CARD = "name: birds\nlayout: folder\nroot: birds\nlicence: CC0\n"
@@ -36,7 +36,7 @@ def refused(load, *arguments) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("datasets/*.yaml")), ids=lambda p: p.stem)
-def test_every_card_is_valid_and_says_where_it_is_from(path) -> None:
+def test_every_card_is_valid_and_names_its_source(path) -> None:
     assert load_card(path).name == path.stem
     header = path.read_text(encoding="utf-8").split("\nname:")[0]
     assert all(word in header for word in ("Source:", "Licence:", "Counts:"))
@@ -45,6 +45,18 @@ def test_every_card_is_valid_and_says_where_it_is_from(path) -> None:
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("pipelines/*.yaml")), ids=lambda p: p.stem)
 def test_every_pipeline_is_valid_and_so_is_its_card(path) -> None:
     load_card(load_pipeline(path).dataset)
+
+
+def test_timm_weights_come_from_the_weights_folder_if_it_has_them(tmp_path, monkeypatch) -> None:
+    config = ModelConfig(backbone="resnet10t.c3_in1k", weights="timm")
+    monkeypatch.delenv("RSAM_WEIGHTS", raising=False)
+    assert config.weights_file is None
+    monkeypatch.setenv("RSAM_WEIGHTS", str(tmp_path))
+    assert config.weights_file is None
+    (tmp_path / "resnet10t.safetensors").touch()
+    assert config.weights_file == tmp_path / "resnet10t.safetensors"
+    assert ModelConfig(backbone="resnet10t", weights="none").weights_file is None
+    assert ModelConfig(backbone="resnet10t", weights="x.pth").weights_file == Path("x.pth")
 
 
 def test_a_pipeline_is_named_after_its_file_and_finds_the_card_beside_it(pipeline, card, tmp_path, monkeypatch) -> None:
@@ -111,8 +123,8 @@ def test_a_wrong_override_is_named(pipeline, override, expected) -> None:
         ("dataset: birds\nname: a/b\n", ["name: 'a/b'"]),
         ("dataset: birds\n1: x\n", ["1: "]),
         ("dataset: birds\nseed: -1\nmodel: {a: 1, b: 2}\n", ["seed: -1", "2 more keys"]),
-        ("dataset: birds\nseed: 1\nseed: 2\n", ["'seed' stands twice"]),
-        ("dataset: birds\ntrain: {epochs: 1}\ntrain: {batch_size: 2}\n", ["'train' stands twice"]),
+        ("dataset: birds\nseed: 1\nseed: 2\n", ["duplicate key 'seed'"]),
+        ("dataset: birds\ntrain: {epochs: 1}\ntrain: {batch_size: 2}\n", ["duplicate key 'train'"]),
         ("dataset: [birds\n", ["is not YAML", "line 2"]),
         ("a: !!python/object/apply:os.system ['true']\n", ["is not YAML"]),
         ("a: " + "[" * 5000, ["is not YAML"]),
@@ -142,7 +154,8 @@ def test_a_wrong_pipeline_is_explained_in_one_or_two_lines(pipeline, text, expec
         (CARD + "splits: {train: a, test: a}\n", ["splits: ", "twice"]),
         (CARD + "splits: {train: 3}\n", ["splits.train: 3"]),
         (CARD + "max_broken_share: 2\n", ["max_broken_share: 2"]),
-        (CARD.replace("licence: CC0\n", ""), ["licence: missing"]),
+        (CARD + "license: MIT\n", ["license: unknown key", "'licence'"]),
+        (CARD.replace("licence: CC0", "license: [CC0]"), ["license: ['CC0'] is not valid"]),
     ],
 )
 def test_a_wrong_card_is_explained_in_one_or_two_lines(card, text, expected) -> None:
@@ -150,6 +163,12 @@ def test_a_wrong_card_is_explained_in_one_or_two_lines(card, text, expected) -> 
     message = refused(load_card, card)
     assert str(card) in message
     assert all(part in message for part in expected)
+
+
+@pytest.mark.parametrize(("line", "licence"), [("licence: CC0", "CC0"), ("license: MIT", "MIT"), ("", "not stated")])
+def test_the_licence_has_two_spellings_and_may_be_missing(card, line, licence) -> None:
+    card.write_text(CARD.replace("licence: CC0", line))
+    assert load_card(card).licence == licence
 
 
 def test_merged_keys_are_not_repeated_keys(pipeline) -> None:

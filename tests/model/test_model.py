@@ -12,7 +12,7 @@ import pytest
 import timm
 import torch
 
-from rsam_app.config import ModelConfig
+from rsam_app.config import REPOSITORY, ModelConfig, load_pipeline
 from rsam_app.model import build_model, load_model, save_model
 from rsam_app.system.errors import UserError
 
@@ -128,6 +128,23 @@ def test_real_imagenet_weights_bring_their_own_preprocessing():
         assert torch.equal(model.forward_features(images), reference.forward_features(images))
     with pytest.raises(UserError, match="mobilenetv2_100, not of resnet10t"):
         build_model(ModelConfig(backbone="resnet10t", weights=weights), CLASSES)
+
+
+@pytest.mark.parametrize("pipeline", sorted(REPOSITORY.glob("pipelines/*.yaml")), ids=lambda p: p.stem)
+def test_shipped_pipelines_load_the_file_in_the_weights_folder(pipeline: Path):
+    folder = os.environ.get("RSAM_WEIGHTS")
+    if not folder:
+        pytest.skip("RSAM_WEIGHTS is not set to a folder of weights")
+    config = load_pipeline(pipeline).model
+    file = str(Path(folder) / f"{config.backbone}.safetensors")
+    models = []
+    for weights in (config.weights, file):
+        torch.manual_seed(0)
+        models.append(build_model(config.model_copy(update={"weights": weights}), CLASSES))
+    first, second = (model.state_dict() for model in models)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert models[0].pretrained_cfg == models[1].pretrained_cfg
+    assert models[0]._model_args == models[1]._model_args
 
 
 def test_a_second_look_sees_the_crop_and_can_be_left_out(tmp_path):
