@@ -1,1 +1,1 @@
-"""What a run leaves on disk."""
+"""The run folder: what a pipeline execution leaves on disk."""

@@ -1,25 +1,24 @@
-"""The run folder: a place for everything that one pipeline execution produced, one writer at a time."""
+"""The run folder: all files of one pipeline execution, with one writer at a time."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
 from rsam_app.config import REPOSITORY, Pipeline, read_pipeline
 from rsam_app.config.validation import read_mapping
 from rsam_app.system.errors import UserError
-from rsam_app.system.files import write_atomically
+from rsam_app.system.files import locked, write_atomically
 from rsam_app.system.hardware import describe_hardware
 from rsam_app.system.progress import is_main_process
 
@@ -34,7 +33,7 @@ class RunFolder:
 
     @property
     def config_path(self) -> Path:
-        """The resolved pipeline, every value."""
+        """The resolved pipeline with every value."""
         return self.path / "config.yaml"
 
     @property
@@ -44,7 +43,7 @@ class RunFolder:
 
     @property
     def near_duplicates(self) -> Path:
-        """Table of the predicted images that are the same photograph (`duplicates.kept`)."""
+        """Table of the predicted images that show the same photograph."""
         return self.path / "near_duplicates.parquet"
 
     @property
@@ -54,7 +53,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of `last` and `best`."""
+        """Folder of the checkpoints `last` and `best`."""
         return self.path / "checkpoints"
 
     @property
@@ -64,12 +63,12 @@ class RunFolder:
 
     @property
     def selection(self) -> Path:
-        """Folder of the selections, one CSV each."""
+        """Folder of the selections, one CSV file each."""
         return self.path / "selection"
 
     @property
     def simulation(self) -> Path:
-        """Folder of simulated rounds: curves, and how well wrong labels are found."""
+        """Folder of simulations: label-efficiency curves and label-error detection."""
         return self.path / "simulation"
 
     @property
@@ -79,38 +78,43 @@ class RunFolder:
 
     @property
     def training_records(self) -> Path:
-        """Ids of the training images when the run was trained, in the row order of the two files below."""
+        """Ids of the images that the run was trained on, in the row order of the two files below."""
         return self.path / "training_records.json"
 
     @property
     def learned_probabilities(self) -> Path:
-        """What the model said about each training image, averaged over the epochs."""
+        """The model's probabilities for each training image, averaged over the epochs."""
         return self.path / "training_probabilities.npy"
 
     @property
     def held_out_probabilities(self) -> Path:
-        """What classifiers that did not see its label said about each training image, on pretrained features."""
+        """Cross-validated probabilities for each training image, from classifiers on pretrained features."""
         return self.path / "held_out_probabilities.npy"
 
     @property
     def key(self) -> str:
-        """The run's name as FiftyOne fields are prefixed with it: letters, digits and underscores."""
+        """The prefix of the run's FiftyOne fields: its name in letters, digits and underscores."""
         key = "".join(c if c.isascii() and c.isalnum() else "_" for c in self.path.resolve().name)
         return key if key[:1].isalpha() else f"run_{key}"
 
     def read_json(self) -> dict[str, Any]:
-        """`run.json`: versions, commit, seeds, data fingerprint, timings, stages; empty where there is none yet.
+        """`run.json`: versions, commit, seeds, data fingerprint, timings, stages; empty if there is none yet.
 
-        Raises `UserError` where it is damaged.
+        Raises `UserError` if it is damaged.
         """
         path = self.path / "run.json"
         try:
             loaded = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         except ValueError as error:
-            raise UserError(f"{path}: is damaged ({error}). Remove it: finished stages will be run again.") from error
+            raise UserError(f"{path}: is damaged ({error}). Remove it: finished stages then run again.") from error
         if not isinstance(loaded, dict):
-            raise UserError(f"{path}: is damaged (no object). Remove it: finished stages will be run again.")
+            raise UserError(f"{path}: is damaged (not an object). Remove it: finished stages then run again.")
         return loaded
+
+    @property
+    def finished_stages(self) -> dict[str, Any]:
+        """`run.json`'s entry for each stage that finished, by its name."""
+        return dict(self.read_json().get("stages", {}))
 
     def update_json(self, **values: Any) -> None:
         """Merge `values` into `run.json`, atomically; dictionaries merge one level deep."""
@@ -123,13 +127,13 @@ class RunFolder:
         write_atomically(self.path / "run.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
     def load_pipeline(self) -> Pipeline:
-        """The pipeline this run was made with. Raises `UserError` where the folder is no run."""
+        """The pipeline of this run. Raises `UserError` if the folder is not a run."""
         if not self.config_path.exists():
-            raise UserError(f"{self.path}: not a run folder (no config.yaml). Give the folder a `rsam train` made.")
+            raise UserError(f"{self.path}: not a run folder (no config.yaml). Give a folder that `rsam train` made.")
         return read_pipeline(self.config_path)
 
     def save_pipeline(self, pipeline: Pipeline) -> None:
-        """Write the resolved pipeline. Raises `UserError` where the folder belongs to another pipeline."""
+        """Write the resolved pipeline. Raises `UserError` if the folder belongs to another pipeline."""
         self._create()
         if self.config_path.exists():
             owner = read_mapping(self.config_path).get("name")
@@ -139,43 +143,37 @@ class RunFolder:
                     "Give another folder with --run, or remove this one."
                 )
         elif any(p.name != "lock" and p.suffix != ".partial" for p in self.path.iterdir()):
-            raise UserError(f"{self.path}: the folder is not empty and no run. Give another folder with --run.")
+            raise UserError(f"{self.path}: the folder is not empty and not a run. Give another folder with --run.")
         dumped = yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_atomically(self.config_path, dumped)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the run for writing. Raises `UserError` where another process holds it; ends with the process."""
+        """Hold the run for writing. Raises `UserError` if another process holds it; ends with the process."""
         self._create()
-        with self._open_lock() as stream:
+        path = self.path / "lock"
+        with ExitStack() as stack:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stream = stack.enter_context(locked(path, wait=False))
             except BlockingIOError as error:
-                stream.seek(0)
                 raise UserError(
-                    f"{self.path}: another process ({stream.read().strip() or 'unknown'}) is writing this run.\n"
-                    "Wait for it to end, or give another folder with --run."
+                    f"{self.path}: another process ({path.read_text().strip() or 'unknown'}) is writing this run.\n"
+                    "Wait until it ends, or give another folder with --run."
                 ) from error
+            except OSError as error:
+                raise UserError(f"{path}: cannot be opened ({error}). Give another folder with --run.") from error
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()}")
             stream.flush()
-            try:
-                yield
-            finally:
-                # Closing is not enough: a worker forked meanwhile has the file open too, and would keep the lock.
-                fcntl.flock(stream, fcntl.LOCK_UN)
+            yield
 
     def _create(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be made a run folder ({error}). Give another with --run.") from error
-
-    def _open_lock(self) -> TextIO:
-        try:
-            return (self.path / "lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error}). Give another folder with --run.") from error
+            raise UserError(
+                f"{self.path}: cannot create this run folder ({error}). Give another with --run."
+            ) from error
 
     def writing_on_main(self) -> AbstractContextManager[None]:
         """`writing` on the main process of a launch; nothing on the others."""
@@ -183,8 +181,7 @@ class RunFolder:
 
     def stage_done(self, stage: str, inputs: str) -> bool:
         """Whether `stage` finished with these inputs (a fingerprint)."""
-        entry = self.read_json().get("stages", {}).get(stage, {})
-        return bool(entry.get("inputs") == inputs)
+        return bool(self.finished_stages.get(stage, {}).get("inputs") == inputs)
 
     def finish_stage(self, stage: str, inputs: str, seconds: float) -> None:
         """Record that `stage` finished with these inputs."""
@@ -193,7 +190,7 @@ class RunFolder:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, commit and hardware, as `run.json` keeps them."""
+    """Versions, commit and hardware for `run.json`."""
     return {
         "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "commit": _commit(),
@@ -204,17 +201,17 @@ def environment() -> dict[str, Any]:
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:  # FiftyOne, say, on a machine that only trains
+    except metadata.PackageNotFoundError:  # e.g. FiftyOne, on a machine that only trains
         return None
 
 
 def _commit() -> str | None:
-    if not (REPOSITORY / ".git").exists():  # installed: git would name the commit of whatever repository lies around us
+    if not (REPOSITORY / ".git").exists():  # installed: git would report another repository's commit
         return None
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
         )
     except OSError:  # no git on this machine
         return None
-    return found.stdout.strip() or None
+    return result.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""One command's work on one run: its pipeline, folder, data and processes, opened once and shared by its stages."""
+"""A job: the pipeline, run folder, data and processes of one command, opened once and shared by its stages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsam_app.config import Card, Pipeline, find_pipeline, load_card, load_pipeline, overridden
+from rsam_app.config import Card, Pipeline, apply_overrides, find_pipeline, load_card, load_pipeline
 from rsam_app.data import Dataset, load_dataset
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.corrections import apply_corrections, corrections_path, read_corrections
@@ -28,28 +28,31 @@ class Job:
     pipeline: Pipeline
     run: RunFolder
     reporter: Reporter
-    corrections: int | None = None
-    """How many rows of the corrections table hold; None: those that the run's round began with, else all."""
 
     @classmethod
     def of_pipeline(cls, reference: str, overrides: list[str], run: Path | None, reporter: Reporter) -> Job:
-        """The job of a pipeline's name or path; its run is `runs/<pipeline name>` where not given."""
+        """The job of a pipeline given by name or path; `run` defaults to `runs/<pipeline name>`."""
         pipeline = load_pipeline(reference, overrides)
         _check_transforms(pipeline, find_pipeline(reference))
         return cls(pipeline, RunFolder(run or Path("runs") / pipeline.name), reporter)
 
     @classmethod
     def of_run(cls, run: Path, overrides: list[str], reporter: Reporter) -> Job:
-        """The job that made a run, with overrides that hold for this command."""
+        """The job of an existing run, with overrides for this command only."""
         folder = RunFolder(run)
-        pipeline = overridden(folder.load_pipeline(), overrides, folder.config_path)
+        pipeline = apply_overrides(folder.load_pipeline(), overrides, folder.config_path)
         _check_transforms(pipeline, folder.config_path)
         return cls(pipeline, folder, reporter)
 
-    def own_run(self) -> None:
-        """Make a new folder the run of this pipeline; a run that exists keeps its own."""
+    def create_run(self) -> None:
+        """Write the pipeline into a new run folder; an existing run keeps its own."""
         if not self.run.config_path.exists():
             self.run.save_pipeline(self.pipeline)
+
+    def report_weights(self) -> None:
+        """Report the file that the backbone's pretrained weights come from."""
+        if self.pipeline.model.weights != "none":
+            self.reporter.say(f"backbone weights: {self.pipeline.model.weights_file or 'timm, from its hub'}")
 
     @cached_property
     def card(self) -> Card:
@@ -58,41 +61,40 @@ class Job:
 
     @cached_property
     def original(self) -> Dataset:
-        """The dataset as its files have it."""
+        """The dataset as it is on disk, without corrections."""
         with self.reporter.bar("reading images") as advance:
             return load_dataset(self.card, self.pipeline.seed, advance)
 
     @cached_property
     def corrected(self) -> tuple[Dataset, dict[str, Rectangle]]:
-        """The dataset with a person's decisions applied, and the rectangles she gave, by record id."""
+        """The dataset with the reviewer's corrections, and the corrected rectangles by record id.
+
+        A round uses only the corrections that it began with.
+        """
         path = corrections_path(self.run.path, self.original.name)
         table = read_corrections(path)
-        corrections = table[: self._held(len(table))]
+        rows = self.run.read_json().get("round", {}).get("corrections", {}).get("rows")
+        corrections = table if rows is None else table[: int(rows)]
         if corrections:
             later = len(table) - len(corrections)
             self.reporter.say(
                 f"{len(corrections)} corrections from {path}"
-                + (f"; {later} came after this round began and are for the next" if later else "")
+                + (f"; {later} newer ones are left for the next round" if later else "")
             )
         return apply_corrections(self.original, corrections)
 
-    def _held(self, rows: int) -> int:
-        if self.corrections is not None:
-            return self.corrections
-        begun = self.run.read_json().get("round", {}).get("corrections", {}).get("rows")
-        return rows if begun is None else int(begun)
-
     @property
     def learns_from(self) -> str:
-        """Fingerprint of what a training learns from: the corrected dataset and the rectangles a person gave."""
+        """Fingerprint of the training data: the corrected dataset and the corrected rectangles."""
         dataset, rectangles = self.corrected
         return fingerprint(dataset.fingerprint, sorted(rectangles.items()))
 
     @cached_property
     def accelerator(self) -> Accelerator:
-        """The processes this command was launched with; all see this run folder and this data.
+        """The processes of this command.
 
-        Raises `UserError` where they do not. The main process must hold the run for writing.
+        Raises `UserError` if one of them does not see this run folder and this data. The main process must hold the run
+        for writing.
         """
         from rsam_app.system.allocator import retain_freed_memory
         from rsam_app.system.distributed.accelerator import make_accelerator
@@ -106,7 +108,7 @@ class Job:
 
 
 def _check_transforms(pipeline: Pipeline, path: Path) -> None:
-    """Try the albumentations that a pipeline names, if any: importing them takes seconds."""
+    """Check the albumentations that a pipeline names; imported only if there are any, as that takes seconds."""
     augment = pipeline.train.augment
     for key in ("extra", "transforms"):
         if getattr(augment, key):

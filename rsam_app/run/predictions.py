@@ -1,10 +1,9 @@
-"""The predictions table: what a model said about each record, one Parquet file per split. Everything that reviews,
-selects or exports reads this file and never the model."""
+"""The predictions table: one row per record, one Parquet file per split. Review, selection and export read this file,
+never the model."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +12,20 @@ import pyarrow.parquet as pq
 
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import replace_atomically
 
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("path", pa.string()),
         ("split", pa.string()),
-        ("label", pa.string()),  # what the dataset says, corrections applied
+        ("label", pa.string()),  # of the dataset, corrections applied
         ("predicted", pa.string()),
         ("confidence", pa.float32()),  # probability of the predicted class
-        ("margin", pa.float32()),  # probability of the first class minus that of the second
+        ("margin", pa.float32()),  # the highest probability minus the second highest
         ("entropy", pa.float32()),  # nats
         ("logits", pa.list_(pa.float32())),  # in the order of the model's class names
-        ("cx", pa.float32()),  # image pixels, as displayed; null where the model has no attention
+        ("cx", pa.float32()),  # image pixels, as displayed; null if the model has no attention
         ("cy", pa.float32()),
         ("width", pa.float32()),
         ("height", pa.float32()),
@@ -34,20 +34,20 @@ SCHEMA = pa.schema(
         ("box", pa.list_(pa.float32())),  # x y w h, relative, clipped to the image
     ]
 )
-"""The fixed columns. Score columns (float32) follow, in any number: every further column is a score."""
+"""The fixed columns. Every further column is a score (float32)."""
 
 
 def score_names(table: pa.Table) -> list[str]:
-    """Names of the score columns: those that follow the fixed ones."""
+    """Names of the score columns: all but the fixed ones."""
     return [name for name in table.column_names if name not in SCHEMA.names]
 
 
 def write_predictions(path: Path, table: pa.Table, embeddings: np.ndarray | None = None) -> None:
-    """Write `table` (and `(N, D)` embeddings, stored as float16 beside it), each file replaced atomically.
+    """Write `table`, and `(N, D)` embeddings beside it as float16, each file atomically.
 
-    The fixed columns come first and in their types, whatever order they are given in. Embeddings of an earlier table
-    never stay beside a new one: they are removed first, so that a crash leaves none rather than wrong ones. Raises
-    `ValueError` where a fixed column is missing, a row id repeats, or rows and embeddings differ in number.
+    The fixed columns are written first, cast to their types. Old embeddings are removed first, so that a crash leaves
+    no embeddings rather than wrong ones. Raises `ValueError` if a fixed column is missing, an id repeats, or rows and
+    embeddings differ in number.
     """
     missing = [name for name in SCHEMA.names if name not in table.column_names]
     if missing:
@@ -59,34 +59,31 @@ def write_predictions(path: Path, table: pa.Table, embeddings: np.ndarray | None
         raise ValueError(f"{len(ids)} predictions, but embeddings of shape {embeddings.shape}")
     scores = [(name, pa.float32()) for name in score_names(table)]
     table = table.select([*SCHEMA.names, *(name for name, _ in scores)]).cast(pa.schema([*SCHEMA, *scores]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(table, partial)
-    embeddings_path(path).unlink(missing_ok=True)
-    os.replace(partial, path)
+    with replace_atomically(path) as partial:
+        pq.write_table(table, partial)
+        embeddings_path(path).unlink(missing_ok=True)
     if embeddings is not None:
-        with partial.open("wb") as stream:
+        with replace_atomically(embeddings_path(path)) as partial, partial.open("wb") as stream:
             np.save(stream, embeddings.astype(np.float16))
-        os.replace(partial, embeddings_path(path))
 
 
 def embeddings_path(path: Path) -> Path:
-    """Where the embeddings of a predictions table lie: `SPLIT.embeddings.npy` beside `SPLIT.parquet`."""
+    """The embeddings of a predictions table: `SPLIT.embeddings.npy` beside `SPLIT.parquet`."""
     return path.with_name(path.stem + ".embeddings.npy")
 
 
 def read_predictions(folder: Path, splits: list[str] | None = None) -> pa.Table:
-    """All predictions of a run (its `predictions/` folder), or those of some splits, as one table.
+    """All predictions in a run's `predictions/` folder, or those of some splits, as one table.
 
-    A score that one of the splits lacks is null there. Raises `UserError` where there are none, or a file is damaged.
+    A score that a split lacks is null there. Raises `UserError` if there are none, or if a file is damaged.
     """
     return pa.concat_tables([_read_table(p) for p in _files(folder, splits)], promote_options="permissive")
 
 
 def read_columns(folder: Path, names: list[str]) -> pa.Table:
-    """Some columns of all predictions of a run, in the order of `read_predictions`; logits, say, stay on disk.
+    """Some columns of all predictions of a run, in the order of `read_predictions`, without loading the others.
 
-    A column that one of the splits lacks is null there, one that all lack is left out. Raises as `read_predictions`.
+    A column that a split lacks is null there; one that all splits lack is left out. Raises as `read_predictions`.
     """
     parts = [_read_table(path, [n for n in names if n in _names(path)]) for path in _files(folder, None)]
     return pa.concat_tables(parts, promote_options="permissive")
@@ -95,7 +92,7 @@ def read_columns(folder: Path, names: list[str]) -> pa.Table:
 def read_embeddings(folder: Path, splits: list[str] | None = None) -> np.ndarray:
     """Embeddings `(N, D)` float16 in the row order of `read_predictions(folder, splits)`.
 
-    Raises `UserError` where a split lacks predictions or embeddings, or they do not belong together.
+    Raises `UserError` if a split lacks predictions or embeddings, or if they do not match.
     """
     parts = []
     for path in _files(folder, splits):
@@ -144,7 +141,7 @@ def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def class_names(run: RunFolder) -> tuple[str, ...]:
-    """As the model's own configuration has them; none where the run has no model, or one without names."""
+    """The class names in the model's configuration; empty if the run has no model, or the model no names."""
     config = run.model / "config.json"
     if not config.is_file():
         return ()

@@ -1,8 +1,7 @@
-"""Soft masks beside the predictions: where each image's features were let through, as small images for review."""
+"""Soft masks of a predictions table, as small images for the review."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,25 +10,28 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from rsam_app.system.files import sha256_of
+
 ENLARGED = 8
-"""A map of 7 × 7 cells is kept at 56 × 56: the App paints each pixel as a square."""
+"""Enlargement of a mask, e.g. from 7 × 7 to 56 × 56 pixels: the App draws pixels as squares."""
 
 
 def masks_folder(table: Path) -> Path:
-    """Where the soft masks of a predictions table lie: `SPLIT.masks` beside `SPLIT.parquet`."""
+    """The soft masks of a predictions table: the folder `SPLIT.masks` beside `SPLIT.parquet`."""
     return table.with_name(f"{table.stem}.masks")
 
 
 def mask_file(folder: Path, record_id: str) -> Path:
-    """The file of one record, named by a digest: an id may be any path, and a folder of all would be slow to list."""
-    name = hashlib.sha256(record_id.encode()).hexdigest()[:32]
+    """The file of one record, named by a digest as an id may be any path; spread over folders that are fast to list."""
+    name = sha256_of(record_id)[:32]
     return folder / name[:2] / f"{name}.png"
 
 
 def prepare_masks(table: Path, record_ids: Sequence[str], masks: np.ndarray | None) -> Path:
-    """Remove the masks that belong to the table as it was, and write new ones `(N, h, w)` uint8 aside, where given.
+    """Remove the masks of the old table, and write new masks `(N, h, w)` uint8, if any, into a temporary folder.
 
-    Call before the table is replaced, and `place_masks` after: a crash in between leaves none rather than wrong ones.
+    Returns that folder. Call this before the table is replaced and `place_masks` after: a crash in between leaves no
+    masks rather than wrong ones.
     """
     folder = masks_folder(table)
     partial = folder.with_name(f"{folder.name}.partial")
@@ -47,6 +49,6 @@ def prepare_masks(table: Path, record_ids: Sequence[str], masks: np.ndarray | No
 
 
 def place_masks(table: Path, partial: Path) -> None:
-    """Put the masks that were written aside beside their table."""
+    """Move the masks from the temporary folder to their place beside the table."""
     if partial.exists():
         os.replace(partial, masks_folder(table))

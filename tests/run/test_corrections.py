@@ -15,7 +15,7 @@ from rsam_app.run.corrections import (
     in_force,
     last_addition,
     read_corrections,
-    undoing,
+    reversals,
 )
 from rsam_app.system.errors import UserError
 
@@ -44,7 +44,7 @@ def test_runs_beside_each_other_share_one_table(tmp_path) -> None:
     assert corrections_path(tmp_path / "runs" / "a", "birds") == tmp_path / "runs" / "corrections" / "birds.csv"
 
 
-def test_what_is_added_is_read_back_in_order_whatever_the_text(table) -> None:
+def test_additions_are_read_back_in_order_whatever_the_text(table) -> None:
     added = [
         decided("Bilder/ä, \"b\" 'c'.jpg", after="Grünfink, jung"),
         decided("two\nlines\r.jpg", after=" wren\r"),
@@ -72,7 +72,7 @@ def test_a_decision_that_changes_nothing_is_not_added(table) -> None:
     assert not table.exists()
 
 
-def test_the_last_decision_of_a_kind_holds() -> None:
+def test_the_last_decision_of_a_kind_is_in_force() -> None:
     force = in_force([decided(after="wren"), decided(kind="exclude", after="true"), decided(after="auk")])
     assert {kind: c.after for (_, kind), c in force.items()} == {"label": "auk", "exclude": "true"}
 
@@ -94,26 +94,26 @@ def test_corrections_change_train_and_val_and_never_test(birds) -> None:
     assert "3 corrections of test images" in corrected.notes[0]
 
 
-def test_an_excluded_record_is_gone_until_it_is_taken_back(birds) -> None:
+def test_an_excluded_record_is_gone_until_the_exclusion_is_reverted(birds) -> None:
     out = decided("a", "exclude", "false", "true")
     assert [r.id for r in apply_corrections(birds, [out])[0].records] == ["b", "t"]
     back = decided("a", "exclude", "true", "false")
     assert apply_corrections(birds, [out, back])[0] == birds
 
 
-def test_a_rectangle_can_be_taken_back(birds) -> None:
+def test_a_rectangle_can_be_reverted(birds) -> None:
     drawn, erased = decided("a", "rectangle", "", RECTANGLE), decided("a", "rectangle", RECTANGLE, "")
     assert apply_corrections(birds, [drawn, erased])[1] == {}
 
 
-def test_corrections_of_records_that_are_gone_are_said(birds) -> None:
+def test_corrections_of_missing_records_are_reported(birds) -> None:
     corrected, _ = apply_corrections(birds, [decided("gone.jpg")])
     assert corrected.records == birds.records
     assert "1 records" in corrected.notes[0]
     assert "gone.jpg" in corrected.notes[0]
 
 
-def test_a_label_that_is_no_class_is_named(birds) -> None:
+def test_a_label_that_is_not_a_class_is_named(birds) -> None:
     with pytest.raises(UserError, match="record a has label 'wern'"):
         apply_corrections(birds, [decided(after="wern")])
 
@@ -167,7 +167,7 @@ def test_two_people_at_once_lose_nothing(table) -> None:
     assert len(read_corrections(table)) == 50
 
 
-def test_the_last_addition_is_found_and_undone_ones_are_passed_over() -> None:
+def test_the_last_addition_is_found_and_undone_ones_are_skipped() -> None:
     first = [decided("a"), decided("b", "exclude", "false", "true")]
     second = [decided("a", before="auk", after="tern", when="2025-01-02T00:00:00Z")]
     undo_second = [decided("a", before="tern", after="wren", when="2025-01-03T00:00:00Z")]
@@ -181,8 +181,8 @@ def test_the_last_addition_is_found_and_undone_ones_are_passed_over() -> None:
     assert last_addition([*first, *second, *undo_second, *undo_first, *again]) == again
 
 
-def test_undoing_brings_back_what_was_in_force_or_the_data_sets_own_value() -> None:
-    (row,) = undoing([decided("a", before="auk", after="tern")], {})
+def test_reversals_restore_what_was_in_force_or_the_datasets_own_value() -> None:
+    (row,) = reversals([decided("a", before="auk", after="tern")], {})
     assert (row.before, row.after) == ("tern", "auk")
-    (row,) = undoing([decided("a", before="auk", after="tern")], {("a", "label"): decided("a", after="wren")})
+    (row,) = reversals([decided("a", before="auk", after="tern")], {("a", "label"): decided("a", after="wren")})
     assert (row.before, row.after) == ("tern", "wren")

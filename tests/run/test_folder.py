@@ -53,7 +53,7 @@ def test_a_second_writer_is_refused_and_let_in_when_the_first_was_killed(run) ->
         first.wait()
 
 
-def test_the_lock_is_given_back_even_if_a_forked_worker_lives_on(run) -> None:
+def test_the_lock_is_released_even_if_a_forked_worker_is_still_alive(run) -> None:
     with run.writing():
         worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
         worker.start()
@@ -65,7 +65,7 @@ def test_the_lock_is_given_back_even_if_a_forked_worker_lives_on(run) -> None:
         worker.join()
 
 
-def test_the_lock_is_given_back_after_an_error(run) -> None:
+def test_the_lock_is_released_after_an_error(run) -> None:
     with pytest.raises(RuntimeError), run.writing():
         raise RuntimeError
     with run.writing(), pytest.raises(UserError, match="another process"), RunFolder(run.path).writing():
@@ -92,7 +92,7 @@ def test_the_folder_of_another_pipeline_is_refused_and_untouched(run) -> None:
 def test_a_folder_that_holds_something_else_is_refused(run) -> None:
     run.path.mkdir(parents=True)
     (run.path / "thesis.docx").touch()
-    with pytest.raises(UserError, match="not empty and no run"):
+    with pytest.raises(UserError, match="not empty and not a run"):
         run.save_pipeline(pipeline())
     assert not run.config_path.exists()
 
@@ -106,14 +106,14 @@ def test_a_run_that_crashed_while_it_wrote_its_first_file_can_start_again(run) -
 
 
 @pytest.mark.parametrize("text", ["", "name: [", "name: first\ndataset: x\nepochs: 3\n", "- 1\n"])
-def test_a_configuration_that_somebody_broke_is_named(run, text) -> None:
+def test_a_broken_configuration_is_named(run, text) -> None:
     run.path.mkdir(parents=True)
     run.config_path.write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml"):
         run.load_pipeline()
 
 
-def test_a_folder_that_is_no_run(tmp_path) -> None:
+def test_a_folder_that_is_not_a_run(tmp_path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
         RunFolder(tmp_path).load_pipeline()
 
@@ -121,9 +121,9 @@ def test_a_folder_that_is_no_run(tmp_path) -> None:
 def test_a_path_that_cannot_be_a_folder(tmp_path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match="cannot be made a run folder"):
+        with pytest.raises(UserError, match="cannot create this run folder"):
             RunFolder(path).save_pipeline(pipeline())
-        with pytest.raises(UserError, match="cannot be made a run folder"), RunFolder(path).writing():
+        with pytest.raises(UserError, match="cannot create this run folder"), RunFolder(path).writing():
             pass
 
 
@@ -185,11 +185,11 @@ def test_a_run_name_becomes_a_field_prefix(tmp_path, name, key) -> None:
 def test_the_environment_names_versions_without_git_and_without_fiftyone(monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("rsam_app.run.folder.PACKAGES", ("torch", "a-package-nobody-has"))
-    found = environment()
-    assert found["versions"]["a-package-nobody-has"] is None
-    assert found["versions"]["torch"]
-    assert found["commit"] is None
-    json.dumps(found)
+    values = environment()
+    assert values["versions"]["a-package-nobody-has"] is None
+    assert values["versions"]["torch"]
+    assert values["commit"] is None
+    json.dumps(values)
 
 
 def test_fingerprints_differ_by_value_not_by_key_order() -> None:

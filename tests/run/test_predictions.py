@@ -20,7 +20,7 @@ from rsam_app.system.errors import UserError
 
 
 def rows(*ids: str, split: str = "test", attention: bool = True, **scores: list[float]) -> pa.Table:
-    """A table as a careless caller gives it: doubles, scores first, columns in reverse."""
+    """A table in no order: doubles, scores first, columns in reverse."""
     n = len(ids)
     texts = {"id": list(ids), "path": list(ids), "split": [split] * n, "label": ["auk"] * n, "predicted": ["wren"] * n}
     numbers = {"confidence": [0.5] * n, "margin": [0.1] * n, "entropy": [0.6] * n, "logits": [[0.0, 1.5]] * n}
@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "lr=0.1" / "Lauf ü" / "predictions"
 
 
-def test_what_is_written_is_read_in_the_fixed_types_with_scores_last(folder) -> None:
+def test_a_written_table_has_the_fixed_types_and_scores_last(folder) -> None:
     write_predictions(folder / "test.parquet", rows("ä/1.jpg", "b", misattention=[0.25, 1.0]))
     table = read_predictions(folder)
     assert table.schema.names == [*SCHEMA.names, "misattention"]
@@ -65,7 +65,7 @@ def test_splits_can_be_chosen_and_a_missing_one_is_named(folder) -> None:
             read(folder / "nowhere")
 
 
-def test_embeddings_lie_beside_in_row_order(folder) -> None:
+def test_embeddings_are_in_row_order(folder) -> None:
     write_predictions(folder / "train.parquet", rows("c", split="train"), np.full((1, 3), 3.0))
     write_predictions(folder / "test.parquet", rows("a", "b"), np.arange(6.0).reshape(2, 3))
     found = read_embeddings(folder)
@@ -126,7 +126,7 @@ def test_damaged_or_foreign_embeddings_are_named(folder) -> None:
             read_embeddings(folder)
 
 
-def test_no_rows_are_a_table_too(folder) -> None:
+def test_a_table_may_be_empty(folder) -> None:
     write_predictions(folder / "val.parquet", rows(), np.zeros((0, 3)))
     assert read_predictions(folder).num_rows == 0
     assert read_embeddings(folder).shape == (0, 3)

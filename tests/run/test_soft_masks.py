@@ -1,4 +1,4 @@
-"""Soft masks beside a predictions table."""
+"""Soft masks of a predictions table."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from rsam_app.run.corrections import (
     last_addition,
     now,
     read_corrections,
-    undoing,
+    reversals,
 )
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
@@ -116,7 +116,7 @@ def undo_last(run: RunFolder, dataset_name: str, key: str, who: str | None) -> U
     if not added:
         raise UserError(f"{path}: there is nothing to undo: no addition was made, or all were undone.")
     earlier = in_force(table[: table.index(added[0])])
-    rows = undoing(added, earlier)
+    rows = reversals(added, earlier)
     left = take_back(dataset_name, key, rows)
     who, when = who or getpass.getuser(), now()  # the same time for all rows marks them as one addition
     add_corrections(path, [replace(c, who=who, when=when, run=key) for c in rows])
