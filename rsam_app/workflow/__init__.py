@@ -1,1 +1,1 @@
-"""What each command does, from its inputs to its result."""
+"""The work behind each command of `rsam`."""

@@ -1,8 +1,7 @@
-"""`rsam demo`: generate, train, evaluate, review, select, and say what was found of what was planted."""
+"""`rsam demo`: run the whole loop on a generated dataset, and report which planted problems it found."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from rsam_app.data.synthetic.generate import generate
 from rsam_app.data.synthetic.planting import read_planted
 from rsam_app.run.job import Job
 from rsam_app.run.predictions import read_predictions
+from rsam_app.system.files import sha256_of
 from rsam_app.system.progress import Reporter
 from rsam_app.workflow import stages
 from rsam_app.workflow.demo_report import report_planted
@@ -20,35 +20,35 @@ from rsam_app.workflow.demo_report import report_planted
 PIPELINE = Path(__file__).with_name("demo_pipeline.yaml")
 
 
-def run_demo(run: Path, reporter: Reporter, tell: Callable[[str], None]) -> str:
-    """Do the whole loop in `run`, the dataset beside it; what is done already is not done again.
+def run_demo(run: Path, reporter: Reporter, echo: Callable[[str], None]) -> str:
+    """Run the loop in `run`, with the dataset beside it, skipping stages that are up to date.
 
     Returns the name of the FiftyOne dataset. Raises `UserError`.
     """
-    card = make_data(run.with_name(f"{run.name}-data"), reporter)
+    card = make_dataset(run.with_name(f"{run.name}-data"), reporter)
     job = Job.of_pipeline(str(PIPELINE), ["name=demo", f"dataset={card}"], run, reporter)
     begun = time.perf_counter()
     with job.run.writing():
         stages.run_all(job)
-    tell(f"\nThe loop took {(time.perf_counter() - begun) / 60:.1f} minutes. What it found of what was planted:")
+    echo(f"\nThe loop took {(time.perf_counter() - begun) / 60:.1f} minutes. Of the planted problems it found:")
     for sentence in report_planted(read_planted(card.parent / "planted.json"), read_predictions(job.run.predictions)):
-        tell(f"  {sentence}")
-    tell(
-        f"\nNow correct it: in the App, relabel what carries the tag `relabel`, then\n"
-        f"  rsam apply {run}    and    rsam demo    learns from what you did."
+        echo(f"  {sentence}")
+    echo(
+        f"\nNow correct it: in the App, relabel the images with the tag `relabel`, then run\n"
+        f"  rsam apply {run}    and    rsam demo    to learn from your corrections."
     )
     return job.card.name
 
 
-def make_data(folder: Path, reporter: Reporter) -> Path:
-    """The generated dataset's card in `folder`, drawn where it is not there yet."""
+def make_dataset(folder: Path, reporter: Reporter) -> Path:
+    """Generate the dataset in `folder` if it is not there yet; returns its card."""
     card = folder / "rsam_demo.yaml"
     if not (folder / "manifest.csv").exists():
         with reporter.bar("drawing beetles") as advance:
             generate(folder, on_image=advance)
-    place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]  # two demos, two FiftyOne datasets
+    suffix = sha256_of(str(folder.resolve()))[:6]  # two demos, two FiftyOne datasets
     content = {
-        "name": f"rsam_demo_{place}",
+        "name": f"rsam_demo_{suffix}",
         "layout": "manifest",
         "root": str((folder / "manifest.csv").resolve()),
         "licence": "CC0: drawn by rsam demo",

@@ -1,4 +1,4 @@
-"""What `rsam doctor` looks at: is this machine able to run everything, and if not, what is the one thing to do."""
+"""`rsam doctor`: check that this machine can run everything, with a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.hardware import available_cores
 
 OLDEST_PYTHON = (3, 11)
-MEMORY = 4  # GB: training at 224 pixels and FiftyOne beside it
-DISK = 2  # GB: a run with its checkpoints, a database, a dataset
+MIN_MEMORY = 4  # GB: training at 224 pixels, with FiftyOne beside it
+MIN_DISK = 2  # GB: a run with its checkpoints, a database, a dataset
 SETUP = "Run `make setup`, which installs the versions in requirements.lock."
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. `remedy` is what to do, there exactly where something is wrong (`ok` is False)."""
+    """The result of one check; it has a `remedy` if and only if `ok` is False."""
 
     name: str
     ok: bool
@@ -32,18 +32,18 @@ class Check:
 
     def __post_init__(self) -> None:
         if self.ok == bool(self.remedy):
-            raise ValueError(f"{self.name}: a remedy belongs to what is wrong, and to nothing else")
+            raise ValueError(f"{self.name}: a failed check needs a remedy, and a passed one has none")
 
 
-def examine(runs: Path = Path("runs")) -> list[Check]:
-    """Look at everything, in the order in which things depend on each other; raises nothing for what is wrong.
+def run_checks(runs: Path = Path("runs")) -> list[Check]:
+    """Run all checks, in the order of their dependencies; a problem does not raise.
 
-    `runs` is the folder that runs are written to. Takes some seconds: torch is imported, the database started.
+    `runs` is the folder that runs are written to. Takes some seconds, to import torch and to start the database.
     """
     checks = [_python(), _packages(), _torch()]
     if checks[-1].ok:
         checks.append(_accelerator())
-    return [*checks, _machine(), *_disks(runs), _database(), _photographs()]
+    return [*checks, _machine(), *_disks(runs), _database(), _data_folder()]
 
 
 def _python() -> Check:
@@ -54,7 +54,7 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
-    """Whether what `pyproject.toml` asks for is installed, in a version it allows."""
+    """Check that the requirements in `pyproject.toml` are installed, in allowed versions."""
     from packaging.requirements import Requirement
 
     wrong = []
@@ -75,7 +75,7 @@ def _packages() -> Check:
 
 
 def _torch() -> Check:
-    """Whether torch loads, and torchvision with it: the two come as a pair, and a wrong pair fails on import."""
+    """Check that torch and torchvision load: a mismatched pair fails on import."""
     try:
         import torch
         import torchvision
@@ -94,33 +94,35 @@ def _accelerator() -> Check:
     if torch.cuda.is_available():
         devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
         names = ", ".join(f"{device.name} ({device.total_memory / 2**30:.0f} GB)" for device in devices)
-        return Check("accelerator", True, f"{names}, bfloat16: {_word(has_native_bfloat16(torch.device('cuda')))}")
+        return Check("accelerator", True, f"{names}, bfloat16: {_yes_or_no(has_native_bfloat16(torch.device('cuda')))}")
     if torch.backends.mps.is_available():
         return Check("accelerator", True, "Apple GPU (mps)")
     if Path("/proc/driver/nvidia/version").exists():
         return Check(
             "accelerator",
             False,
-            f"an NVIDIA driver is loaded, and torch {torch.__version__} finds no GPU through it",
-            "Update the NVIDIA driver to one for this CUDA version."
+            f"an NVIDIA driver is loaded, but torch {torch.__version__} finds no GPU",
+            "Update the NVIDIA driver to one that supports this CUDA version."
             if torch.version.cuda
-            else "Install a torch built for CUDA: `make setup` does.",
+            else "Run `make setup`, which installs a torch built for CUDA.",
         )
-    native = _word(has_native_bfloat16(torch.device("cpu")))
-    return Check("accelerator", True, f"none: runs on the CPU, bfloat16: {native}")
+    native = _yes_or_no(has_native_bfloat16(torch.device("cpu")))
+    return Check("accelerator", True, f"none, runs on the CPU, bfloat16: {native}")
 
 
 def _machine() -> Check:
     cores = available_cores()
     memory = _memory() / 2**30
     detail = f"{cores} cores, {memory:.0f} GB memory"
-    if memory < MEMORY:
-        return Check("machine", False, detail, f"Give it {MEMORY} GB of memory: training is killed with less.")
+    if memory < MIN_MEMORY:
+        return Check(
+            "machine", False, detail, f"Provide at least {MIN_MEMORY} GB of memory: with less, training is killed."
+        )
     return Check("machine", True, detail)
 
 
 def _memory() -> int:
-    """Bytes this process may use: the machine's memory, or less where a container is allowed less."""
+    """Bytes that this process may use: the machine's memory, or a container's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
         if limit.exists() and (text := limit.read_text().strip()).isdigit():
@@ -131,24 +133,24 @@ def _memory() -> int:
 def _disks(runs: Path) -> Iterator[Check]:
     from rsam_app.system.mongodb.connection import private_folder
 
-    places = {
-        "disk for runs": (runs, "Free some, or write elsewhere with --run."),
-        "disk for the database": (private_folder(), "Free some, or set RSAM_DATABASE_DIR to a folder elsewhere."),
+    folders = {
+        "disk for runs": (runs, "or write elsewhere with --run."),
+        "disk for the database": (private_folder(), "or set RSAM_DATABASE_DIR to another folder."),
     }
-    for name, (folder, remedy) in places.items():
-        place = next((p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir()), Path("/"))
-        free = shutil.disk_usage(place).free / 2**30
-        detail = f"{free:.0f} GB free in {place}"
-        if not os.access(place, os.W_OK):
-            yield Check(name, False, f"{place} cannot be written", remedy.replace("Free some", "Make it writable"))
-        elif free < DISK:
-            yield Check(name, False, f"{free:.1f} GB free in {place}, {DISK} are needed", remedy)
+    for name, (folder, otherwise) in folders.items():
+        existing = next((p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir()), Path("/"))
+        free = shutil.disk_usage(existing).free / 2**30
+        detail = f"{free:.1f} GB free in {existing}"
+        if not os.access(existing, os.W_OK):
+            yield Check(name, False, f"{existing} is not writable", f"Make it writable, {otherwise}")
+        elif free < MIN_DISK:
+            yield Check(name, False, f"{detail}, {MIN_DISK} GB needed", f"Free disk space, {otherwise}")
         else:
             yield Check(name, True, detail)
 
 
 def _database() -> Check:
-    """Whether FiftyOne's database answers: it is started, or the configured one is asked."""
+    """Check that FiftyOne's database responds; the private one is started for it."""
     from rsam_app.system.mongodb.connection import import_fiftyone, ping, provide
 
     try:
@@ -158,21 +160,21 @@ def _database() -> Check:
         else:
             import_fiftyone()  # starts its own server, and connects
     except UserError as error:
-        what, _, remedy = str(error).partition("\n")
-        return Check("database", False, what, remedy or "Set FIFTYONE_DATABASE_URI to a running MongoDB.")
-    return Check("database", True, f"{database}, answers")
+        problem, _, remedy = str(error).partition("\n")
+        return Check("database", False, problem, remedy or "Set FIFTYONE_DATABASE_URI to a running MongoDB.")
+    return Check("database", True, f"{database}, responds")
 
 
-def _photographs() -> Check:
-    """Whether the folder that cards' relative roots start from is there; without one set, none is needed yet."""
+def _data_folder() -> Check:
+    """Check that the folder RSAM_DATA exists, if it is set."""
     chosen = os.environ.get("RSAM_DATA")
     folder = Path(chosen or "data").absolute()
     if folder.is_dir():
         return Check("RSAM_DATA", True, f"{folder}, {len(list(folder.iterdir()))} entries")
     if chosen:
-        return Check("RSAM_DATA", False, f"{folder} is no folder", "Set RSAM_DATA to the folder with your datasets.")
-    return Check("RSAM_DATA", True, f"not set, and {folder} is not there yet")
+        return Check("RSAM_DATA", False, f"{folder} is not a folder", "Set RSAM_DATA to the folder with your datasets.")
+    return Check("RSAM_DATA", True, f"not set, and {folder} does not exist yet")
 
 
-def _word(native: bool) -> str:
+def _yes_or_no(native: bool) -> str:
     return "native" if native else "not native (float32 is used)"

@@ -1,7 +1,7 @@
-"""Predictions of a run made anew in a process of its own, for a program that must neither hold a model nor fork: the
-App's server. What it does is `rsam predict`; how far it is comes as lines of JSON.
+"""`rsam predict` in a process of its own for the App's server, which must neither hold a model nor fork.
 
-Usage: python -m rsam_app.workflow.predict_process RUN SPLITS, SPLITS being `stale` or names with commas.
+Usage: python -m rsam_app.workflow.predict_process RUN SPLITS; SPLITS is `stale`, or names separated by commas.
+Progress is printed as lines of JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rsam_app.system.progress import JsonReporter, Step, write_message
 
 
 def main() -> None:
-    """Predict what the command line names. Exit codes as those of `rsam`."""
+    """Predict the splits on the command line. Exit codes as for `rsam`."""
     from rsam_app.run.job import Job
     from rsam_app.workflow.predict import predict, stale_splits
 

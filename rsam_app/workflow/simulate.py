@@ -1,4 +1,4 @@
-"""`rsam simulate`: from a pipeline's dataset and backbone to simulated rounds of labelling or relabelling."""
+"""`rsam simulate`: simulated rounds of labelling or relabelling on a pipeline's dataset and backbone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rsam_app.selection.simulation.rounds import Oracle
 
 
 @dataclass(frozen=True)
-class Simulated:
-    """What came of a simulation, for scripts and for a person."""
+class SimulationResult:
+    """The result of a simulation: `summary` for scripts, `text` for you."""
 
     summary: dict[str, Any]
     text: str
@@ -22,10 +22,10 @@ class Simulated:
 
 def simulate_rounds(
     job: Job, strategies: tuple[str, ...], rounds: int, start: int, budget: int, seeds: int, pool_share: float
-) -> Simulated:
-    """Simulate rounds of labelling into `RUN/simulation/`; what is done already is not done again. Raises `UserError`.
+) -> SimulationResult:
+    """Simulate rounds of labelling into `RUN/simulation/`; finished simulations are reused. Raises `UserError`.
 
-    The pool is what the dataset has for training and validation, measured on its test images.
+    The pool is the dataset's training and validation images; accuracy is measured on its test images.
     """
     from rsam_app.selection.simulation.run import Plan, simulate_all
     from rsam_app.selection.simulation.summary import summary_table
@@ -34,26 +34,26 @@ def simulate_rounds(
     plan.find_strategies()
     plan.require_images(len(_pool(job)))
     oracle, made_from = make_oracle(job)
-    job.own_run()
+    job.create_run()
     with job.reporter.counter("simulating", len(strategies) * seeds) as advance:
         summary = simulate_all(oracle, made_from, plan, job.run.simulation, job.original.name, advance)
-    return Simulated(summary, f"{summary_table(summary)}\n{job.run.simulation / 'curves.png'}")
+    return SimulationResult(summary, f"{summary_table(summary)}\n{job.run.simulation / 'curves.png'}")
 
 
-def plant_label_errors(job: Job, share: float, seeds: int) -> Simulated:
-    """Plant wrong labels in the training images and measure how well each score finds them. Raises `UserError`."""
+def simulate_label_errors(job: Job, share: float, seeds: int) -> SimulationResult:
+    """Plant wrong labels in the pool and measure how well each score finds them. Raises `UserError`."""
     from rsam_app.selection.simulation.label_noise import measure_label_noise, noise_table, require_noise
 
     require_noise(share, seeds, len(_pool(job)))
     oracle, _ = make_oracle(job)
-    job.own_run()
+    job.create_run()
     with job.reporter.counter("planting wrong labels", 2 * seeds) as advance:
         summary = measure_label_noise(oracle, job.original.classes, share, seeds, job.run.simulation, advance)
-    return Simulated(summary, f"{noise_table(summary)}\n{job.run.simulation / 'label_errors.csv'}")
+    return SimulationResult(summary, f"{noise_table(summary)}\n{job.run.simulation / 'label_errors.csv'}")
 
 
 def make_oracle(job: Job) -> tuple[Oracle, str]:
-    """Features and labels of the job's dataset, and the hash of what the features were made from."""
+    """Features and labels of the job's dataset, and a hash of the features' inputs."""
     from rsam_app.evaluation.inference.pretrained_features import pretrained_features
     from rsam_app.selection.simulation.logistic import scaled
 
@@ -61,6 +61,7 @@ def make_oracle(job: Job) -> tuple[Oracle, str]:
     dataset.require("test")
     pool = _pool(job)
     records = [*pool, *dataset.split("test")]
+    job.report_weights()
     features, made_from = pretrained_features(job, records, dataset.classes)
     points = scaled(features)
     labels = np.array([dataset.class_index[record.label] for record in records], dtype=np.int64)
@@ -69,5 +70,5 @@ def make_oracle(job: Job) -> tuple[Oracle, str]:
 
 
 def _pool(job: Job) -> list[Record]:
-    """What there is to label: the records for training and validation."""
+    """The records to label: those for training and validation."""
     return sorted((*job.original.split("train"), *job.original.split("val")), key=lambda record: record.id)

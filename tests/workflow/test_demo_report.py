@@ -1,4 +1,4 @@
-"""What the report says, on predictions whose right answer is known beforehand."""
+"""The demo's report, on predictions with a known result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rsam_app.workflow.demo_report import report_planted
 
 @pytest.fixture(scope="module")
 def planted() -> Planted:
-    """A plan with every beetle lying straight in the middle of its image's left half, no images drawn."""
+    """A plan with every beetle upright in the middle of its image's left half, without images."""
     images = {
         p.id: PlantedImage(
             split=p.split,
@@ -37,7 +37,7 @@ def planted() -> Planted:
 
 
 def _table(planted: Planted, **columns: object) -> pa.Table:
-    """Predictions of a perfect model on every image, with some columns replaced (None drops one)."""
+    """Predictions of a perfect model on every image; arguments replace columns, None drops one."""
     truth = planted.images.values()
     perfect: dict[str, object] = {
         "id": list(planted.images),
@@ -60,8 +60,8 @@ def test_a_perfect_run_finds_everything(planted: Planted) -> None:
     n = len(planted.wrong_labels)
     report = report_planted(planted, _table(planted))
     assert f"; {n} of them are among the {n} most suspect" in _sentence(report, "Wrong labels")
-    assert "100% of 96 test images are named right" in _sentence(report, "Species")
-    assert "does not lean on them" in _sentence(report, "Shortcut")
+    assert "100% of 96 test images are right" in _sentence(report, "Species")
+    assert "does not rely on them" in _sentence(report, "Shortcut")
     assert "mean IoU 1.00 with the true boxes, a fixed centre box 1.00" in _sentence(report, "Rectangles")
 
 
@@ -70,10 +70,10 @@ def test_wrong_labels_ranked_last_are_not_found(planted: Planted) -> None:
     said = _sentence(report_planted(planted, _table(planted, label_quality=worst)), "Wrong labels")
     n = len(planted.wrong_labels)
     total = sum(t.split == "train" for t in planted.images.values())
-    assert f"; 0 of them are among the {n} most suspect (chance would give {n * n / total:.1f})" in said
+    assert f"; 0 of them are among the {n} most suspect (by chance {n * n / total:.1f})" in said
 
 
-def test_corrected_labels_are_counted_as_mended(planted: Planted) -> None:
+def test_corrected_labels_are_counted_as_fixed(planted: Planted) -> None:
     first = next(iter(planted.wrong_labels))
     labels = [t.species if i == first else t.label for i, t in planted.images.items()]
     n = len(planted.wrong_labels)
@@ -84,7 +84,7 @@ def test_corrected_labels_are_counted_as_mended(planted: Planted) -> None:
     assert "none is left" in _sentence(report_planted(planted, everything), "Wrong labels")
 
 
-def test_a_model_that_looks_at_flowers_is_caught(planted: Planted) -> None:
+def test_a_model_that_relies_on_flowers_is_caught(planted: Planted) -> None:
     other = "ringed_lanternback"
     predicted = [
         SHORTCUT if t.flowers else (other if t.species == SHORTCUT else t.species) for t in planted.images.values()
@@ -93,11 +93,11 @@ def test_a_model_that_looks_at_flowers_is_caught(planted: Planted) -> None:
     table = _table(planted, predicted=predicted, misattention=[0.9 if f else 0.2 for f in fooled])
     report = report_planted(planted, table)
     shortcut = _sentence(report, "Shortcut")
-    assert "The model leans on them" in shortcut
-    assert f"{SHORTCUT} is named right in 100% with and 0% without them" in shortcut
+    assert "The model relies on them" in shortcut
+    assert f"{SHORTCUT} is right in 100% with and 0% without them" in shortcut
     assert "others are taken for it in 100% with and 0% without them" in shortcut
     decided = sum(f for f, t in zip(fooled, planted.images.values(), strict=True) if t.split == "test")
-    assert f"{decided} test images were decided wrongly" in _sentence(report, "Misattention")
+    assert f"the shortcut misled the model in {decided} test images" in _sentence(report, "Misattention")
     assert "AUROC 1.00, low confidence with 0.50" in _sentence(report, "Misattention")
 
 
@@ -113,7 +113,7 @@ def test_rectangles_off_the_beetle_are_counted_and_ranked(planted: Planted) -> N
     assert share and float(share[1]) == pytest.approx(1 - off / 96, abs=0.006)
 
 
-def test_what_a_run_lacks_is_said_not_invented(planted: Planted) -> None:
+def test_missing_scores_are_reported(planted: Planted) -> None:
     nothing = dict.fromkeys(RECTANGLE_FIELDS, pa.nulls(len(planted.images), pa.float32()))
     report = report_planted(planted, _table(planted, misattention=None, label_quality=None, **nothing))
     assert "this run has no label_quality" in _sentence(report, "Wrong labels")
@@ -130,7 +130,7 @@ def test_one_split_alone(planted: Planted, split: str) -> None:
     assert ("no predictions of the train split" in report) is (split == "test")
 
 
-def test_predictions_of_another_data_set_are_refused(planted: Planted) -> None:
+def test_predictions_of_another_dataset_are_refused(planted: Planted) -> None:
     table = _table(planted, id=[f"birds/{n}.jpg" for n in range(len(planted.images))])
     with pytest.raises(UserError, match="none of the 320 generated images"):
         report_planted(planted, table)

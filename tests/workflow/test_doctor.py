@@ -1,4 +1,4 @@
-"""What `rsam doctor` says about a machine, good and bad."""
+"""`rsam doctor` on good and bad machines."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from types import ModuleType
 import pytest
 
 from rsam_app.workflow import doctor
-from rsam_app.workflow.doctor import Check, examine
+from rsam_app.workflow.doctor import Check, run_checks
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
     return {check.name: check for check in checks}
 
 
-def test_a_machine_that_runs_the_tests_is_well(fiftyone_module: ModuleType, tmp_path: Path) -> None:
-    checks = examine(tmp_path / "not" / "there" / "yet")
+def test_a_machine_that_runs_the_tests_passes(fiftyone_module: ModuleType, tmp_path: Path) -> None:
+    checks = run_checks(tmp_path / "not" / "there" / "yet")
     assert [check for check in checks if not check.ok] == []
     found = by_name(checks)
     assert list(found) == [
@@ -36,11 +36,11 @@ def test_a_machine_that_runs_the_tests_is_well(fiftyone_module: ModuleType, tmp_
     assert sys.executable in found["Python"].detail
     assert metadata.version("torch") in found["packages"].detail
     assert "bfloat16" in found["accelerator"].detail
-    assert found["database"].detail.endswith("answers")
+    assert found["database"].detail.endswith("responds")
 
 
-def test_a_database_and_data_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    code = "from rsam_app.workflow import doctor\nfor c in (doctor._database(), doctor._photographs()): print(c)"
+def test_a_missing_database_and_missing_data_fail(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code = "from rsam_app.workflow import doctor\nfor c in (doctor._database(), doctor._data_folder()): print(c)"
     monkeypatch.setenv("RSAM_DATA", str(tmp_path / "no such folder"))
     uri = "mongodb://ann:secret@127.0.0.1:1/?serverSelectionTimeoutMS=200"
     monkeypatch.setenv("FIFTYONE_DATABASE_URI", uri)
@@ -51,8 +51,8 @@ def test_a_database_and_data_that_are_not_there(monkeypatch: pytest.MonkeyPatch,
     assert "ok=False" in data and "no such folder" in data and "Set RSAM_DATA" in data
 
 
-def test_too_little_room_is_wrong_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(doctor, "DISK", 10**9)
+def test_a_full_disk_fails_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "MIN_DISK", 10**9)
     disks = list(doctor._disks(tmp_path))
     assert [check.ok for check in disks] == [False, False]
     assert "--run" in disks[0].remedy and "RSAM_DATABASE_DIR" in disks[1].remedy
@@ -68,7 +68,7 @@ def test_a_package_out_of_range_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "pytest" not in check.detail
 
 
-def test_a_torchvision_that_does_not_fit_torch_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_torchvision_that_does_not_match_torch_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "torchvision", raising=False)
@@ -77,6 +77,6 @@ def test_a_torchvision_that_does_not_fit_torch_is_found(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("ok", "remedy"), [(True, "do this"), (False, "")])
-def test_a_remedy_belongs_to_what_is_wrong(ok: bool, remedy: str) -> None:
+def test_only_a_failed_check_has_a_remedy(ok: bool, remedy: str) -> None:
     with pytest.raises(ValueError, match="remedy"):
         Check("x", ok, "", remedy)

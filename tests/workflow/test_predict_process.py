@@ -1,4 +1,4 @@
-"""A run's predictions made anew in a process of their own, on a small model of random weights."""
+"""`rsam predict` in a process of its own, on a small model with random weights."""
 
 from __future__ import annotations
 
@@ -49,24 +49,24 @@ def write_manifest(folder: Path, rows: list[tuple[str, str, str]]) -> None:
 
 
 def end(run: RunFolder, splits: list[str] | None = None) -> tuple[list[str], list[Step]]:
-    """What is returned, and the steps before."""
-    steps, seen = predict_in_child(run.path, splits), []
+    """The result, and the steps before it."""
+    generator, steps = predict_in_child(run.path, splits), []
     while True:
         try:
-            seen.append(next(steps))
+            steps.append(next(generator))
         except StopIteration as stop:
-            return stop.value, seen
+            return stop.value, steps
 
 
-def test_what_is_out_of_date_is_predicted_and_told_step_by_step(run: RunFolder) -> None:
-    predicted, seen = end(run)
+def test_stale_splits_are_predicted_and_reported_step_by_step(run: RunFolder) -> None:
+    predicted, steps = end(run)
     assert predicted == ["train", "val", "test"]
-    finished = [step.title for step in seen if step.done == step.total]
+    finished = [step.title for step in steps if step.done == step.total]
     assert "predicting test" in finished and finished[-1] == "looking for near-duplicates"
     assert len(read_predictions(run.predictions)) == 9
-    kept = run.near_duplicates.stat().st_mtime_ns
+    written = run.near_duplicates.stat().st_mtime_ns
     assert end(run)[0] == [], "nothing changed"
-    assert run.near_duplicates.stat().st_mtime_ns == kept
+    assert run.near_duplicates.stat().st_mtime_ns == written
 
 
 def test_near_duplicates_are_completed_with_another_split_and_after_a_kill(run: RunFolder, tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ def test_near_duplicates_are_completed_with_another_split_and_after_a_kill(run: 
     assert pq.read_table(run.near_duplicates).num_rows == 1
 
 
-def test_why_it_failed_is_passed_on(run: RunFolder) -> None:
+def test_an_error_is_passed_on(run: RunFolder) -> None:
     with run.writing(), pytest.raises(UserError, match="another process"):
         end(run, ["test"])

@@ -1,4 +1,4 @@
-"""Rounds: the next run learns from what was decided since the last, in a folder of its own, and can be continued."""
+"""Rounds: the next run learns from new corrections, in a folder of its own, and can be resumed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from rsam_app.system.progress import Reporter
 from rsam_app.workflow.rounds import (
     RoundChange,
     begin_round,
-    change_between,
+    compare_predictions,
     next_round,
+    report_change,
     round_folder,
     round_of,
-    tell_change,
 )
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60)}
@@ -35,7 +35,7 @@ COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60)}
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> Path:
-    """24 images of coloured blocks, 8 of them for the test, and a pipeline that trains on them in a second."""
+    """24 images of coloured blocks, 8 of them for testing, and a pipeline that trains on them in a second."""
     folder = tmp_path_factory.mktemp("blocks")
     rng, rows = np.random.default_rng(0), ["path,label,split"]
     for i in range(24):
@@ -58,7 +58,7 @@ def pipeline(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(pipeline, fiftyone_module, tmp_path_factory) -> Path:
-    """The first round, done."""
+    """The finished first round."""
     run = tmp_path_factory.mktemp("runs") / "blocks"
     rsam("run", pipeline, "--run", run)
     return run
@@ -74,13 +74,13 @@ def job(pipeline: Path, run: Path, *overrides: str) -> Job:
 
 
 def copy_of(first: Path, tmp_path: Path) -> Path:
-    """The first round in another folder of runs, where nothing was decided."""
+    """The first round in another folder of runs, without corrections."""
     shutil.copytree(first, tmp_path / "blocks")
     return tmp_path / "blocks"
 
 
 def test_a_round_learns_from_the_decisions_and_leaves_the_first_run_alone(first, pipeline, fiftyone_module):
-    assert "nothing was decided since round 1" in rsam("run", pipeline, "--run", first, "--round", check=2).stderr
+    assert "no corrections since round 1" in rsam("run", pipeline, "--run", first, "--round", check=2).stderr
     queue = json.loads(next((first / "selection").glob("*.json")).read_text())["ids"]
     decided = sorted(queue)[0]
     before = "red" if int(decided[:2]) % 2 == 0 else "green"
@@ -98,7 +98,7 @@ def test_a_round_learns_from_the_decisions_and_leaves_the_first_run_alone(first,
     right = [sum(np.array(table["predicted"]) == np.array(table["label"])) for table in (old, new)]
     assert (change["images"], change["right_before"], change["right_now"]) == (8, *right)
     assert change["mended"] - change["broken"] == right[1] - right[0]
-    assert f"beside {first}, on the same 8 test images" in said
+    assert f"compared with {first} on the same 8 test images" in said
     assert kept == {
         "number": 2,
         "from": "blocks",
@@ -121,41 +121,41 @@ def test_a_round_learns_from_the_decisions_and_leaves_the_first_run_alone(first,
     assert review_set.exists("blocks_prediction").count() == review_set.exists("blocks_round2_prediction").count() == 24
 
     said = rsam("run", pipeline, "--run", first, "--round", check=2).stderr
-    assert "nothing was decided since round 2" in said and str(second) in said
+    assert "no corrections since round 2" in said and str(second) in said
 
 
 def predictions(*rows: tuple[str, str | None, str, float | None]) -> pa.Table:
     return pa.table(dict(zip(("id", "label", "predicted", "off_object"), zip(*rows, strict=True), strict=True)))
 
 
-def test_a_change_is_counted_image_by_image_under_the_labels_that_hold_now():
+def test_a_change_is_counted_image_by_image_under_the_present_labels():
     before = predictions(("a", "x", "x", 0.5), ("b", "x", "y", 0.7), ("c", "x", "x", None), ("gone", "x", "x", 0.1))
     now = predictions(
         ("new", "x", "x", 0.0), ("c", "y", "x", 0.2), ("b", "x", "x", 0.5), ("a", "x", "x", 0.5), ("d", None, "x", 0.1)
     )
-    change = change_between(before, now)
+    change = compare_predictions(before, now)
     assert (change.images, change.right_before, change.right_now, change.mended, change.broken) == (3, 1, 2, 1, 0)
     assert (change.iou_before, change.iou_now) == (pytest.approx(0.4), pytest.approx(0.5))
     assert change.p == 1.0, "one image says nothing"
-    assert change.in_words("test", "runs/a") == (
-        "beside runs/a, on the same 3 test images: 66.7 % right, 33.3 before"
-        " (1 mended, 0 broken, p = 1 by McNemar's test; IoU 0.500, 0.400 before)"
+    assert change.summary("test", "runs/a") == (
+        "compared with runs/a on the same 3 test images: 66.7 % right, before 33.3 %"
+        " (1 fixed, 0 broken, p = 1 by McNemar's test; IoU 0.500, before 0.400)"
     )
 
 
 def test_the_test_of_a_change_is_exact():
-    """9 mended and 1 broken: 2 · (1 + 10) / 2¹⁰."""
+    """9 fixed and 1 broken: 2 · (1 + 10) / 2¹⁰."""
     assert RoundChange(100, 50, 58, 9, 1, None, None).p == pytest.approx(22 / 1024)
 
 
 def test_nothing_in_common_is_no_change():
-    assert change_between(predictions(("a", "x", "x", 0.5)), predictions(("b", "x", "x", 0.5))) is None
+    assert compare_predictions(predictions(("a", "x", "x", 0.5)), predictions(("b", "x", "x", 0.5))) is None
 
 
-def test_a_round_before_without_predictions_is_said(first, pipeline, tmp_path, capsys):
+def test_a_round_before_without_predictions_is_reported(first, pipeline, tmp_path, capsys):
     run = copy_of(first, tmp_path)
     shutil.rmtree(run / "predictions")
-    tell_change(job(pipeline, first), RunFolder(run))
+    report_change(job(pipeline, first), RunFolder(run))
     assert f"no comparison with {run}: " in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_a_first_round_that_was_not_trained_is_asked_for(pipeline, tmp_path):
     assert not (tmp_path / "blocks").exists()
 
 
-def test_a_round_that_stopped_goes_on_with_the_corrections_it_began_with(first, pipeline, tmp_path):
+def test_a_stopped_round_resumes_with_the_corrections_it_began_with(first, pipeline, tmp_path):
     run = copy_of(first, tmp_path)
     decide(run, "00.png", "red", "green")
     begun = next_round(job(pipeline, run))
@@ -186,24 +186,13 @@ def test_a_round_that_stopped_goes_on_with_the_corrections_it_began_with(first, 
     assert {r.id: r.label for r in third.corrected[0].records}["01.png"] == "red"
 
 
-def test_a_decision_taken_back_is_nothing_to_learn_from(first, pipeline, tmp_path):
+def test_a_reverted_decision_is_nothing_to_learn_from(first, pipeline, tmp_path):
     run = copy_of(first, tmp_path)
     decide(run, "00.png", "red", "green")
     next_round(job(pipeline, run))
     decide(run, "00.png", "green", "red", when="2026-01-02T00:00:00.000Z")
-    with pytest.raises(UserError, match="nothing was decided since round 1"):
+    with pytest.raises(UserError, match="no corrections since round 1"):
         next_round(job(pipeline, run))
-
-
-def test_a_run_made_before_rounds_were_kept_learned_from_the_data_set_itself(first, pipeline, tmp_path):
-    run = copy_of(first, tmp_path)
-    content = json.loads((run / "run.json").read_text())
-    del content["data"]["learns_from"]
-    (run / "run.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match="nothing was decided"):
-        next_round(job(pipeline, run))
-    decide(run, "00.png", "red", "green")
-    assert round_of(next_round(job(pipeline, run)).run.path)[1] == 2
 
 
 def test_fields_get_a_key_for_each_round(first, pipeline, tmp_path):
@@ -237,3 +226,11 @@ def test_a_manifest_is_replayed_from_the_command_line(first):
     assert again == said and manifest.read_bytes() == before
     refused = rsam("select", first, "--replay", manifest, "--budget", 3, "--no-tag", check=2).stderr
     assert "Leave them out" in refused
+
+
+def test_new_predictions_are_reviewed_and_selected_again(first, pipeline, tmp_path):
+    run = copy_of(first, tmp_path)
+    options = ("run", pipeline, "--run", run, "--set", "evaluate.stability_views=1")
+    said = rsam(*options).stderr
+    assert "train: nothing changed" in said and said.count("nothing changed") == 1
+    assert rsam(*options).stderr.count("nothing changed") == 4

@@ -1,4 +1,4 @@
-"""Which photographs to label first: without a run, without a model, without any label."""
+"""The first images to label: without a run, a model, or any label."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLOURS = ((220, 40, 40), (40, 200, 60), (50, 60, 230))
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> Path:
-    """30 photographs in three colours, none with a label, and a pipeline with a random network."""
+    """30 unlabelled photographs in three colours, and a pipeline with a random network."""
     rng = np.random.default_rng(0)
     for i in range(30):
         image = rng.integers(0, 25, (40, 40, 3)) + np.array(COLOURS[i % 3])
@@ -81,15 +81,15 @@ def test_once_chosen_and_labelled_it_trains(pipeline: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "said"),
     [
-        (("--strategy", "margin"), "'margin' is none of the strategies that ask no model"),
-        (("--strategy", "herd"), "'herd' is none of the strategies"),
+        (("--strategy", "margin"), "'margin' is not a strategy that works without a trained model"),
+        (("--strategy", "herd"), "'herd' is not a strategy that works"),
         (("--budget", 0), "budget is 0, expected at least 1"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(pipeline: Path, asked: tuple[object, ...], said: str) -> None:
-    refused = rsam("select-first", pipeline, "--run", pipeline.parent / "x", *asked, check=2).stderr
+def test_an_invalid_option_is_refused(pipeline: Path, options: tuple[object, ...], said: str) -> None:
+    refused = rsam("select-first", pipeline, "--run", pipeline.parent / "x", *options, check=2).stderr
     assert said in refused and "Traceback" not in refused
 
 
@@ -97,31 +97,31 @@ def test_a_budget_beyond_the_pool_takes_it_all(pipeline: Path) -> None:
     assert sorted(first(pipeline, "--budget", 99)) == list(range(30))
 
 
-def test_where_all_have_a_label_there_is_nothing_to_choose(pipeline: Path) -> None:
+def test_if_all_have_labels_there_is_nothing_to_choose(pipeline: Path) -> None:
     write_labels(pipeline.parent, {i: "red" if i % 2 else "green" for i in range(30)})
     refused = rsam("select-first", pipeline, "--run", pipeline.parent / "x", check=2).stderr
-    assert "no image is without a label (30 have one)" in refused
+    assert "all 30 images have labels" in refused
 
 
-def test_the_order_of_the_manifest_does_not_matter_and_images_are_looked_at_once(
+def test_the_order_of_the_manifest_does_not_matter_and_features_are_cached(
     pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = first(pipeline, "--budget", 5)
     manifest = pipeline.parent / "manifest.csv"
     header, *rows = manifest.read_text().splitlines()
     manifest.write_text("\n".join([header, *reversed(rows)]))
-    monkeypatch.setattr("rsam_app.evaluation.inference.model_runner.normalise", looked_again)
+    monkeypatch.setattr("rsam_app.evaluation.inference.model_runner.normalise", computed_again)
     assert first(pipeline, "--budget", 5) == chosen
     assert len(list((pipeline.parent / "runs" / "colours" / "selection").glob("*.csv"))) == 1
     write_labels(pipeline.parent, {chosen[0]: "red"})
     assert chosen[0] not in first(pipeline, "--budget", 5)
 
 
-def looked_again(*_: object) -> None:
-    raise AssertionError("an image was looked at again")
+def computed_again(*_: object) -> None:
+    raise AssertionError("features of an image were computed again")
 
 
-def test_what_is_left_out_is_named(pipeline: Path) -> None:
+def test_images_left_out_are_named(pipeline: Path) -> None:
     (pipeline.parent / "05.png").write_bytes(b"no image")
     card = yaml.safe_load((pipeline.parent / "card.yaml").read_text())
     (pipeline.parent / "card.yaml").write_text(yaml.safe_dump(card | {"max_broken_share": 0.1}))
@@ -129,7 +129,7 @@ def test_what_is_left_out_is_named(pipeline: Path) -> None:
     assert f"left out: {pipeline.parent / '05.png'}" in said
 
 
-def test_its_manifest_is_not_replayed_and_says_what_to_do(pipeline: Path) -> None:
+def test_its_manifest_is_not_replayed_and_the_message_says_what_to_do(pipeline: Path) -> None:
     first(pipeline, "--budget", 3)
     run = pipeline.parent / "runs" / "colours"
     (manifest,) = (run / "selection").glob("*.json")

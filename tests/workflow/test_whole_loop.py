@@ -1,4 +1,4 @@
-"""The whole loop on real photographs through the command line: train, look, review, select, decide, export, learn."""
+"""The whole loop on real photographs through the command line: train, review, select, correct, export, retrain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def listed(photographs: Path, *splits: str) -> int:
 
 @pytest.fixture(scope="module")
 def run(photographs, fiftyone_module, tmp_path_factory) -> Path:
-    """Cats and dogs with a tiny network from scratch: what it learns does not matter here."""
+    """Cats and dogs with a tiny untrained network: its accuracy does not matter here."""
     folder = tmp_path_factory.mktemp("loop")
     pipeline = {
         "dataset": "oxford_iiit_pet",
@@ -55,7 +55,7 @@ def test_every_photograph_has_a_prediction_a_rectangle_and_a_sample(run, review_
     assert "<html" in (run / "evaluation" / "report.html").read_text()
 
 
-def test_a_second_run_does_nothing_again(run):
+def test_a_second_run_does_nothing(run):
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file() and p.name != "lock"}
     said = rsam("run", run.parent / "pets.yaml", "--run", run).stderr
     assert said.count("nothing changed") >= 3
@@ -89,7 +89,7 @@ def test_decisions_become_corrections_that_the_next_training_uses(run, review_se
     assert rows["label"][rows["id"].index(chosen.record_id)] == after
 
 
-def test_tagged_images_are_exported_once_and_never_over_something(run, tmp_path):
+def test_tagged_images_are_exported_once_and_nothing_is_overwritten(run, tmp_path):
     rsam("export", run, tmp_path / "subset", "--tag", "relabel", "--format", "manifest")
     with (tmp_path / "subset" / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -100,7 +100,7 @@ def test_tagged_images_are_exported_once_and_never_over_something(run, tmp_path)
     assert not (tmp_path / "none").exists()
 
 
-def test_a_selection_larger_than_its_pool_takes_everything_and_says_so(run):
+def test_a_selection_larger_than_its_pool_takes_everything_and_reports_it(run):
     chosen = rsam("select", run, "--strategy", "margin", "--budget", 5000, "--split", "val", "--no-tag")
     assert "5000" in chosen.stdout and "by margin" in chosen.stdout
     assert "margin" in rsam("select", run, "--strategy", "margn", check=2).stderr
