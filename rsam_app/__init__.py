@@ -1,6 +1,6 @@
-"""RSAM: fine-grained image classification that shows where it looked, and lets a person correct it.
+"""RSAM: fine-grained image classification that shows where it looked and learns from your corrections.
 
-Importing this package is cheap. It also arranges that our model is known to timm as soon as timm is imported, so that
+Importing this package is cheap. It registers our model as soon as timm is imported, so that
 `timm.create_model('local-dir:RUN/model')` loads what `rsam train` saved.
 """
 
@@ -10,7 +10,7 @@ import wrapt
 
 from rsam_app.system.version import __version__
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the network for its newest version
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations looks for a newer version online
 
 __all__ = ["__version__"]
 

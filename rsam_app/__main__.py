@@ -1,4 +1,4 @@
-"""`python -m rsam_app`, as `accelerate launch -m rsam_app` runs it."""
+"""`python -m rsam_app`; `accelerate launch -m rsam_app` runs it."""
 
 from rsam_app.cli import main
 

@@ -1,4 +1,4 @@
-"""The `rsam` command as a person types it, for tests of any room."""
+"""The `rsam` command as a user types it, for all tests."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rsam_app.cli import main
 
 
 class Done(NamedTuple):
-    """What a command printed."""
+    """The output of a command."""
 
     stdout: str
     stderr: str
 
 
 def rsam(*arguments: object, check: int = 0) -> Done:
-    """Run the command and require its exit code; in this process, except where it starts others."""
+    """Run the command and require its exit code; in this process, unless it starts others."""
     words = ["rsam", *map(str, arguments)]
     if "--processes" in words:
         ran = subprocess.run(
@@ -45,7 +45,7 @@ def rsam(*arguments: object, check: int = 0) -> Done:
 
 
 def stop_at_first_checkpoint(how: signal.Signals, run: Path, *arguments: object) -> int:
-    """Begin `rsam train ARGUMENTS --run RUN` in a process, stop it as soon as a checkpoint stands; its return code."""
+    """Start `rsam train ARGUMENTS --run RUN` in a process, stop it at the first checkpoint; returns its exit code."""
     command = [sys.executable, "-m", "rsam_app", "train", *map(str, arguments), "--run", str(run)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 240

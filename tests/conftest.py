@@ -1,4 +1,4 @@
-"""Fixtures that more than one room's tests use."""
+"""Fixtures shared by the tests of several packages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def photographs() -> Path:
-    """The folder of real photographs, `RSAM_DATA`; the test is skipped where it is absent, never in CI."""
+    """The folder of real photographs, `RSAM_DATA`; without it the test is skipped, except in CI."""
     root = Path(os.environ.get("RSAM_DATA", "data")).resolve()
     if not (root / "CUB_200_2011" / "images.txt").exists():
         reason = f"no photographs below RSAM_DATA ({root})"
@@ -26,9 +26,11 @@ def photographs() -> Path:
 
 @pytest.fixture(scope="session")
 def fiftyone_module() -> ModuleType:
-    """The real FiftyOne on a database, a database name and a plugins folder of this test session alone."""
+    """The real FiftyOne, with its own database and plugins folder for this test session."""
     folder = Path(tempfile.mkdtemp(prefix="rsam-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # registered first, so done last, the server being gone
+    atexit.register(
+        shutil.rmtree, folder, ignore_errors=True
+    )  # registered first, so run last, after the server stopped
     for key in ("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR"):
         os.environ.pop(key, None)
     os.environ.update(

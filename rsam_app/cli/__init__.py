@@ -1,6 +1,6 @@
-"""The `rsam` command: parses, calls, prints."""
+"""The `rsam` command: parses arguments, calls the workflow, prints results."""
 
-from rsam_app.cli import model, review, data, machine  # isort: skip  # in the order that `rsam --help` lists them
+from rsam_app.cli import model, review, data, machine  # isort: skip  # in the order of `rsam --help`
 from rsam_app.cli.exit_codes import main
 from rsam_app.cli.options import app
 

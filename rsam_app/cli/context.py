@@ -1,4 +1,4 @@
-"""How a command starts, on which processes and on which run, and how it shows what came of it."""
+"""Helpers of the commands: relaunch on several processes, open the job, print the result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from rsam_app.system.distributed import arguments_without_processes, is_launched
 from rsam_app.system.distributed.launcher import relaunch
 
 
-def ran_in_processes(processes: int) -> bool:
-    """Whether the command was run on several processes and is done; raises `typer.Exit` where that failed. In one of
-    those processes, connect it with the others."""
+def relaunched(processes: int) -> bool:
+    """Run this command again on several processes, if asked for; returns whether it did, and the command is done.
+
+    In one of those processes, join the launch instead. Raises `typer.Exit` if the launch failed.
+    """
     if processes == 1 or is_launched():
         join_launch()
         return False
@@ -25,7 +27,7 @@ def ran_in_processes(processes: int) -> bool:
 
 
 def main_process_only() -> None:
-    """End the other processes of a launch in peace: FiftyOne is talked to by one."""
+    """Exit all but the main process of a launch, without an error."""
     from rsam_app.system.progress import is_main_process
 
     if not is_main_process():
@@ -33,26 +35,26 @@ def main_process_only() -> None:
 
 
 def reporter() -> Any:
-    """What tells a person how far the command is."""
+    """A reporter of progress on standard error."""
     from rsam_app.system.progress import Reporter
 
     return Reporter()
 
 
-def job_in(pipeline: str, overrides: list[str] | None, run: Path | None) -> Any:
-    """The job of a pipeline, by name or file, with `--set` and `--run` as given."""
+def job_of_pipeline(pipeline: str, overrides: list[str] | None, run: Path | None) -> Any:
+    """The job of a pipeline given by name or file, with `--set` and `--run`."""
     from rsam_app.run.job import Job
 
     return Job.of_pipeline(pipeline, overrides or [], run, reporter())
 
 
-def job_of(run: Path, overrides: list[str] | None) -> Any:
-    """The job that made a run, with `--set` as given."""
+def job_of_run(run: Path, overrides: list[str] | None) -> Any:
+    """The job of an existing run, with `--set`."""
     from rsam_app.run.job import Job
 
     return Job.of_run(run, overrides or [], reporter())
 
 
 def show(result: Any, as_json: bool) -> None:
-    """Print a command's result, text or, for scripts, JSON."""
+    """Print a command's result as text, or as JSON for scripts."""
     typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str) if as_json else result)

@@ -1,4 +1,4 @@
-"""Commands that bring data."""
+"""Commands that get data."""
 
 from __future__ import annotations
 
@@ -13,33 +13,39 @@ from rsam_app.cli.options import JsonOption, app
 
 @app.command()
 def download(
-    card: Annotated[str, typer.Argument(help="A card's file, or its name in datasets/.")],
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the archives after they were unpacked.")] = False,
+    card: Annotated[str, typer.Argument(help="Card file, or a name in datasets/.")],
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the archives after unpacking.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch a card's dataset from its official addresses, check and unpack it; goes on where it stopped."""
+    """Download, verify and unpack a card's dataset.
+
+    Files come from the official URLs. A stopped download resumes.
+    """
     main_process_only()
     from rsam_app.config import load_card
     from rsam_app.data.download import download_card
 
-    done = download_card(load_card(card), reporter(), keep)
-    show(done.as_dict() if as_json else done.text(), as_json)
+    result = download_card(load_card(card), reporter(), keep)
+    show(result.as_dict() if as_json else result.text(), as_json)
 
 
 @app.command("import-fiftyone")
 def import_fiftyone(
-    name: Annotated[str, typer.Argument(help="A dataset in FiftyOne.")],
-    out: Annotated[Path, typer.Argument(help="Folder to make for manifest.csv and the card.")],
-    label: Annotated[str | None, typer.Option(help="Field with the labels; found where not given.")] = None,
-    boxes: Annotated[str | None, typer.Option(help="Detections field with the objects' boxes.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Text field with the split; tags such as train if not given.")
+    name: Annotated[str, typer.Argument(help="Name of a FiftyOne dataset.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create for manifest.csv and the card.")],
+    label: Annotated[
+        str | None, typer.Option(help="Labels; default: ground_truth, or the only field.")
     ] = None,
+    boxes: Annotated[str | None, typer.Option(help="Detections field of the objects' boxes.")] = None,
+    split: Annotated[str | None, typer.Option(help="Text field of the split; default: tags such as train.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a card of a FiftyOne dataset: a manifest that any machine can train from; images stay in place."""
+    """Make a card from a FiftyOne dataset.
+
+    Writes a manifest that any machine can train from. Images stay where they are.
+    """
     main_process_only()
     from rsam_app.review.import_dataset import import_dataset
 
-    done = import_dataset(name, out, label, boxes, split)
-    show(done.as_dict() if as_json else done.text(), as_json)
+    result = import_dataset(name, out, label, boxes, split)
+    show(result.as_dict() if as_json else result.text(), as_json)

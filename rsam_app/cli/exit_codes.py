@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, what it says, and what the other processes of a launch are told."""
+"""Exit codes of the commands, their error messages, and the end of the launch's other processes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,9 @@ def main() -> None:
         _fail("stopped", 130)
     except Exception as error:
         if type(error).__name__ == "Interrupted":
-            _fail(
-                "stopped, with a checkpoint; continue with `rsam train PIPELINE --resume` or `rsam run PIPELINE`", 130
-            )
+            _fail("stopped, with a checkpoint; resume with `rsam train PIPELINE --resume` or `rsam run PIPELINE`", 130)
         if "No space left on device" in str(error):  # each library wraps it in an exception of its own
-            _fail(
-                f"the disk is full ({error}).\nMake room and give the command again: what was whole before still is.", 2
-            )
+            _fail(f"the disk is full ({error}).\nFree disk space and rerun; completed files are intact.", 2)
         end_launch(traceback.format_exc(), 1, patience=3)
         raise
 
@@ -39,7 +35,7 @@ def _run_command() -> None:
     except SystemExit as end:
         if not end.code:
             leave_launch()
-        # typer makes an exit code of a Ctrl-C, and would end this process without telling the others of its launch
+        # typer turns Ctrl-C into an exit code, which would end this process without notice to the others
         if end.__context__ is not None and isinstance(end.__context__.__cause__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise

@@ -1,4 +1,4 @@
-"""Commands that need neither data nor a run: the demo, and what is wrong with this machine."""
+"""Commands that need neither data nor a run: the demo, and the checks of this machine."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ def demo(
     remote: RemoteOption = False,
     address: AddressOption = "127.0.0.1",
 ) -> None:
-    """The whole loop on a generated dataset, no download, then the App."""
+    """Run the whole loop on generated data.
+
+    Downloads nothing. Opens the App at the end.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("rsam demo runs on one process: give it without a launcher.")
+        raise UserError("rsam demo runs on one process: start it without a launcher.")
     from rsam_app.review.app.session import open_app
     from rsam_app.workflow.demo import run_demo
 
@@ -32,11 +35,11 @@ def demo(
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Check this machine, and say for everything wrong how to mend it."""
+    """Check this machine and report how to fix it."""
     main_process_only()
-    from rsam_app.workflow.doctor import examine
+    from rsam_app.workflow.doctor import run_checks
 
-    checks = examine()
+    checks = run_checks()
     if as_json:
         show([vars(c) for c in checks], True)
     else:

@@ -1,4 +1,4 @@
-"""Commands that make a model and measure it."""
+"""Commands that train and evaluate a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rsam_app.cli.context import job_in, job_of, main_process_only, ran_in_processes, reporter, show
+from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, relaunched, reporter, show
 from rsam_app.cli.options import JsonOption, PipelineArgument, ProcessesOption, RunArgument, RunOption, SetOption, app
 from rsam_app.system.errors import UserError
 
@@ -17,17 +17,20 @@ def run(
     pipeline: PipelineArgument,
     run: RunOption = None,
     round_: Annotated[
-        bool, typer.Option("--round", help="A new run beside the last one, trained from what was decided since.")
+        bool, typer.Option("--round", help="Start a new run beside the last, trained with your latest corrections.")
     ] = False,
     set_: SetOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
-    """Train, evaluate, predict, review and select; what did not change is not done again, what stopped goes on."""
-    if ran_in_processes(processes):
+    """Train, predict, evaluate, review and select.
+
+    Skips stages that are up to date and resumes interrupted ones.
+    """
+    if relaunched(processes):
         return
     from rsam_app.workflow import rounds, stages
 
-    job = job_in(pipeline, set_, run)
+    job = job_of_pipeline(pipeline, set_, run)
     if round_:
         job = rounds.next_round(job)
     with job.run.writing_on_main():
@@ -41,18 +44,18 @@ def run(
 @app.command()
 def train(
     pipeline: PipelineArgument,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue where a stopped run left its checkpoint.")] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Forget a stopped run and begin again.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped training from its checkpoint.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard a stopped training and start again.")] = False,
     run: RunOption = None,
     set_: SetOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
     """Train a pipeline into a run folder."""
-    if ran_in_processes(processes):
+    if relaunched(processes):
         return
     from rsam_app.workflow import stages
 
-    job = job_in(pipeline, set_, run)
+    job = job_of_pipeline(pipeline, set_, run)
     with job.run.writing_on_main():
         stages.train(job, resume, restart)
 
@@ -60,20 +63,23 @@ def train(
 @app.command()
 def evaluate(
     run: RunArgument,
-    split: Annotated[str | None, typer.Option(help="train, val or test; the pipeline's where not given.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val or test; default: the pipeline's.")] = None,
     robustness: Annotated[
-        bool, typer.Option("--robustness", help="Stability, use, background gap and corruptions too (minutes).")
+        bool, typer.Option("--robustness", help="Measure stability, use, background gap and corruptions too (minutes).")
     ] = False,
     processes: ProcessesOption = 1,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Measure a run on a split: accuracy, calibration, where it looked; writes evaluation/ with a report."""
-    if ran_in_processes(processes):
+    """Measure accuracy, calibration and localisation.
+
+    Writes metrics and a report of one split into evaluation/.
+    """
+    if relaunched(processes):
         return
     from rsam_app.workflow import stages
 
-    job = job_of(run, set_)
+    job = job_of_run(run, set_)
     with job.run.writing_on_main():
         metrics = stages.evaluate(job, split or job.pipeline.evaluate.split, robustness)
     if metrics:
@@ -87,16 +93,19 @@ def predict(
     processes: ProcessesOption = 1,
     set_: SetOption = None,
 ) -> None:
-    """Write what the model says about every image, and where it looked, into predictions/SPLIT.parquet."""
-    if ran_in_processes(processes):
+    """Predict labels and rectangles of every image.
+
+    Writes predictions/SPLIT.parquet.
+    """
+    if relaunched(processes):
         return
     from rsam_app.workflow.predict import predict as predict_splits
     from rsam_app.workflow.predict import present_splits
 
-    job = job_of(run, set_)
+    job = job_of_run(run, set_)
     present = present_splits(job)
     if split not in (*present, "all"):
-        raise UserError(f"--split {split}: the dataset has {', '.join(present)}; or take `all`.")
+        raise UserError(f"--split {split}: the dataset has {', '.join(present)}; or give `all`.")
     with job.run.writing_on_main():
         predict_splits(job, present if split == "all" else [split])
 
@@ -104,19 +113,22 @@ def predict(
 @app.command("export-model")
 def export_model(
     run: RunArgument,
-    out: Annotated[Path, typer.Argument(help="File to make, .onnx or .pt2; must not exist.")],
-    format: Annotated[str | None, typer.Option(help="onnx or torch-export; by the file's suffix if not given.")] = None,
-    batch: Annotated[str, typer.Option(help="Images at a time: a number, or dynamic for any.")] = "dynamic",
+    out: Annotated[Path, typer.Argument(help="File to create, .onnx or .pt2; must not exist.")],
+    format: Annotated[str | None, typer.Option(help="onnx or torch-export; default: by the file's suffix.")] = None,
+    batch: Annotated[str, typer.Option(help="Batch size: a number, or dynamic for any.")] = "dynamic",
     as_json: JsonOption = False,
 ) -> None:
-    """Write the model for other runtimes, logits and rectangle as outputs, and check the file against it."""
+    """Export the model to ONNX or torch.export.
+
+    Its outputs are logits and rectangle. The written file is compared with the model.
+    """
     main_process_only()
     from rsam_app.model.export import batch_of, export_model, format_of
     from rsam_app.run.folder import RunFolder
 
     folder = RunFolder(run)
-    folder.load_pipeline()  # says so where this is no run
-    reporter().say("tracing the model, writing the file and comparing both ...")
+    folder.load_pipeline()  # raises if this is not a run
+    reporter().say("exporting the model and comparing the file with it ...")
     written = export_model(folder.model, out, format_of(out, format), batch_of(batch))
     show(written.as_dict() if as_json else written.text(), as_json)
 
@@ -126,10 +138,10 @@ def _headline(metrics: dict[str, Any]) -> str:
         f"{metrics['split']}: {metrics['n']} images, top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f},"
         f" macro {metrics['macro_top1']:.4f}, NLL {metrics['nll']:.3f}, ECE {metrics['ece']:.3f}"
     ]
-    where = metrics.get("localization")
-    if where:
+    scores = metrics.get("localization")
+    if scores:
         lines.append(
-            f"rectangles: mean IoU {where['mean_iou']:.3f} ({100 * where['share_iou_50']:.0f} % above .5);"
-            f" centre box {where['centre_box_mean_iou']:.3f}, full image {where['full_image_mean_iou']:.3f}"
+            f"rectangles: mean IoU {scores['mean_iou']:.3f} ({100 * scores['share_iou_50']:.0f} % above .5);"
+            f" centre box {scores['centre_box_mean_iou']:.3f}, full image {scores['full_image_mean_iou']:.3f}"
         )
     return "\n".join(lines)

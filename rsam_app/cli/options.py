@@ -12,18 +12,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Fine-grained image classification that shows where it looked, and learns from what a person corrects.",
+    help="Fine-grained image classification that shows where it looked and learns from your corrections.",
 )
 
-PipelineArgument = Annotated[str, typer.Argument(help="A pipeline's file, or its name in pipelines/.")]
-RunArgument = Annotated[Path, typer.Argument(help="A run folder, as `rsam train` makes it.")]
-RunOption = Annotated[Path | None, typer.Option("--run", help="Run folder; runs/<pipeline name> where not given.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="key.sub=value, any config key; repeatable.")]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Processes to run on, through Accelerate's launcher.")]
+PipelineArgument = Annotated[str, typer.Argument(help="Pipeline file, or a name in pipelines/.")]
+RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
+RunOption = Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/<pipeline name>.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Set a config key: key.sub=value; repeatable.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="Number of processes, started by Accelerate.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-PortOption = Annotated[int | None, typer.Option(help="Port of the App; 5151 or a free one where not given.")]
-RemoteOption = Annotated[bool, typer.Option(help="Open no browser here: the App is looked at from another machine.")]
-AddressOption = Annotated[
-    str, typer.Option(help="Address the App listens on; anything but loopback is open to others.")
-]
+PortOption = Annotated[int | None, typer.Option(help="Port of the App; default: 5151, or a free one.")]
+RemoteOption = Annotated[bool, typer.Option(help="Do not open a browser: the App is used from another machine.")]
+AddressOption = Annotated[str, typer.Option(help="Address of the App; any but loopback lets others connect.")]
 NoAppOption = Annotated[bool, typer.Option("--no-app", help="Print the dataset's name and exit.")]

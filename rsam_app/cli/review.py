@@ -1,4 +1,4 @@
-"""Commands of a person who looks at images: review, choose, decide, hand over."""
+"""Commands of the review: show, choose, correct, export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rsam_app.cli.context import job_in, job_of, main_process_only, show
+from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, show
 from rsam_app.cli.options import (
     AddressOption,
     JsonOption,
@@ -33,95 +33,103 @@ def review(
     address: AddressOption = "127.0.0.1",
     set_: SetOption = None,
 ) -> None:
-    """Write a run into FiftyOne, then open the App; in a terminal it stays until Ctrl-C."""
+    """Write a run into FiftyOne and open the App.
+
+    In a terminal, the App stays open until Ctrl-C.
+    """
     main_process_only()
     from rsam_app.review.app.session import open_app
     from rsam_app.workflow import stages
 
-    job = job_of(run, set_)
+    job = job_of_run(run, set_)
     with job.run.writing():
         name = stages.review(job)
-        job.run.save_pipeline(job.pipeline)  # `apply` must know the key that the fields now carry
+        job.run.save_pipeline(job.pipeline)  # `apply` must know the key of the fields
     open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
 
 
 @app.command()
 def select(
     run: RunArgument,
-    strategy: Annotated[str | None, typer.Option(help="See README; the pipeline's where not given.")] = None,
-    budget: Annotated[int | None, typer.Option(help="How many images; the pipeline's where not given.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="See docs/selection.md; default: the pipeline's.")] = None,
+    budget: Annotated[int | None, typer.Option(help="Number of images; default: the pipeline's.")] = None,
     split: Annotated[
-        str | None, typer.Option(help="train, val, test, unlabelled or all; the pipeline's where not given.")
+        str | None, typer.Option(help="train, val, test, unlabelled or all; default: the pipeline's.")
     ] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag for them in FiftyOne; the pipeline's where not given.")] = None,
-    no_tag: Annotated[bool, typer.Option("--no-tag", help="Write the list only; leave FiftyOne alone.")] = False,
-    replay: Annotated[
-        Path | None, typer.Option(help="Manifest of an earlier selection (RUN/selection/*.json) to choose again.")
-    ] = None,
+    tag: Annotated[str | None, typer.Option(help="Tag for the images; default: the pipeline's.")] = None,
+    no_tag: Annotated[bool, typer.Option("--no-tag", help="Only write the list; do not tag in FiftyOne.")] = False,
+    replay: Annotated[Path | None, typer.Option(help="Repeat the selection of a RUN/selection/*.json.")] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Choose the images to label or relabel next; writes selection/ and tags them in FiftyOne."""
+    """Choose the images to label or relabel next.
+
+    Writes them into selection/ and tags them in FiftyOne.
+    """
     main_process_only()
     from rsam_app.config import SelectConfig
     from rsam_app.config.validation import validate
     from rsam_app.workflow import stages
 
-    job = job_of(run, set_)
-    given = {"strategy": strategy, "budget": budget, "split": split, "tag": tag}
-    settings = job.pipeline.select.model_dump() | {k: v for k, v in given.items() if v is not None}
+    job = job_of_run(run, set_)
+    options = {"strategy": strategy, "budget": budget, "split": split, "tag": tag}
+    content = job.pipeline.select.model_dump() | {k: v for k, v in options.items() if v is not None}
     if replay is not None and (strategy or budget or split):
-        raise UserError("rsam select --replay: the manifest says strategy, budget and split. Leave them out.")
-    wanted = validate(SelectConfig, settings, Path("rsam select"))
+        raise UserError("rsam select --replay: the manifest sets strategy, budget and split. Leave them out.")
+    settings = validate(SelectConfig, content, Path("rsam select"))
     with job.run.writing():
         if replay is not None:
-            chosen = stages.select_again(job, replay, None if no_tag else wanted.tag)
+            chosen = stages.replay_selection(job, replay, None if no_tag else settings.tag)
         else:
-            chosen = stages.select(job, wanted, tag=not no_tag)
+            chosen = stages.select(job, settings, tag=not no_tag)
     _show_selection(chosen, f"{len(chosen.ids)} images by {chosen.strategy}: {chosen.csv}", as_json)
 
 
 @app.command(name="select-first")
 def select_first(
     pipeline: PipelineArgument,
-    strategy: Annotated[str, typer.Option(help="One that asks no model, see docs/selection.md.")] = "herding",
-    budget: Annotated[int, typer.Option(help="How many images.")] = 50,
+    strategy: Annotated[str, typer.Option(help="See docs/selection.md; must not need a model.")] = "herding",
+    budget: Annotated[int, typer.Option(help="Number of images.")] = 50,
     run: RunOption = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Choose which photographs to label first, before anything is trained or labelled; writes selection/."""
+    """Choose the images to label first, without a run.
+
+    Writes them into selection/.
+    """
     main_process_only()
     from rsam_app.workflow.select_first import choose_first
 
-    job = job_in(pipeline, set_, run)
+    job = job_of_pipeline(pipeline, set_, run)
     with job.run.writing():
-        chosen, what_next = choose_first(job, strategy, budget)
-    _show_selection(chosen, what_next, as_json)
+        chosen, next_step = choose_first(job, strategy, budget)
+    _show_selection(chosen, next_step, as_json)
 
 
-def _show_selection(selection: Any, said: str, as_json: bool) -> None:
-    """What was chosen for a script, or its notes and what is `said` of it for a person."""
+def _show_selection(selection: Any, text: str, as_json: bool) -> None:
+    """Print a selection as JSON, or its notes and a `text` about it."""
     scores = [score if math.isfinite(score) else None for score in selection.scores]
-    found = {"strategy": selection.strategy, "ids": list(selection.ids), "scores": scores}
-    show(found if as_json else "\n".join([*selection.notes, said]), as_json)
+    result = {"strategy": selection.strategy, "ids": list(selection.ids), "scores": scores}
+    show(result if as_json else "\n".join([*selection.notes, text]), as_json)
 
 
 @app.command()
 def apply(
     run: RunArgument,
-    who: Annotated[
-        str | None, typer.Option(help="Name to keep with the decisions; your login where not given.")
-    ] = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Take back what the last apply added, in FiftyOne too.")] = False,
+    who: Annotated[str | None, typer.Option(help="Reviewer's name; default: your login.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo the last apply, in FiftyOne too.")] = False,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Read a person's decisions from FiftyOne into the corrections table, which the next `rsam train` uses."""
+    """Save decisions from FiftyOne as corrections.
+
+    The next training uses them.
+    """
     main_process_only()
     from rsam_app.review.decisions.apply import apply_decisions, undo_decisions
 
-    job = job_of(run, set_)
+    job = job_of_run(run, set_)
     report = undo_decisions(job, who) if undo else apply_decisions(job, who)
     show(report.as_dict() if as_json else report.text(), as_json)
 
@@ -129,49 +137,52 @@ def apply(
 @app.command()
 def annotate(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(help="Tasks to write, or an export to read.")],
+    file: Annotated[Path, typer.Argument(help="Task file to write, or export to read.")],
     to: Annotated[str | None, typer.Option(help="Write tasks for label-studio or cvat.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="Read an export of label-studio or cvat.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only samples that carry this tag.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only samples with this tag.")] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Correct rectangles in Label Studio or CVAT: they go out turned, and come back as attention_target."""
+    """Correct rectangles in Label Studio or CVAT.
+
+    Rotated rectangles are written as tasks, and read back into attention_target.
+    """
     main_process_only()
     from rsam_app.review.annotation_tools.exchange import READERS, bring_back, send
 
-    form = to or from_
-    if (to is None) == (from_ is None) or form not in READERS:
+    tool = to or from_
+    if (to is None) == (from_ is None) or tool not in READERS:
         raise UserError(f"rsam annotate: give --to or --from with one of: {', '.join(READERS)}.")
-    job = job_of(run, set_)
+    job = job_of_run(run, set_)
     key = job.pipeline.review.key or job.run.key
-    done = send(job.card.name, key, form, file, tag) if to else bring_back(job.card.name, key, form, file)
-    show(done.as_dict() if as_json else done.text(), as_json)
+    result = send(job.card.name, key, tool, file, tag) if to else bring_back(job.card.name, key, tool, file)
+    show(result.as_dict() if as_json else result.text(), as_json)
 
 
 @app.command()
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Argument(help="Folder to make; must not exist or be empty.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create; must not exist, or be empty.")],
     tag: Annotated[str, typer.Option(help="Tag of the images in FiftyOne.")],
     format: Annotated[
         str, typer.Option(help="folder, manifest, coco, yolo-obb, fiftyone, imagefolder, parquet or crops.")
     ] = "folder",
     mode: Annotated[str, typer.Option(help="copy, hardlink or symlink.")] = "copy",
     drop_duplicates: Annotated[
-        bool, typer.Option("--drop-duplicates", help="Keep one of each photograph that is there twice.")
+        bool, typer.Option("--drop-duplicates", help="Keep only one copy of each photograph.")
     ] = False,
     test_share: Annotated[
-        float | None, typer.Option(help="Make train and test anew, with near-duplicates on one side.")
+        float | None, typer.Option(help="Split into train and test again, near-duplicates on one side.")
     ] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Export the images that carry a tag, with their corrected labels and rectangles."""
+    """Export tagged images with their corrections."""
     main_process_only()
     from rsam_app.review.export_tagged import export_tagged
 
-    job = job_of(run, set_)
+    job = job_of_run(run, set_)
     report = export_tagged(job, tag, format, out, mode, drop_duplicates=drop_duplicates, test_share=test_share)
     show(report.as_dict() if as_json else report.text(), as_json)
 
@@ -180,30 +191,33 @@ def export(
 def simulate(
     pipeline: PipelineArgument,
     strategies: Annotated[
-        str, typer.Option(help="Comma-separated; `random` is always among them.")
+        str, typer.Option(help="Comma-separated; `random` is always included.")
     ] = "auto,typiclust,diverse_margin,margin,badge,k_center,entropy,random",
-    rounds: Annotated[int, typer.Option(help="Rounds after the first labels.")] = 8,
-    budget: Annotated[int, typer.Option(help="Labels in each round.")] = 50,
-    start: Annotated[int | None, typer.Option(help="Labels before the first round; as many as a round's.")] = None,
-    seeds: Annotated[int, typer.Option(help="How often to repeat it all.")] = 10,
-    pool_share: Annotated[float, typer.Option(help="Share of the images that each seed may choose from.")] = 0.9,
+    rounds: Annotated[int, typer.Option(help="Rounds after the initial labels.")] = 8,
+    budget: Annotated[int, typer.Option(help="Labels per round.")] = 50,
+    start: Annotated[int | None, typer.Option(help="Initial labels; default: the budget.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of repetitions.")] = 10,
+    pool_share: Annotated[float, typer.Option(help="Share of the images that each seed chooses from.")] = 0.9,
     noise: Annotated[
-        float | None, typer.Option(help="Instead: plant this share of wrong labels and measure how they are found.")
+        float | None, typer.Option(help="Plant this share of wrong labels instead, and measure how they are found.")
     ] = None,
     run: RunOption = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Label-efficiency curves with an oracle, on features of the frozen backbone; writes simulation/."""
-    main_process_only()
-    from rsam_app.workflow.simulate import plant_label_errors, simulate_rounds
+    """Simulate label-efficiency curves with an oracle.
 
-    job = job_in(pipeline, set_, run)
+    Trains on features of the frozen backbone. Writes simulation/.
+    """
+    main_process_only()
+    from rsam_app.workflow.simulate import simulate_label_errors, simulate_rounds
+
+    job = job_of_pipeline(pipeline, set_, run)
     with job.run.writing():
         if noise is not None:
-            found = plant_label_errors(job, noise, seeds)
+            result = simulate_label_errors(job, noise, seeds)
         else:
-            asked = [name.strip() for name in strategies.split(",") if name.strip()]
-            names = tuple(dict.fromkeys([*asked, "random"]))
-            found = simulate_rounds(job, names, rounds, budget if start is None else start, budget, seeds, pool_share)
-    show(found.summary if as_json else found.text, as_json)
+            given = [name.strip() for name in strategies.split(",") if name.strip()]
+            names = tuple(dict.fromkeys([*given, "random"]))
+            result = simulate_rounds(job, names, rounds, budget if start is None else start, budget, seeds, pool_share)
+    show(result.summary if as_json else result.text, as_json)

@@ -1,4 +1,4 @@
-"""The command line's own promises: cheap help, exit codes, and commands under a launcher."""
+"""The command line: fast and complete help, exit codes, and commands under a launcher."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import sys
 
 import pytest
 from command import rsam
+from typer.main import get_command
+
+from rsam_app.cli import app
 
 HEAVY = ("torch", "timm", "fiftyone", "albumentations", "sklearn", "matplotlib", "pandas", "pyarrow")
 
@@ -34,13 +37,19 @@ def test_help_names_every_command_of_the_contract():
         assert f"  {command} " in said
 
 
+def test_the_summary_of_each_command_is_short_and_whole():
+    summaries = {name: command.help.split("\n\n")[0] for name, command in get_command(app).commands.items()}
+    assert {name: text for name, text in summaries.items() if len(text) > 50 or "\n" in text} == {}
+    assert "..." not in rsam("--help").stdout.split("Commands:")[1]
+
+
 def test_a_mistake_of_the_user_is_two_lines_and_exit_code_2(tmp_path):
     for arguments in (["run", "no such pipeline"], ["evaluate", tmp_path], ["apply", tmp_path / "gone"]):
         done = rsam(*arguments, check=2)
         assert done.stderr.startswith("rsam: ") and len(done.stderr.strip().splitlines()) <= 2
 
 
-def test_doctor_says_what_it_found_as_json(monkeypatch, tmp_path):
+def test_doctor_prints_its_checks_as_json(monkeypatch, tmp_path):
     monkeypatch.setenv("RSAM_DATA", str(tmp_path / "gone"))
     monkeypatch.setenv("RSAM_DATABASE_DIR", str(tmp_path / "database"))
     checks = json.loads(rsam("doctor", "--json", check=2).stdout)
