@@ -33,9 +33,7 @@ def download(
 def import_fiftyone(
     name: Annotated[str, typer.Argument(help="Name of a FiftyOne dataset.")],
     out: Annotated[Path, typer.Argument(help="Folder to create for manifest.csv and the card.")],
-    label: Annotated[
-        str | None, typer.Option(help="Labels; default: ground_truth, or the only field.")
-    ] = None,
+    label: Annotated[str | None, typer.Option(help="Labels; default: ground_truth, or the only field.")] = None,
     boxes: Annotated[str | None, typer.Option(help="Detections field of the objects' boxes.")] = None,
     split: Annotated[str | None, typer.Option(help="Text field of the split; default: tags such as train.")] = None,
     as_json: JsonOption = False,
