@@ -108,7 +108,7 @@ def _train_step(model: AttentiveClassifier, images: torch.Tensor, precision: str
     with autocast(precision, images.device):
         output = model(images, return_output=True)
     labels = torch.arange(len(images), device=images.device) % model.num_classes
-    loss = torch.stack([losses.classification(one, labels, 0.1) for one in output.each]).mean()
+    loss = torch.stack([losses.classification(one, labels, 0.1) for one in output.view_logits]).mean()
     if output.rectangle is not None:
         side = images.shape[3]
         target = torch.tensor([[side / 2, side / 2, side / 2, side / 3, 0.1]], device=images.device)

@@ -34,8 +34,7 @@ from rsam_app.model import build_model
 from rsam_app.system.allocator import retain_freed_memory
 from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import save_checkpoint
-from rsam_app.training.objective import Objective
-from rsam_app.training.setup import Workbench, build_workbench
+from rsam_app.training.setup import TrainState, build_state
 
 RESULTS = Path(__file__).resolve().parent / "results" / "pipeline.json"
 
@@ -72,15 +71,13 @@ def main() -> None:
     print(json.dumps(report, indent=2))
 
 
-def _prepare(pipeline: Any, dataset: Dataset, accelerator: Accelerator) -> tuple[Workbench, Callable[[Batch], None]]:
+def _prepare(pipeline: Any, dataset: Dataset, accelerator: Accelerator) -> tuple[TrainState, Callable[[Batch], None]]:
     torch.manual_seed(pipeline.seed)
     bare = build_model(pipeline.model, dataset.classes)
-    bench = build_workbench(pipeline, dataset, {}, bare, accelerator)
-    precision = choose_precision(pipeline.train.precision, accelerator.device)
-    objective = Objective(pipeline, bench.model, bench.sample_weights, bench.device, precision)
+    bench = build_state(pipeline, dataset, {}, bare, accelerator)
 
     def step(batch: Batch) -> None:
-        loss = objective.of(batch, bench.inputs(batch), batch["label"].to(bench.device), None).loss
+        loss = bench.objective.batch_losses(batch, bench.inputs(batch), batch["label"].to(bench.device), None).loss
         accelerator.backward(loss / len(batch["label"]))
         accelerator.clip_grad_norm_(bench.model.parameters(), 5.0)
         bench.optimizer.step()
@@ -90,7 +87,7 @@ def _prepare(pipeline: Any, dataset: Dataset, accelerator: Accelerator) -> tuple
     return bench, step
 
 
-def _epoch(bench: Workbench, step: Callable[[Batch], None], number: int) -> None:
+def _epoch(bench: TrainState, step: Callable[[Batch], None], number: int) -> None:
     bench.batches.set_position(number, 0)
     _run(step, bench.loader)
 

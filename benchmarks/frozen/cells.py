@@ -26,8 +26,8 @@ from rsam_app.model.attention.second_look import upright_crop
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast, choose_precision
 from rsam_app.training import losses
+from rsam_app.training.discovery.targets import CORRECTED_WEIGHT
 from rsam_app.training.optimizer import parameter_groups, warmup_cosine
-from rsam_app.training.setup import CORRECTED_WEIGHT
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 
 EPOCHS, BATCH = 8, 32

@@ -1,4 +1,4 @@
-"""Any timm convnet with attention; built from a pipeline, saved and loaded in timm's folder format."""
+"""Any timm convnet with attention, built from a pipeline and stored in timm's folder format."""
 
 from rsam_app.model.build import build_model
 from rsam_app.model.classifier import AttentiveClassifier, AttentiveOutput, Inspection

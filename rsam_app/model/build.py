@@ -1,4 +1,4 @@
-"""From a pipeline's `model:` section to a model with its weights."""
+"""Builds the model of a pipeline's `model:` section, with its weights."""
 
 from __future__ import annotations
 
@@ -18,34 +18,16 @@ TIMM_MEAN, TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier:
-    """The model that `config` describes, for these classes, its backbone's weights loaded.
+    """The model that `config` describes, for these classes, with its backbone's weights loaded.
 
     The model's `pretrained_cfg` holds input size, mean and std, its `label_names` the classes. Raises `UserError` for
-    an unknown or unsuited backbone, for an image size it does not take, and for weights that are missing or do not fit.
+    an unknown or unsuitable backbone, an image size it does not take, and weights that are missing or do not fit.
     """
     if config.backbone.split(".")[0] not in timm.list_models():
         hint = suggest(config.backbone, timm.list_models()) or " See timm.list_models()."
         raise UserError(f"model.backbone: timm has no {config.backbone!r}.{hint}")
     weights, args, mean, std = _weights(config)
-    try:
-        model = rsam_classifier(
-            backbone=config.backbone,
-            attention=config.attention,
-            predictor=config.predictor,
-            num_classes=len(classes),
-            backbone_args=args,
-            backbone_weights=weights,
-            second_look=config.second_look,
-            stage=config.stage,
-            gate=config.gate,
-            pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
-        )
-    except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(
-            f"model: {config.backbone} with weights {config.weights!r} cannot be built:"
-            f" {str(error).strip().splitlines()[0].rstrip('.')}.\n{_remedy(config)}"
-        ) from error
-    model._model_args = {  # what timm writes into config.json, and gives back to rsam_classifier
+    model_args = {  # timm writes them into config.json and passes them to rsam_classifier when it loads the model
         "backbone": config.backbone,
         "attention": config.attention,
         "predictor": config.predictor,
@@ -54,6 +36,19 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
         "stage": config.stage,
         "gate": config.gate,
     }
+    try:
+        model = rsam_classifier(
+            **model_args,
+            num_classes=len(classes),
+            backbone_weights=weights,
+            pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise UserError(
+            f"model: {config.backbone} with weights {config.weights!r} cannot be built:"
+            f" {str(error).strip().splitlines()[0].rstrip('.')}.\n{_remedy(config)}"
+        ) from error
+    model._model_args = model_args
     source = model.backbone.pretrained_cfg
     model.pretrained_cfg.update(
         input_size=(3, config.input_side, config.input_side),
@@ -70,32 +65,32 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
 
 
 def _in_backbone(classifier: Any) -> Any:
-    """timm's name or names (a distilled backbone has two) of the last layer, as they are from our model."""
+    """timm's name or names (a distilled backbone has two) of the last layer, prefixed by the backbone's name."""
     if isinstance(classifier, list | tuple):
         return tuple(f"backbone.{name}" for name in classifier)
     return f"backbone.{classifier}" if classifier else None
 
 
 def _refuse_size(model: AttentiveClassifier, config: ModelConfig) -> None:
-    """Raise `UserError` where the backbone takes no images of the pipeline's size: some are made for one alone."""
+    """Raise `UserError` if the backbone does not take images of the pipeline's size."""
     training, side = model.training, config.image_size
     try:
         with torch.no_grad():
             model.eval().forward_features(torch.zeros(1, model.in_chans, side, side))
-    except (AssertionError, RuntimeError, ValueError) as error:  # timm has no exception of its own for it
+    except (AssertionError, RuntimeError, ValueError) as error:  # timm has no exception class for this
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         own = model.backbone.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
         raise UserError(
             f"model.image_size: {config.backbone} does not take images of {side} pixels ({reason}).\n"
-            f"Set model.image_size: {own}; where the backbone can be built for another size,"
-            f" model.backbone_args: {{img_size: {side}}} does it."
+            f"Set model.image_size: {own}, or build the backbone for this size if it can be:"
+            f" model.backbone_args: {{img_size: {side}}}."
         ) from error
     finally:
         model.train(training)
 
 
 def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
-    """What makes timm load the backbone's weights, the backbone's arguments, and mean and std where the file says."""
+    """timm's arguments that load the weights, the backbone's arguments, and mean and std if the file has them."""
     args = dict(config.backbone_args)
     if config.weights == "none":
         return {}, args, None, None
@@ -113,7 +108,9 @@ def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, 
             with safe_open(path, framework="pt") as stream:
                 metadata = stream.metadata() or {}
         except SafetensorError as error:
-            raise UserError(f"model.weights: {path} is no whole safetensors file ({error}). Fetch it again.") from error
+            raise UserError(
+                f"model.weights: {path} is not a complete safetensors file ({error}). Download it again."
+            ) from error
         trained = metadata.get("architecture")
         if trained and trained != config.backbone.split(".")[0]:
             raise UserError(f"model.weights: {path} holds weights of {trained}, not of {config.backbone}.")

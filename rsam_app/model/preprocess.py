@@ -1,4 +1,4 @@
-"""From uint8 images to what a backbone expects, on the device that computes."""
+"""Normalisation of uint8 images, on the computing device."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from rsam_app.model.classifier import AttentiveClassifier
 
 
 def normalise(images: Tensor, model: AttentiveClassifier, device: torch.device) -> Tensor:
-    """uint8 images `(B, 3, H, W)` as float32 on `device`, by the model's own mean and std, in channels-last memory.
+    """uint8 images `(B, 3, H, W)` as float32 on `device`, normalised by the model's mean and std, in channels-last
+    memory.
 
-    Moved as bytes and normalised there: a quarter of the traffic, and no work for the loading processes.
+    Images travel as bytes: a quarter of the traffic, and no work for the loading processes.
     """
     cfg = model.pretrained_cfg
     mean = torch.tensor(cfg["mean"], device=device).view(3, 1, 1) * 255

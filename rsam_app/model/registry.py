@@ -1,4 +1,4 @@
-"""Our model in timm's registry, so that `timm.create_model('local-dir:RUN/model')` loads a run's model."""
+"""The model's entry in timm's registry: `timm.create_model('local-dir:RUN/model')` loads a run's model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ def rsam_classifier(
 ) -> AttentiveClassifier:
     """A timm convnet with attention; keyword arguments are those of `AttentiveClassifier`.
 
-    A model that comes from a run's folder is loaded with its weights, with or without `pretrained=True`: nobody wants
-    the empty shell of a model she trained.
+    A model from a run's folder is loaded with its weights, with or without `pretrained=True`.
     """
     source = pretrained_cfg.get("source") if isinstance(pretrained_cfg, dict) else None
     model: AttentiveClassifier = build_model_with_cfg(

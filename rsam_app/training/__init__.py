@@ -1,1 +1,1 @@
-"""The Accelerate loop: losses, schedules, checkpoints, resume."""
+"""Training on Accelerate: loop, losses, schedules, checkpoints, resume."""

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and everything an exact resume needs."""
+"""Atomic checkpoints with everything an exact resume needs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from rsam_app.system.errors import UserError
 
 
 @dataclass
-class Progress:
-    """Where a run stands: the next batch to train on, what the epoch has added up so far, and the best epoch."""
+class TrainingProgress:
+    """A run's position: the next batch to train on, the epoch's sums so far, and the best epoch."""
 
     epoch: int = 0
     batch: int = 0
@@ -27,6 +27,12 @@ class Progress:
     seen: int = 0
     best: dict[str, float] = field(default_factory=dict)
     inputs: str = ""
+
+    def begin_next_epoch(self) -> None:
+        """Move to the first batch of the next epoch."""
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.loss_sum = self.target_loss_sum = 0.0
+        self.seen = 0
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""
@@ -39,13 +45,13 @@ class Progress:
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
-    """Write model, optimizer, schedule, random states and everything registered. The old checkpoint is replaced only
-    when the new one is whole. Every process must call it. Raises `UserError` where the disk is full."""
-    # Another machine may remember a name it has seen for a minute, so each checkpoint is made under a name of its own.
+    """Write model, optimizer, schedule, random states and everything registered; the old checkpoint is replaced once
+    the new one is complete. Every process must call it. Raises `UserError` if the disk is full."""
+    # Another machine may cache a file name for a minute, so each checkpoint is written under a new name.
     partial = folder.with_name(of_main(accelerator, f"{folder.name}-{secrets.token_hex(4)}.partial"))
     if accelerator.is_main_process:
-        for left in folder.parent.glob(f"{folder.name}-*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in folder.parent.glob(f"{folder.name}-*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
     try:
@@ -54,7 +60,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
         free = shutil.disk_usage(folder.parent).free
         raise UserError(
             f"{folder}: the checkpoint could not be written ({str(error).splitlines()[0]}; {free >> 20} MiB free).\n"
-            "Make room and continue with `rsam train --resume`; the checkpoint before is untouched."
+            "Free disk space and continue with `rsam train --resume`; the previous checkpoint is intact."
         ) from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
@@ -68,7 +74,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The whole checkpoint at `folder`, or the one it was just replacing when the power went; None without any."""
+    """The checkpoint at `folder`, or the old one if a crash interrupted its replacement; None if there is none."""
     old = folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
         return old

@@ -1,4 +1,4 @@
-"""The training loop, read from top to bottom: prepare, resume, epochs of steps, validate, keep the best."""
+"""The training loop: set up or resume, then train, validate, save and report epoch by epoch."""
 
 from __future__ import annotations
 
@@ -12,320 +12,255 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from torch import Tensor, nn
 
-from rsam_app.config import Pipeline
-from rsam_app.data.loader import Batch, loading_processes
-from rsam_app.data.records import Dataset
-from rsam_app.evaluation.inference.model_runner import ModelRunner
-from rsam_app.evaluation.inference.run_model import run_model
+from rsam_app.config import TrainConfig
+from rsam_app.data.loader import Batch
 from rsam_app.evaluation.metrics.accuracy import validation_figures
-from rsam_app.geometry.types import Rectangle
-from rsam_app.model import AttentiveClassifier, build_model, save_model
-from rsam_app.run.folder import RunFolder
+from rsam_app.model import AttentiveClassifier, save_model
+from rsam_app.run.job import Job
 from rsam_app.system.distributed.agreement import of_main, parameters_of_main
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
-from rsam_app.system.precision import choose_precision
-from rsam_app.training.checkpoint import Progress, find_checkpoint, save_checkpoint
+from rsam_app.training.checkpoint import find_checkpoint, save_checkpoint
+from rsam_app.training.discovery.targets import discovered_targets, join_targets
 from rsam_app.training.features.frozen import FeatureBatch
-from rsam_app.training.features.source import FeatureSource
-from rsam_app.training.held_out_probabilities import write_held_out_probabilities
 from rsam_app.training.interrupt import Interrupted, StopRequest
-from rsam_app.training.mixing import mix
-from rsam_app.training.objective import Objective
+from rsam_app.training.mixing import Mixture, mix
 from rsam_app.training.optimizer import set_training_mode
-from rsam_app.training.setup import (
-    Say,
-    Workbench,
-    build_workbench,
-    discovered_targets,
-    frozen_features,
-    join_targets,
-    start_attention,
-    start_classifier,
-)
-from rsam_app.training.timing import TimeSpent, as_shares
-from rsam_app.training.trackers import trackers_of
-from rsam_app.training.training_dynamics import TrainingDynamics
+from rsam_app.training.setup import TrainState, feature_source, model_outputs, set_up
+from rsam_app.training.timing import as_shares
+from rsam_app.training.trackers import Trackers, trackers_of
+from rsam_app.training.warm_start import start_attention
 
-Rectangles = dict[str, Rectangle]
 WAITING = "waiting for data"
+Advance = Callable[[int], object]
 
 
-def train(
-    pipeline: Pipeline,
-    run: RunFolder,
-    dataset: Dataset,
-    corrected: Rectangles,
-    inputs: str,
-    accelerator: Accelerator,
-    resume: bool,
-    say: Say,
-    advance: Callable[[int], object] = lambda images: None,
-) -> None:
-    """Train `pipeline` on `dataset` (corrections applied; `corrected` rectangles by record id) into `run`.
+def train(job: Job, inputs: str, resume: bool, advance: Advance = lambda images: None) -> None:
+    """Train the job's pipeline on its corrected dataset, into its run; `advance` receives numbers of trained images.
 
-    `inputs` is a fingerprint of all that; a checkpoint of other inputs is refused. Raises `UserError`, and
-    `Interrupted`, a checkpoint written, when the run was asked to stop.
+    `inputs` is a fingerprint of pipeline, dataset and corrections; a checkpoint of other inputs is refused. Raises
+    `UserError`, and `Interrupted`, after writing a checkpoint, if the run was asked to stop.
     """
-    _Training(pipeline, run, dataset, corrected, inputs, accelerator, say, advance).run_to_end(resume)
+    last = find_checkpoint(job.run.checkpoints / "last") if resume else None
+    state = set_up(job, inputs, fresh=last is None)
+    if last is not None:
+        resume_from(last, job, state)
+    updates = state.schedule.last_epoch
+    opened = trackers_of(job.pipeline, job.run, job.accelerator, state.progress, updates, fresh=last is None)
+    with opened as trackers, StopRequest() as stop:
+        while state.progress.epoch < job.pipeline.train.epochs and not out_of_patience(job, state):
+            train_epoch(job, state, trackers, stop, advance)
+            metrics = epoch_metrics(job, state)
+            trackers.epoch(metrics, state.schedule.last_epoch)
+            best = best_weights(job.pipeline.train, state, metrics)
+            state.progress.begin_next_epoch()
+            save_epoch(job, state, metrics, best)
+            report_epoch(job, state, metrics, improved=best is not None)
+    if job.accelerator.is_main_process and state.dynamics.enabled:
+        np.save(job.run.learned_probabilities, state.dynamics.mean().astype(np.float16))
 
 
-def epoch_of_discovery(pipeline: Pipeline) -> int | None:
-    """The epoch before which objects are looked for: the first (0) with pretrained weights; from scratch when a third
-    is over, for features must first mean something. None where that is not wanted, or nothing learns from it."""
-    config = pipeline.train
-    if config.discover_objects is False or pipeline.model.attention != "rsam" or config.target_weight == 0:
+def resume_from(checkpoint: Path, job: Job, state: TrainState) -> None:
+    """Load a checkpoint into `state` and cut the log at its epoch. Raises `UserError` if its inputs differ."""
+    progress, inputs = state.progress, state.progress.inputs
+    job.accelerator.load_state(str(checkpoint))
+    if progress.inputs != inputs:
+        raise UserError(
+            f"{job.run.path}: the checkpoint was made with other settings, data or corrections.\n"
+            "Restore them to continue, or start over with `rsam train --restart`."
+        )
+    position = (progress.epoch, progress.batch)
+    if of_main(job.accelerator, position) != position:
+        raise UserError(f"{job.run.path}: machines see different checkpoints. Wait a minute and `--resume` again.")
+    job.reporter.say(f"resuming in epoch {progress.epoch + 1}, batch {progress.batch + 1}")
+    if job.accelerator.is_main_process and job.run.metrics_log.exists():
+        lines = job.run.metrics_log.read_text(encoding="utf-8").splitlines()
+        valid = [line for line in lines if json.loads(line)["epoch"] <= progress.epoch]
+        write_atomically(job.run.metrics_log, "".join(line + "\n" for line in valid))
+
+
+# ---- one epoch
+
+
+def train_epoch(job: Job, state: TrainState, trackers: Trackers, stop: StopRequest, advance: Advance) -> None:
+    """Train on the rest of the epoch. Raises `Interrupted`, after writing a checkpoint, at a stop request."""
+    progress, accelerator = state.progress, job.accelerator
+    if state.discovery_epoch and progress.epoch >= state.discovery_epoch:
+        discover_targets(job, state)
+    state.batches.set_position(progress.epoch, progress.batch)
+    set_training_mode(state.bare, job.pipeline.train, pretrained=job.pipeline.model.weights != "none")
+    sizes = state.batches.sizes
+    for batch in state.times.drawing(state.loader, WAITING):
+        with state.times.on("computing"):
+            update(job, state, batch, sizes[progress.batch])
+            advance(len(batch["label"]) * accelerator.num_processes)
+        trackers.update(state.schedule)
+        progress.batch += 1
+        if stop.agreed(accelerator):
+            state.dynamics.merge(accelerator)
+            save_checkpoint(accelerator, job.run.checkpoints / "last")
+            raise Interrupted
+
+
+def discover_targets(job: Job, state: TrainState) -> None:
+    """Discover objects with the features as trained so far, fit the rectangle to them, and train on them from now."""
+    source = feature_source(job, state.bare)
+    targets = join_targets(discovered_targets(job, source), job.corrected[1])
+    if (state.progress.epoch, state.progress.batch) == (state.discovery_epoch, 0):  # else done before the run stopped
+        start_attention(job, state.bare, state.frozen or source, targets)
+        parameters_of_main(job.accelerator, state.bare)
+    state.load_targets(targets)
+    state.discovery_epoch = None
+
+
+def update(job: Job, state: TrainState, batch: Batch | FeatureBatch, batch_size: int) -> None:
+    """Update the weights once. `batch_size` counts all processes: each adds its share of one mean over the batch."""
+    config, accelerator, count = job.pipeline.train, job.accelerator, len(batch["label"])
+    parts = np.array_split(np.arange(count), min(config.accumulate, count))
+    for number, rows in enumerate(parts):
+        last = number == len(parts) - 1
+        with nullcontext() if last else accelerator.no_sync(state.model):
+            add_gradients(job, state, _rows_of(batch, rows) if len(parts) > 1 else batch, number, batch_size)
+    if config.clip_norm is not None:
+        accelerator.clip_grad_norm_(state.model.parameters(), config.clip_norm)
+    state.optimizer.step()
+    state.schedule.step()
+    state.optimizer.zero_grad()
+    if state.average is not None:
+        state.average.update(state.bare, step=state.schedule.last_epoch)
+
+
+def add_gradients(job: Job, state: TrainState, batch: Batch | FeatureBatch, part: int, batch_size: int) -> None:
+    """Add the gradients of one part of a batch, and its loss to the epoch's sums. Raises `UserError` if the loss is
+    not finite."""
+    progress, accelerator = state.progress, job.accelerator
+    labels, inputs = batch["label"].to(state.device), state.inputs(batch)
+    mixture = _mixture(job, state, inputs, part)
+    losses = state.objective.batch_losses(batch, inputs, labels, mixture)
+    # DDP averages gradients over the processes; their shares of the batch need not be equal.
+    accelerator.backward(losses.loss * (accelerator.num_processes / batch_size))
+    loss, classification, to_target = torch.stack([losses.loss, losses.classification, losses.to_target]).tolist()
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{job.run.path}: the loss is {loss} in epoch {progress.epoch + 1}, batch {progress.batch + 1}.\n"
+            "Lower train.learning_rate, or set train.precision=float32, and --restart."
+        )
+    progress.loss_sum += classification
+    progress.target_loss_sum += to_target
+    progress.seen += len(labels)
+    if not mixture:
+        state.dynamics.add(batch["index"], losses.logits)
+
+
+def _mixture(job: Job, state: TrainState, inputs: Tensor | list[Tensor], part: int) -> Mixture | None:
+    config, progress = job.pipeline.train, state.progress
+    if not isinstance(inputs, Tensor) or progress.epoch >= config.epochs - config.mix.off_epochs:
         return None
-    return 0 if pipeline.model.weights != "none" else max(1, config.epochs // 3)
+    seed = (job.pipeline.seed, progress.epoch, progress.batch, part, job.accelerator.process_index)
+    return mix(inputs, config.mix, seed)
 
 
-class _Training:
-    """State of one training run between its steps."""
-
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        run: RunFolder,
-        dataset: Dataset,
-        corrected: Rectangles,
-        inputs: str,
-        accelerator: Accelerator,
-        say: Say,
-        advance: Callable[[int], object],
-    ) -> None:
-        self.pipeline, self.run, self.dataset, self.corrected = pipeline, run, dataset, corrected
-        self.config, self.accelerator, self.say, self.advance = pipeline.train, accelerator, say, advance
-        self.precision = choose_precision(pipeline.train.precision, accelerator.device)
-        self.pretrained = pipeline.model.weights != "none"
-        self.progress = Progress(inputs=inputs)
-        self.dynamics = TrainingDynamics(len(dataset.split("train")), len(dataset.classes))
-        self.discover_at = epoch_of_discovery(pipeline)
-        self.spent = TimeSpent()
-
-    # ---- from start to end
-
-    def run_to_end(self, resume: bool) -> None:
-        last = find_checkpoint(self.run.checkpoints / "last") if resume else None
-        self.bench = self._prepare(fresh=last is None)
-        seen = (self.bench.model, self.bench.sample_weights, self.bench.device, self.precision)
-        self.objective = Objective(self.pipeline, *seen)
-        kept = [self.bench.schedule, self.progress, self.dynamics]
-        self.accelerator.register_for_checkpointing(*kept, *([self.bench.average] if self.bench.average else []))
-        if last is not None:
-            self._resume(last)
-        updates = self.bench.schedule.last_epoch
-        opened = trackers_of(self.pipeline, self.run, self.accelerator, self.progress, updates, fresh=last is None)
-        with opened as self.trackers, StopRequest() as stop:
-            while self.progress.epoch < self.config.epochs and not self._out_of_patience():
-                self._train_epoch(stop)
-                self._close_epoch()
-        if self.accelerator.is_main_process and self.dynamics.kept:
-            np.save(self.run.learned_probabilities, self.dynamics.mean().astype(np.float16))
-
-    def _prepare(self, fresh: bool) -> Workbench:
-        set_seed(self.pipeline.seed)
-        bare = build_model(self.pipeline.model, self.dataset.classes)
-        device = self.accelerator.device
-        self.say(f"training on {device.type} in {self.precision}, {self.accelerator.num_processes} process(es)")
-        workers = loading_processes(self.config.workers, self.accelerator.num_processes)
-        source = self.source = FeatureSource(bare, self.dataset.class_index, device, self.precision, workers)
-        bare.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if fresh and self.accelerator.is_main_process:
-            for kept in (self.run.path / "discovered.json", self.run.held_out_probabilities):
-                kept.unlink(missing_ok=True)
-            write_atomically(self.run.training_records, json.dumps([r.id for r in self.dataset.split("train")]))
-        self.accelerator.wait_for_everyone()
-        found = self._discover() if self.discover_at == 0 else {}
-        targets = join_targets(found, self.corrected)
-        self.frozen = frozen_features(source, self.pipeline, self.dataset, self.accelerator, self.say)
-        if self.pretrained and fresh:
-            start_attention(bare, self.frozen or source, self.pipeline, self.dataset, targets, self.say)
-            frozen = self.frozen
-            embeddings = frozen.embeddings(bare) if frozen else self._outputs(bare, "train").embeddings
-            start_classifier(bare, embeddings, self.dataset, self.say)
-            if self.accelerator.is_main_process:
-                embeddings = frozen.steadier_embeddings(bare, embeddings) if frozen else embeddings
-                write_held_out_probabilities(
-                    self.run.held_out_probabilities, embeddings, self.dataset, self.pipeline.seed
-                )
-        return build_workbench(self.pipeline, self.dataset, targets, bare, self.accelerator, self.frozen)
-
-    def _discover(self) -> Rectangles:
-        return discovered_targets(self.pipeline, self.run, self.dataset, self.source, self.accelerator, self.say)
-
-    def _resume(self, last: Path) -> None:
-        inputs = self.progress.inputs
-        self.accelerator.load_state(str(last))
-        if self.progress.inputs != inputs:
-            raise UserError(
-                f"{self.run.path}: the checkpoint was made with other settings, data or corrections.\n"
-                "Continue with those, or start again with `rsam train --restart`."
-            )
-        place = (self.progress.epoch, self.progress.batch)
-        if of_main(self.accelerator, place) != place:
-            raise UserError(f"{self.run.path}: machines see different checkpoints. Wait a minute and `--resume` again.")
-        self.say(f"resuming in epoch {self.progress.epoch + 1}, batch {self.progress.batch + 1}")
-        if self.accelerator.is_main_process and self.run.metrics_log.exists():
-            lines = self.run.metrics_log.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["epoch"] <= self.progress.epoch]
-            write_atomically(self.run.metrics_log, "".join(line + "\n" for line in kept))
-
-    # ---- one epoch
-
-    def _train_epoch(self, stop: StopRequest) -> None:
-        bench, progress = self.bench, self.progress
-        if self.discover_at and progress.epoch >= self.discover_at:
-            targets = join_targets(self._discover(), self.corrected)
-            if (progress.epoch, progress.batch) == (self.discover_at, 0):  # else this was done before the run stopped
-                start_attention(bench.bare, self.frozen or self.source, self.pipeline, self.dataset, targets, self.say)
-                parameters_of_main(self.accelerator, bench.bare)
-            bench.load_targets(targets)
-            self.discover_at = None
-        bench.batches.set_position(progress.epoch, progress.batch)
-        set_training_mode(bench.bare, self.config, self.pretrained)
-        sizes = bench.batches.sizes
-        for batch in self.spent.drawing(bench.loader, WAITING):
-            with self.spent.on("computing"):
-                self._step(batch, sizes[progress.batch])
-            self.trackers.update(bench.schedule)
-            progress.batch += 1
-            if stop.agreed(self.accelerator):
-                self._stop_here()
-
-    def _step(self, batch: Batch | FeatureBatch, batch_size: int) -> None:
-        """One update. `batch_size` counts all processes: each adds its share of one mean over the whole batch."""
-        bench, count = self.bench, len(batch["label"])
-        parts = np.array_split(np.arange(count), min(self.config.accumulate, count))
-        for number, rows in enumerate(parts):
-            last = number == len(parts) - 1
-            with nullcontext() if last else self.accelerator.no_sync(bench.model):
-                self._add_gradients(_part(batch, rows) if len(parts) > 1 else batch, number, batch_size)
-        if self.config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(bench.model.parameters(), self.config.clip_norm)
-        bench.optimizer.step()
-        bench.schedule.step()
-        bench.optimizer.zero_grad()
-        if bench.average is not None:
-            bench.average.update(bench.bare, step=bench.schedule.last_epoch)
-        self.advance(count * self.accelerator.num_processes)
-
-    def _add_gradients(self, batch: Batch | FeatureBatch, part: int, batch_size: int) -> None:
-        bench, progress = self.bench, self.progress
-        labels, inputs = batch["label"].to(bench.device), bench.inputs(batch)
-        mixture = None
-        if isinstance(inputs, torch.Tensor) and progress.epoch < self.config.epochs - self.config.mix.off_epochs:
-            place = (self.pipeline.seed, progress.epoch, progress.batch, part, self.accelerator.process_index)
-            mixture = mix(inputs, self.config.mix, place)
-        found = self.objective.of(batch, inputs, labels, mixture)
-        # DDP averages gradients over the processes; their shares of the batch need not be equal.
-        self.accelerator.backward(found.loss * (self.accelerator.num_processes / batch_size))
-        loss, classification, to_target = torch.stack([found.loss, found.classification, found.to_target]).tolist()
-        if not math.isfinite(loss):
-            raise UserError(
-                f"{self.run.path}: the loss is {loss} in epoch {progress.epoch + 1}, batch {progress.batch + 1}.\n"
-                "Lower train.learning_rate, or set train.precision=float32, and --restart."
-            )
-        progress.loss_sum += classification
-        progress.target_loss_sum += to_target
-        progress.seen += len(labels)
-        if not mixture:
-            self.dynamics.add(batch["index"], found.logits)
-
-    def _stop_here(self) -> None:
-        self.dynamics.merge(self.accelerator)
-        save_checkpoint(self.accelerator, self.run.checkpoints / "last")
-        raise Interrupted
-
-    # ---- after an epoch
-
-    def _close_epoch(self) -> None:
-        progress, accelerator = self.progress, self.accelerator
-        self.dynamics.merge(accelerator)
-        sums = torch.tensor(
-            [progress.loss_sum, progress.target_loss_sum, progress.seen], dtype=torch.float64, device=accelerator.device
-        )
-        loss_sum, target_sum, seen = accelerator.reduce(sums, reduction="sum").tolist()
-        metrics: dict[str, Any] = {
-            "epoch": progress.epoch + 1,
-            "train_loss": loss_sum / seen,
-            "target_loss": target_sum / seen,
-            "learning_rate": self.bench.schedule.get_last_lr()[0],
-            **self._validate(),
-        }
-        spent = {what: self.spent.take(what) for what in ("computing", WAITING, "validating")}
-        seconds = spent["computing"] + spent[WAITING]
-        metrics |= {"seconds": round(seconds, 2), "data_wait": round(spent[WAITING] / max(seconds, 1e-9), 4)}
-        metrics["validation_seconds"] = round(spent["validating"], 2)
-        self.trackers.epoch(metrics, self.bench.schedule.last_epoch)
-        # On a small val split many epochs tie, and the schedule has settled further in a later one: ties go to it.
-        # Without a val split every epoch ties.
-        name = f"val_{self.config.best_by}"
-        score, chosen = metrics.get(name, 0.0), self.bench.bare
-        better = operator.le if self.config.best_by == "nll" else operator.ge
-        if self.bench.average is not None and better(metrics.get(f"ema_{name}", 0.0), score):
-            score, chosen = metrics.get(f"ema_{name}", 0.0), self.bench.average.module
-        improved = not progress.best or better(score, progress.best[name])
-        if improved:
-            progress.best = {"epoch": progress.epoch + 1, name: score}
-        progress.epoch, progress.batch = progress.epoch + 1, 0
-        progress.loss_sum = progress.target_loss_sum = 0.0
-        progress.seen = 0
-        if improved:
-            with self.spent.on("saving"):
-                save_checkpoint(accelerator, self.run.checkpoints / "best")
-                if accelerator.is_main_process:
-                    save_model(chosen, self.run.model)
-        if accelerator.is_main_process:
-            with self.run.metrics_log.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(metrics) + "\n")
-        with self.spent.on("saving"):
-            save_checkpoint(accelerator, self.run.checkpoints / "last")
-        validated = f"  val top-1 {metrics['val_top1']:.3f}" if "val_top1" in metrics else ""
-        if "ema_val_top1" in metrics:
-            validated += f" ({metrics['ema_val_top1']:.3f} averaged)"
-        self.say(
-            f"epoch {metrics['epoch']}/{self.config.epochs}  loss {metrics['train_loss']:.3f}{validated}"
-            f"  {as_shares(spent | {'saving': self.spent.take('saving')})}" + ("  (best)" if improved else "")
-        )
-
-    def _out_of_patience(self) -> bool:
-        """Whether the last `patience` epochs were no better: the same on every process, as all see the same figures."""
-        best = self.progress.best.get("epoch", 0)
-        waited = self.progress.epoch - int(best)
-        if self.config.patience is None or waited < self.config.patience:
-            return False
-        self.say(f"stopped: no epoch after {int(best)} was better (train.patience={self.config.patience})")
-        return True
-
-    def _validate(self) -> dict[str, float]:
-        """Top-1, macro top-1 and NLL on `val`, of the average of the weights too; without a val split (every class has
-        a single image) there is nothing to choose by."""
-        if not self.dataset.split("val"):
-            return {}
-        with self.spent.on("validating"):
-            found = self._figures(self.bench.bare, "val")
-            if self.bench.average is not None:
-                found |= self._figures(cast(AttentiveClassifier, self.bench.average.module), "ema_val")
-        return found
-
-    def _figures(self, model: AttentiveClassifier, prefix: str) -> dict[str, float]:
-        labels = np.array([self.dataset.class_index[r.label] for r in self.dataset.split("val")])
-        logits = self.frozen.validation_logits(model) if self.frozen else self._outputs(model, "val").logits
-        return validation_figures(logits, labels, prefix)
-
-    def _outputs(self, model: AttentiveClassifier, split: str) -> Any:
-        size = self.pipeline.evaluate.batch_size
-        records = self.dataset.split(split)
-        runner = ModelRunner(model, self.accelerator.device, self.precision, size, self.config.workers)
-        return run_model(runner, records)
-
-
-def _part(batch: Batch | FeatureBatch, rows: np.ndarray) -> Batch | FeatureBatch:
-    """Some rows of a batch."""
+def _rows_of(batch: Batch | FeatureBatch, rows: np.ndarray) -> Batch | FeatureBatch:
     taken = slice(int(rows[0]), int(rows[-1]) + 1)
-    whole = cast(dict[str, Any], batch)
-    cut = {name: [one[taken] for one in v] if isinstance(v, list) else v[taken] for name, v in whole.items()}
-    return cast(Batch, cut)
+    fields = cast(dict[str, Any], batch)
+    return cast(Batch, {k: [one[taken] for one in v] if isinstance(v, list) else v[taken] for k, v in fields.items()})
+
+
+# ---- after an epoch
+
+
+def epoch_metrics(job: Job, state: TrainState) -> dict[str, Any]:
+    """The epoch's losses over all processes, its validation, and its seconds: a line of `metrics.jsonl`."""
+    progress, accelerator = state.progress, job.accelerator
+    state.dynamics.merge(accelerator)
+    sums = torch.tensor(
+        [progress.loss_sum, progress.target_loss_sum, progress.seen], dtype=torch.float64, device=accelerator.device
+    )
+    loss_sum, target_loss_sum, seen = accelerator.reduce(sums, reduction="sum").tolist()
+    with state.times.on("validating"):
+        validation = validate(job, state)
+    computing, waiting, validating = (
+        state.times.seconds.get(what, 0.0) for what in ("computing", WAITING, "validating")
+    )
+    return {
+        "epoch": progress.epoch + 1,
+        "train_loss": loss_sum / seen,
+        "target_loss": target_loss_sum / seen,
+        "learning_rate": state.schedule.get_last_lr()[0],
+        **validation,
+        "seconds": round(computing + waiting, 2),
+        "data_wait": round(waiting / max(computing + waiting, 1e-9), 4),
+        "validation_seconds": round(validating, 2),
+    }
+
+
+def validate(job: Job, state: TrainState) -> dict[str, float]:
+    """Top-1, macro top-1 and NLL on `val`, also of the averaged weights; empty without a val split (if every class has
+    a single image)."""
+    dataset, _ = job.corrected
+    if not dataset.split("val"):
+        return {}
+    models = {"val": state.bare}
+    if state.average is not None:
+        models["ema_val"] = cast(AttentiveClassifier, state.average.module)
+    labels = np.array([dataset.class_index[record.label] for record in dataset.split("val")])
+    figures: dict[str, float] = {}
+    for prefix, model in models.items():
+        frozen = state.frozen
+        logits = frozen.validation_logits(model) if frozen else model_outputs(job, model, "val").logits
+        figures |= validation_figures(logits, labels, prefix)
+    return figures
+
+
+def best_weights(config: TrainConfig, state: TrainState, metrics: dict[str, Any]) -> nn.Module | None:
+    """The weights to save if the epoch is the best so far, those of the model or of its average; else None.
+
+    On a small val split many epochs tie, and the schedule has settled further in a later one, so ties go to it.
+    Without a val split every epoch ties.
+    """
+    name, progress = f"val_{config.best_by}", state.progress
+    score, best = metrics.get(name, 0.0), cast(nn.Module, state.bare)
+    is_better = operator.le if config.best_by == "nll" else operator.ge
+    if state.average is not None and is_better(metrics.get(f"ema_{name}", 0.0), score):
+        score, best = metrics.get(f"ema_{name}", 0.0), state.average.module
+    if progress.best and not is_better(score, progress.best[name]):
+        return None
+    progress.best = {"epoch": progress.epoch + 1, name: score}
+    return best
+
+
+def save_epoch(job: Job, state: TrainState, metrics: dict[str, Any], best: nn.Module | None) -> None:
+    """Save the model and its checkpoint if it is the best, append the log line, then replace the last checkpoint."""
+    accelerator = job.accelerator
+    with state.times.on("saving"):
+        if best is not None:
+            save_checkpoint(accelerator, job.run.checkpoints / "best")
+            if accelerator.is_main_process:
+                save_model(cast(AttentiveClassifier, best), job.run.model)
+        if accelerator.is_main_process:
+            with job.run.metrics_log.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(metrics) + "\n")
+        save_checkpoint(accelerator, job.run.checkpoints / "last")
+
+
+def report_epoch(job: Job, state: TrainState, metrics: dict[str, Any], improved: bool) -> None:
+    """Print the epoch's loss, accuracy and use of time."""
+    accuracy = f"  val top-1 {metrics['val_top1']:.3f}" if "val_top1" in metrics else ""
+    if "ema_val_top1" in metrics:
+        accuracy += f" ({metrics['ema_val_top1']:.3f} averaged)"
+    seconds = {what: state.times.take(what) for what in ("computing", WAITING, "validating", "saving")}
+    job.reporter.say(
+        f"epoch {metrics['epoch']}/{job.pipeline.train.epochs}  loss {metrics['train_loss']:.3f}{accuracy}"
+        f"  {as_shares(seconds)}" + ("  (best)" if improved else "")
+    )
+
+
+def out_of_patience(job: Job, state: TrainState) -> bool:
+    """Whether the last `patience` epochs were no better, and report it: the same on every process."""
+    patience, best = job.pipeline.train.patience, int(state.progress.best.get("epoch", 0))
+    if patience is None or state.progress.epoch - best < patience:
+        return False
+    job.reporter.say(f"stopped: no epoch after {best} was better (train.patience={patience})")
+    return True

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: training images as mixtures of two, on the device."""
+"""Mixup and CutMix of training images, on the device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rsam_app.config import MixConfig
 
 @dataclass(frozen=True)
 class Mixture:
-    """Images `(B, 3, H, W)` of which each shows `share` of itself and the rest of the one at `partner` `(B,)`."""
+    """Images `(B, 3, H, W)`, each with a `share` of itself and the rest of the image at its `partner` `(B,)`."""
 
     images: Tensor
     partner: Tensor
@@ -21,16 +21,16 @@ class Mixture:
 
 
 def mix(images: Tensor, config: MixConfig, seed: tuple[int, ...]) -> Mixture | None:
-    """A batch mixed with its own permutation, or None where it stays as it is; all draws follow `seed` alone.
+    """A batch mixed with a permutation of itself, or None if it stays unmixed; all draws follow `seed` alone.
 
     Mixup adds two images (Zhang et al. 2018, arXiv 1710.09412), CutMix pastes a rectangle of the other (Yun et al.
-    2019, arXiv 1905.04899); where both are wanted, each batch draws one of them.
+    2019, arXiv 1905.04899); if both are enabled, each batch draws one of them.
     """
     draws = np.random.default_rng(seed)
-    wanted = [name for name in ("mixup", "cutmix") if getattr(config, name) > 0]
-    if not wanted or len(images) < 2 or draws.random() >= config.share:
+    enabled = [name for name in ("mixup", "cutmix") if getattr(config, name) > 0]
+    if not enabled or len(images) < 2 or draws.random() >= config.share:
         return None
-    name = wanted[int(draws.integers(len(wanted)))]
+    name = enabled[int(draws.integers(len(enabled)))]
     alpha = getattr(config, name)
     share = float(draws.beta(alpha, alpha))
     partner = torch.from_numpy(draws.permutation(len(images))).to(images.device)

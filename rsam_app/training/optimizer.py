@@ -27,10 +27,11 @@ def make_optimizer(model: AttentiveClassifier, config: TrainConfig, fitted: bool
 def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bool) -> list[dict[str, Any]]:
     """Backbone, classifier and attention, each at its own rate; no decay for biases and norms.
 
-    `fitted` says that the classifier starts from a fit to pretrained features. A frozen backbone's parameters stop
-    requiring gradients and are in no group. Each group says whether it is of the backbone (`of_backbone`).
+    `fitted`: the classifier starts from a fit to pretrained features. A frozen backbone's parameters stop requiring
+    gradients and are in no group. A group's `of_backbone` marks the backbone's.
     """
-    attention = list(model.attention.parameters()) if model.attention is not None else []
+    module = model.attention_module
+    attention = list(module.parameters()) if module is not None else []
     head = list(model.get_classifier().parameters())
     backbone = set(model.backbone.parameters()) - set(head) - set(attention)
     decays = {parameter: config.weight_decay if parameter.ndim > 1 else 0.0 for parameter in model.parameters()}
@@ -40,8 +41,8 @@ def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bo
     head_rate = config.head_learning_rate or (3 if fitted else 10) * config.learning_rate
     rates.update(dict.fromkeys(head, head_rate))
     rates.update(dict.fromkeys(attention, config.attention_learning_rate))
-    if isinstance(model.attention, RSAM):
-        for parameter in model.attention.predictor.parameters():
+    if isinstance(module, RSAM):
+        for parameter in module.predictor.parameters():
             decays[parameter] = config.attention_weight_decay if parameter.ndim > 1 else 0.0
     groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for parameter, rate in rates.items():
@@ -56,29 +57,29 @@ def parameter_groups(model: AttentiveClassifier, config: TrainConfig, fitted: bo
 
 
 def warmup_cosine(
-    optimizer: torch.optim.Optimizer, warmup: int, total: int, held: int = 0
+    optimizer: torch.optim.Optimizer, warmup: int, total: int, wait: int = 0
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Linear warm-up over `warmup` updates, then a cosine to zero at `total`; stepped once per update. The backbone
-    waits for `held` updates and then begins its own."""
+    """Linear warm-up over `warmup` updates, then a cosine to zero at `total`; stepped once per update. The backbone's
+    own warm-up begins after `wait` updates."""
 
-    def factor(step: int, held: int) -> float:
-        if step < held:
+    def factor(step: int, wait: int) -> float:
+        if step < wait:
             return 0.0
-        step, length = step - held, total - held
+        step, length = step - wait, total - wait
         if step < warmup:
             return (step + 1) / (warmup + 1)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, length - warmup))))
 
-    waits = [held if group.get("of_backbone") else 0 for group in optimizer.param_groups]
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, [partial(factor, held=wait) for wait in waits])
+    waits = [wait if group.get("of_backbone") else 0 for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, [partial(factor, wait=wait) for wait in waits])
 
 
 def _layer_rates(model: AttentiveClassifier, config: TrainConfig) -> dict[nn.Parameter, float]:
-    """Rates that fall by `layer_decay` from each of timm's layer groups to the one below. (Bao et al. 2022, BEiT, arXiv
-    2106.08254)"""
+    """Rates that fall by `layer_decay` from each of timm's layer groups to the one below (Bao et al. 2022, BEiT, arXiv
+    2106.08254). Raises `UserError` if timm does not order the backbone's layers."""
     backbone = model.backbone
     if not hasattr(backbone, "group_matcher"):
-        raise UserError("train.layer_decay: this backbone does not say how its layers follow each other; leave it 1.")
+        raise UserError("train.layer_decay: timm does not order this backbone's layers. Leave it at 1.")
     depth = group_parameters(backbone, backbone.group_matcher(coarse=False), reverse=True)
     named = dict(backbone.named_parameters())
     deepest = max(depth[name] for name in depth)
@@ -90,9 +91,9 @@ def _layer_rates(model: AttentiveClassifier, config: TrainConfig) -> dict[nn.Par
 
 
 def set_training_mode(model: AttentiveClassifier, config: TrainConfig, pretrained: bool) -> None:
-    """`model.train()`, with a frozen backbone in evaluation mode and batch-norm statistics kept where asked.
+    """Call `model.train()`, but leave a frozen backbone, or batch norms by `freeze_batch_norm`, in evaluation mode.
 
-    A frozen backbone left in training mode would let its batch-norm statistics drift.
+    In training mode the batch-norm statistics of a frozen backbone would drift.
     """
     model.train()
     if config.frozen_backbone:

@@ -1,4 +1,4 @@
-"""Where the time of an epoch goes: the run's own answer to why it is slow."""
+"""Seconds of an epoch by activity, to show why training is slow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ T = TypeVar("T")
 
 
 class TimeSpent:
-    """Seconds by what they were spent on, of this process."""
+    """This process's seconds by activity."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def on(self, what: str) -> Iterator[None]:
-        """The time inside counts as spent on `what`."""
+        """Count the time inside the block as spent on `what`."""
         begun = time.perf_counter()
         try:
             yield
@@ -26,7 +26,7 @@ class TimeSpent:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - begun
 
     def drawing(self, items: Iterable[T], what: str) -> Iterator[T]:
-        """The items; the time until each is there counts as spent on `what`."""
+        """Yield the items; the time until each arrives counts as spent on `what`."""
         rest = iter(items)
         while True:
             with self.on(what):
@@ -37,7 +37,7 @@ class TimeSpent:
             yield item
 
     def take(self, what: str) -> float:
-        """The seconds spent on `what` since it was last taken."""
+        """Return the seconds spent on `what` since the last call, and reset them."""
         return self.seconds.pop(what, 0.0)
 
 

@@ -1,5 +1,4 @@
-"""What the model said about each training image while it learned: averaged over epochs, before memorisation hides a
-wrong label."""
+"""Class probabilities of each training image averaged over the epochs: memorisation does not hide a wrong label yet."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-MOST_ENTRIES = 100_000_000
-"""Above this many (images × classes) nothing is kept."""
+MAX_ENTRIES = 100_000_000
+"""Largest number of probabilities, images × classes; above it none are stored."""
 
 
 class TrainingDynamics:
@@ -19,27 +18,27 @@ class TrainingDynamics:
     """
 
     def __init__(self, samples: int, classes: int) -> None:
-        self.kept = samples * classes <= MOST_ENTRIES
-        shape = (samples, classes) if self.kept else (0, classes)
+        self.enabled = samples * classes <= MAX_ENTRIES
+        shape = (samples, classes) if self.enabled else (0, classes)
         self.total, self.pending = torch.zeros(shape), torch.zeros(shape)
         self.seen, self.pending_seen = torch.zeros(shape[0]), torch.zeros(shape[0])
 
     def add(self, index: Tensor, logits: Tensor) -> None:
-        """Take note of a batch: sample indices `(B,)` and logits `(B, C)`."""
-        if self.kept:
-            where = index.cpu()
-            self.pending[where] += torch.softmax(logits.detach().float(), dim=1).cpu()
-            self.pending_seen[where] += 1
+        """Add a batch: sample indices `(B,)` and logits `(B, C)`."""
+        if self.enabled:
+            rows = index.cpu()
+            self.pending[rows] += torch.softmax(logits.detach().float(), dim=1).cpu()
+            self.pending_seen[rows] += 1
 
     def merge(self, accelerator: Accelerator) -> None:
-        """Bring the processes together. Every process must call it at the same place."""
+        """Sum over the processes. Every process must call it at the same point."""
         for total, pending in ((self.total, self.pending), (self.seen, self.pending_seen)):
             everywhere = accelerator.reduce(pending.to(accelerator.device), reduction="sum")
             total += everywhere.cpu()
             pending.zero_()
 
     def mean(self) -> np.ndarray:
-        """Probabilities `(samples, classes)`; NaN rows for images that were never seen."""
+        """Probabilities `(samples, classes)`; NaN rows for images that were never trained on."""
         return (self.total / self.seen[:, None]).numpy()
 
     def state_dict(self) -> dict[str, Tensor]:

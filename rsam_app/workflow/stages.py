@@ -65,7 +65,7 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
             f"{job.run.path}: a training stopped here before its end.\n"
             f"Continue it with `rsam train {job.pipeline.name} --resume`, or start again with --restart."
         )
-    dataset, rectangles = job.corrected
+    dataset, _ = job.corrected
     dataset.require("train")
     require_trackers(job.pipeline.train.trackers)
     job.accelerator.wait_for_everyone()  # all have read the run folder before the main process changes it
@@ -87,8 +87,7 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
     job.accelerator.wait_for_everyone()
     images = len(dataset.split("train")) * job.pipeline.train.epochs
     with job.reporter.counter("training", images) as advance, _image_cache(job.pipeline, dataset, job.reporter.say):
-        args = (job.pipeline, job.run, dataset, rectangles, train_inputs(job), job.accelerator, resume and stopped)
-        train_model(*args, job.reporter.say, advance)
+        train_model(job, train_inputs(job), resume and stopped, advance)
 
 
 def _clear(job: Job) -> None:
@@ -104,9 +103,9 @@ def _clear(job: Job) -> None:
 def _image_cache(pipeline: Pipeline, dataset: Dataset, say: Callable[[str], None]) -> AbstractContextManager[None]:
     """The cache of decoded images while training reads them again and again; none if feature maps are cached."""
     from rsam_app.data.images.cache import caching_images
-    from rsam_app.training.features.frozen import wanted_views
+    from rsam_app.training.features.frozen import views_to_cache
 
-    if wanted_views(pipeline):
+    if views_to_cache(pipeline):
         return nullcontext()
     return caching_images([*dataset.split("train"), *dataset.split("val")], pipeline.model.input_side, say)
 

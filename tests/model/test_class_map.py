@@ -33,7 +33,7 @@ def test_other_heads_are_asked_cell_by_cell(backbone: str, monkeypatch: pytest.M
     with torch.no_grad():
         features, _ = model.maps(torch.randn(2, 3, 96, 96))
         whole = model.class_map(features, torch.tensor([1, 0]))
-        monkeypatch.setattr("rsam_app.model.classifier.CELLS", 5)
+        monkeypatch.setattr("rsam_app.model.classifier.CELLS_PER_BATCH", 5)
         torch.testing.assert_close(model.class_map(features, torch.tensor([1, 0])), whole, atol=1e-5, rtol=1e-4)
         alone = model.forward_head(features[1:, :, 2:3, 1:2].contiguous())[0]
     assert whole[1, 2, 1].item() == pytest.approx((alone[0] - alone.mean()).item(), abs=1e-4)
@@ -44,5 +44,5 @@ def test_pointing_is_the_look_without_its_head(settings: dict[str, object]) -> N
     model = model_of("test_resnet", **settings)
     images = torch.randn(2, 3, 96 * model.detail, 96 * model.detail)
     with torch.no_grad():
-        torch.testing.assert_close(model.point(images), model.inspect(images).output.rectangle)
-    assert model_of("test_resnet", attention="none").point(torch.randn(1, 3, 96, 96)) is None
+        torch.testing.assert_close(model.locate(images), model.inspect(images).output.rectangle)
+    assert model_of("test_resnet", attention="none").locate(torch.randn(1, 3, 96, 96)) is None

@@ -161,7 +161,7 @@ def test_a_second_look_sees_the_crop_and_can_be_left_out(tmp_path):
         alone = model.forward_head(model.forward_features(crop))
         first = model.forward_head(model.attend(*model.maps(model.shrink(images))).features)
     assert crop.shape == (2, 3, 64, 64)
-    assert torch.allclose(both.each, torch.stack([first, alone]), atol=1e-5)
+    assert torch.allclose(both.view_logits, torch.stack([first, alone]), atol=1e-5)
     assert torch.allclose(both.logits, (first + alone) / 2, atol=1e-5)
     assert torch.allclose(seen.output.logits, both.logits, atol=1e-5)
     assert both.rectangle[:, 0].min() > 0 and both.rectangle[:, 0].max() < 128
@@ -186,18 +186,18 @@ def test_attention_at_an_earlier_stage_gates_what_the_next_one_sees(backbone, at
     model = build_model(config(backbone, attention=attention, stage=1), CLASSES).eval()
     if attention == "rsam":  # away from the start, which changes nothing
         with torch.no_grad():
-            model.attention.predictor.across.bias.copy_(torch.tensor([-1.0, -2.0]))
+            model.attention_module.predictor.across.bias.copy_(torch.tensor([-1.0, -2.0]))
     images = torch.randn(2, 3, 96, 128)
     output = model(images, return_output=True)
     last = model.forward_features(images)
     assert output.mask.shape[1] > last.shape[2] and output.mask.shape[2] > output.mask.shape[1]
     output.logits.square().sum().backward()
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.attention.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.attention_module.parameters())
     seen = model.inspect(images)
     assert torch.allclose(seen.output.logits, output.logits, atol=1e-5)
     assert model.evidence(images)[-1].shape[2:] == output.mask.shape[1:]
 
-    plain = model.forward_head(model._forward_once(images))
+    plain = model.forward_head(model._forward_ungated(images))
     assert not torch.allclose(plain, output.logits, atol=1e-6)
     save_model(model, tmp_path / "model")
     with torch.no_grad():

@@ -93,8 +93,8 @@ def test_a_class_of_one_image_and_two_images_are_enough() -> None:
     assert held_out_probabilities(points[:1], labels[:1], 3, seed=0) is None
 
 
-def test_too_many_numbers_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(held_out, "MOST_ENTRIES", 35)
+def test_too_many_probabilities_are_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_out, "MAX_ENTRIES", 35)
     assert held_out_probabilities(*blobs(12, 3, 4), 3, seed=0) is None
 
 

@@ -78,7 +78,7 @@ def test_the_backbone_waits_and_then_warms_up_itself():
     built, config = model(optimizer="sgd", learning_rate=0.1)
     optimizer = make_optimizer(built, config, fitted=True)
     assert isinstance(optimizer, torch.optim.SGD)
-    schedule = warmup_cosine(optimizer, warmup=2, total=12, held=4)
+    schedule = warmup_cosine(optimizer, warmup=2, total=12, wait=4)
     factors = []
     for _ in range(12):
         rates = zip(schedule.get_last_lr(), schedule.base_lrs, optimizer.param_groups, strict=True)

@@ -25,7 +25,7 @@ def returned_rectangles(model: AttentiveClassifier, images: Tensor, views: int) 
     returned = [torch.zeros(len(images), 0, 5)]
     for name in ORDER[:views]:
         to_view = VIEWS[name](images.shape[3])
-        rectangle = model.point(warp(images, to_view))
+        rectangle = model.locate(warp(images, to_view))
         if rectangle is None:
             raise ValueError("a model without attention has no rectangle to transform back")
         back = geometry.invert(to_view).expand(len(images), 2, 3)

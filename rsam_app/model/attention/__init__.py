@@ -1,4 +1,4 @@
-"""Rectangle geometry, RSAM and the position-wise baseline. Imports torch alone."""
+"""RSAM and its position-wise baselines; imports torch and `geometry` alone."""
 
 from rsam_app.model.attention.baselines import MapAttention, PositionwiseAttention
 from rsam_app.model.attention.gating import AttentionResult

@@ -1,7 +1,6 @@
-"""Ways to predict the five numbers of a rectangle from feature maps.
+"""Predictors of a rectangle's five numbers from feature maps.
 
-A predictor takes the maps `(B, C, H, W)` that it looks at, earlier ones first, and gives rectangles `(B, 5)` in cells
-of the last of them.
+A predictor takes maps `(B, C, H, W)`, earlier stages first, and returns rectangles `(B, 5)` in cells of the last one.
 """
 
 from __future__ import annotations
@@ -16,34 +15,34 @@ from torch.nn import functional as F
 from rsam_app.geometry import rectangles as geometry
 
 WHOLE_SIDE = (0.0, math.log(19.0))
-"""Before a sigmoid, the centre and the size of a rectangle that covers .95 of a side."""
+"""Centre and size, before a sigmoid, of a rectangle that covers .95 of a side."""
 
 UPRIGHT = (1.0, 0.0)
 """The direction whose half is the angle 0."""
 
 
 class Predictor(nn.Module):
-    """What all predictors are: maps in, rectangles `(B, 5)` in cells of the last map out."""
+    """The interface: maps in, rectangles `(B, 5)` in cells of the last map out."""
 
-    looks_at_stages = False
-    """Whether it looks at the maps of a backbone's stages, or at the map alone that is gated."""
+    uses_stages = False
+    """Whether its maps are those of a backbone's stages rather than the gated map alone."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
 
 
 class ProfilePredictor(Predictor):
-    """The rectangle regressed from profiles along the image's axes: sees two stages, needs targets to learn from.
+    """The rectangle regressed from profiles along the image's axes: uses two stages, learns from targets.
 
     Each map, standardised and reduced to a few channels, is averaged along its columns and along its rows. The column
-    profiles give cx and width, the row profiles cy and height, both together the angle: where an object begins and
-    ends across is seen in columns, whatever its height. So an earlier stage with four times as many cells is looked at
-    for few parameters: 8 and 12 channels, 24 hidden units per axis. On birds the upright boxes' mean overlap is .64
-    where a 7 × 7 grid of the last map gives .61, and .75 instead of .69 if true boxes teach it. (ours; pooling along
-    axes as in coordinate attention, Hou et al. 2021, arXiv 2103.02907)
+    profiles give cx and width, the row profiles cy and height, both together the angle: the columns show an object's
+    left and right edge, whatever its height. So an earlier stage with four times as many cells costs few parameters:
+    8 and 12 channels, 24 hidden units per axis. On birds the upright boxes' mean overlap is .64, against .61 from a
+    7 × 7 grid of the last map, and .75 against .69 with true boxes as targets. (ours; pooling along axes as in
+    coordinate attention, Hou et al. 2021, arXiv 2103.02907)
     """
 
-    looks_at_stages = True
+    uses_stages = True
     finest, coarsest, hidden = 14, 7, 24
 
     def __init__(self, channels: Sequence[int]) -> None:
@@ -52,8 +51,8 @@ class ProfilePredictor(Predictor):
         widths = [8] * (len(channels) - 1) + [12]
         self.grids = [self.finest] * (len(channels) - 1) + [self.coarsest if several else self.finest]
         self.reduce = nn.ModuleList(nn.Conv2d(c, w, kernel_size=1) for c, w in zip(channels, widths, strict=True))
-        seen = sum(grid * width for grid, width in zip(self.grids, widths, strict=True))
-        self.columns, self.rows = nn.Linear(seen, self.hidden), nn.Linear(seen, self.hidden)
+        inputs = sum(grid * width for grid, width in zip(self.grids, widths, strict=True))
+        self.columns, self.rows = nn.Linear(inputs, self.hidden), nn.Linear(inputs, self.hidden)
         self.across, self.down = nn.Linear(self.hidden, 2), nn.Linear(self.hidden, 2)
         self.turn = nn.Linear(2 * self.hidden, 2)
         for layer, bias in ((self.across, WHOLE_SIDE), (self.down, WHOLE_SIDE), (self.turn, UPRIGHT)):
@@ -76,11 +75,11 @@ class ProfilePredictor(Predictor):
 
 
 class MomentsPredictor(Predictor):
-    """The rectangle with the moments of a learned one-channel map: `channels + 3` parameters, equivariant by nature.
+    """The rectangle with the moments of a learned one-channel map: `channels + 3` parameters, equivariant by design.
 
     The map is a linear score of standardised features through a sigmoid; one learned factor per axis stretches the
-    moments' rectangle, because objects are no uniform rectangles. Starts as the moments of an almost even map, which is
-    a rectangle near the whole image.
+    moments' rectangle, because objects are not uniform rectangles. Starts with an even map, whose rectangle covers
+    almost the whole image.
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
@@ -91,7 +90,7 @@ class MomentsPredictor(Predictor):
         self.log_stretch = nn.Parameter(torch.zeros(2))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Rectangles `(B, 5)` in cells of the last of `maps`, the only one looked at."""
+        """Rectangles `(B, 5)` in cells of the last of `maps`, the only one used."""
         rectangle = geometry.from_moments(self.weights(maps[-1]))
         size = rectangle[:, 2:4] * geometry.at_least_float32(self.log_stretch).exp()
         return torch.cat([rectangle[:, :2], size, rectangle[:, 4:]], dim=1)
@@ -102,10 +101,10 @@ class MomentsPredictor(Predictor):
 
 
 class RegressionPredictor(Predictor):
-    """The rectangle regressed from a pooled grid of reduced features: sees the layout, needs targets to learn from.
+    """The rectangle regressed from a pooled grid of reduced features: learns from targets.
 
     8 channels on a 7 × 7 grid through 16 hidden units: 8 C + 6,400 parameters; on birds 64 and 64 units gave 1 point
-    more overlap for seventeen times as many. Starts as a rectangle that covers the map.
+    more overlap for seventeen times as many parameters. Starts with a rectangle that covers the map.
     """
 
     grid = 7
@@ -120,7 +119,7 @@ class RegressionPredictor(Predictor):
             self.out.bias.copy_(torch.tensor([WHOLE_SIDE[0], WHOLE_SIDE[0], WHOLE_SIDE[1], WHOLE_SIDE[1], *UPRIGHT]))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Rectangles `(B, 5)` in cells of the last of `maps`, the only one looked at."""
+        """Rectangles `(B, 5)` in cells of the last of `maps`, the only one used."""
         grid = F.gelu(self.reduce(_standardised(maps[-1])))
         if grid.shape[2:] != (self.grid, self.grid):
             grid = F.adaptive_avg_pool2d(grid, self.grid)
@@ -128,8 +127,8 @@ class RegressionPredictor(Predictor):
 
 
 def _placed(raw: Tensor, last: Tensor) -> Tensor:
-    """Rectangles `(B, 5)` in cells of a map from six numbers `(B, 6)`: centre and size are in (0, 1) of the map by a
-    sigmoid, the angle is half the direction of a vector, so that it has no jump at ±π/2."""
+    """Rectangles `(B, 5)` in cells of a map from six numbers `(B, 6)`: a sigmoid maps centre and size to (0, 1) of the
+    map, and the angle is half the direction of a vector, so it does not jump at ±π/2."""
     extent = raw.new_tensor([last.shape[3], last.shape[2]])
     placed = torch.sigmoid(raw[:, :4]) * torch.cat([extent, extent])
     angle = 0.5 * torch.atan2(raw[:, 5], raw[:, 4])
@@ -137,7 +136,7 @@ def _placed(raw: Tensor, last: Tensor) -> Tensor:
 
 
 def _resampled(profile: Tensor, cells: int) -> Tensor:
-    """A profile `(B, C, L)` on another number of cells, each the mean of what it covers."""
+    """A profile `(B, C, L)` on another number of cells, each the mean over its extent."""
     length = profile.shape[2]
     if length == cells:
         return profile

@@ -1,4 +1,4 @@
-"""What two looks at an image see: the whole of it with fewer pixels, then a crop along the rectangle."""
+"""The two views of a second look: the whole image, shrunk, and a crop around the rectangle."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch.nn import functional as F
 from rsam_app.geometry import rectangles as geometry
 
 CONTEXT = 1.2
-"""The crop reaches this much past the upright box around the rectangle."""
+"""Factor by which the crop is wider than the upright box around the rectangle."""
 
 SMALLEST = 0.25
-"""The least share of the image's side a crop keeps: below it there are no more pixels to see."""
+"""Smallest crop, as a share of the image's side: below it there is no more detail to gain."""
 
 
 def shrunk(images: Tensor, by: int) -> Tensor:
-    """Images `(B, C, H, W)` with one pixel, the mean, for each `by × by`; H and W are multiples of it.
+    """Images `(B, C, H, W)` with each block of `by × by` pixels averaged to one; H and W are multiples of it.
 
-    Sums of slices along the memory, because average pooling takes four times as long, and so do slices across it.
+    It sums slices along the memory: average pooling, or slices across the memory, take four times as long.
     """
     rows = _sum(images[:, :, i::by] for i in range(by))
     if not rows.is_contiguous(memory_format=torch.channels_last):
@@ -40,9 +40,9 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
 def upright_crop(images: Tensor, rectangles: Tensor, out_height: int, out_width: int) -> Tensor:
     """Crops `(B, C, out_height, out_width)` of images `(B, C, H, W)` around rectangles `(B, 5)` in their pixels.
 
-    A crop has the image's proportions, so that nothing looks squeezed in it that does not in the image. It is the
-    smallest such window around the rectangle's upright box widened by `CONTEXT`, pushed inside the image. Bilinear,
-    differentiable in images and rectangles. (a spatial transformer's sampling, Jaderberg et al. 2015, arXiv 1506.02025)
+    A crop keeps the image's aspect ratio. It is the smallest such window around the rectangle's upright box widened by
+    `CONTEXT`, moved inside the image. Bilinear, differentiable in images and rectangles. (a spatial transformer's
+    sampling, Jaderberg et al. 2015, arXiv 1506.02025)
     """
     height, width = images.shape[2:]
     extent = geometry.at_least_float32(rectangles).new_tensor([width, height])

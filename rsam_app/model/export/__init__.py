@@ -1,4 +1,4 @@
-"""A run's model as one file for other runtimes, with logits and rectangle as outputs, checked against the original."""
+"""Export of a run's model to one file for other runtimes, checked against the original."""
 
 from rsam_app.model.export.write import ModelExport, batch_of, export_model, format_of
 

@@ -1,4 +1,4 @@
-"""Is an exported file the model it was made from? Asked of the written file, on images it has never seen."""
+"""Comparison of an exported file's outputs with the original model's, on random images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rsam_app.geometry import rectangles as geometry
-from rsam_app.model.export.wrapper import DeployedModel
+from rsam_app.model.export.deployed import DeployedModel
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.errors import UserError
 
@@ -20,16 +20,17 @@ TOLERANCE = 1e-4
 """Largest difference from the eager model, as a share of the output's scale."""
 
 BATCHES = (1, 2, 5)
-"""Numbers of images a file for any number is asked about."""
+"""Batch sizes on which a file for any number of images is compared."""
 
-Run = Callable[[Tensor], Sequence[Tensor]]
+Inference = Callable[[Tensor], Sequence[Tensor]]
+"""From images, float32 in [0, 1], to the outputs of a loaded file."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a file is from the eager model in one output: `largest` in the output's unit, `relative` to `scale`.
+    """The difference between a file and the eager model in one output, in the output's unit and relative to `scale`.
 
-    The scale of logits is their largest absolute value, that of a rectangle the input's side.
+    The scale of logits is their largest absolute value, that of a rectangle the input's side in pixels.
     """
 
     largest: float
@@ -37,55 +38,57 @@ class Difference:
 
     @property
     def relative(self) -> float:
-        """`largest / scale`; 0 where there is no difference at all."""
+        """`largest / scale`; 0 without any difference."""
         return self.largest / self.scale if self.largest else 0.0
 
 
-def compare(deployed: DeployedModel, run: Run, batch: int | None) -> dict[str, Difference]:
-    """The largest difference in each output between `run`, the written file, and the model, on random images.
+def compare(deployed: DeployedModel, run: Inference, batch: int | None) -> dict[str, Difference]:
+    """The largest difference in each output between the model and `run`, the written file, on random images.
 
-    The reference takes bytes the way evaluation does, so that the normalisation inside the file is checked too. Raises
-    `UserError` where the model's own outputs are not finite.
+    The reference normalises bytes as evaluation does, so that the normalisation inside the file is checked too. Raises
+    `UserError` if the model's own outputs are not finite.
     """
     names, draws = deployed.output_names, torch.Generator().manual_seed(0)
     exact = copy.deepcopy(deployed).double()
     largest, scale = dict.fromkeys(names, 0.0), {"logits": 0.0, "rectangle": float(deployed.side)}
     for count in BATCHES if batch is None else (batch, batch):
         images = determined_images(deployed, exact, count, draws)
-        expected, given = eager_outputs(deployed, images), run(images.float() / 255)
+        expected, outputs = eager_outputs(deployed, images), run(images.float() / 255)
         scale["logits"] = max(scale["logits"], expected[0].abs().max().item())
-        for name, theirs, ours in zip(names, given, expected, strict=True):
-            furthest = distances(name, theirs, ours).max().item()
-            largest[name] = max(largest[name], furthest if math.isfinite(furthest) else math.inf)
+        for name, output, truth in zip(names, outputs, expected, strict=True):
+            difference = distances(name, output, truth).max().item()
+            largest[name] = max(largest[name], difference if math.isfinite(difference) else math.inf)
     return {name: Difference(largest[name], scale[name] or 1.0) for name in names}
 
 
 def determined_images(
-    deployed: DeployedModel, exact: DeployedModel, count: int, draws: torch.Generator, most: int = 16
+    deployed: DeployedModel, exact: DeployedModel, count: int, draws: torch.Generator, rounds: int = 16
 ) -> Tensor:
-    """`count` random images on which the model's answer is its own and not its rounding's.
+    """`count` random images on which the model's outputs do not hinge on rounding.
 
-    Where a map is round its moments have no direction, and float32 and float64 turn the rectangle anyhow: nothing could
-    be compared. Such an image is drawn again, `most` times as many as wanted at the most; then it is taken as it is.
+    The moments of a round map have no direction, so float32 and float64 may turn its rectangle differently and there
+    is nothing to compare. Such an image is replaced by another draw, for at most `rounds` rounds.
     """
-    kept, left_out = [], []
-    for _ in range(most):
+    steady, unsteady = [], []
+    for _ in range(rounds):
         images = random_images(count, deployed.side, draws)
         with torch.no_grad():
             truth = exact(images.double() / 255)
-        steady = torch.ones(count, dtype=torch.bool)
-        for name, ours, true in zip(deployed.output_names, eager_outputs(deployed, images), truth, strict=True):
-            scale = deployed.side if name == "rectangle" else true.abs().max().item()
-            steady &= distances(name, ours, true) <= TOLERANCE / 10 * scale
-        kept += list(images[steady])
-        left_out += list(images[~steady])
-        if len(kept) >= count:
+        agrees = torch.ones(count, dtype=torch.bool)
+        for name, output, exact_output in zip(
+            deployed.output_names, eager_outputs(deployed, images), truth, strict=True
+        ):
+            scale = deployed.side if name == "rectangle" else exact_output.abs().max().item()
+            agrees &= distances(name, output, exact_output) <= TOLERANCE / 10 * scale
+        steady += list(images[agrees])
+        unsteady += list(images[~agrees])
+        if len(steady) >= count:
             break
-    return torch.stack((kept + left_out)[:count])
+    return torch.stack((steady + unsteady)[:count])
 
 
 def random_images(count: int, side: int, draws: torch.Generator) -> Tensor:
-    """uint8 images `(count, 3, side, side)` of soft random blobs under noise, so that outputs differ between them."""
+    """uint8 images `(count, 3, side, side)` of soft random blobs under noise, whose outputs differ."""
     coarse = torch.rand(count, 3, 6, 6, generator=draws)
     blobs = F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=False)
     noise = torch.rand(count, 3, side, side, generator=draws)
@@ -93,20 +96,20 @@ def random_images(count: int, side: int, draws: torch.Generator) -> Tensor:
 
 
 def eager_outputs(deployed: DeployedModel, images: Tensor) -> tuple[Tensor, ...]:
-    """What the model itself says about uint8 images, normalised as evaluation normalises them."""
+    """The model's outputs for uint8 images, normalised as in evaluation. Raises `UserError` if they are not finite."""
     with torch.no_grad():
         output = deployed.model(normalise(images, deployed.model, images.device), return_output=True)
     outputs = (output.logits,) if output.rectangle is None else (output.logits, output.rectangle)
     if not all(torch.isfinite(o).all() for o in outputs):
         raise UserError(
-            "export-model: the run's model gives numbers that are not finite. Train it again with a smaller"
-            " train.learning_rate, or take another run."
+            "export-model: the run's model gives values that are not finite. Retrain it with a smaller"
+            " train.learning_rate, or choose another run."
         )
     return outputs
 
 
 def distances(name: str, given: Tensor, expected: Tensor) -> Tensor:
-    """Largest absolute difference of one output for each image `(B,)`; infinite where the shapes differ."""
+    """Largest absolute difference of one output for each image `(B,)`; infinite if the shapes differ."""
     if given.shape != expected.shape:
         return torch.full((len(expected),), torch.inf)
     if name == "rectangle":
@@ -115,10 +118,10 @@ def distances(name: str, given: Tensor, expected: Tensor) -> Tensor:
 
 
 def shape_of(rectangles: Tensor) -> Tensor:
-    """Six numbers `(B, 6)` in pixels that a rectangle has in common with all its other spellings.
+    """Six numbers `(B, 6)` in pixels that are the same for every notation of one rectangle.
 
-    Its centre, and R diag(width, height) Rᵀ with R its rotation: angles π apart are one rectangle, and a square's
-    angle, which is rounding noise where it comes from moments, is not asked for. (ours)
+    They are its centre and R diag(width, height) Rᵀ with R its rotation: angles π apart agree, and a square's angle,
+    which is rounding noise if it comes from moments, does not count. (ours)
     """
     along, across = geometry.axes(rectangles)
     unit_along = along / along.norm(dim=1, keepdim=True).clamp_min(1e-6)

@@ -1,1 +1,1 @@
-"""Finds the objects in training images that have no box."""
+"""Discovery of objects in training images without boxes."""

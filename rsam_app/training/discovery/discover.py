@@ -1,9 +1,9 @@
-"""Target rectangles for training images without any box: from where a pretrained backbone sees an object.
+"""Discovery of one object per training image, as a rectangle, from a pretrained backbone's features and without boxes.
 
-Coarse objectness (what a linear classifier of single positions learns over all images) and GrabCut (what colours and
-edges say within one) teach each other: the cut masks are learned, what was learned starts the next cut. On 1,500
-photographs of birds the boxes' mean overlap with the true ones grows from .59 to .66, on 356 of cats and dogs from .57
-to .64. (ours)
+Coarse objectness, a linear classifier of single positions over all images, and GrabCut, which follows colours and edges
+within one image, teach each other: objectness is fitted to the cut masks and starts the next cut. On 1,500 photographs
+of birds this raises the boxes' mean overlap with the true ones from .59 to .66, on 356 of cats and dogs from .57 to
+.64. (ours)
 """
 
 from __future__ import annotations
@@ -25,18 +25,84 @@ from rsam_app.system.hardware import available_cores
 from rsam_app.training.discovery.objectness import UPSAMPLE, Objectness, fit_objectness, largest_part, learn_objectness
 from rsam_app.training.features.source import FeatureSource
 
-SIDE = 128
-"""Of the square image that is cut: the rectangle needs no finer edge, and the cost is about 20 ms of one core."""
+SIDE, ITERATIONS = 128, 3
+"""Side of the square image that GrabCut cuts, in pixels, and its iterations: a rectangle needs no finer edge, and a cut
+takes about 20 ms of one core."""
 
-ITERATIONS = 3
+MAX_LEARNED_IMAGES = 2000
+"""Images that objectness is learned from, so that memory does not grow with the dataset."""
+
+MIN_SHARE, MAX_SHARE = 0.01, 0.9
+"""Shares of the image between which an object is plausible."""
+
+RETAINED_SHARE = 0.8
+"""After each round, the share of the area found first that objectness is calibrated to: a coarse map extends past the
+object, and uncalibrated rounds would find ever less."""
+
+CERTAIN, LAST_CERTAIN = (0.02, 0.98), (0.05, 0.95)
+"""Probabilities below and above which GrabCut takes a pixel as certain, while learning and for the last cut."""
+
+
+def discover_rectangles(
+    source: FeatureSource,
+    records: Sequence[Record],
+    size: int,
+    seed: int,
+    advance: Callable[[int], object] = lambda images: None,
+) -> dict[str, Rectangle]:
+    """Rectangles in image pixels by record id, discovered at `size` pixels; images without a plausible object have
+    none."""
+    chosen = set(np.random.default_rng(seed).permutation(len(records))[:MAX_LEARNED_IMAGES].tolist())
+    ordered = [records[i] for i in sorted(chosen)] + [r for i, r in enumerate(records) if i not in chosen]
+    maps: list[Tensor] = []
+    images: list[np.ndarray] = []
+    rectangles: list[Rectangle | None] = []
+    objectness: Objectness | None = None
+    for batch_maps, batch_images in source.late_stages(ordered, size, SIDE):
+        advance(len(batch_maps))
+        maps.append(batch_maps)
+        images.append(batch_images)
+        if objectness is None and sum(map(len, maps)) < len(chosen):
+            continue
+        part_maps, part_images = torch.cat(maps), np.concatenate(images)
+        if objectness is None:
+            objectness = _learn(part_maps, part_images, source.last_stage_channels(), seed)
+        part_records = ordered[len(rectangles) : len(rectangles) + len(part_maps)]
+        rectangles += _locate(objectness, part_maps, part_images, part_records, seed)
+        maps, images = [], []
+    return {r.id: rectangle for r, rectangle in zip(ordered, rectangles, strict=True) if rectangle is not None}
+
+
+def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) -> Objectness:
+    objectness = learn_objectness(maps, channels or maps.shape[1], seed)
+    share = RETAINED_SHARE * float(torch.cat([objectness.score(p) > 0 for p in maps.split(256)]).float().mean())
+    for _ in range(2):
+        cut = cut_out(images, _probabilities(objectness, maps), CERTAIN, seed)
+        masks = torch.from_numpy(np.stack(cut)).float()[:, None]
+        coarse = F.interpolate(masks, size=maps.shape[2:], mode="area")[:, 0]
+        objectness = fit_objectness(maps, coarse, seed).with_share(maps, share)
+    return objectness
+
+
+def _locate(
+    objectness: Objectness, maps: Tensor, images: np.ndarray, records: Sequence[Record], seed: int
+) -> list[Rectangle | None]:
+    coarse = _probabilities(objectness, maps)
+    cut = cut_out(images, coarse, LAST_CERTAIN, seed)
+    return [fit_rectangle(c, p, r.width, r.height) for c, p, r in zip(cut, coarse, records, strict=True)]
+
+
+def _probabilities(objectness: Objectness, maps: Tensor) -> np.ndarray:
+    probabilities: np.ndarray = torch.cat([objectness.probability(part) for part in maps.split(256)]).numpy()
+    return probabilities
 
 
 def cut_out(images: np.ndarray, probabilities: np.ndarray, certain: tuple[float, float], seed: int) -> list[np.ndarray]:
     """Masks `(SIDE, SIDE)`, bool, of the objects in images `(N, SIDE, SIDE, 3)` uint8, one connected part each.
 
-    GrabCut (Rother et al. 2004; OpenCV's) with the probabilities `(N, h, w)`, enlarged, as a start: below the first
-    number of `certain` a pixel is background and above the second it is object; between, colours and edges decide. The
-    answer does not depend on the number of threads.
+    GrabCut (Rother et al. 2004; OpenCV's) starts from the enlarged probabilities `(N, h, w)`: below the first number of
+    `certain` a pixel is background and above the second it is object; in between, colours and edges decide. The result
+    does not depend on the number of threads.
     """
     with ThreadPoolExecutor(available_cores()) as pool:
         return list(pool.map(lambda one, p: _cut_one(one, p, certain, seed), images, probabilities))
@@ -49,66 +115,24 @@ def _cut_one(image: np.ndarray, probability: np.ndarray, certain: tuple[float, f
     state[enlarged > certain[1]] = cv2.GC_FGD
     start = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
     if not start.any() or start.all():
-        return largest_part(start)  # one colour model would have nothing to learn from
-    cv2.setRNGSeed(seed)  # of this thread, for the clusters its colour models start from
+        return largest_part(start)  # one of the two colour models would have no pixels
+    cv2.setRNGSeed(seed)  # per thread, for the initial clusters of the colour models
     colours = (np.zeros((1, 65)), np.zeros((1, 65)))
-    cv2.grabCut(image, state, (0, 0, 1, 1), *colours, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # the window is not read
+    cv2.grabCut(image, state, (0, 0, 1, 1), *colours, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # the window is unused
     cut = (state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)
     return largest_part(cut if cut.any() else start)
 
 
-MOST_TO_LEARN_FROM = 2000
-SMALLEST, LARGEST = 0.01, 0.9
-"""Shares of the image between which a found object is believed."""
-
-KEPT_SHARE = 0.8
-"""What is learned from cut masks is held to this share of the area first found: a coarse map reaches past the object,
-and without a hold each round would find less than the one before."""
-
-CERTAIN, LAST_CERTAIN = (0.02, 0.98), (0.05, 0.95)
-
-
-def discover_rectangles(
-    source: FeatureSource,
-    records: Sequence[Record],
-    size: int,
-    seed: int,
-    advance: Callable[[int], object] = lambda images: None,
-) -> dict[str, Rectangle]:
-    """Rectangles in image pixels by record id, found at `size` pixels; images without a believable object have none.
-
-    Learns from at most 2,000 of the images, so that memory does not grow with the dataset.
-    """
-    chosen = set(np.random.default_rng(seed).permutation(len(records))[:MOST_TO_LEARN_FROM].tolist())
-    ordered = [records[i] for i in sorted(chosen)] + [r for i, r in enumerate(records) if i not in chosen]
-    maps: list[Tensor] = []
-    images: list[np.ndarray] = []
-    found: list[Rectangle | None] = []
-    learned: Objectness | None = None
-    for some_maps, some_images in source.late_stages(ordered, size, SIDE):
-        advance(len(some_maps))
-        maps.append(some_maps)
-        images.append(some_images)
-        if learned is None and sum(map(len, maps)) < len(chosen):
-            continue
-        part_maps, part_images = torch.cat(maps), np.concatenate(images)
-        if learned is None:
-            learned = _learn(part_maps, part_images, source.last_stage_channels(), seed)
-        found += _locate(learned, part_maps, part_images, ordered[len(found) : len(found) + len(part_maps)], seed)
-        maps, images = [], []
-    return {r.id: rectangle for r, rectangle in zip(ordered, found, strict=True) if rectangle is not None}
-
-
 def fit_rectangle(cut: np.ndarray, coarse: np.ndarray, width: int, height: int) -> Rectangle | None:
-    """The rectangle, in pixels of a `width × height` image, of an object's mask `(SIDE, SIDE)` cut at the image's edges
-    and its coarse probabilities `(h, w)`; None where nothing is there, or nearly everything.
+    """The rectangle, in pixels of a `width × height` image, of an object's cut mask `(SIDE, SIDE)` and its coarse
+    probabilities `(h, w)`; None if the mask covers almost nothing or everything.
 
-    Angle and proportions are those of the mask's moments. The centre, and the area of the upright box around the
-    rectangle, are those of the mean of both masks' boxes: the cut is sharper and the coarse one never runs off along a
+    Angle and aspect ratio are those of the mask's moments. The centre, and the area of the upright box around the
+    rectangle, are those of the mean of both masks' boxes: the cut is sharper, but the coarse mask never leaks along a
     branch.
     """
     rough = largest_part(cv2.resize(coarse.astype(np.float32), None, fx=UPSAMPLE, fy=UPSAMPLE) > 0.5)
-    if not SMALLEST <= cut.mean() <= LARGEST or not rough.any():
+    if not MIN_SHARE <= cut.mean() <= MAX_SHARE or not rough.any():
         return None
     box = (_extent(cut) + _extent(rough)) / 2 * (width, height, width, height)
     shape = (max(1, round(SIDE * width / max(width, height))), max(1, round(SIDE * height / max(width, height))))
@@ -116,37 +140,13 @@ def fit_rectangle(cut: np.ndarray, coarse: np.ndarray, width: int, height: int) 
     moments = geometry.from_moments(torch.from_numpy(in_proportion[None]))
     shaped = geometry.transform(moments, geometry.scaling(width / shape[0], height / shape[1], moments))
     around = geometry.bounding_boxes(shaped)[0, 2:]
-    by = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]) / float(around[0] * around[1])))
+    scale = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1]) / float(around[0] * around[1])))
     _, _, w, h, angle = (float(v) for v in shaped[0])
-    return Rectangle(float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2, w * by, h * by, angle)
-
-
-def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) -> Objectness:
-    objectness = learn_objectness(maps, channels or maps.shape[1], seed)
-    share = KEPT_SHARE * float(torch.cat([objectness.score(p) > 0 for p in maps.split(256)]).float().mean())
-    for _ in range(2):
-        cut = cut_out(images, _probabilities(objectness, maps), CERTAIN, seed)
-        masks = torch.from_numpy(np.stack(cut)).float()[:, None]
-        coarse = F.interpolate(masks, size=maps.shape[2:], mode="area")[:, 0]
-        objectness = fit_objectness(maps, coarse, seed).with_share(maps, share)
-    return objectness
-
-
-def _locate(
-    learned: Objectness, maps: Tensor, images: np.ndarray, records: Sequence[Record], seed: int
-) -> list[Rectangle | None]:
-    coarse = _probabilities(learned, maps)
-    cut = cut_out(images, coarse, LAST_CERTAIN, seed)
-    return [fit_rectangle(c, p, r.width, r.height) for c, p, r in zip(cut, coarse, records, strict=True)]
-
-
-def _probabilities(objectness: Objectness, maps: Tensor) -> np.ndarray:
-    probabilities: np.ndarray = torch.cat([objectness.probability(part) for part in maps.split(256)]).numpy()
-    return probabilities
+    return Rectangle(float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2, w * scale, h * scale, angle)
 
 
 def _extent(mask: np.ndarray) -> np.ndarray:
-    """Left, top, right and bottom `(4,)` of a mask that is not empty, as shares of its sides."""
+    """Left, top, right and bottom `(4,)` of a non-empty mask, as shares of its sides."""
     height, width = mask.shape
     shares: np.ndarray = mask_edges(mask)[0] / (width, height, width, height)
     return shares

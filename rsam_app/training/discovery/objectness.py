@@ -1,12 +1,12 @@
-"""Where the object is, from a pretrained backbone's features alone: no box, no label.
+"""Objectness of feature-map positions, from a pretrained backbone's features alone, without boxes or labels.
 
 The direction in which a convnet's last feature map varies most within images separates what it was trained to
-recognise from the rest (after the first principal component of Wei et al. 2019, arXiv 1707.06397, who take it over all
-positions of all images). A linear classifier of single positions, trained on those masks and then on its own, cleans
-them: what all images share wins over what one image got wrong. (self-training; ours)
+recognise from the rest (after the first principal component of Wei et al. 2019, arXiv 1707.06397, who compute it over
+all positions of all images). A linear classifier of single positions, trained on those masks and then on its own,
+cleans them: what all images share outweighs the errors of one. (self-training; ours)
 
-Features are taken relative to their image's mean throughout: what differs between images, a breed or the light, says
-nothing about where the object is. Without that 28 % of 692 cats and dogs had no object at all.
+Features are relative to their image's mean throughout, because differences between images, such as breed or light, do
+not locate the object. Without this, 28 % of 692 cats and dogs had no object at all.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ class Objectness:
     bias: float
 
     def score(self, features: Tensor) -> Tensor:
-        """The log-odds `(B, H, W)` of each position of features `(B, C, H, W)` to be on the object."""
+        """The log-odds `(B, H, W)` that each position of features `(B, C, H, W)` is on the object."""
         return torch.einsum("bchw,c->bhw", within_image(features), self.weight / self.scale) + self.bias
 
     def probability(self, features: Tensor) -> Tensor:
-        """The probability `(B, H, W)` of each position of features `(B, C, H, W)` to be on the object."""
+        """The probability `(B, H, W)` that each position of features `(B, C, H, W)` is on the object."""
         return torch.sigmoid(self.score(features))
 
     def with_share(self, features: Tensor, share: float) -> Objectness:
-        """The same score, its bias moved so that this share of the positions of `features` is above one half."""
+        """The same score with a bias that puts this share of the positions of `features` above probability .5."""
         scores = torch.cat([self.score(part).flatten() for part in features.split(256)]).numpy()
         return replace(self, bias=self.bias - float(np.quantile(scores, 1 - share)))
 
 
 def learn_objectness(features: Tensor, channels: int, seed: int) -> Objectness:
-    """Objectness from the feature maps `(N, C, H, W)` of many images of one kind of object; it begins with the
+    """Objectness from the feature maps `(N, C, H, W)` of many images of one kind of object, initialised by the
     principal component of the first `channels`."""
     masks = torch.stack(
         [torch.from_numpy(largest_part(s > 0)) for s in first_component(features[:, :channels]).numpy()]
     )
     for step in range(ROUNDS):
-        learned = fit_objectness(features, masks.float(), seed + step)
-        probability = torch.cat([learned.probability(part) for part in features.split(256)]).numpy()
+        objectness = fit_objectness(features, masks.float(), seed + step)
+        probability = torch.cat([objectness.probability(part) for part in features.split(256)]).numpy()
         masks = torch.stack([torch.from_numpy(largest_part(p > 0.5)) for p in probability])
-    return learned
+    return objectness
 
 
 def first_component(features: Tensor) -> Tensor:
-    """The first principal component's score `(N, H, W)`, positive where the images' centres lie."""
+    """The first principal component's score `(N, H, W)`, with the sign that is positive at the images' centres."""
     channels, height, width = features.shape[1:]
     covariance = torch.zeros(channels, channels)
     for part in features.split(256):
@@ -73,22 +73,22 @@ def first_component(features: Tensor) -> Tensor:
 
 
 def within_image(features: Tensor) -> Tensor:
-    """Features `(B, C, H, W)`, float32, less their image's mean."""
+    """Features `(B, C, H, W)` less their image's mean, in float32."""
     exact = features.float()
     return exact - exact.mean(dim=(2, 3), keepdim=True)
 
 
 def largest_part(mask: np.ndarray) -> np.ndarray:
-    """The largest connected part of a mask `(H, W)`, as bool; all False stays so."""
+    """The largest connected part of a mask `(H, W)`, as bool; all False if the mask is empty."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     if count < 2:
         return np.zeros_like(mask, dtype=bool)
-    kept: np.ndarray = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
-    return kept
+    largest: np.ndarray = labels == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
+    return largest
 
 
 def fit_objectness(features: Tensor, masks: Tensor, seed: int) -> Objectness:
-    """A linear classifier of the positions of features `(N, C, H, W)` into on and off masks `(N, H, W)` in [0, 1]."""
+    """Fit a linear classifier of the positions of features `(N, C, H, W)` to object masks `(N, H, W)` in [0, 1]."""
     squares = sum(within_image(part).square().sum(dim=(0, 2, 3)) for part in features.split(256))
     scale = (torch.as_tensor(squares) / (features[:, 0].numel() - 1)).sqrt().clamp_min(1e-6)
     draws = torch.Generator().manual_seed(seed)

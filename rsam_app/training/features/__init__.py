@@ -1,1 +1,1 @@
-"""Feature maps of a frozen backbone, which attention and classifier are trained on."""
+"""Feature maps of a pretrained backbone, to discover objects in and, if it is frozen, to train on."""

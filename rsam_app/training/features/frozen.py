@@ -1,12 +1,11 @@
-"""Training attention and classifier on feature maps that a frozen backbone gave once and that are kept on disk.
+"""Cached feature maps of a frozen backbone, on which attention and classifier are trained.
 
-The backbone looks at every training image whole and at a few augmented views of it; an epoch then takes one of them
-per image and costs no convolution. Rows are keyed by the backbone's weights, the files and what makes a view.
+The backbone runs once on every whole training image and on a few augmented views of it; an epoch then draws one of them
+per image and needs no backbone. The cache key covers the backbone's weights, the image files and the augmentation.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,12 +29,13 @@ from rsam_app.model.preprocess import normalise
 from rsam_app.model.store import backbone_hash
 from rsam_app.system.cache.rows import RowCache, open_cache
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import sha256_of
 from rsam_app.system.precision import autocast
 from rsam_app.training.features.source import FeatureSource
 
 BLOCK = 32
-"""Images to a batch of the backbone. A block is made as a whole, so that a row's last bits do not depend on which
-others were there already."""
+"""Images per batch of the backbone. A block is computed as a whole, so that a row's last bits do not depend on which
+rows were cached already."""
 
 AFFINE_BYTES = 24
 
@@ -43,8 +43,8 @@ AUTOMATIC_VIEWS = 4
 
 
 class FeatureBatch(TypedDict):
-    """`maps`: the last feature map `(B, C, H, W)` and those of the stages that attention looks at, half precision; the
-    rest as in a batch of images."""
+    """`maps`: the last feature map `(B, C, H, W)` and those of the stages that the rectangle is predicted from, half
+    precision; the other fields as in a batch of images."""
 
     maps: list[Tensor]
     label: Tensor
@@ -54,20 +54,20 @@ class FeatureBatch(TypedDict):
 
 
 class OnMaps(nn.Module):
-    """A classifier from its backbone's maps on, for inputs of `side` pixels."""
+    """The part of a classifier behind its backbone, for inputs of `side` pixels."""
 
     def __init__(self, model: AttentiveClassifier, side: int) -> None:
         super().__init__()
         self.model, self.side = model, side
 
     def forward(self, maps: Sequence[Tensor], return_output: bool = True, outside: bool = False) -> AttentiveOutput:
-        """The output for the last map `(B, C, H, W)` and those of stages; the rectangle is in input pixels."""
+        """The output for the last map `(B, C, H, W)` and the stages'; the rectangle is in input pixels."""
         return self.model.forward_maps(maps[0], maps[1:], (self.side, self.side), outside)
 
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """Feature maps of training images, as whole and as `views` augmented ones, and of validation images as whole."""
+    """Feature maps of whole training images, of `views` augmented views of each, and of whole validation images."""
 
     rows: RowCache
     shapes: tuple[tuple[int, ...], ...]
@@ -81,12 +81,15 @@ class FrozenFeatures:
     precision: str
 
     def maps_of(self, row: int) -> tuple[list[Tensor], np.ndarray]:
-        """The maps of a row, half precision, and the map `(2, 3)` from its input's pixels to the image's.
+        """A row's feature maps, half precision, and the affine `(2, 3)` from its input's pixels to the image's.
 
-        Raises `UserError` where the row is damaged."""
+        Raises `UserError` if the row is damaged.
+        """
         raw = self.rows.get(row)
         if raw is None:
-            raise UserError(f"{self.rows.folder}: feature maps are damaged. Remove the folder and `--resume`.")
+            raise UserError(
+                f"{self.rows.folder}: feature maps are damaged. Remove the folder and rerun with `--resume`."
+            )
         halves, maps, begin = torch.from_numpy(raw[:-AFFINE_BYTES].view(np.float16)), [], 0
         for shape in self.shapes:
             maps.append(halves[begin : begin + math.prod(shape)].view(shape))
@@ -94,20 +97,19 @@ class FrozenFeatures:
         return maps, raw[-AFFINE_BYTES:].view(np.float32).reshape(2, 3)
 
     def evidence(self, records: Sequence[Record], size: int) -> list[Tensor]:
-        """The maps `(N, C, H, W)`, half precision, that rectangles are predicted from in whole training images."""
-        place = {record.id: row for row, record in enumerate(self.training)}
-        seen = [self.maps_of(place[record.id])[0] for record in records]
-        columns = [torch.stack(maps) for maps in zip(*seen, strict=True)]
-        return columns[1:] or columns
+        """The maps `(N, C, H, W)`, half precision, that the rectangles of whole training images are predicted from."""
+        rows = {record.id: row for row, record in enumerate(self.training)}
+        maps = [self.maps_of(rows[record.id])[0] for record in records]
+        last, *stages = [torch.stack(parts) for parts in zip(*maps, strict=True)]
+        return stages or [last]
 
     def embeddings(self, model: AttentiveClassifier) -> np.ndarray:
-        """Embeddings `(N, D)` of the whole training images by the model as it is."""
+        """The model's embeddings `(N, D)` of the whole training images."""
         return self._run(model, range(len(self.training)), pre_logits=True)
 
-    def steadier_embeddings(self, model: AttentiveClassifier, whole: np.ndarray) -> np.ndarray:
-        """Embeddings `(N, D)` of the training images half of `whole`, theirs as `embeddings` gives them, half the mean
-        of their augmented views': what changes with the view averages out. Those as they are where no views are
-        kept."""
+    def averaged_embeddings(self, model: AttentiveClassifier, whole: np.ndarray) -> np.ndarray:
+        """The mean `(N, D)` of `whole`, the result of `embeddings`, and the average over the augmented views, in which
+        effects of the view cancel out. `whole` itself without augmented views."""
         if not self.views:
             return whole
         count, total = len(self.training), np.zeros_like(whole)
@@ -117,28 +119,28 @@ class FrozenFeatures:
         return mean
 
     def validation_logits(self, model: AttentiveClassifier) -> np.ndarray:
-        """Logits `(N, C)` of the validation images by the model as it is."""
+        """The model's logits `(N, C)` of the validation images."""
         first = (1 + self.views) * len(self.training)
         return self._run(model, range(first, first + len(self.validation)), pre_logits=False)
 
     def _run(self, model: AttentiveClassifier, rows: range, pre_logits: bool) -> np.ndarray:
-        training, found = model.training, []
+        training, parts = model.training, []
         model.eval()
         with torch.inference_mode(), all_cores():
             for begin in range(0, len(rows), 2 * BLOCK):
-                parts = [self.maps_of(row)[0] for row in rows[begin : begin + 2 * BLOCK]]
-                # Outside of autocast, which cannot stack float16 on a CPU.
-                features, *stages = [torch.stack(maps).to(self.device).float() for maps in zip(*parts, strict=True)]
+                maps = [self.maps_of(row)[0] for row in rows[begin : begin + 2 * BLOCK]]
+                # Outside autocast, which cannot stack float16 on a CPU.
+                features, *stages = [torch.stack(one).to(self.device).float() for one in zip(*maps, strict=True)]
                 with autocast(self.precision, self.device):
                     result = model.attend(features, stages)
-                    seen = result.features if result else features
-                    found.append(model.forward_head(seen, pre_logits=pre_logits).float().cpu().numpy())
+                    gated = result.features if result else features
+                    parts.append(model.forward_head(gated, pre_logits=pre_logits).float().cpu().numpy())
         model.train(training)
-        return np.concatenate(found)
+        return np.concatenate(parts)
 
 
 class FeatureViews(Dataset[FeatureBatch]):
-    """Training images as maps of one of their views: which one is drawn from seed, epoch and index alone."""
+    """Training images as maps of one of their views, which is drawn from seed, epoch and index alone."""
 
     def __init__(self, features: FrozenFeatures, targets: Mapping[str, Target]) -> None:
         self.features, self.targets = features, targets
@@ -163,14 +165,14 @@ class FeatureViews(Dataset[FeatureBatch]):
 
 
 def feature_loader(views: FeatureViews, batches: Sampler[list[Draw]]) -> DataLoader[FeatureBatch]:
-    """A loader in this process: reading a row is quicker than passing it from another one."""
+    """A loader in this process: reading a row is faster than receiving it from another process."""
     return DataLoader(views, batch_sampler=batches, num_workers=0)
 
 
-def wanted_views(pipeline: Pipeline) -> int:
-    """How many augmented views are to be kept; 0 where the backbone looks anew in every epoch."""
-    asked = pipeline.train.cached_views
-    return 0 if why_not_cached(pipeline) else AUTOMATIC_VIEWS if asked == "auto" else asked
+def views_to_cache(pipeline: Pipeline) -> int:
+    """The number of augmented views per image to cache; 0 if the backbone runs in every epoch."""
+    views = pipeline.train.cached_views
+    return 0 if why_not_cached(pipeline) else AUTOMATIC_VIEWS if views == "auto" else views
 
 
 def extract_features(
@@ -182,9 +184,9 @@ def extract_features(
     make: bool,
     advance: Callable[[int], object] = lambda images: None,
 ) -> FrozenFeatures:
-    """Feature maps of all these images; with `make`, those that are not kept yet are made now.
+    """Cached feature maps of all these images; with `make`, missing ones are computed now.
 
-    Raises `NoRoomError` where they cannot be kept.
+    Raises `NoRoomError` if the cache cannot hold them.
     """
     side, seed = pipeline.model.input_side, pipeline.seed
     with torch.no_grad():
@@ -196,40 +198,40 @@ def extract_features(
     row = (2 * sum(map(math.prod, shapes)) + AFFINE_BYTES,)
     settings = [side, views, seed, source.precision, pipeline.train.augment.model_dump(mode="json"), shapes]
     key = _key(source.model, settings, [*training, None, *validation])
-    kept = FrozenFeatures(
+    frozen = FrozenFeatures(
         open_cache(f"features-{key}", [row] * count, np.dtype(np.uint8)),
         shapes, training, validation, source.class_index, side, views, seed, source.device, source.precision,
     )  # fmt: skip
     if make:
-        _make_missing(kept, source, pipeline, advance)
-    return kept
+        _compute_missing(frozen, source, pipeline, advance)
+    return frozen
 
 
 def _key(model: AttentiveClassifier, settings: object, records: Sequence[Record | None]) -> str:
     parts = [backbone_hash(model), files_hash(records), json.dumps(settings), torch.__version__]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+    return sha256_of("\n".join(parts))[:24]
 
 
-def _make_missing(
-    kept: FrozenFeatures, source: FeatureSource, pipeline: Pipeline, advance: Callable[[int], object]
+def _compute_missing(
+    frozen: FrozenFeatures, source: FeatureSource, pipeline: Pipeline, advance: Callable[[int], object]
 ) -> None:
-    augment = TrainAugment(pipeline.train.augment, kept.side)
-    whole = Views(kept.training, kept.class_index, kept.side)
-    augmented = Views(kept.training, kept.class_index, kept.side, augment, seed=kept.seed)
-    validation = Views(kept.validation, kept.class_index, kept.side)
-    begin, missing = 0, set(kept.rows.missing())
-    for views, epoch in [(whole, 0), *((augmented, view) for view in range(kept.views)), (validation, 0)]:
+    augment = TrainAugment(pipeline.train.augment, frozen.side)
+    whole = Views(frozen.training, frozen.class_index, frozen.side)
+    augmented = Views(frozen.training, frozen.class_index, frozen.side, augment, seed=frozen.seed)
+    validation = Views(frozen.validation, frozen.class_index, frozen.side)
+    begin, missing = 0, set(frozen.rows.missing())
+    for views, epoch in [(whole, 0), *((augmented, view) for view in range(frozen.views)), (validation, 0)]:
         blocks = [range(b, min(b + BLOCK, len(views))) for b in range(0, len(views), BLOCK)]
-        wanted = [block for block in blocks if any(begin + i in missing for i in block)]
-        advance(len(views) - sum(map(len, wanted)))
-        for batch in make_loader(views, _Blocks(wanted, epoch), source.workers, False):
-            with torch.inference_mode(), all_cores(), autocast(kept.precision, kept.device):
-                maps, stages = source.model.maps(normalise(batch["image"], source.model, kept.device))
+        incomplete = [block for block in blocks if any(begin + i in missing for i in block)]
+        advance(len(views) - sum(map(len, incomplete)))
+        for batch in make_loader(views, _Blocks(incomplete, epoch), source.workers, False):
+            with torch.inference_mode(), all_cores(), autocast(frozen.precision, frozen.device):
+                maps, stages = source.model.maps(normalise(batch["image"], source.model, frozen.device))
             halves = [one.half().cpu().numpy().reshape(len(one), -1) for one in (maps, *stages)]
             affine = batch["to_image"].numpy().reshape(-1, 6).view(np.uint8)
             raw = np.concatenate([np.concatenate(halves, axis=1).view(np.uint8), affine], axis=1)
             for i, values in zip(batch["index"].tolist(), raw, strict=True):
-                kept.rows.put(begin + i, values)
+                frozen.rows.put(begin + i, values)
             advance(len(raw))
         begin += len(views)
 

@@ -1,4 +1,4 @@
-"""Feature maps of training images as a pretrained backbone sees them before it is trained further."""
+"""Feature maps of whole training images from the current backbone, uncached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rsam_app.system.precision import autocast
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A model that looks at whole images, in batches, with `workers` loading processes."""
+    """A model that runs on whole images, in batches, with `workers` loading processes."""
 
     model: AttentiveClassifier
     class_index: Mapping[str, int]
@@ -30,29 +30,29 @@ class FeatureSource:
     workers: int
 
     def evidence(self, records: Sequence[Record], size: int) -> list[Tensor]:
-        """The maps `(N, C, H, W)`, half precision, that rectangles are predicted from in inputs of `size` pixels."""
-        batches = [maps for maps, _ in self._views(records, size, self._first_view)]
+        """The maps `(N, C, H, W)`, half precision, that rectangles in inputs of `size` pixels are predicted from."""
+        batches = [maps for maps, _ in self._extract(records, size, self._evidence)]
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
     def late_stages(self, records: Sequence[Record], size: int, thumbnail: int) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """Batches, in order, of the last two stages' maps `(B, C, H, W)`, half precision, on the last one's grid, its
-        channels first, and small images `(B, thumbnail, thumbnail, 3)` uint8.
+        """Batches, in order, of the last two stages' maps `(B, C, H, W)`, half precision, on the last stage's grid and
+        with its channels first, and of small images `(B, thumbnail, thumbnail, 3)` uint8.
 
-        These stages lie before a widening head convolution, which mixes object and surroundings.
+        These stages precede a widening head convolution, which mixes object and surroundings.
         """
-        for (maps,), images in self._views(records, size, self._late_stages):
+        for (maps,), images in self._extract(records, size, self._late_stages):
             pixels = images.permute(0, 2, 3, 1).numpy()
             small = [cv2.resize(image, (thumbnail, thumbnail), interpolation=cv2.INTER_AREA) for image in pixels]
             yield maps, np.stack(small)
 
     def last_stage_channels(self) -> int | None:
-        """How many channels of `late_stages` are the last stage's; None where a backbone does not give its stages."""
+        """The number of the last stage's channels in `late_stages`; None if the backbone does not return its stages."""
         info = getattr(self.model.backbone, "feature_info", None)
         if not hasattr(self.model.backbone, "forward_intermediates") or not info:
             return None
         return int(info[-1]["num_chs"])
 
-    def _views(
+    def _extract(
         self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Sequence[Tensor]]
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         views = Views(records, self.class_index, size)
@@ -62,7 +62,7 @@ class FeatureSource:
                 maps = extract(normalise(batch["image"], self.model, self.device))
             yield [one.half().cpu() for one in maps], batch["image"]
 
-    def _first_view(self, images: Tensor) -> list[Tensor]:
+    def _evidence(self, images: Tensor) -> list[Tensor]:
         return self.model.evidence(self.model.shrink(images))
 
     def _late_stages(self, images: Tensor) -> list[Tensor]:

@@ -24,7 +24,7 @@ class _Points:
     def __init__(self, observe) -> None:  # type: ignore[no-untyped-def]
         self.observe = observe
 
-    def point(self, images: torch.Tensor) -> torch.Tensor:
+    def locate(self, images: torch.Tensor) -> torch.Tensor:
         return self.observe(images)[1]
 
 

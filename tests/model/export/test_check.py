@@ -9,7 +9,7 @@ import torch
 
 from rsam_app.model import load_model
 from rsam_app.model.export.check import compare, determined_images, distances, random_images
-from rsam_app.model.export.wrapper import DeployedModel
+from rsam_app.model.export.deployed import DeployedModel
 
 
 def rectangles(*rows: tuple[float, ...]) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Objects that one run discovered are found again by the next one, as long as nothing they depend on changed."""
+"""The cache of discovered objects: the next run reads it as long as nothing the rectangles depend on changed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import yaml
 from command import rsam
 from safetensors.torch import save_file
 
-from rsam_app.training.discovery.cache import MOST_CACHED, keep, read_discoveries
+from rsam_app.training.discovery.cache import MAX_FILES, cache_discoveries, read_discoveries
 
 RECTANGLES = {"a": (1.0, 2.0, 3.0, 4.0, 0.5), "ü/b": (5.0, 6.0, 7.0, 8.0, -0.25)}
 
 
-def test_the_next_run_finds_what_the_last_one_found(tiny_pipeline, tmp_path, monkeypatch):
+def test_the_next_run_reads_what_the_last_one_discovered(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     data = tmp_path / "data"
     shutil.copytree(tiny_pipeline.parent, data)
@@ -33,38 +33,38 @@ def test_the_next_run_finds_what_the_last_one_found(tiny_pipeline, tmp_path, mon
 
     said, found = train("one")
     (path,) = (tmp_path / "cache").glob("rsam/discovered/*.json")
-    assert "looking for objects in 22" in said and json.loads(path.read_text()) == found
-    marked = {"00 é.png": [30.0, 20.0, 24.0, 18.0, 0.0]}  # whatever was found: this is what is kept now
+    assert "discovering objects in 22" in said and json.loads(path.read_text()) == found
+    marked = {"00 é.png": [30.0, 20.0, 24.0, 18.0, 0.0]}  # another cached result
     path.write_text(json.dumps(marked))
     said, found = train("two", "train.learning_rate=0.001")
-    assert "an earlier run found objects in 1 of 22" in said and "looking for objects" not in said
+    assert "an earlier run discovered objects in 1 of 22" in said and "discovering objects" not in said
     assert found == marked
-    assert "looking for objects" in train("other seed", "seed=1")[0]
+    assert "discovering objects" in train("other seed", "seed=1")[0]
     os.utime(data / "00 é.png", ns=(1, 1))
-    assert "looking for objects" in train("changed file")[0]
+    assert "discovering objects" in train("changed file")[0]
 
 
-def test_damage_is_as_if_nothing_were_kept(tmp_path):
-    path = tmp_path / "kept" / "x.json"
+def test_a_damaged_file_counts_as_missing(tmp_path):
+    path = tmp_path / "cached" / "x.json"
     assert read_discoveries(path) is None
-    assert keep(path, RECTANGLES) is None and read_discoveries(path) == RECTANGLES
+    assert cache_discoveries(path, RECTANGLES) is None and read_discoveries(path) == RECTANGLES
     for text in ("{", "[]", '{"a": [1, 2]}', '{"a": [1, 2, 3, 4, "wide"]}', '{"a": null}', "\x00\xff"):
         path.write_text(text, encoding="latin-1")
         assert read_discoveries(path) is None, text
 
 
-def test_what_was_used_longest_ago_goes_first(tmp_path):
-    for i in range(MOST_CACHED + 2):
+def test_the_least_recently_used_file_is_removed_first(tmp_path):
+    for i in range(MAX_FILES + 2):
         path = tmp_path / f"{i}.json"
-        assert keep(path, RECTANGLES) is None
+        assert cache_discoveries(path, RECTANGLES) is None
         os.utime(path, ns=(i, i))
-        if i == MOST_CACHED - 1:
+        if i == MAX_FILES - 1:
             read_discoveries(tmp_path / "0.json")
     assert (tmp_path / "0.json").exists()
     assert not (tmp_path / "1.json").exists() and not (tmp_path / "2.json").exists()
 
 
-def test_a_place_that_cannot_be_written_is_said_and_no_error(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_without_an_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    trouble = keep(tmp_path / "file" / "x.json", RECTANGLES)
-    assert trouble is not None and "could not be kept" in trouble
+    problem = cache_discoveries(tmp_path / "file" / "x.json", RECTANGLES)
+    assert problem is not None and "could not be cached" in problem

@@ -106,7 +106,7 @@ def test_without_room_it_says_so_and_looks_every_epoch(tiny_pipeline, tmp_path, 
     monkeypatch.setenv("RSAM_CACHE_GIB", "0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     said = rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN).stderr
-    assert "RSAM_CACHE_GIB allows 0" in said and "every epoch looks at new views" in said
+    assert "RSAM_CACHE_GIB allows 0" in said and "every epoch computes new views" in said
     assert weights(tmp_path / "run")
 
 
@@ -163,7 +163,7 @@ def test_maps_and_targets_are_those_of_the_views(tiny_pipeline):
         assert np.allclose(held_out, model(normalise(images, model, cpu)).numpy(), atol=2e-2)
 
 
-def test_steadier_embeddings_are_half_the_image_and_half_its_views(tiny_pipeline):
+def test_averaged_embeddings_are_half_the_image_and_half_its_views(tiny_pipeline):
     pipeline = load_pipeline(tiny_pipeline, ["train.frozen_backbone=true", "train.cached_views=2"])
     dataset = load_dataset(load_card(pipeline.dataset), 0)
     records = dataset.split("train")
@@ -171,7 +171,7 @@ def test_steadier_embeddings_are_half_the_image_and_half_its_views(tiny_pipeline
     source = FeatureSource(model, dataset.class_index, torch.device("cpu"), "float32", 0)
     kept = extract_features(source, pipeline, records, dataset.split("val"), 2, make=True)
     whole = kept.embeddings(model)
-    found = kept.steadier_embeddings(model, whole)
+    found = kept.averaged_embeddings(model, whole)
     assert found.shape == whole.shape
     for row in (0, len(records) - 1):
         looks = []

@@ -1,4 +1,4 @@
-"""ONNX: written by torch's exporter, run by ONNX Runtime."""
+"""ONNX files, written by torch's exporter and run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,41 +14,36 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from rsam_app.model.export.check import Run
-from rsam_app.model.export.wrapper import INPUT, DeployedModel
+from rsam_app.model.export.check import Inference
+from rsam_app.model.export.deployed import INPUT, DeployedModel
 from rsam_app.system.errors import UserError
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
-LARGEST = 2**31 - 2**24
-"""Bytes of weights that fit into one ONNX file beside its graph: protobuf ends at 2 GiB."""
+MAX_WEIGHT_BYTES = 2**31 - 2**24
+"""Weights that fit into one ONNX file beside its graph: protobuf ends at 2 GiB."""
 
 
 def require(deployed: DeployedModel) -> None:
-    """Raise `UserError` where a package is missing or the model is too large for one file."""
-    missing = []
-    for package in PACKAGES:
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            missing.append(package)
+    """Raise `UserError` if a package is missing or the model is too large for one file."""
+    missing = [package for package in PACKAGES if not _imports(package)]
     if missing:
         raise UserError(
             f"export-model: ONNX needs packages that are not installed: {', '.join(missing)}.\n"
             f"Run `pip install {' '.join(missing)}`, or export to a .pt2 file instead."
         )
     size = sum(t.numel() * t.element_size() for t in deployed.state_dict().values())
-    if size > LARGEST:
+    if size > MAX_WEIGHT_BYTES:
         raise UserError(
-            f"export-model: the weights take {size / 2**30:.1f} GiB, one ONNX file holds less than 2.\n"
+            f"export-model: the weights take {size / 2**30:.1f} GiB, but one ONNX file holds less than 2.\n"
             "Export to a .pt2 file instead."
         )
 
 
 def write(program: ExportedProgram, deployed: DeployedModel, description: dict[str, Any], path: Path) -> None:
-    """Write `path`; each entry of the description becomes one of the file's metadata, text as it is, the rest JSON."""
+    """Write `path`, with each entry of the description as metadata: text unchanged, everything else as JSON."""
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
-    exporter.setLevel(logging.ERROR)  # it says what it skips of torchvision's operators, which we do not use
+    exporter.setLevel(logging.ERROR)  # it reports skipped operators of torchvision, which are not used
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations inside torch's exporter and onnxscript
@@ -65,7 +60,7 @@ def write(program: ExportedProgram, deployed: DeployedModel, description: dict[s
     assert written is not None
     model = written.model
     for node in model.graph.all_nodes():
-        node.metadata_props.clear()  # source lines and paths of the machine it was made on
+        node.metadata_props.clear()  # source lines and paths of this machine
     model.producer_name, model.producer_version = "rsam-app", description["versions"]["rsam-app"]
     model.doc_string = description["description"]
     for key, value in description.items():
@@ -73,8 +68,8 @@ def write(program: ExportedProgram, deployed: DeployedModel, description: dict[s
     written.save(str(path), external_data=False)
 
 
-def open_(path: Path) -> Run:
-    """The file at work in ONNX Runtime, on the processor."""
+def load(path: Path) -> Inference:
+    """Return a function that runs the file in ONNX Runtime, on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -83,3 +78,11 @@ def open_(path: Path) -> Run:
         return [torch.from_numpy(output) for output in session.run(None, {INPUT: images.numpy()})]
 
     return run
+
+
+def _imports(package: str) -> bool:
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return False
+    return True

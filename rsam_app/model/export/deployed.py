@@ -1,0 +1,102 @@
+"""The model as it is deployed: plain pixels in, plain tensors out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+import rsam_app
+from rsam_app.model import AttentiveClassifier
+from rsam_app.system.errors import UserError
+
+INPUT = "images"
+OUTPUTS = {
+    "logits": "(batch, classes): unnormalised class scores, in the order of `classes`; their softmax is the confidence",
+    "rectangle": (
+        "(batch, 5): the attended rectangle, as cx, cy, width, height in pixels of the network input (x right, y down,"
+        " the input spans 0 … side) and angle in radians, clockwise as displayed, in [-pi/2, pi/2), width along it;"
+        " to draw it on an image of W x H pixels, scale its four corners by W / side and H / side"
+    ),
+}
+"""Names and descriptions of the outputs."""
+
+
+class DeployedModel(nn.Module):
+    """Normalisation → model → `(logits (B, classes), rectangle (B, 5))`; `(logits,)` without attention.
+
+    Normalisation is inside, so that nobody deploys a model with another's mean and std. The input is float32 in [0, 1]
+    rather than bytes, because every runtime and half-precision converter takes it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: AttentiveClassifier) -> None:
+        super().__init__()
+        self.model = model
+        cfg = model.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(cfg["mean"], dtype=torch.float32).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(cfg["std"], dtype=torch.float32).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Outputs for RGB images `(B, 3, S, S)`, float32 in [0, 1]; the rectangle is in pixels of that input."""
+        output = self.model((images - self.mean) / self.std, return_output=True)
+        return (output.logits,) if output.rectangle is None else (output.logits, output.rectangle)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """`logits` and, with attention, `rectangle`."""
+        return ("logits",) if self.model.attention_module is None else ("logits", "rectangle")
+
+    @property
+    def side(self) -> int:
+        """Side of the square input, in pixels."""
+        return int(self.model.pretrained_cfg["input_size"][-1])
+
+
+def trace(deployed: DeployedModel, batch: int | None) -> ExportedProgram:
+    """The graph of `deployed` for `batch` images; None: for any number.
+
+    Raises `UserError` if the backbone's own code computes sizes in a way that fixes the number of images.
+    """
+    example = torch.rand(batch or 2, 3, deployed.side, deployed.side, generator=torch.Generator().manual_seed(0))
+    shapes = None if batch else ({0: Dim("batch", min=1)},)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(deployed, (example,), dynamic_shapes=shapes)
+    except torch._dynamo.exc.UserError as error:
+        backbone = deployed.model._model_args["backbone"]
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"export-model: {backbone} cannot be traced ({reason}).\n"
+            + ("Choose another backbone." if batch else "Export it for a fixed number of images: --batch 1.")
+        ) from error
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # source lines and paths of this machine
+    return program
+
+
+def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:
+    """Classes, input, outputs, mean and std, and versions, JSON-serialisable; `batch` None: any number of images."""
+    model, side = deployed.model, deployed.side
+    cfg = model.pretrained_cfg
+    return {
+        "description": f"RSAM: {model._model_args['backbone']}, attention {model._model_args['attention']}:"
+        " RGB images in, class scores and the attended rectangle out",
+        "classes": list(model.label_names),
+        "input_name": INPUT,
+        "input_size": [batch or "batch", 3, side, side],
+        "input": f"RGB, float32 in [0, 1] (bytes / 255), the whole image resized to {side} x {side} whatever its shape"
+        " (bicubic, antialiased when it shrinks), EXIF orientation applied; mean and std are applied inside",
+        "mean": list(cfg["mean"]),
+        "std": list(cfg["std"]),
+        "normalisation": "inside",
+        "outputs": {name: OUTPUTS[name] for name in deployed.output_names},
+        "model": dict(model._model_args),
+        "versions": {"rsam-app": rsam_app.__version__, "torch": torch.__version__},
+    }

@@ -1,0 +1,63 @@
+"""Target rectangles of a run: objects discovered in training images, replaced by a reviewer's corrections."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rsam_app.config import Pipeline
+from rsam_app.data.loader import Target
+from rsam_app.data.records import Record
+from rsam_app.geometry.types import Rectangle
+from rsam_app.run.job import Job
+from rsam_app.system.distributed.agreement import of_main
+from rsam_app.system.files import write_atomically
+from rsam_app.training.discovery.cache import cache_discoveries, discoveries_path, read_discoveries
+from rsam_app.training.discovery.discover import discover_rectangles
+from rsam_app.training.features.source import FeatureSource
+
+CORRECTED_WEIGHT = 5.0
+"""The weight of a reviewer's rectangle, relative to a discovered one."""
+
+
+def discovery_epoch(pipeline: Pipeline) -> int | None:
+    """The epoch before which objects are discovered: 0 with pretrained weights, else when a third of the epochs is
+    over, since features must first mean something. None if the pipeline does not want it or nothing would learn from
+    it."""
+    config = pipeline.train
+    if config.discover_objects is False or pipeline.model.attention != "rsam" or config.target_weight == 0:
+        return None
+    return 0 if pipeline.model.weights != "none" else max(1, config.epochs // 3)
+
+
+def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
+    """Rectangles by record id, discovered by the main process and broadcast; the run stores them as `discovered.json`
+    for a resume."""
+    path = job.run.path / "discovered.json"
+    main = job.accelerator.is_main_process
+    if main and not path.exists():
+        write_atomically(path, json.dumps(_discover(job, source, job.corrected[0].split("train"))))
+    stored = json.loads(path.read_text()) if main else {}
+    return {key: Rectangle(*values) for key, values in of_main(job.accelerator, stored).items()}
+
+
+def join_targets(discovered: dict[str, Rectangle], corrected: dict[str, Rectangle]) -> dict[str, Target]:
+    """Targets with their weights; a reviewer's rectangle replaces a discovered one."""
+    targets: dict[str, Target] = {key: (rectangle, 1.0) for key, rectangle in discovered.items()}
+    return targets | {key: (rectangle, CORRECTED_WEIGHT) for key, rectangle in corrected.items()}
+
+
+def _discover(job: Job, source: FeatureSource, records: Sequence[Record]) -> dict[str, Rectangle]:
+    size, seed, say = 2 * job.pipeline.model.image_size, job.pipeline.seed, job.reporter.say
+    pretrained = job.pipeline.model.weights != "none"  # else no other run has these weights
+    path = discoveries_path(source, records, size, seed) if pretrained else None
+    cached = read_discoveries(path) if path else None
+    if cached is not None:
+        say(f"an earlier run discovered objects in {len(cached)} of {len(records)} training images")
+        return cached
+    say(f"discovering objects in {len(records)} training images, without boxes")
+    rectangles = discover_rectangles(source, records, size, seed)
+    say(f"discovered objects in {len(rectangles)} of {len(records)}")
+    if path and (problem := cache_discoveries(path, rectangles)):
+        say(problem)
+    return rectangles
