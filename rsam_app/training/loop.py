@@ -105,7 +105,7 @@ def train_epoch(job: Job, state: TrainState, trackers: Trackers, stop: StopReque
 
 
 def discover_targets(job: Job, state: TrainState) -> None:
-    """Discover objects with the features as trained so far, fit the rectangle to them, and train on them from now."""
+    """Discover objects with the current features, fit the rectangle to them, and make them the targets."""
     source = feature_source(job, state.bare)
     targets = join_targets(discovered_targets(job, source), job.corrected[1])
     if (state.progress.epoch, state.progress.batch) == (state.discovery_epoch, 0):  # else done before the run stopped

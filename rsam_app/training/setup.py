@@ -36,7 +36,6 @@ from rsam_app.training.features.frozen import (
     FrozenFeatures,
     OnMaps,
     extract_features,
-    feature_loader,
     views_to_cache,
 )
 from rsam_app.training.features.source import FeatureSource
@@ -87,13 +86,17 @@ class TrainState:
 
     def _make_loader(self) -> DataLoader[Any]:
         if isinstance(self.views, FeatureViews):
-            return feature_loader(self.views, self.batches)
+            # In this process: reading a row is faster than receiving it from another process.
+            return DataLoader(self.views, batch_sampler=self.batches)
         return make_loader(self.views, self.batches, self.workers, self.device.type == "cuda")
 
 
 def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
-    """Build a run's state, at its start. A `fresh` run removes an earlier one's files and, with pretrained weights,
-    fits rectangle and classifier to the features; another run is about to load a checkpoint."""
+    """Build a run's state at the start of training.
+
+    A `fresh` run first removes an earlier one's files and, with pretrained weights, fits rectangle and classifier to
+    the features; a resumed run gets both from its checkpoint.
+    """
     pipeline, accelerator, run = job.pipeline, job.accelerator, job.run
     dataset, corrected = job.corrected
     set_seed(pipeline.seed)
@@ -219,7 +222,9 @@ def frozen_features(job: Job, source: FeatureSource) -> FrozenFeatures | None:
     if not views:
         return None
     training, validation = dataset.split("train"), dataset.split("val")
-    job.reporter.say(f"backbone frozen: its features of {1 + views} views of each of {len(training)} training images")
+    job.reporter.say(
+        f"backbone frozen: caching features of {1 + views} views of each of {len(training)} training images"
+    )
     make = job.accelerator.is_local_main_process
     frozen, problem = None, ""
     try:

@@ -1,4 +1,4 @@
-"""What each cell says for a class, against the class activation map's formula, and pointing without a head."""
+"""The class map against the class activation map's formula, and rectangles without the head."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_with_a_linear_head_it_is_the_class_activation_map() -> None:
 
 
 @pytest.mark.parametrize("backbone", ["test_convnext", "mobilenetv3_small_050", "mambaout_femto"])
-def test_other_heads_are_asked_cell_by_cell(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_heads_classify_cell_by_cell(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(backbone)
     with torch.no_grad():
         features, _ = model.maps(torch.randn(2, 3, 96, 96))
@@ -40,7 +40,7 @@ def test_other_heads_are_asked_cell_by_cell(backbone: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("settings", [{}, {"second_look": True}, {"stage": 2}])
-def test_pointing_is_the_look_without_its_head(settings: dict[str, object]) -> None:
+def test_locate_returns_the_rectangle_of_inspect(settings: dict[str, object]) -> None:
     model = model_of("test_resnet", **settings)
     images = torch.randn(2, 3, 96 * model.detail, 96 * model.detail)
     with torch.no_grad():

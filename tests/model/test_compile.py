@@ -1,6 +1,6 @@
-"""`torch.compile` takes a model with attention whole: one graph, forward and backward, equal to eager.
+"""`torch.compile` of models with attention: one graph, forward and backward, equal to eager.
 
-The backend is `aot_eager`: the tracing is what graph breaks come from, and this one needs no C++ compiler.
+The backend is `aot_eager`: graph breaks come from tracing, and this backend needs no C++ compiler.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def model_with(attention: str, backbone: str = "test_resnet") -> AttentiveClassi
     model = build_model(
         ModelConfig(backbone=backbone, weights="none", image_size=96, **ATTENTIONS[attention]), ("a", "b", "c")
     )
-    with torch.no_grad():  # away from the start, whose gradients are zero by design
+    with torch.no_grad():  # the initial state has zero gradients by design
         for parameter in model.attention.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
     return model

@@ -1,4 +1,4 @@
-"""One architecture of every timm family whose features are a map: builds, learns, saves and loads with RSAM."""
+"""One architecture of every timm family with feature maps: it builds, learns, saves and loads with RSAM."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rsam_app.system.errors import UserError
 
 
 class Member(NamedTuple):
-    """A family's smallest architecture and what makes it smaller still; `side` of its images in pixels."""
+    """A family's smallest architecture, arguments that shrink it further, and the `side` of its images in pixels."""
 
     name: str
-    args: dict[str, Any] = {}  # noqa: RUF012 (a named tuple's default; nobody writes to it)
-    side: int = 96  # three cells at stride 32: on fewer, every cell is alike and a rectangle has nothing to learn from
+    args: dict[str, Any] = {}  # noqa: RUF012 (a named tuple's default, never written to)
+    side: int = 96  # three cells at stride 32: fewer are too alike for a rectangle to learn from
 
 
 SHORT = [1, 1, 1, 1]
 
 
-def tried_at(side: int) -> dict[str, Any]:
-    """Arguments that make a backbone's own size, at which it is asked what its features look like, `side` pixels."""
+def native_size(side: int) -> dict[str, Any]:
+    """Arguments that set a backbone's own input size, at which its features are probed, to `side` pixels."""
     return {"pretrained_cfg_overlay": {"input_size": [3, side, side]}}
 
 
@@ -35,7 +35,7 @@ FAMILIES = {
     "convmixer": Member("convmixer_768_32", {}, 32),
     "convnext": Member("test_convnext"),
     "cpubone": Member("cpubone_nano"),
-    "csatv2": Member("csatv2", tried_at(128), 160),
+    "csatv2": Member("csatv2", native_size(128), 160),
     "cspnet": Member("cs3darknet_focus_s"),
     "cspnext": Member("cspnext_tiny"),
     "davit": Member("davit_tiny", {"depths": SHORT, "embed_dims": [24, 48, 72, 96], "num_heads": [1, 2, 3, 4]}),
@@ -54,13 +54,13 @@ FAMILIES = {
     "ghostnet": Member("ghostnet_050"),
     "hardcorenas": Member("hardcorenas_a"),
     "hgnet": Member("hgnetv2_b0"),
-    "hieradet_sam2": Member("sam2_hiera_tiny", {"embed_dim": 32, **tried_at(96)}),
+    "hieradet_sam2": Member("sam2_hiera_tiny", {"embed_dim": 32, **native_size(96)}),
     "hrnet": Member("hrnet_w18_small"),
     "iformer": Member("iformer_t"),
     "inception_next": Member("inception_next_atto"),
-    "inception_resnet_v2": Member("inception_resnet_v2", tried_at(128), 160),
-    "inception_v3": Member("inception_v3", tried_at(128), 160),
-    "inception_v4": Member("inception_v4", tried_at(128), 160),
+    "inception_resnet_v2": Member("inception_resnet_v2", native_size(128), 160),
+    "inception_v3": Member("inception_v3", native_size(128), 160),
+    "inception_v4": Member("inception_v4", native_size(128), 160),
     "lcnetv2": Member("lcnetv2_small"),
     "lowformer": Member("lowformer_b0"),
     "mambaout": Member("test_mambaout"),
@@ -68,7 +68,7 @@ FAMILIES = {
     "metaformer": Member("poolformerv2_s12"),
     "mobilenetv3": Member("lcnet_035"),
     "mobilevit": Member("mobilevit_xxs"),
-    "nasnet": Member("nasnetalarge", {"stem_size": 24, "num_features": 1056, **tried_at(96)}),
+    "nasnet": Member("nasnetalarge", {"stem_size": 24, "num_features": 1056, **native_size(96)}),
     "nest": Member("nest_tiny", {"img_size": 96}),
     "nextvit": Member("nextvit_small"),
     "nfnet": Member("test_nfnet"),
@@ -103,8 +103,8 @@ FAMILIES = {
     "vgg": Member("vgg11", {"mlp_ratio": 0.02}),
     "visformer": Member("visformer_tiny", {"img_size": 96}),
     "vovnet": Member("ese_vovnet19b_slim_dw"),
-    "xception": Member("legacy_xception", tried_at(96)),
-    "xception_aligned": Member("xception41p", tried_at(96)),
+    "xception": Member("legacy_xception", native_size(96)),
+    "xception_aligned": Member("xception41p", native_size(96)),
 }
 REFUSED = {
     "cait": "cait_xxs24_224",
@@ -119,7 +119,7 @@ REFUSED = {
 CLASSES = ("a", "b", "c")
 
 
-def test_families_are_timms_and_many():
+def test_there_is_an_architecture_of_more_than_sixty_timm_families():
     assert len(FAMILIES) >= 60
     for family, name in [(f, m.name) for f, m in FAMILIES.items()] + list(REFUSED.items()):
         assert name in timm.list_models(module=family), f"{name} is not of {family}"
@@ -130,7 +130,7 @@ def test_builds_learns_saves_and_loads_bit_for_bit(family, tmp_path):
     torch.manual_seed(0)
     name, args, side = FAMILIES[family]
     model = build_model(ModelConfig(backbone=name, backbone_args=args, weights="none", image_size=side), CLASSES)
-    with torch.no_grad():  # away from the start: an even map's level moves nothing, and some heads begin with zeros
+    with torch.no_grad():  # the initial state: an even map and zero heads have no gradients
         for parameter in (*model.attention.parameters(), *model.get_classifier().parameters()):
             parameter += 0.2 * torch.randn_like(parameter)
     images = torch.randn(2, 3, side, side)

@@ -1,4 +1,4 @@
-"""Convnets with attention: every kind builds, learns, saves and loads; what is no map is refused by name."""
+"""Convnets with attention build, learn, save and load; backbones without feature maps are refused by name."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_missing_and_foreign_weights_are_named(tmp_path):
         build_model(ModelConfig(backbone="resnet10t", weights=str(tmp_path / "y.safetensors")), CLASSES)
 
 
-def test_another_process_needs_nothing_but_import_rsam_app(tmp_path):
+def test_another_process_needs_only_import_rsam_app(tmp_path):
     torch.manual_seed(0)
     model = build_model(config("test_resnet"), CLASSES).eval()
     save_model(model, tmp_path / "model")
@@ -96,7 +96,7 @@ def test_another_process_needs_nothing_but_import_rsam_app(tmp_path):
         assert tuple(names) == CLASSES
 
 
-def test_a_saved_model_can_be_taken_to_other_classes(tmp_path):
+def test_a_saved_model_can_be_loaded_for_other_classes(tmp_path):
     model = build_model(config("test_resnet"), CLASSES)
     save_model(model, tmp_path / "model")
     other = timm.create_model(f"local-dir:{tmp_path / 'model'}", num_classes=7).eval()
@@ -105,7 +105,7 @@ def test_a_saved_model_can_be_taken_to_other_classes(tmp_path):
         assert torch.equal(value, other.backbone.conv1.state_dict()[name])
 
 
-def test_rectangles_are_in_input_pixels_also_where_the_map_is_not_square():
+def test_rectangles_are_in_input_pixels_also_on_maps_that_are_not_square():
     model = build_model(config("test_resnet"), CLASSES).eval()
     with torch.no_grad():
         output = model(torch.randn(1, 3, 64, 160), return_output=True)
@@ -147,7 +147,7 @@ def test_shipped_pipelines_load_the_file_in_the_weights_folder(pipeline: Path):
     assert models[0]._model_args == models[1]._model_args
 
 
-def test_a_second_look_sees_the_crop_and_can_be_left_out(tmp_path):
+def test_a_second_look_classifies_the_crop_and_can_be_turned_off(tmp_path):
     torch.manual_seed(0)
     model = build_model(config("test_resnet", second_look=True, image_size=64), CLASSES).eval()
     assert model.pretrained_cfg["input_size"] == (3, 128, 128)
@@ -181,10 +181,10 @@ def test_a_second_look_without_a_rectangle_is_refused():
 
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext", "mambaout_femto", "mobilenetv3_small_050"])
 @pytest.mark.parametrize("attention", ["rsam", "positionwise"])
-def test_attention_at_an_earlier_stage_gates_what_the_next_one_sees(backbone, attention, tmp_path):
+def test_attention_at_an_earlier_stage_gates_the_input_of_the_next_one(backbone, attention, tmp_path):
     torch.manual_seed(0)
     model = build_model(config(backbone, attention=attention, stage=1), CLASSES).eval()
-    if attention == "rsam":  # away from the start, which changes nothing
+    if attention == "rsam":  # initially the rectangle changes nothing
         with torch.no_grad():
             model.attention_module.predictor.across.bias.copy_(torch.tensor([-1.0, -2.0]))
     images = torch.randn(2, 3, 96, 128)
@@ -204,6 +204,6 @@ def test_attention_at_an_earlier_stage_gates_what_the_next_one_sees(backbone, at
         assert torch.equal(load_model(tmp_path / "model")(images), model(images))
 
 
-def test_a_stage_that_is_not_there_is_named():
+def test_a_missing_stage_is_named():
     with pytest.raises(UserError, match=r"no stage 9 \(has: 0, 1"):
         build_model(config("test_resnet", stage=9), CLASSES)

@@ -1,4 +1,4 @@
-"""Held-out probabilities: no image's own label speaks for it, and wrong labels stand out."""
+"""Held-out probabilities: independent of an image's own label, and low for wrong labels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from rsam_app.training.warm_start import logistic_regression
 
 
 def blobs(count: int, classes: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Classes around centres of their own, in so many dimensions that a linear fit can learn wrong labels too."""
+    """Points around one centre per class, in so many dimensions that a linear fit can learn wrong labels too."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes, count)
     points = rng.normal(size=(classes, width))[labels] + 2.0 * rng.normal(size=(count, width))
     return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(labels)
 
 
-def test_an_images_own_label_does_not_change_what_is_said_about_it() -> None:
+def test_an_images_own_label_does_not_change_its_probabilities() -> None:
     points, labels = blobs(60, 3, 8)
     alone = torch.full((5, 8), 9.0)  # five equal images, no two of them in one fold
     given = torch.tensor([0, 1, 2, 0, 1])
@@ -37,7 +37,7 @@ def test_an_images_own_label_does_not_change_what_is_said_about_it() -> None:
     )
 
 
-def test_wrong_labels_stand_out_that_a_fit_to_all_would_hide() -> None:
+def test_wrong_labels_stand_out_although_a_fit_to_all_would_hide_them() -> None:
     points, labels = blobs(200, 5, 400)
     given = labels.clone()
     given[:20] = (labels[:20] + 1) % 5
@@ -50,7 +50,7 @@ def test_wrong_labels_stand_out_that_a_fit_to_all_would_hide() -> None:
     assert not doubted[1][:20].any(), "fitted to wrong labels, it believes them"
 
 
-def test_wrong_labels_teach_less_the_second_time() -> None:
+def test_wrong_labels_count_less_in_the_second_fit() -> None:
     points, labels = blobs(300, 4, 40)
     given = labels.clone()
     given[:75] = (labels[:75] + 1) % 4
@@ -72,7 +72,7 @@ def test_every_class_keeps_its_weight() -> None:
     np.testing.assert_allclose(found, [0.5, 1.0, 1.5, 0.5, 1.5, 1.0])
 
 
-def test_a_row_that_counts_twice_is_a_row_that_stands_twice() -> None:
+def test_a_row_of_weight_two_equals_a_repeated_row() -> None:
     points, labels = blobs(40, 3, 5)
     counts = torch.ones(40)
     counts[:10] = 2
@@ -98,7 +98,7 @@ def test_too_many_probabilities_are_not_stored(monkeypatch: pytest.MonkeyPatch) 
     assert held_out_probabilities(*blobs(12, 3, 4), 3, seed=0) is None
 
 
-def test_two_witnesses_are_believed_together_and_each_alone(tmp_path: Path) -> None:
+def test_both_probabilities_are_combined_or_used_alone(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert training_belief(run, ["a", "b", "c"]) is None
     learned = np.array([[0.5, 0.5], [0.9, 0.1], [np.nan, np.nan]])

@@ -1,4 +1,4 @@
-"""Training does not notice whether its images were decoded or kept."""
+"""Training gives the same weights with decoded and with cached images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rsam_app.system.cache.rows import cache_home
 
 @pytest.fixture
 def larger(tiny_pipeline, tmp_path) -> Path:
-    """The same with images large enough to be shrunk when they are read."""
+    """The same dataset with images large enough to be shrunk at reading."""
     folder = shutil.copytree(tiny_pipeline.parent, tmp_path / "larger")
     for path in folder.glob("*.png"):
         image = Image.open(path)

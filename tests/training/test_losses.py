@@ -1,4 +1,4 @@
-"""Loss terms against what mathematics says of them."""
+"""Supervised loss terms against their mathematical definitions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_gaussian_distance_is_the_wasserstein_distance_of_gaussians():
         assert float(found) == pytest.approx(expected, abs=2e-3)
 
 
-def test_to_target_is_zero_for_the_same_rectangle_however_it_is_written():
+def test_to_target_is_zero_for_every_notation_of_the_same_rectangle():
     a = random_rectangles(10, 2)
     half_turn = a + torch.tensor([0, 0, 0, 0, math.pi])
     quarter = torch.stack([a[:, 0], a[:, 1], a[:, 3], a[:, 2], a[:, 4] + math.pi / 2], dim=1)

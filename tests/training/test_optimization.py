@@ -1,4 +1,4 @@
-"""How a run learns: groups and rates, mixing, balance, averages, patience. Each through what it is for."""
+"""Parameter groups and rates, mixing, balancing, averaging, patience: each by its effect."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def model(**train: object) -> tuple[torch.nn.Module, TrainConfig]:
     return built, TrainConfig(**train)  # type: ignore[arg-type]
 
 
-def test_lower_layers_learn_slower_and_head_and_attention_at_their_own_rates():
+def test_lower_layers_have_lower_rates_and_head_and_attention_their_own():
     built, config = model(layer_decay=0.5, learning_rate=1e-3)
     rates = {}
     for group in make_optimizer(built, config, fitted=True).param_groups:
@@ -91,7 +91,7 @@ def test_the_backbone_waits_and_then_warms_up_itself():
     assert factors[-1][True] < 0.2 and factors[-1][False] < 0.1
 
 
-def test_mixup_and_cutmix_show_the_shares_they_say():
+def test_mixup_and_cutmix_mix_by_the_returned_share():
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 20, 30).contiguous()
     for name in ("mixup", "cutmix"):
         shares = set()
@@ -106,7 +106,7 @@ def test_mixup_and_cutmix_show_the_shares_they_say():
         assert len(shares) > 12 and 0 <= min(shares) < 0.2 and 0.8 < max(shares) <= 1
 
 
-def test_only_so_many_batches_are_mixed():
+def test_only_a_share_of_the_batches_is_mixed():
     images, config = torch.zeros(4, 3, 8, 8), MixConfig(mixup=0.2, cutmix=1.0, share=0.3)
     mixed = sum(mix(images, config, (seed,)) is not None for seed in range(400))
     assert 80 < mixed < 160
@@ -114,7 +114,7 @@ def test_only_so_many_batches_are_mixed():
     assert mix(images[:1], config.model_copy(update={"share": 1.0}), (0,)) is None
 
 
-def test_balanced_sampling_draws_classes_alike_and_weights_make_them_count_alike():
+def test_balanced_sampling_and_balanced_weights_treat_classes_equally():
     labels = np.array([0] * 90 + [1] * 9 + [3])  # class 2 has no image
     weights = balanced_weights(labels)
     assert [weights[labels == c].sum() for c in (0, 1, 3)] == pytest.approx([100 / 3] * 3)
@@ -145,7 +145,7 @@ def run_with_everything(tiny_pipeline, tmp_path_factory) -> Path:
     return run
 
 
-def test_both_weights_and_their_average_are_evaluated_and_the_better_is_kept(run_with_everything):
+def test_both_weights_and_their_average_are_evaluated_and_the_better_is_saved(run_with_everything):
     entries = log(run_with_everything)
     assert all({"val_macro_top1", "ema_val_macro_top1", "ema_val_nll"} <= set(entry) for entry in entries)
     assert any(entry["ema_val_nll"] != entry["val_nll"] for entry in entries)
@@ -167,7 +167,7 @@ def test_a_killed_run_with_everything_resumes_to_the_very_same_weights(tiny_pipe
         assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-def test_a_run_that_gets_no_better_stops(tiny_pipeline, tmp_path):
+def test_a_run_that_stops_improving_stops(tiny_pipeline, tmp_path):
     harsh = ["train.epochs=40", "train.patience=2", "train.best_by=nll", "train.learning_rate=0.03"]
     said = rsam("train", tiny_pipeline, "--run", tmp_path / "run", *settings(harsh)).stderr
     entries = log(tmp_path / "run")
@@ -176,7 +176,7 @@ def test_a_run_that_gets_no_better_stops(tiny_pipeline, tmp_path):
     assert f"no epoch after {best} was better" in said
 
 
-def test_what_cannot_be_is_refused(tiny_pipeline):
+def test_impossible_settings_are_refused(tiny_pipeline):
     with pytest.raises(UserError, match="leaves the backbone none of 3 epochs"):
         load_pipeline(tiny_pipeline, ["train.head_epochs=3"])
     with pytest.raises(UserError, match=r"train\.mix mixes the images"):

@@ -1,4 +1,4 @@
-"""Where the time went: nothing lost, nothing counted twice."""
+"""Times of a training run: nothing lost, nothing counted twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from command import rsam
 from rsam_app.training.timing import TimeSpent, as_shares
 
 
-def test_every_item_comes_through_and_waiting_is_not_computing():
+def test_all_items_are_yielded_and_waiting_is_not_computing():
     spent = TimeSpent()
 
     def slow_items():
@@ -30,7 +30,7 @@ def test_every_item_comes_through_and_waiting_is_not_computing():
     assert sum(spent.seconds.values()) <= whole
 
 
-def test_what_was_taken_is_counted_anew_and_an_error_is_counted_too():
+def test_taking_resets_the_count_and_errors_are_counted_too():
     spent = TimeSpent()
     with pytest.raises(ZeroDivisionError), spent.on("computing"):
         _ = 1 / 0
@@ -43,7 +43,7 @@ def test_shares_are_of_the_whole():
     assert as_shares({"computing": 0.0}) == "0 s: 0 % computing"
 
 
-def test_a_run_says_where_its_time_went(tiny_pipeline, tmp_path):
+def test_a_run_reports_its_use_of_time(tiny_pipeline, tmp_path):
     said = rsam("train", tiny_pipeline, "--run", tmp_path / "run", "--set", "train.epochs=2").stderr
     lines = [line for line in said.splitlines() if line.startswith("epoch ")]
     assert len(lines) == 2

@@ -1,4 +1,4 @@
-"""Curves in TensorBoard, read back from its event files."""
+"""TensorBoard curves, read back from the event files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def whole_run(tiny_pipeline, tmp_path_factory) -> Path:
     return run
 
 
-def test_curves_say_what_the_log_says(whole_run):
+def test_curves_equal_the_log(whole_run):
     found = curves(whole_run)
     log = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
     updates = [step for step, _ in found["epoch/train_loss"]]
@@ -35,7 +35,7 @@ def test_curves_say_what_the_log_says(whole_run):
     assert [step for step, _ in found["update/loss"]] == list(range(10, updates[-1] + 1, 10))
 
 
-def test_the_settings_are_kept_beside_the_curves(whole_run):
+def test_the_settings_are_written_beside_the_curves(whole_run):
     written = (whole_run / "tensorboard").rglob("hparams.yml")
     assert "train.learning_rate: 0.002" in next(written).read_text()
 
@@ -50,7 +50,7 @@ def test_a_resumed_run_continues_its_curves_as_if_it_had_never_stopped(tiny_pipe
         assert found[tag] == expected[tag], tag
 
 
-def test_a_run_that_begins_again_begins_new_curves(tiny_pipeline, whole_run, tmp_path):
+def test_a_restarted_run_starts_new_curves(tiny_pipeline, whole_run, tmp_path):
     run = tmp_path / "again"
     rsam("train", tiny_pipeline, "--run", run, "--set", "train.epochs=2")
     rsam("train", tiny_pipeline, "--run", run, "--set", "train.epochs=1", "--restart")
@@ -68,12 +68,12 @@ def test_a_tracker_that_is_not_installed_names_its_package(tiny_pipeline, tmp_pa
     assert f"pip install {package}" in refused.stderr and "Traceback" not in refused.stderr
 
 
-def test_an_unknown_tracker_is_answered_with_the_known_ones(tiny_pipeline, tmp_path):
+def test_an_unknown_tracker_gets_a_suggestion(tiny_pipeline, tmp_path):
     refused = rsam("train", tiny_pipeline, "--run", tmp_path / "x", "--set", "train.trackers=[tensorbord]", check=2)
     assert "Did you mean 'tensorboard'?" in refused.stderr
 
 
-def test_a_tracker_that_does_not_start_says_why(tiny_pipeline, tmp_path):
+def test_a_tracker_that_does_not_start_is_reported_with_the_reason(tiny_pipeline, tmp_path):
     run = tmp_path / "x"
     once = ("train", tiny_pipeline, "--run", run, "--set", "train.epochs=1")
     rsam(*once, "--set", "train.trackers=[]")

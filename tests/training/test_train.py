@@ -1,4 +1,4 @@
-"""Training through the command line, as a user runs it: whole, interrupted, killed."""
+"""Training through the command line: uninterrupted, interrupted, killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def whole_run(tiny_pipeline, tmp_path_factory) -> Path:
     return run
 
 
-def test_a_run_holds_what_the_contract_says(whole_run):
+def test_a_run_folder_has_the_documented_files(whole_run):
     content = json.loads((whole_run / "run.json").read_text())
     assert {"versions", "commit", "seed", "data", "stages"} <= set(content)
     log = [json.loads(line) for line in (whole_run / "metrics.jsonl").read_text().splitlines()]
@@ -36,7 +36,7 @@ def test_a_run_holds_what_the_contract_says(whole_run):
     assert learned.shape[1] == 3 and np.allclose(learned.sum(axis=1), 1, atol=0.01)
 
 
-def test_predictions_are_whole_and_their_rectangles_inside_the_contract(whole_run):
+def test_predictions_are_complete_and_their_rectangles_as_documented(whole_run):
     rsam("predict", whole_run)
     table = pq.read_table(whole_run / "predictions" / "test.parquet").to_pydict()
     assert len(set(table["id"])) == 12 and set(table["split"]) == {"test"}
@@ -77,7 +77,7 @@ def test_a_stopped_run_resumes_to_the_very_same_weights(tiny_pipeline, whole_run
     assert (run / "metrics.jsonl").read_text().count("\n") == 3
 
 
-def test_resuming_what_is_done_changes_nothing(tiny_pipeline, whole_run):
+def test_resuming_a_complete_run_changes_nothing(tiny_pipeline, whole_run):
     before = (whole_run / "metrics.jsonl").stat()
     assert "trained to its end" in rsam("train", tiny_pipeline, "--run", whole_run, "--resume").stderr
     assert (whole_run / "metrics.jsonl").stat() == before
@@ -153,7 +153,7 @@ def test_a_run_of_another_pipeline_is_not_overwritten(tiny_pipeline, whole_run):
 
 
 def test_one_image_a_class_trains_without_a_val_split(tiny_pipeline, tmp_path):
-    """Nothing can be held out of single images: the last epoch is kept."""
+    """Single images leave nothing to validate on: the last epoch is saved."""
     folder = tiny_pipeline.parent
     rows = (folder / "manifest.csv").read_text(encoding="utf-8").splitlines()
     kept = [rows[0], *rows[1:4], *(row for row in rows if ",test," in row)]

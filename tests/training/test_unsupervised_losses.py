@@ -1,4 +1,4 @@
-"""Signals without a target: what they are zero for, what they grow with, and that they teach."""
+"""Signals without a target: their zeros, their growth and their gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rsam_app.training import losses
 RECTANGLES = torch.tensor([[30.0, 40, 20, 10, 0.3], [50, 20, 16, 24, -1.0]], dtype=torch.float64)
 
 
-def test_equivariance_is_zero_where_the_rectangle_moves_with_the_image():
+def test_equivariance_is_zero_if_the_rectangle_moves_with_the_image():
     turn = torch.tensor([[[0.0, -0.8, 90], [0.8, 0, 5]], [[-1.1, 0, 70], [0, 1.1, 0]]], dtype=torch.float64)
     moved = geometry.transform(RECTANGLES, turn)
     assert losses.equivariance(RECTANGLES, moved, turn, 96).abs().max() < 2e-3
@@ -47,8 +47,8 @@ def test_gradcheck_of_equivariance():
     assert torch.autograd.gradcheck(lambda r: losses.equivariance(RECTANGLES, r, to_view, 96), views)
 
 
-def test_the_other_view_shows_what_its_map_says():
-    """A bright disc is found, in the view, where the map carries it."""
+def test_the_other_view_matches_its_map():
+    """The map takes a bright disc to its position in the view."""
     torch.manual_seed(0)
     places = torch.tensor([[40.0, 60], [70, 50], [50, 45], [60, 62]])
     grid = geometry.cell_centres(96, 96, places)

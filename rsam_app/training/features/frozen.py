@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from rsam_app.config import Pipeline, why_not_cached
 from rsam_app.data.augmentation.random_view import TrainAugment
@@ -164,11 +164,6 @@ class FeatureViews(Dataset[FeatureBatch]):
         )
 
 
-def feature_loader(views: FeatureViews, batches: Sampler[list[Draw]]) -> DataLoader[FeatureBatch]:
-    """A loader in this process: reading a row is faster than receiving it from another process."""
-    return DataLoader(views, batch_sampler=batches, num_workers=0)
-
-
 def views_to_cache(pipeline: Pipeline) -> int:
     """The number of augmented views per image to cache; 0 if the backbone runs in every epoch."""
     views = pipeline.train.cached_views
@@ -182,7 +177,6 @@ def extract_features(
     validation: Sequence[Record],
     views: int,
     make: bool,
-    advance: Callable[[int], object] = lambda images: None,
 ) -> FrozenFeatures:
     """Cached feature maps of all these images; with `make`, missing ones are computed now.
 
@@ -197,24 +191,18 @@ def extract_features(
     count = (1 + views) * len(training) + len(validation)
     row = (2 * sum(map(math.prod, shapes)) + AFFINE_BYTES,)
     settings = [side, views, seed, source.precision, pipeline.train.augment.model_dump(mode="json"), shapes]
-    key = _key(source.model, settings, [*training, None, *validation])
+    images = files_hash([*training, None, *validation])
+    key = sha256_of("\n".join([backbone_hash(source.model), images, json.dumps(settings), torch.__version__]))[:24]
     frozen = FrozenFeatures(
         open_cache(f"features-{key}", [row] * count, np.dtype(np.uint8)),
         shapes, training, validation, source.class_index, side, views, seed, source.device, source.precision,
     )  # fmt: skip
     if make:
-        _compute_missing(frozen, source, pipeline, advance)
+        _compute_missing(frozen, source, pipeline)
     return frozen
 
 
-def _key(model: AttentiveClassifier, settings: object, records: Sequence[Record | None]) -> str:
-    parts = [backbone_hash(model), files_hash(records), json.dumps(settings), torch.__version__]
-    return sha256_of("\n".join(parts))[:24]
-
-
-def _compute_missing(
-    frozen: FrozenFeatures, source: FeatureSource, pipeline: Pipeline, advance: Callable[[int], object]
-) -> None:
+def _compute_missing(frozen: FrozenFeatures, source: FeatureSource, pipeline: Pipeline) -> None:
     augment = TrainAugment(pipeline.train.augment, frozen.side)
     whole = Views(frozen.training, frozen.class_index, frozen.side)
     augmented = Views(frozen.training, frozen.class_index, frozen.side, augment, seed=frozen.seed)
@@ -223,7 +211,6 @@ def _compute_missing(
     for views, epoch in [(whole, 0), *((augmented, view) for view in range(frozen.views)), (validation, 0)]:
         blocks = [range(b, min(b + BLOCK, len(views))) for b in range(0, len(views), BLOCK)]
         incomplete = [block for block in blocks if any(begin + i in missing for i in block)]
-        advance(len(views) - sum(map(len, incomplete)))
         for batch in make_loader(views, _Blocks(incomplete, epoch), source.workers, False):
             with torch.inference_mode(), all_cores(), autocast(frozen.precision, frozen.device):
                 maps, stages = source.model.maps(normalise(batch["image"], source.model, frozen.device))
@@ -232,7 +219,6 @@ def _compute_missing(
             raw = np.concatenate([np.concatenate(halves, axis=1).view(np.uint8), affine], axis=1)
             for i, values in zip(batch["index"].tolist(), raw, strict=True):
                 frozen.rows.put(begin + i, values)
-            advance(len(raw))
         begin += len(views)
 
 

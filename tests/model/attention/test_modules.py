@@ -1,4 +1,4 @@
-"""RSAM and its baseline as modules: they start by changing nothing, can be trained, and keep their precision."""
+"""RSAM and its baselines as modules: neutral at the start, trainable, and float32 under autocast."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_gate_at_full_strength_pools_the_weighted_mean():
     assert torch.equal(gate(features, mask, 0.0), features)
 
 
-def test_gatings_differ_as_they_say():
+def test_gatings_pool_as_documented():
     torch.manual_seed(0)
     features, mask = torch.rand(2, 5, 4, 6), torch.rand(2, 4, 6)
     pooled = {name: RSAM(5, gating=name).gate(features, mask).mean(dim=(2, 3)) for name in GATINGS}
@@ -89,8 +89,8 @@ def test_float32_under_autocast(name):
     assert torch.allclose(cast.rectangle, plain.rectangle, atol=0.1)
 
 
-def test_profiles_predictor_looks_at_stages_and_says_its_cells():
-    """The rectangle is in cells of the gated map, whatever grid the stages have."""
+def test_profiles_predictor_uses_stages_and_returns_cells_of_the_gated_map():
+    """The rectangle is in cells of the gated map, whatever the grids of the stages."""
     torch.manual_seed(0)
     module = RSAM(16, "profiles", stage_channels=(4, 6))
     stages = [torch.randn(2, 4, 12, 20), torch.randn(2, 6, 6, 10)]
@@ -101,7 +101,7 @@ def test_profiles_predictor_looks_at_stages_and_says_its_cells():
 
 
 def test_profiles_on_other_grids_keep_their_means():
-    """Each cell is the mean of what it covers: 7 cells on 14 repeat, 28 on 14 average, 3 on 7 keep the whole's mean."""
+    """Each cell is the mean over its extent: 7 cells on 14 repeat, 28 on 14 average, 3 on 7 preserve the mean."""
     torch.manual_seed(0)
     for length, cells in ((7, 14), (28, 14), (3, 7), (10, 7)):
         profile = torch.rand(2, 4, length)
@@ -110,8 +110,8 @@ def test_profiles_on_other_grids_keep_their_means():
     assert torch.allclose(_resampled(seven, 14), seven.repeat_interleave(2, dim=2))
 
 
-def test_columns_alone_say_where_across():
-    """What changes rows but not columns moves neither cx nor width."""
+def test_only_columns_determine_cx_and_width():
+    """A change of rows but not of columns moves neither cx nor width."""
     torch.manual_seed(0)
     predictor = ProfilePredictor((5,))
     with torch.no_grad():
@@ -124,7 +124,7 @@ def test_columns_alone_say_where_across():
 
 
 def test_moments_predictor_learns_to_follow_an_object():
-    """A bright patch on noise: trained by the target loss alone, the rectangle finds it."""
+    """Trained by the target loss alone, the rectangle finds a bright patch on noise."""
     from rsam_app.training.losses import gaussian_distance
 
     draws = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""The second look's crop: what it shows, and that it moves with the rectangle."""
+"""The second look's crop: its content, and its gradient with respect to the rectangle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_shows_the_window_around_the_widened_box_in_the_images_proportions():
     assert torch.allclose(crop[0, 1, :, 5], expected.double(), atol=1e-6)
 
 
-def test_a_quarter_turn_of_the_rectangle_is_another_way_to_write_it():
+def test_a_quarter_turn_with_swapped_sides_is_the_same_rectangle():
     image = torch.rand(1, 3, 64, 64)
     one = upright_crop(image, torch.tensor([[30.0, 30, 30, 16, 0]]), 24, 24)
     other = upright_crop(image, torch.tensor([[30.0, 30, 16, 30, torch.pi / 2]]), 24, 24)

@@ -1,4 +1,4 @@
-"""Runs with small models of every attention, away from their start, and what they were exported to."""
+"""Runs of small models with every attention, not in their initial state, and their exported files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ATTENTIONS = {
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> dict[str, RunFolder]:
-    """A run folder for each attention, with another mean and std than most."""
+    """A run folder for each attention, with an unusual mean and std."""
     made = {}
     for name, values in ATTENTIONS.items():
         torch.manual_seed(0)
@@ -44,7 +44,7 @@ def runs(tmp_path_factory) -> dict[str, RunFolder]:
 
 @pytest.fixture(scope="session")
 def exported(runs, tmp_path_factory):
-    """A function from an attention and a suffix to the file that `rsam export-model` made, once."""
+    """A function from an attention and a suffix to the file that `rsam export-model` wrote, once."""
     folder, files = tmp_path_factory.mktemp("exported"), {}
 
     def file_of(attention: str, suffix: str) -> Path:

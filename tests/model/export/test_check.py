@@ -1,4 +1,4 @@
-"""The comparison itself: blind to how a rectangle is spelled, sharp for everything else."""
+"""The comparison of outputs: independent of a rectangle's notation, sensitive to everything else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def rectangles(*rows: tuple[float, ...]) -> torch.Tensor:
     return torch.tensor(rows)
 
 
-def test_spellings_of_one_rectangle_do_not_differ():
+def test_notations_of_one_rectangle_do_not_differ():
     upright = rectangles((10, 20, 8, 4, math.pi / 2 - 1e-6), (10, 20, 8, 4, 0.3), (10, 20, 6, 6, 0.2))
     other = rectangles((10, 20, 8, 4, -math.pi / 2), (10, 20, 4, 8, 0.3 - math.pi / 2), (10, 20, 6, 6, -0.9))
     assert distances("rectangle", other, upright).tolist() == pytest.approx([0, 0, 0], abs=1e-4)
@@ -31,7 +31,7 @@ def test_each_of_the_five_numbers_counts(change):
     assert distances("rectangle", rectangle[:, :4], rectangle).item() == math.inf
 
 
-def test_a_right_file_is_near_and_wrong_ones_are_far(runs):
+def test_a_correct_file_agrees_and_wrong_ones_differ(runs):
     deployed = DeployedModel(load_model(runs["moments"].model)).eval()
 
     def run(images):
@@ -53,17 +53,17 @@ def test_a_right_file_is_near_and_wrong_ones_are_far(runs):
     assert all(d.relative > 1e-4 for d in forgot_to_divide.values())
 
 
-def test_images_whose_answer_is_rounding_are_drawn_again(runs):
+def test_images_whose_rectangle_hinges_on_rounding_are_replaced(runs):
     deployed = DeployedModel(load_model(runs["moments"].model)).eval()
     calls = []
 
-    class Restless(DeployedModel):  # in float64 it disagrees about the first batch
+    class Unsteady(DeployedModel):  # differs in float64 on the first batch
         def forward(self, images):
             calls.append(len(images))
             logits, rectangle = super().forward(images)
             return logits, rectangle + (5 if len(calls) == 1 else 0)
 
-    exact = Restless(load_model(runs["moments"].model)).eval().double()
+    exact = Unsteady(load_model(runs["moments"].model)).eval().double()
     draws = torch.Generator().manual_seed(0)
     first = random_images(2, deployed.side, torch.Generator().manual_seed(0))
     chosen = determined_images(deployed, exact, 2, draws)

@@ -1,4 +1,4 @@
-"""Exported files as a deployer meets them: right outputs for any number of images, self-describing, all or nothing."""
+"""Exported files: correct outputs for any number of images, self-describing, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MEAN, STD = (0.1, 0.5, 0.7), (0.3, 0.2, 0.4)
 
 
 def photographs(count: int) -> np.ndarray:
-    """Bytes `(count, SIDE, SIDE, 3)` with a bright bar somewhere on noise."""
+    """uint8 images `(count, SIDE, SIDE, 3)` of a bright bar on noise."""
     draws = np.random.default_rng(count)
     images = draws.integers(0, 90, (count, SIDE, SIDE, 3), dtype=np.uint8)
     for i, (x, y) in enumerate(draws.integers(0, 40, (count, 2))):
@@ -37,7 +37,7 @@ def photographs(count: int) -> np.ndarray:
 
 
 def by_hand(run, images: np.ndarray) -> list[np.ndarray]:
-    """What the run's model says, normalised here and not by our code."""
+    """The run's model's outputs, with the normalisation computed here."""
     values = ((images / 255.0 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2).astype(np.float32)
     with torch.no_grad():
         output = load_model(run.model)(torch.from_numpy(values), return_output=True)
@@ -56,7 +56,7 @@ def same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("attention", ["profiles", "moments", "regression", "second_look", "positionwise", "none"])
-def test_onnx_says_what_the_model_says(attention, runs, exported):
+def test_onnx_outputs_equal_the_models(attention, runs, exported):
     session = onnxruntime.InferenceSession(str(exported(attention, ".onnx")), providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
     assert names == (["logits"] if attention == "none" else ["logits", "rectangle"])
@@ -67,7 +67,7 @@ def test_onnx_says_what_the_model_says(attention, runs, exported):
 
 
 @pytest.mark.parametrize("attention", ["moments", "none"])
-def test_torch_export_says_what_the_model_says_without_our_code(attention, runs, exported, tmp_path):
+def test_torch_export_outputs_equal_the_models_without_this_package(attention, runs, exported, tmp_path):
     program = (
         "import sys, numpy as np, torch\n"
         f"model = torch.export.load({str(exported(attention, '.pt2'))!r}).module()\n"
@@ -90,7 +90,7 @@ def test_torch_export_says_what_the_model_says_without_our_code(attention, runs,
         same([outputs[f"{count}_{i}"] for i in range(len(expected))], [e[:count] for e in expected])
 
 
-def test_files_say_what_they_are_and_nothing_of_the_machine(exported):
+def test_files_describe_themselves_and_nothing_of_the_machine(exported):
     model = onnx.load(exported("moments", ".onnx"))
     onnx.checker.check_model(model)
     inside = {p.key: p.value for p in model.metadata_props}
@@ -133,7 +133,7 @@ def test_a_fixed_number_of_images_and_json(runs, tmp_path):
         ("there.onnx/model.pt2", [], r"not written"),
     ],
 )
-def test_what_a_user_must_change_is_said_and_nothing_is_touched(out, options, message, runs, tmp_path):
+def test_user_errors_are_reported_and_change_nothing(out, options, message, runs, tmp_path):
     (tmp_path / "there.onnx").write_text("mine")
     (tmp_path / "half.onnx.json").write_text("mine")
     said = rsam("export-model", runs["none"].path, tmp_path / out, *options, check=2).stderr
@@ -141,7 +141,7 @@ def test_what_a_user_must_change_is_said_and_nothing_is_touched(out, options, me
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"there.onnx": "mine", "half.onnx.json": "mine"}
 
 
-def test_what_is_no_run_or_not_trained_is_named(runs, tmp_path):
+def test_a_folder_without_a_run_or_a_trained_model_is_named(runs, tmp_path):
     assert "not a run folder" in rsam("export-model", tmp_path, tmp_path / "x.onnx", check=2).stderr
     fresh = type(runs["none"])(tmp_path / "fresh")
     fresh.save_pipeline(runs["none"].load_pipeline())
@@ -149,14 +149,14 @@ def test_what_is_no_run_or_not_trained_is_named(runs, tmp_path):
 
 
 def test_a_missing_package_is_named_with_the_remedy(runs, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnxscript", None)  # how Python itself marks what cannot be imported
+    monkeypatch.setitem(sys.modules, "onnxscript", None)  # Python's own mark for a module that cannot be imported
     said = rsam("export-model", runs["none"].path, tmp_path / "x.onnx", check=2).stderr
     assert "pip install onnxscript" in said and ".pt2" in said
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_differs_is_not_left_behind(runs, tmp_path):
-    """The writer is given another model: its classifier is off by a thousandth."""
+    """The writer gets a model whose classifier is off by a thousandth."""
     right = format_of(Path("x.pt2"), None)
 
     def write_another(program, deployed, description, path):
@@ -171,7 +171,7 @@ def test_a_file_that_differs_is_not_left_behind(runs, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_gives_no_numbers_is_refused(runs, tmp_path):
+def test_a_model_with_outputs_that_are_not_finite_is_refused(runs, tmp_path):
     model = load_model(runs["moments"].model)
     with torch.no_grad():
         model.backbone.fc.bias.fill_(float("nan"))
@@ -181,7 +181,7 @@ def test_a_model_that_gives_no_numbers_is_refused(runs, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_what_a_killed_export_left_is_swept_away(runs, tmp_path):
+def test_leftovers_of_a_killed_export_are_removed(runs, tmp_path):
     (tmp_path / ".x.pt2.partial").mkdir()
     (tmp_path / ".x.pt2.partial" / "model.pt2").write_text("half")
     export_model(runs["none"].model, tmp_path / "x.pt2", format_of(Path("x.pt2"), None))

@@ -1,4 +1,4 @@
-"""Objects without a box: cut at the image's edges, one rectangle each, the same however many threads."""
+"""Discovered objects: cut at the image's edges, one rectangle each, independent of the number of threads."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ MASKS = [ellipse(50, 60, 70, 30, 25), ellipse(80, 70, 50, 40, -50), ellipse(64, 
 
 
 def coarse(masks: list[np.ndarray], shift: int = 6) -> np.ndarray:
-    """What a 14 × 14 map says of them, a little beside the truth."""
+    """Probabilities on a 14 × 14 map, shifted from the truth."""
     moved = [np.roll(m.astype(np.float32), shift, axis=1) for m in masks]
     return np.stack([0.03 + 0.94 * cv2.resize(cv2.GaussianBlur(m, (0, 0), 6), (14, 14)) for m in moved])
 
 
-def test_the_cut_follows_the_object_where_the_coarse_map_does_not():
+def test_the_cut_follows_the_object_better_than_the_coarse_map():
     found = cut_out(photographs(MASKS), coarse(MASKS), (0.02, 0.98), seed=0)
     for mask, cut, start in zip(MASKS, found, coarse(MASKS), strict=True):
         rough = cv2.resize(start, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) > 0.5
@@ -76,7 +76,7 @@ def test_the_rectangle_has_the_masks_angle_and_its_box_the_masks_size():
 
 
 def test_objectness_finds_what_many_images_share():
-    """Features whose greatest variance is on or off the object, under noise."""
+    """Noisy features with their greatest variance between object and background."""
     draws = torch.Generator().manual_seed(0)
     masks = torch.stack([torch.from_numpy(cv2.resize(m.astype(np.float32), (14, 14)) > 0.5) for m in MASKS * 12])
     features = torch.randn(36, 8, 14, 14, generator=draws) * 0.5
@@ -104,7 +104,7 @@ def test_attention_fitted_to_targets_predicts_them():
     torch.manual_seed(0)
     attention = RSAM(64)
     weights = torch.ones(800)
-    weights[::10] = 0  # these have no target: what stands there must not be learned
+    weights[::10] = 0  # these have no target: their rows must not be learned
     targets[::10] = torch.tensor([0.1, 0.1, 0.1, 0.1, 0])
     first = attention.predictor([maps]).detach()
     loss = fit_attention(attention, [maps.half()], targets, weights, seed=0, decay=0.05)

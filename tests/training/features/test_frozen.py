@@ -1,4 +1,4 @@
-"""A frozen backbone looks once: what it saw is kept on disk, and training on that is as exact as on images."""
+"""Cached feature maps of a frozen backbone: computed once, and training on them is as exact as on images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_attention_and_classifier_learn_and_the_backbone_stays(tiny_pipeline, fr
     assert log[-1]["train_loss"] < log[0]["train_loss"] and "val_top1" in log[-1]
 
 
-def test_the_next_run_reads_what_was_kept_and_ends_the_same(tiny_pipeline, frozen_run, cache, tmp_path):
+def test_the_next_run_reads_the_cache_and_ends_the_same(tiny_pipeline, frozen_run, cache, tmp_path):
     rows = next((cache / "rsam" / "rows").glob("features-*/rows"))
     before = rows.stat().st_mtime_ns
     rsam("train", tiny_pipeline, "--run", tmp_path / "again", *FROZEN)
@@ -95,14 +95,14 @@ def test_it_trains_in_bfloat16_too(tiny_pipeline, tmp_path):
 
 
 @pytest.mark.parametrize("changed", ["{act_layer: silu}", "{output_stride: 16}"])
-def test_what_another_way_to_build_it_saw_is_not_used(tiny_pipeline, frozen_run, tmp_path, cache, changed):
-    """Weights may be the same where activations, paddings or strides are not."""
+def test_features_of_a_differently_built_backbone_are_not_used(tiny_pipeline, frozen_run, tmp_path, cache, changed):
+    """Backbones with the same weights may differ in activations, padding or strides."""
     kept = set((cache / "rsam" / "rows").iterdir())
     rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN, "--set", f"model.backbone_args={changed}")
     assert len(set((cache / "rsam" / "rows").iterdir()) - kept) == 1
 
 
-def test_without_room_it_says_so_and_looks_every_epoch(tiny_pipeline, tmp_path, monkeypatch):
+def test_without_room_it_reports_so_and_runs_the_backbone_in_every_epoch(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("RSAM_CACHE_GIB", "0")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "empty"))
     said = rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN).stderr
@@ -119,14 +119,14 @@ def test_without_room_it_says_so_and_looks_every_epoch(tiny_pipeline, tmp_path, 
         ("train.signals.equivariance=1", "new views"),
     ],
 )
-def test_views_that_cannot_be_kept_are_refused_where_asked_for(tiny_pipeline, other, why):
+def test_views_that_cannot_be_cached_are_refused_if_requested(tiny_pipeline, other, why):
     with pytest.raises(UserError, match=f"train.cached_views .*{why}.*set it to 0 or auto"):
         load_pipeline(tiny_pipeline, ["train.frozen_backbone=true", "train.cached_views=3", other])
-    load_pipeline(tiny_pipeline, ["train.frozen_backbone=true", other])  # `auto` looks anew instead
+    load_pipeline(tiny_pipeline, ["train.frozen_backbone=true", other])  # `auto` does not cache instead
 
 
 def test_maps_and_targets_are_those_of_the_views(tiny_pipeline):
-    """A kept map is what the backbone says of the same view, and a target goes the same way."""
+    """A cached map equals the backbone's of the same view, and so does the target."""
     pipeline = load_pipeline(tiny_pipeline, ["train.frozen_backbone=true", "train.cached_views=2"])
     dataset = load_dataset(load_card(pipeline.dataset), 0)
     records = dataset.split("train")
@@ -184,7 +184,7 @@ def test_averaged_embeddings_are_half_the_image_and_half_its_views(tiny_pipeline
         np.testing.assert_allclose(found[row], looks[0] / 2 + looks[1] / 4 + looks[2] / 4, rtol=1e-4, atol=1e-5)
 
 
-def test_damaged_maps_are_said_with_the_remedy(tiny_pipeline, tmp_path, monkeypatch):
+def test_damaged_maps_are_reported_with_the_remedy(tiny_pipeline, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     rsam("train", tiny_pipeline, "--run", tmp_path / "run", *FROZEN)
     rows = next((tmp_path / "rsam" / "rows").glob("features-*/rows"))

@@ -11,7 +11,7 @@ import yaml
 from command import rsam
 from safetensors.torch import save_file
 
-from rsam_app.training.discovery.cache import MAX_FILES, cache_discoveries, read_discoveries
+from rsam_app.training.discovery.targets import MAX_FILES, cache_discoveries, read_discoveries
 
 RECTANGLES = {"a": (1.0, 2.0, 3.0, 4.0, 0.5), "ü/b": (5.0, 6.0, 7.0, 8.0, -0.25)}
 
