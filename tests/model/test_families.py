@@ -161,7 +161,7 @@ def test_maps_of_both_memory_layouts_are_among_them():
 
 @pytest.mark.parametrize("family", REFUSED)
 def test_tokens_and_lists_are_refused_with_a_remedy(family):
-    with pytest.raises(UserError, match=f"(?s){REFUSED[family]} gives .*Take a convnet"):
+    with pytest.raises(UserError, match=f"(?s){REFUSED[family]} gives .*Choose a convnet"):
         build_model(ModelConfig(backbone=REFUSED[family], weights="none"), CLASSES)
 
 

@@ -61,7 +61,7 @@ def test_maps_with_channels_last():
 
 @pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "deit_tiny_patch16_224", "crossvit_tiny_240"])
 def test_tokens_and_lists_are_refused_by_name(backbone):
-    with pytest.raises(UserError, match=f"(?s){backbone}.*Take a convnet"):
+    with pytest.raises(UserError, match=f"(?s){backbone}.*Choose a convnet"):
         build_model(ModelConfig(backbone=backbone, weights="none"), CLASSES)
 
 
