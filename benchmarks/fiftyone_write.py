@@ -1,17 +1,17 @@
-"""Speed of writing a run into FiftyOne, compared with `sample.save()` in a loop and with FiftyOne's bulk calls.
+"""Speed of writing a run into FiftyOne, against `sample.save()` in a loop and FiftyOne's own bulk calls.
 
     python benchmarks/fiftyone_write.py [--images 10000] [--saved 1000] [--records 200000]
 
-Work per image: the sample with its label, size and true box, and of one run the prediction with 200 logits, the
-rectangle (Polylines), its box (Detections with `model_box` and five attributes) and eight scores. Rows are random,
-there are no images, and the database is a private one on the local disk. Near-duplicates are read from the run folder,
-to which `rsam predict` writes them.
+The work for every image: the sample with its label, size and true box, and of one run the prediction with 200 logits,
+the rectangle (Polylines), its box (Detections with `model_box` and five attributes) and eight scores. The rows are
+random, there are no images, and the database is a private one on this machine's disk. Near-duplicates are read from
+the run's folder, where `rsam predict` stores them.
 
-Three methods alternate, each with a new dataset: `write_run` in full (views, sidebar and indexes included); FiftyOne's
-bulk calls (`add_samples`, then `set_values` per field); and the loop of the tutorials (fetch a sample, set its fields,
-`sample.save()`) on fewer images, its time scaled up. Then `write_run` again, with the same rows in a new file and with
-every row changed. Finally the increase in peak memory of this process while 20,000 and 200,000 records are written.
-Written to `benchmarks/results/fiftyone_write.json`.
+Three writers take turns in every round, each into a new dataset: `write_run` with views, sidebar and indexes;
+FiftyOne's bulk calls (`add_samples`, then `set_values` for each field); and the loop of the tutorials (fetch a sample,
+set its fields, `sample.save()`), on fewer images, its time scaled. Then `write_run` again with the same rows in a new
+file, and with every row changed. Finally the largest memory of this process, above that before, while 20,000 and
+200,000 records are written. Results: `benchmarks/results/fiftyone_write.json`.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def _private_database() -> Path:
-    """FiftyOne with a private database, deleted with the process."""
+    """Import FiftyOne with a database of this benchmark, which is deleted with the process."""
     folder = Path(tempfile.mkdtemp(prefix="rsam-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name in ("FIFTYONE_DATABASE_URI", "FIFTYONE_DATABASE_DIR"):
@@ -90,7 +90,7 @@ def _private_database() -> Path:
 
 
 def _round(folder: Path, images: int, saved: int) -> dict[str, float]:
-    """Seconds of every method, once."""
+    """Return the seconds of every writer, once."""
     dataset = _dataset("bench", images)
     run = _run(folder / "run", dataset, seed=0)
     times = {"sample.save() loop": _timed(lambda: _save_loop(dataset, run, saved)) * images / saved}
@@ -144,7 +144,7 @@ def _dataset(name: str, images: int) -> Dataset:
 
 
 def _run(path: Path, dataset: Dataset, seed: int, row_group: int = PIECE) -> RunFolder:
-    """A run with random predictions, written in chunks."""
+    """Return a run with random predictions, written in pieces."""
     run = RunFolder(path)
     if not run.config_path.exists():
         run.save_pipeline(Pipeline(name="bench", dataset="bench"))
@@ -155,7 +155,7 @@ def _run(path: Path, dataset: Dataset, seed: int, row_group: int = PIECE) -> Run
         for start in range(0, len(dataset.records), PIECE):
             piece = _rows(dataset.records[start : start + PIECE], rng)
             writer.write_table(pa.table(piece, schema=schema), row_group_size=row_group)
-    count = len(dataset.records)  # as `predict` writes it; missing images cannot be compared
+    count = len(dataset.records)  # as `predict` stores them; missing images cannot be compared
     none = Duplicates(np.arange(count), np.zeros((0, 2), dtype=np.int64), np.zeros(0))
     write_table(run.near_duplicates, none, dataset.records, files_state(dataset.records))
     return run
@@ -180,44 +180,56 @@ def _rows(records: tuple[Record, ...], rng: np.random.Generator) -> dict[str, An
     }
 
 
-# ---- the methods
+# ---- the writers
 
 
 def _write(run: RunFolder, dataset: Dataset) -> None:
     from rsam_app.review.writing.write_run import write_run
 
-    report = write_run(run, dataset, KEY)
-    expected = ("embeddings", "near-duplicates")  # the run has none, and there are no images
-    if fallen_back := [note for note in report.notes if not any(word in note for word in expected)]:
-        raise RuntimeError(fallen_back[0])
+    write_run(run, dataset, KEY)
 
 
 def _objects(dataset: Dataset, run: RunFolder) -> Iterator[tuple[Record, dict[str, Any]]]:
-    """FiftyOne's objects for every row, in chunks."""
-    from rsam_app.review.writing.documents import run_objects
+    """Yield FiftyOne's objects for every row."""
+    import fiftyone as fo
+
+    from rsam_app.review.dataset.fields import score_fields
 
     with pq.ParquetFile(run.predictions / "train.parquet") as table:
-        start = 0
-        for batch in table.iter_batches(2000):
-            yield from zip(dataset.records[start : start + len(batch)], run_objects(KEY, batch), strict=True)
-            start += len(batch)
+        rows = (row for batch in table.iter_batches(2000) for row in batch.to_pylist())
+        for record, row in zip(dataset.records, rows, strict=True):
+            common = {"label": row["predicted"], "confidence": row["confidence"]}
+            five = {name: row[name] for name in RECTANGLE_FIELDS}
+            box = fo.Detection(**common, bounding_box=row["box"], model_box=list(row["box"]), **five)
+            points = [list(zip(row["corners"][0::2], row["corners"][1::2], strict=True))]
+            polyline = fo.Polyline(**common, points=points, closed=True, filled=True)
+            logits = np.asarray(row["logits"], dtype=np.float32)
+            yield (
+                record,
+                {
+                    f"{KEY}_prediction": fo.Classification(**common, logits=logits),
+                    f"{KEY}_attention": fo.Detections(detections=[box]),
+                    f"{KEY}_rectangle": fo.Polylines(polylines=[polyline]),
+                    **{f"{KEY}_{name}": row[name] for name in score_fields(list(row))},
+                },
+            )
 
 
 def _values(record: Record) -> dict[str, Any]:
     import fiftyone as fo
 
-    from rsam_app.review.dataset.record_fields import true_boxes
+    from rsam_app.review.dataset.record_fields import true_boxes_document
 
     return {
         "metadata": fo.ImageMetadata(width=record.width, height=record.height),
         "ground_truth": fo.Classification(label=record.label),
-        "ground_truth_boxes": true_boxes(record),
+        "ground_truth_boxes": fo.Detections.from_dict(true_boxes_document(record)),
         "split": record.split,
     }
 
 
 def _save_loop(dataset: Dataset, run: RunFolder, count: int) -> None:
-    """The loop of the tutorials: add samples, then fetch, set and save each."""
+    """Add samples, then fetch, set and save each, as in the tutorials."""
     with _new_set() as made:
         import fiftyone as fo
 
@@ -231,7 +243,7 @@ def _save_loop(dataset: Dataset, run: RunFolder, count: int) -> None:
 
 
 def _library(dataset: Dataset, run: RunFolder) -> None:
-    """FiftyOne's bulk calls, without the most expensive checks."""
+    """Use FiftyOne's own bulk calls without their most expensive checks."""
     import fiftyone as fo
 
     from rsam_app.review.dataset.fields import declare_run
@@ -287,7 +299,7 @@ def _remove(name: str, run: RunFolder) -> None:
 
 
 def _memory(folder: Path, count: int) -> dict[str, Any]:
-    """Increase in peak resident memory while `count` records are written."""
+    """Measure the largest resident memory while `count` records are written, above that before."""
     dataset = _dataset(f"memory {count}", count)
     run = _run(folder / f"memory {count}", dataset, seed=0)
     before = _resident()

@@ -1,7 +1,7 @@
-"""`rsam import-fiftyone`: a FiftyOne dataset as a source, written as a manifest and a card.
+"""`rsam import-fiftyone`: writes a FiftyOne dataset as a manifest and a card.
 
-A layout that opened the database itself would bring FiftyOne to every training process and node; what was labelled
-would also change under a run that is to be resumed. So the dataset is read once, here, and training reads the files.
+The dataset is read once, here, and training reads the files. A layout that reads the database would require FiftyOne on
+every training node, and labels could change between a run and its resumption.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from rsam_app.system.mongodb.connection import import_fiftyone
 
 HEADER = ("path", "label", "split", "x", "y", "width", "height")
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-"""Our splits, and what tags and fields call them."""
+"""The splits, and their names in tags and fields."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written."""
+    """Result of `import_dataset`."""
 
     card: str
     images: int
@@ -41,14 +41,14 @@ class Imported:
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the values for `--json`."""
         return asdict(self)
 
     def text(self) -> str:
-        """For a person."""
+        """Return the lines for the user."""
         splits = ", ".join(f"{n:,} {split}" for split, n in self.splits.items()) or "no splits"
-        made = f"{self.card}: {self.images:,} images of {self.classes:,} classes ({splits}), {self.boxes:,} boxes"
-        return "\n".join([*self.notes, made, f"In a pipeline: `dataset: {self.card}`"])
+        summary = f"{self.card}: {self.images:,} images of {self.classes:,} classes ({splits}), {self.boxes:,} boxes"
+        return "\n".join([*self.notes, summary, f"In a pipeline: `dataset: {self.card}`"])
 
 
 @dataclass(frozen=True)
@@ -62,35 +62,35 @@ class _Sample:
 def import_dataset(
     name: str, out: Path, label: str | None = None, boxes: str | None = None, split: str | None = None
 ) -> Imported:
-    """Write `out/manifest.csv` and `out/CARD.yaml` for a FiftyOne dataset of images; the images stay where they are.
+    """Write `out/manifest.csv` and `out/CARD.yaml` for a FiftyOne dataset of images; the images are not copied.
 
-    `label` is a Classification or text field (found where there is one that can be meant), `boxes` a Detections field,
-    `split` a text field; without it, tags such as `train` and `test` are the splits. Boxes are converted to pixels of
-    the image as displayed. Samples without a label are images to be labelled; such in a split to measure on, and in a
-    dataset with splits labelled ones without one, are left out and counted. Raises `UserError`.
+    `label` is a Classification or text field (default: `ground_truth`, or the only Classification), `boxes` a
+    Detections field, `split` a text field; without it, tags such as `train` and `test` are the splits. Boxes are
+    converted to pixels of the image as displayed. Training samples without a label become unlabelled images. Unlabelled
+    samples of other splits, and labelled ones without a split in a dataset with splits, are left out and counted.
+    Raises `UserError`.
     """
     dataset = _open(name)
     label = label or _label_field(dataset)
-    found, notes = _joined(_with_splits(name, _read(dataset, label, boxes, split), split))
-    splits = dict(sorted(Counter(s.split for s in found if s.split).items()))
+    samples, notes = _joined(_with_splits(name, _read(dataset, label, boxes, split), split))
+    splits = dict(sorted(Counter(s.split for s in samples if s.split).items()))
     card: dict[str, Any] = {
         "name": _card_name(name),
         "layout": "manifest",
         "root": str(out.absolute() / "manifest.csv"),
     }
-    named, unnamed = _card_splits(name, splits)
+    named, split_notes = _card_splits(name, splits)
     card |= {"licence": str(dataset.info.get("licence") or "not stated"), **({"splits": named} if named else {})}
     with staged(out) as folder:
-        written, box_notes = _write(folder / "manifest.csv", found, bool(splits))
+        written, box_notes = _write(folder / "manifest.csv", samples, bool(splits))
         origin = f"# From the FiftyOne dataset {name!r}, labels of {label!r}, " + (
             f"boxes of {boxes!r}" if boxes else "no boxes"
         )
         text = f"{origin}\n{yaml.safe_dump(card, sort_keys=False, allow_unicode=True)}"
         (folder / f"{card['name']}.yaml").write_text(text, encoding="utf-8")
     path = str(out / f"{card['name']}.yaml")
-    return Imported(
-        path, len(found), len({s.label for s in found if s.label}), written, splits, (*notes, *unnamed, *box_notes)
-    )
+    classes = len({s.label for s in samples if s.label})
+    return Imported(path, len(samples), classes, written, splits, (*notes, *split_notes, *box_notes))
 
 
 def _open(name: str) -> Any:
@@ -101,20 +101,20 @@ def _open(name: str) -> Any:
     dataset = fo.load_dataset(name)
     dataset.reload()
     if not len(dataset) or dataset.media_type != "image":
-        what = f"holds {dataset.media_type}s" if len(dataset) else "is empty"
-        raise UserError(f"FiftyOne dataset {name!r}: {what}; samples with one image each are needed.")
+        problem = f"contains {dataset.media_type}s" if len(dataset) else "is empty"
+        raise UserError(f"FiftyOne dataset {name!r}: {problem}; samples with one image each are needed.")
     return dataset
 
 
 def _kinds(dataset: Any) -> dict[str, str]:
-    """`Classification`, `Detections`, `text`, … of every field at the top."""
+    """Return the kind of each top-level field: `Classification`, `Detections`, `text`, …"""
     import fiftyone as fo
 
     kinds = {}
-    for field, described in dataset.get_field_schema().items():
-        if isinstance(described, fo.EmbeddedDocumentField):
-            kinds[field] = described.document_type.__name__
-        elif isinstance(described, fo.StringField):
+    for field, declared in dataset.get_field_schema().items():
+        if isinstance(declared, fo.EmbeddedDocumentField):
+            kinds[field] = declared.document_type.__name__
+        elif isinstance(declared, fo.StringField):
             kinds[field] = "text"
     return kinds
 
@@ -127,17 +127,17 @@ def _label_field(dataset: Any) -> str:
         named = ", ".join(fields) or "none"
         raise UserError(
             f"FiftyOne dataset {dataset.name!r}: {len(fields)} fields are Classifications ({named}).\n"
-            "Say which holds the labels: --label FIELD."
+            "Choose the one with the labels: --label FIELD."
         )
     return str(fields[0])
 
 
 def _path_in(dataset: Any, field: str, option: str, allowed: dict[str, str]) -> str:
-    """Where a field's values lie. Raises `UserError` where the field is missing or of another type."""
+    """Return the path of a field's values. Raises `UserError` if the field is missing or of another type."""
     kinds = _kinds(dataset)
     if field not in kinds or kinds[field] not in allowed:
         fitting = [f for f, kind in kinds.items() if kind in allowed and not f.startswith(("_", "id", "filepath"))]
-        problem = f"is a {kinds[field]}" if field in kinds else "is not there"
+        problem = f"is a {kinds[field]}" if field in kinds else "does not exist"
         raise UserError(
             f"FiftyOne dataset {dataset.name!r}: {option} {field}: {problem}; needed: {' or '.join(allowed)}."
             f"{suggest(field, fitting)}"
@@ -153,67 +153,68 @@ def _read(dataset: Any, label: str, boxes: str | None, split: str | None) -> lis
         paths.append(_path_in(dataset, boxes, "--boxes", allowed))
     columns = dataset.values(paths)
     samples = []
-    for path, name, told, *drawn in zip(*columns, strict=True):
-        where = _of_tags(path, told) if split is None else str(told or "").strip()
-        samples.append(_Sample(path, str(name or "").strip(), where, _boxes(drawn[0] if drawn else None)))
+    for path, name, split_or_tags, *detections in zip(*columns, strict=True):
+        of_sample = _split_of_tags(path, split_or_tags) if split is None else str(split_or_tags or "").strip()
+        relative = _boxes(detections[0] if detections else None)
+        samples.append(_Sample(path, str(name or "").strip(), of_sample, relative))
     return samples
 
 
-def _of_tags(path: str, tags: Sequence[str] | None) -> str:
-    found = sorted({ours for ours, theirs in SPLITS.items() for tag in tags or () if tag.lower() in theirs})
-    if len(found) > 1:
-        raise UserError(f"{path}: carries the tags of several splits, {', '.join(found)}. Take off all but one.")
-    return found[0] if found else ""
+def _split_of_tags(path: str, tags: Sequence[str] | None) -> str:
+    splits = sorted({split for split, names in SPLITS.items() for tag in tags or () if tag.lower() in names})
+    if len(splits) > 1:
+        raise UserError(f"{path}: has the tags of several splits, {', '.join(splits)}. Remove all but one.")
+    return splits[0] if splits else ""
 
 
-def _boxes(drawn: Any) -> tuple[Box, ...]:
-    if not drawn:
+def _boxes(value: Any) -> tuple[Box, ...]:
+    if not value:
         return ()
-    listed = drawn if isinstance(drawn[0], list | tuple) else [drawn]
+    listed = value if isinstance(value[0], list | tuple) else [value]
     return tuple((float(x), float(y), float(width), float(height)) for x, y, width, height in listed)
 
 
 def _with_splits(name: str, samples: list[_Sample], split: str | None) -> tuple[list[_Sample], list[str]]:
-    """Samples that can be used, and notes on the others."""
+    """Return the samples that can be used, and notes on the others."""
     labelled = [s for s in samples if s.label]
     any_split = any(s.split for s in labelled)
-    kept = [s for s in labelled if s.split or not any_split]
-    if not kept:
+    usable = [s for s in labelled if s.split or not any_split]
+    if not usable:
         raise UserError(f"FiftyOne dataset {name!r}: no sample has a label. Label some, or choose another --label.")
-    blank = [s for s in samples if not s.label]
-    unlabelled = [replace(s, split="") for s in blank if not s.split or s.split.lower() in SPLITS["train"]]
+    without_label = [s for s in samples if not s.label]
+    unlabelled = [replace(s, split="") for s in without_label if not s.split or s.split.lower() in SPLITS["train"]]
     notes = []
     if unlabelled:
         notes.append(f"{len(unlabelled):,} samples have no label: `rsam select --split unlabelled` chooses among them")
-    if len(unlabelled) < len(blank):
-        notes.append(f"{len(blank) - len(unlabelled):,} samples to measure on have no label and are left out")
-    if len(kept) < len(labelled):
-        what = f"nothing in {split!r}" if split else "no tag of a split"
-        notes.append(f"{len(labelled) - len(kept):,} samples have {what} and are left out")
-    return [*kept, *unlabelled], notes
+    if unusable := len(without_label) - len(unlabelled):
+        notes.append(f"{unusable:,} evaluation samples have no label and are left out")
+    if without_split := len(labelled) - len(usable):
+        missing = f"no value in {split!r}" if split else "no tag of a split"
+        notes.append(f"{without_split:,} samples have {missing} and are left out")
+    return [*usable, *unlabelled], notes
 
 
-def _joined(found: tuple[list[_Sample], list[str]]) -> tuple[list[_Sample], list[str]]:
-    """One sample for each file. Raises `UserError` where two samples of a file say different things."""
-    samples, notes = found
+def _joined(samples_and_notes: tuple[list[_Sample], list[str]]) -> tuple[list[_Sample], list[str]]:
+    """Return one sample per file. Raises `UserError` if two samples of a file have different labels or splits."""
+    samples, notes = samples_and_notes
     by_path: dict[str, _Sample] = {}
     for sample in samples:
         first = by_path.setdefault(sample.path, sample)
         if (first.label, first.split) != (sample.label, sample.split):
             raise UserError(
-                f"{sample.path}: two samples say {first.label!r} {first.split} and {sample.label!r} {sample.split}."
-                " Remove one of them in FiftyOne."
+                f"{sample.path}: two samples with different labels or splits, {first.label!r} {first.split} and"
+                f" {sample.label!r} {sample.split}. Remove one of them in FiftyOne."
             )
         if first is not sample:
             boxes = tuple(dict.fromkeys((*first.relative, *sample.relative)))
             by_path[sample.path] = _Sample(first.path, first.label, first.split, boxes)
     if len(by_path) < len(samples):
-        notes.append(f"{len(samples) - len(by_path):,} samples are of a file that another one has too; joined")
+        notes.append(f"{len(samples) - len(by_path):,} samples of a file that another sample has too are joined")
     return list(by_path.values()), notes
 
 
 def _write(path: Path, samples: Sequence[_Sample], any_split: bool) -> tuple[int, list[str]]:
-    """Write the manifest; how many boxes it has, and notes on those it has not."""
+    """Write the manifest; return the number of its boxes, and notes on those left out."""
     written, unusable, unreadable = 0, 0, 0
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -226,13 +227,13 @@ def _write(path: Path, samples: Sequence[_Sample], any_split: bool) -> tuple[int
             written += len(usable)
             for box in [_pixels(b, *size) for b in usable] if size and usable else [("", "", "", "")]:
                 writer.writerow([sample.path, sample.label, *([sample.split] if any_split else []), *box])
-    notes = [f"{unusable:,} boxes have no area, or stand twice, and are left out"] if unusable else []
-    notes += [f"the boxes of {unreadable:,} images that cannot be read are left out"] if unreadable else []
+    notes = [f"{unusable:,} boxes without area or given twice are left out"] if unusable else []
+    notes += [f"boxes of {unreadable:,} images that cannot be read are left out"] if unreadable else []
     return written, notes
 
 
 def _pixels(box: Box, width: int, height: int) -> tuple[float, ...]:
-    """Pixels of a box relative to an image; rounded far below a pixel, where only the arithmetic shows."""
+    """Return a relative box in pixels, rounded to hide floating-point noise."""
     x, y, w, h = box
     return tuple(round(v, 6) for v in (x * width, y * height, w * width, h * height))
 
@@ -246,27 +247,29 @@ def _size(path: str) -> tuple[int, int] | None:
 
 
 def _card_name(name: str) -> str:
-    """A name that FiftyOne's own dataset does not have: `rsam review` makes one under the card's name."""
+    """Return a name other than the source's, because `rsam review` creates a dataset with the card's name."""
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-._') or 'fiftyone'}-rsam"
 
 
 def _card_splits(name: str, splits: dict[str, int]) -> tuple[dict[str, str], list[str]]:
-    """What the card calls the splits, and notes on those that it does not name and no command will read."""
+    """Return the card's names of the splits, and notes on the splits that no command reads."""
     named: dict[str, str] = {}
-    for ours, theirs in SPLITS.items():
-        matching = [split for split in splits if split.lower() in theirs]
+    for split, names in SPLITS.items():
+        matching = [own for own in splits if own.lower() in names]
         if len(matching) > 1:
             raise UserError(
-                f"FiftyOne dataset {name!r}: {' and '.join(map(repr, matching))} both mean {ours}.\nMake one of them."
+                f"FiftyOne dataset {name!r}: {' and '.join(map(repr, matching))} both mean {split}.\n"
+                "Give these samples one split."
             )
         if matching:
-            named[ours] = matching[0]
+            named[split] = matching[0]
     if splits and "train" not in named:
         raise UserError(
-            f"FiftyOne dataset {name!r}: no split is called train (found: {', '.join(splits)}).\n"
-            "Tag the samples to train on `train`, or choose another --split."
+            f"FiftyOne dataset {name!r}: no split is called train (it has: {', '.join(splits)}).\n"
+            "Tag the training samples `train`, or choose another --split."
         )
     others = {split: count for split, count in splits.items() if split not in named.values()}
     return named, [
-        f"split {split!r} ({count:,} samples) is none of train, val and test" for split, count in others.items()
+        f"split {split!r} ({count:,} samples) is not train, val or test and is ignored"
+        for split, count in others.items()
     ]

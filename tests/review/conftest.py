@@ -1,4 +1,4 @@
-"""A small drawn dataset, and runs over it as `rsam predict` would leave them."""
+"""A small drawn dataset, and runs on it as `rsam predict` writes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
 
 @pytest.fixture
 def drawn(images: tuple[Record, ...], tmp_path: Path, fiftyone_module: ModuleType) -> Iterator[Dataset]:
-    """The images as a dataset of this test's own; its FiftyOne dataset goes with it."""
+    """The images as a dataset of this test; its FiftyOne dataset is deleted afterwards."""
     dataset = Dataset(f"drawn-{tmp_path.name}", images, CLASSES, "CC0")
     yield dataset
     if fiftyone_module.dataset_exists(dataset.name):
@@ -57,7 +57,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 
 @pytest.fixture(scope="session")
 def written(images: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory, fiftyone_module: ModuleType) -> Any:
-    """A FiftyOne dataset with 'run one' written, to be copied and left alone."""
+    """A FiftyOne dataset with 'run one' written, to be cloned but not changed."""
     from rsam_app.review.writing.write_run import write_run
 
     dataset = Dataset("written once", images, CLASSES, "CC0")
@@ -70,18 +70,18 @@ def written(images: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def review_set(drawn: Dataset, make_run: MakeRun, written: Any) -> Any:
-    """The FiftyOne dataset of `drawn` with 'run one' written, a second faster than writing it."""
+    """The FiftyOne dataset of `drawn` with 'run one' written; cloned, which saves a second."""
     from rsam_app.review.dataset.schema import memory, remember
 
     copy = written.clone(drawn.name, persistent=True)
-    runs = memory(copy)["runs"]
-    runs["run_one"]["path"] = str(make_run(drawn).path.resolve())
+    runs = memory(copy).runs
+    runs["run_one"].path = str(make_run(drawn).path.resolve())
     remember(copy, runs=runs)
     return copy
 
 
 def predict(records: tuple[Record, ...], seed: int = 0, attention: bool = True, shift: float = 0.0) -> pa.Table:
-    """A predictions table for these records by the schema: a rectangle near the true box, turned, moved by `shift`."""
+    """A predictions table for these records by the schema: rectangles near the true box, rotated, moved by `shift`."""
     rng = np.random.default_rng(seed)
     rows = []
     for number, record in enumerate(records):
@@ -109,7 +109,7 @@ def predict(records: tuple[Record, ...], seed: int = 0, attention: bool = True, 
 
 
 def rectangle(record: Record, angle: float, shift: float) -> dict[str, Any]:
-    """The rectangle's columns: the true box turned by `angle`, in pixels, then relative."""
+    """The rectangle's columns: the true box rotated by `angle`, in pixels, then relative."""
     x, y, width, height = record.boxes[0]
     cx, cy = x + width / 2 + shift, y + height / 2
     along, across = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])

@@ -1,4 +1,4 @@
-"""FiftyOne datasets as a source, through the real database."""
+"""Import of FiftyOne datasets, through the real database."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_labels_boxes_and_tagged_splits_become_a_card(fill, fiftyone_module, tmp
         guess=lambda i: fo.Classification(label="x"),
         objects=drawn,
     )
-    told = json.loads(rsam("import-fiftyone", name, tmp_path / "out", "--boxes", "objects", "--json").stdout)
-    assert (told["images"], told["classes"], told["splits"]) == (9, 2, {"test": 3, "train": 5})
-    assert told["notes"] == [
+    report = json.loads(rsam("import-fiftyone", name, tmp_path / "out", "--boxes", "objects", "--json").stdout)
+    assert (report["images"], report["classes"], report["splits"]) == (9, 2, {"test": 3, "train": 5})
+    assert report["notes"] == [
         "1 samples have no label: `rsam select --split unlabelled` chooses among them",
-        "1 samples to measure on have no label and are left out",
+        "1 evaluation samples have no label and are left out",
     ]
-    dataset = load_dataset(load_card(told["card"]))
+    dataset = load_dataset(load_card(report["card"]))
     assert dataset.name != name  # `rsam review` will make a dataset of the card's name
     assert {s: len(dataset.split(s)) for s in ("train", "val", "test")} == {"train": 4, "val": 1, "test": 3}
     assert [r.path.name for r in dataset.split("unlabelled")] == ["ä, 4.jpg"]
@@ -77,7 +77,7 @@ def test_a_split_field_and_text_labels(fill, tmp_path) -> None:
     name = fill(8, kind=lambda i: f"kind {i % 2}", part=lambda i: ["training", "training", "validation", ""][i // 2])
     done = import_dataset(name, tmp_path / "out", label="kind", split="part")
     assert done.splits == {"training": 4, "validation": 2}
-    assert "2 samples have nothing in 'part'" in done.notes[0]
+    assert "2 samples have no value in 'part'" in done.notes[0]
     dataset = load_dataset(load_card(done.card))
     assert {s: len(dataset.split(s)) for s in ("train", "val")} == {"train": 4, "val": 2}
 
@@ -104,7 +104,7 @@ def test_boxes_are_relative_to_the_image_as_displayed(fill, fiftyone_module, tmp
     assert 'ä, 0.jpg",0,15.0,0.0,15.0,40.0' in text and 'ä, 1.jpg",1,20.0,0.0,20.0,30.0' in text
 
 
-def test_what_cannot_be_meant_is_named(fill, fiftyone_module, tmp_path) -> None:
+def test_unsuitable_datasets_and_fields_are_reported(fill, fiftyone_module, tmp_path) -> None:
     fo = fiftyone_module
     name = fill(
         4,
@@ -117,10 +117,10 @@ def test_what_cannot_be_meant_is_named(fill, fiftyone_module, tmp_path) -> None:
     for arguments, expected in (
         ({"name": name + "x"}, f"no dataset '{name}x'. Did you mean '{name}'"),
         ({}, "2 fields are Classifications"),
-        ({"label": "onne"}, "--label onne: is not there; needed: Classification or text. Did you mean 'one'"),
+        ({"label": "onne"}, "--label onne: does not exist; needed: Classification or text. Did you mean 'one'"),
         ({"label": "one", "boxes": "two"}, "--boxes two: is a Classification; needed: Detections or Detection."),
-        ({"label": "one"}, "carries the tags of several splits, test, train"),
-        ({"label": "one", "split": "part"}, r"no split is called train (found: holdout)"),
+        ({"label": "one"}, "has the tags of several splits, test, train"),
+        ({"label": "one", "split": "part"}, r"no split is called train (it has: holdout)"),
     ):
         with pytest.raises(UserError) as caught:
             import_dataset(**{"name": name, "out": out, **arguments})
@@ -128,12 +128,12 @@ def test_what_cannot_be_meant_is_named(fill, fiftyone_module, tmp_path) -> None:
     assert not out.exists()
 
 
-def test_splits_that_the_card_does_not_name_are_told_and_two_for_one_refused(fill, fiftyone_module, tmp_path) -> None:
+def test_splits_that_the_card_does_not_name_are_reported_and_doubles_refused(fill, fiftyone_module, tmp_path) -> None:
     fo = fiftyone_module
     names = ["train", "train", "holdout", "val"]
     name = fill(4, ground_truth=lambda i: fo.Classification(label="a"), part=lambda i: names[i])
     done = import_dataset(name, tmp_path / "out", split="part")
-    assert "split 'holdout' (1 samples) is none of train, val and test" in done.notes
+    assert "split 'holdout' (1 samples) is not train, val or test and is ignored" in done.notes
     fo.load_dataset(name).set_values("part", ["train", "train", "validation", "val"])
     with pytest.raises(UserError, match="'val' and 'validation' both mean val"):
         import_dataset(name, tmp_path / "again", split="part")
@@ -146,9 +146,9 @@ def test_samples_of_one_file_are_joined_or_refused(fill, fiftyone_module, tmp_pa
     first = dataset.first()
     dataset.add_sample(fo.Sample(filepath=first.filepath, ground_truth=fo.Classification(label="0")))
     done = import_dataset(name, tmp_path / "out")
-    assert done.images == 4 and "1 samples are of a file" in done.notes[0]
+    assert done.images == 4 and "1 samples of a file" in done.notes[0]
     dataset.add_sample(fo.Sample(filepath=first.filepath, ground_truth=fo.Classification(label="1")))
-    with pytest.raises(UserError, match="two samples say '0'"):
+    with pytest.raises(UserError, match="two samples with different labels or splits, '0'"):
         import_dataset(name, tmp_path / "again")
 
 

@@ -1,4 +1,4 @@
-"""A run's model on a FiftyOne dataset of anybody's."""
+"""A run's model on other FiftyOne datasets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.model import build_model, save_model
 from rsam_app.model import load_model as load
 from rsam_app.review import load_model
-from rsam_app.review.writing.documents import attention_label
+from rsam_app.review.writing.documents import attention_document
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 
@@ -30,7 +30,7 @@ SIDE = 96
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    """A run with a small model, away from its start."""
+    """A run with a small model, its weights away from their initial values."""
     torch.manual_seed(0)
     config = ModelConfig(backbone="test_resnet", weights="none", image_size=SIDE)
     model = build_model(config, CLASSES)
@@ -45,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
-    """Seven photographs of different sizes; one lies on its side, as a camera held upright stores it, one is grey."""
+    """Seven photographs of different sizes; one is rotated by its EXIF orientation, one is grey."""
     folder, rng = tmp_path_factory.mktemp("Bilder – größe"), np.random.default_rng(0)
     made = []
     for i in range(7):
@@ -68,7 +68,7 @@ def predicted(run: RunFolder, records: tuple[Record, ...]) -> Outputs:
 
 @pytest.fixture
 def users_dataset(records: tuple[Record, ...], fiftyone_module: ModuleType) -> Iterator[Any]:
-    """A dataset of a person's own, of which RSAM knows nothing."""
+    """A dataset that RSAM did not create."""
     dataset = fiftyone_module.Dataset()
     dataset.add_samples([fiftyone_module.Sample(filepath=str(r.path)) for r in records], progress=False)
     yield dataset
@@ -89,9 +89,9 @@ def test_its_results_are_those_of_predict(
         assert sample.x_prediction.confidence == pytest.approx(row["confidence"], abs=1e-5)
         np.testing.assert_allclose(sample.x_prediction.logits, row["logits"], atol=1e-4)
         five = [row[name] for name in RECTANGLE_FIELDS]
-        expected = attention_label(row["predicted"], row["confidence"], row["box"], five).detections[0]
+        expected = attention_document(row["predicted"], row["confidence"], row["box"], five)["detections"][0]
         found = sample.x_attention.detections[0]
-        assert found.bounding_box == pytest.approx(expected.bounding_box, abs=1e-4)
+        assert found.bounding_box == pytest.approx(expected["bounding_box"], abs=1e-4)
         for name in ("cx", "cy", "width", "height"):
             assert found[name] == pytest.approx(expected[name], abs=0.05)
         points = [value for point in sample.x_rectangle.polylines[0].points[0] for value in point]
@@ -115,7 +115,7 @@ def test_loading_processes_read_the_same(run: RunFolder, users_dataset: Any, pre
     np.testing.assert_allclose(found, predicted.embeddings, atol=1e-4)
 
 
-def test_a_file_that_cannot_be_read_is_left_out(
+def test_an_unreadable_file_is_left_out(
     run: RunFolder, users_dataset: Any, fiftyone_module: ModuleType, tmp_path: Path
 ) -> None:
     (tmp_path / "junk.jpg").write_bytes(b"junk")
@@ -148,7 +148,7 @@ def test_arrays_and_patches(
     assert embeddings[0][1] @ known / np.linalg.norm(embeddings[0][1]) / np.linalg.norm(known) < 0.99
 
 
-def test_what_cannot_be_had_is_said(run: RunFolder, tmp_path: Path) -> None:
+def test_missing_models_and_rectangles_are_reported(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a run folder"):
         load_model(tmp_path)
     plain = RunFolder(tmp_path / "plain")

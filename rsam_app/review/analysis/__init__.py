@@ -1,1 +1,1 @@
-"""Fields that are computed over a whole dataset: triage, suggested labels, embeddings, comparisons."""
+"""Fields computed from all predictions of a run: triage, suggested labels, embeddings, comparisons."""

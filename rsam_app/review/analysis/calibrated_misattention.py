@@ -1,4 +1,4 @@
-"""From a person's verdicts to the probability that she would call a rectangle misplaced."""
+"""Calibrated misattention: the probability that the reviewer calls a rectangle misplaced, learned from verdicts."""
 
 from __future__ import annotations
 
@@ -15,55 +15,58 @@ from rsam_app.review.dataset.targets import rectangle_of
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import read_columns
 
-NEEDED = 50
-"""Verdicts from which on a calibration is made."""
-OF_EACH = 10
-"""Of either kind among them."""
+MIN_VERDICTS = 50
+"""Verdicts needed for a calibration."""
+MIN_OF_EACH = 10
+"""Verdicts of either kind needed among them."""
 FOLDS = 5
-STRENGTH = 0.1
-"""Inverse regularisation of the logistic regression: fifty verdicts on six numbers would else be learned by heart."""
+INVERSE_REGULARISATION = 0.1
+"""`C` of the logistic regression, small because fifty verdicts on six inputs overfit."""
 INPUTS = ("outside_evidence", "outside_activation", "instability", "unusual_geometry", "degeneracy", "confidence")
-SAME_PLACE = 0.5
-"""Rotated IoU with her target from which on a rectangle counts as being where she wants it."""
+MIN_IOU = 0.5
+"""Rotated IoU with the reviewer's target from which on a rectangle counts as well placed."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How calibration went: how many verdicts there were, how many of them 'wrong place', and, where it was made, the
-    cross-validated AUROC, beside that of `misattention` on the same images. `why_not` is empty where it was made."""
+    """Result of `write_calibrated`."""
 
     verdicts: int
-    wrong: int
+    misplaced: int
+    """Verdicts that call the rectangle misplaced."""
     auroc: float | None = None
+    """Cross-validated; None without a calibration."""
     plain_auroc: float | None = None
-    why_not: str = ""
+    """AUROC of `misattention` on the same images."""
+    missing: str = ""
+    """Why there is no calibration; empty if there is one."""
 
     def text(self) -> str:
-        """For a person."""
+        """Return a line for the user."""
         if self.auroc is None:
-            return f"misattention_calibrated: {self.why_not}"
+            return f"misattention_calibrated: {self.missing}"
         plain = "" if self.plain_auroc is None else f", misattention alone {self.plain_auroc:.2f}"
         return (
-            f"misattention_calibrated: from {self.verdicts} verdicts, {self.wrong} of them 'wrong place';"
+            f"misattention_calibrated: from {self.verdicts} verdicts, {self.misplaced} of them misplaced;"
             f" cross-validated AUROC {self.auroc:.2f}{plain}"
         )
 
 
 def write_calibrated(review_set: Any, run: RunFolder, key: str) -> Calibration:
-    """Write `KEY_misattention_calibrated` into every sample of the run, in [0, 1]: the probability that the person who
-    gave the verdicts so far would call its rectangle misplaced. 0: she surely would not; 1: she would.
+    """Write `KEY_misattention_calibrated` to every sample of the run: the probability in [0, 1] that the reviewer calls
+    its rectangle misplaced. 0: surely well placed; 1: surely misplaced.
 
-    Use it instead of `misattention` as soon as it is there: it knows what she minds. A regularised logistic regression
-    on `INPUTS`, missing ones at their median. With too few verdicts there is no such field, or it is emptied.
+    Prefer it to `misattention` as soon as it exists, because it has learned what the reviewer objects to. A regularised
+    logistic regression on `INPUTS`, missing ones at their median. With too few verdicts the field is not created, or
+    it is emptied.
     """
     verdicts = read_verdicts(review_set, key)
-    wrong = sum(verdicts.values())
+    misplaced = sum(verdicts.values())
     field = f"{key}_misattention_calibrated"
-    why_not = _why_not(len(verdicts), wrong)
-    if why_not:
+    if missing := _missing_verdicts(len(verdicts), misplaced):
         if review_set.has_sample_field(field) and len(review_set.exists(field)):
             review_set.clear_sample_field(field)
-        return Calibration(len(verdicts), wrong, why_not=why_not)
+        return Calibration(len(verdicts), misplaced, missing=missing)
     import fiftyone as fo
 
     table = read_columns(run.predictions, ["id", "misattention", *INPUTS])
@@ -71,7 +74,7 @@ def write_calibrated(review_set: Any, run: RunFolder, key: str) -> Calibration:
     known = np.array([n for n, i in enumerate(ids) if i in verdicts], dtype=np.int64)
     answers = np.array([verdicts[ids[n]] for n in known], dtype=np.int64)
     probabilities, auroc = fit_verdicts(inputs, known, answers)
-    about = "probability that a person calls the rectangle misplaced, learned from the verdicts so far"
+    about = "probability that the reviewer calls the rectangle misplaced, learned from the verdicts so far"
     add_field(review_set, field, fo.FloatField, description=about)
     sample_of = dict(zip(*review_set.values(["record_id", "id"]), strict=True))
     values = {sample_of[i]: float(p) for i, p in zip(ids, probabilities, strict=True) if i in sample_of}
@@ -80,31 +83,30 @@ def write_calibrated(review_set: Any, run: RunFolder, key: str) -> Calibration:
 
 
 def read_verdicts(review_set: Any, key: str) -> dict[str, bool]:
-    """By record id whether a person finds the rectangle of the run `key` misplaced.
+    """Return by record id whether the reviewer finds the rectangle of the run `key` misplaced.
 
-    Where she drew, dragged or accepted a target: whether the rectangle's rotated IoU with it is below .5, whatever run
-    she was looking at. Else, of the run that was written last and so is the one the App shows: her mark 'wrong place',
-    'right' or 'accept'.
+    - With a target (drawn, dragged or accepted, in any run): whether the rectangle's rotated IoU with it is below 0.5.
+    - Else, if the run is the latest and so the one in the App: the mark 'wrong place', 'right' or 'accept'.
     """
     from fiftyone import ViewField as F
 
     if not review_set.has_sample_field(f"{key}_attention"):
         return {}
     attention = f"{key}_attention.detections"
-    dragged = F(attention).filter(F("bounding_box") != F("model_box")).length() > 0
-    told = F("review").is_in(["wrong place", "right", "accept"])
-    drawn = F("attention_target.detections").length() > 0
+    is_dragged = F(attention).filter(F("bounding_box") != F("model_box")).length() > 0
+    is_marked = F("review").is_in(["wrong place", "right", "accept"])
+    has_target = F("attention_target.detections").length() > 0
     names = ["record_id", "review", "metadata.width", "metadata.height", "attention_target.detections", attention]
     latest = (run_keys(review_set) or [key])[0] == key
     verdicts: dict[str, bool] = {}
     for record_id, mark, width, height, targets, models in zip(
-        *review_set.match(F.any([told, drawn, dragged])).values(names), strict=True
+        *review_set.match(F.any([is_marked, has_target, is_dragged])).values(names), strict=True
     ):
         model = models[0] if models else None
-        wanted = targets[0] if targets else model
+        target = targets[0] if targets else model
         if record_id is None or model is None:
             continue
-        misplaced = _misplaced(model, wanted, width, height) if targets or _is_dragged(model) else None
+        misplaced = _misplaced(model, target, width, height) if targets or _is_dragged(model) else None
         if misplaced is None and latest and mark in ("wrong place", "right", "accept"):
             misplaced = mark == "wrong place"
         if misplaced is not None:
@@ -113,8 +115,8 @@ def read_verdicts(review_set: Any, key: str) -> dict[str, bool]:
 
 
 def fit_verdicts(inputs: np.ndarray, known: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, float]:
-    """Probabilities `(N,)` of the answer 1 for inputs `(N, K)`, NaN where missing, from `answers` `(M,)` to the rows
-    `known` `(M,)`; and the AUROC of answers predicted by models that had not seen them."""
+    """Return probabilities `(N,)` of answer 1 for inputs `(N, K)` (NaN if missing), learned from `answers` `(M,)` to
+    the rows `known` `(M,)`, and the cross-validated AUROC."""
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -123,34 +125,36 @@ def fit_verdicts(inputs: np.ndarray, known: np.ndarray, answers: np.ndarray) -> 
 
     present = np.isfinite(inputs[known]).any(axis=0)
     usable = inputs[:, present]
-    model = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(C=STRENGTH))
+    model = make_pipeline(
+        SimpleImputer(strategy="median"), StandardScaler(), LogisticRegression(C=INVERSE_REGULARISATION)
+    )
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    unseen = cross_val_predict(model, usable[known], answers, cv=folds, method="predict_proba")[:, 1]
+    held_out = cross_val_predict(model, usable[known], answers, cv=folds, method="predict_proba")[:, 1]
     model.fit(usable[known], answers)
-    auroc = _auroc(unseen, answers)
+    auroc = _auroc(held_out, answers)
     return np.asarray(model.predict_proba(usable)[:, 1]), float("nan") if auroc is None else auroc
 
 
-def _why_not(verdicts: int, wrong: int) -> str:
-    if verdicts < NEEDED:
-        return f"{verdicts} of {NEEDED} verdicts about the place so far"
-    if min(wrong, verdicts - wrong) < OF_EACH:
-        fewer = "misplaced" if wrong < OF_EACH else "well placed"
-        return f"{verdicts} verdicts, but only {min(wrong, verdicts - wrong)} of {OF_EACH} needed that are {fewer}"
+def _missing_verdicts(verdicts: int, misplaced: int) -> str:
+    if verdicts < MIN_VERDICTS:
+        return f"{verdicts} of {MIN_VERDICTS} verdicts about the place so far"
+    if (fewer := min(misplaced, verdicts - misplaced)) < MIN_OF_EACH:
+        kind = "misplaced" if misplaced < MIN_OF_EACH else "well placed"
+        return f"{verdicts} verdicts, but only {fewer} of the {MIN_OF_EACH} needed are {kind}"
     return ""
 
 
-def _misplaced(model: Any, wanted: Any, width: int, height: int) -> bool | None:
+def _misplaced(model: Any, target: Any, width: int, height: int) -> bool | None:
     from rsam_app.geometry.overlap import rotated_iou
 
-    own = [model[name] if model.has_field(name) else None for name in RECTANGLE_FIELDS]
-    if None in own:
+    five = [model[name] if model.has_field(name) else None for name in RECTANGLE_FIELDS]
+    if None in five:
         return None
     try:
-        target = rectangle_of(wanted, width, height)
-    except (ValueError, TypeError):  # `rsam apply` names what cannot be read
+        rectangle = rectangle_of(target, width, height)
+    except (ValueError, TypeError):  # `rsam apply` reports boxes that cannot be read
         return None
-    return bool(rotated_iou(np.array([own], dtype=np.float64), np.array([target]))[0] < SAME_PLACE)
+    return bool(rotated_iou(np.array([five], dtype=np.float64), np.array([rectangle]))[0] < MIN_IOU)
 
 
 def _is_dragged(detection: Any) -> bool:

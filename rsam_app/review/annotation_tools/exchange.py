@@ -18,7 +18,7 @@ from rsam_app.review.annotation_tools.files import (
     read_cvat,
     read_label_studio,
 )
-from rsam_app.review.dataset.compare_and_set import Change, settle
+from rsam_app.review.dataset.compare_and_set import Change, update
 from rsam_app.review.dataset.samples import CHUNK, Samples, chunks
 from rsam_app.review.dataset.schema import open_review, run_keys
 from rsam_app.review.dataset.targets import as_target, rectangle_of
@@ -92,10 +92,10 @@ def bring_back(dataset_name: str, key: str, form: str, path: Path) -> ExchangeRe
     report = ExchangeReport(str(path), form)
     for images in chunks(list(READERS[form](path)), CHUNK):
         drawn = _readable(images, report)
-        ids = samples.held(list(drawn))
+        ids = samples.stored(list(drawn))
         report.problems += [f"{i}: is not in the dataset {dataset_name!r}." for i in drawn if i not in ids]
         unchanged: set[str] = set()
-        report.targets += settle(samples.collection, lambda: _changes(samples, key, form, drawn, unchanged))  # noqa: B023
+        report.targets += update(samples.collection, lambda: _changes(samples, key, form, drawn, unchanged))  # noqa: B023
         report.unchanged += len(unchanged)
     return report
 
@@ -124,7 +124,7 @@ def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Rectangle],
     import fiftyone as fo
 
     changes = []
-    for record_id, held in samples.held(list(drawn), ["attention_target", f"{key}_attention", "metadata"]).items():
+    for record_id, held in samples.stored(list(drawn), ["attention_target", f"{key}_attention", "metadata"]).items():
         metadata = held.get("metadata") or {}
         extent = (int(metadata["width"]), int(metadata["height"]))
         before = held.get("attention_target")

@@ -75,7 +75,7 @@ def _show_fields(review_set: Any, key: str) -> dict[str, Any]:
     run = [f"{key}_prediction", f"{key}_rectangle", f"{key}_triage"]
     names = ["ground_truth", *run, "attention_target", "review"]
     paths = [name for name in names if review_set.has_sample_field(name)]
-    current, stored = review_set.app_config.active_fields, memory(review_set).get("active")
+    current, stored = review_set.app_config.active_fields, memory(review_set).active
     if current is not None and list(current.paths) != stored:
         return {}
     review_set.app_config.active_fields = fo.ActiveFields(paths=paths)
@@ -90,7 +90,7 @@ def workspace_name(key: str) -> str:
 def _save_workspace(review_set: Any, key: str) -> dict[str, Any]:
     import fiftyone as fo
 
-    name, stored = workspace_name(key), memory(review_set).get("workspaces", [])
+    name, stored = workspace_name(key), memory(review_set).workspaces
     if name in stored:
         return {}
     score = "misattention" if review_set.has_sample_field(f"{key}_misattention") else "confidence"
@@ -117,7 +117,7 @@ def _offer_labels(review_set: Any, key: str) -> dict[str, Any]:
     """
     if not hasattr(review_set, "update_label_schema"):
         return {}
-    classes = {"component": "dropdown", "classes": memory(review_set)["classes"]}
+    classes = {"component": "dropdown", "classes": memory(review_set).classes}
     schemas: dict[str, dict[str, Any]] = {
         "review": {"type": "str", "component": "radio", "values": list(DECISIONS)},
         "ground_truth": {"type": "classification", **classes},
@@ -125,7 +125,7 @@ def _offer_labels(review_set: Any, key: str) -> dict[str, Any]:
         f"{key}_attention": {"type": "detections", **classes},
         f"{key}_rectangle": {"type": "polylines", **classes, "read_only": True},
     }
-    current, stored = review_set.label_schemas, memory(review_set).get("annotation", {})
+    current, stored = review_set.label_schemas, memory(review_set).annotation
     new = {
         field: schema
         for field, schema in schemas.items()

@@ -7,6 +7,7 @@ from typing import Any
 
 from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.dataset.fields import OVERLAP
+from rsam_app.review.dataset.fiftyone_internals import sample_collection, view_stages
 from rsam_app.review.dataset.schema import run_keys
 
 SCORE_MEANINGS = {
@@ -118,17 +119,17 @@ def sorted_by(view: Any) -> str | None:
     """The field by which a view was last sorted; None if it is not sorted, or by an expression."""
     import fiftyone as fo
 
-    orders = [s.field_or_expr for s in getattr(view, "_stages", []) if isinstance(s, fo.SortBy)]
+    orders = [s.field_or_expr for s in view_stages(view) if isinstance(s, fo.SortBy)]
     return orders[-1] if orders and isinstance(orders[-1], str) else None
 
 
 def _is_narrowed(view: Any) -> bool:
-    return bool(getattr(view, "_stages", []))
+    return bool(view_stages(view))
 
 
 def _is_ordered(view: Any) -> bool:
     """Whether the view lists samples in an order of its own, as a selection does, best first."""
-    return any(getattr(stage, "ordered", False) for stage in getattr(view, "_stages", []))
+    return any(getattr(stage, "ordered", False) for stage in view_stages(view))
 
 
 def _shown_score(review_set: Any, queue: Any, key: str) -> str | None:
@@ -142,7 +143,7 @@ def _shown_score(review_set: Any, queue: Any, key: str) -> str | None:
 def _compare(review_set: Any, field: str, value: float, key: str) -> str:
     """A score's value, its meaning, and how it compares with all images."""
     name = field.removeprefix(f"{key}_")
-    samples = review_set._sample_collection  # counted by its index, which FiftyOne's own expressions do not use
+    samples = sample_collection(review_set)  # counted by its index, which FiftyOne's own expressions do not use
     known, below = (samples.count_documents({field: query}) for query in ({"$type": "number"}, {"$lt": value}))
     words = name.replace("_", " ")
     if name.startswith(OVERLAP):

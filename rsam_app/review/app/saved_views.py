@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rsam_app.data.records import UNLABELLED
 from rsam_app.review.analysis.derived_fields import pairs_of
 from rsam_app.review.analysis.triage import TRIAGE_COLORS
+from rsam_app.review.dataset.fiftyone_internals import serialized_stages, slug
 from rsam_app.review.dataset.schema import memory, remember, run_keys
 from rsam_app.review.decisions.read import is_decided
 from rsam_app.system.files import fingerprint
@@ -29,19 +30,17 @@ def save_views(review_set: Any, key: str) -> list[str]:
     so, and a name that the reviewer already used is not taken. Views of class pairs that are no longer among the most
     often confused are deleted unless the reviewer changed them.
     """
-    from fiftyone.core.utils import to_slug
-
     _delete_old_pairs(review_set, key)
-    saved_names: list[str] = memory(review_set).get("views", [])
-    queries: dict[str, str] = memory(review_set).get("view_stages", {})
-    taken = {to_slug(name) for name in review_set.list_saved_views()}
+    saved_names: list[str] = memory(review_set).views
+    queries: dict[str, str] = memory(review_set).view_stages
+    taken = {slug(name) for name in review_set.list_saved_views()}
     new, current = [], {}
     for saved in _views(review_set, key):
         name, before = saved.name, queries.get(saved.name, "")
         current[name] = _query(saved.view)
-        if name not in saved_names and to_slug(name) not in taken:
+        if name not in saved_names and slug(name) not in taken:
             _save(review_set, saved)
-            taken.add(to_slug(name))
+            taken.add(slug(name))
             new.append(name)
         elif name in saved_names and current[name] != before and _saved_query(review_set, name) == before:
             _save(review_set, saved)  # the query changed, and the reviewer did not change the view
@@ -61,7 +60,7 @@ def _saved_query(review_set: Any, name: str) -> str | None:
 
 def _query(view: Any) -> str:
     """A fingerprint of a view's stages."""
-    return fingerprint(view._serialize(include_uuids=False))
+    return fingerprint(serialized_stages(view))
 
 
 def first_view(review_set: Any) -> str | None:
@@ -160,10 +159,10 @@ def _pair_view(review_set: Any, key: str, first: str, second: str) -> SavedView:
 def _delete_old_pairs(review_set: Any, key: str) -> None:
     """Delete views of pairs that are no longer frequent, unless the reviewer changed or renamed them."""
     current = pairs_of(review_set, key)
-    stored: list[list[str]] = memory(review_set).get("pair_views", {}).get(key, [])
+    stored: list[list[str]] = memory(review_set).pair_views.get(key, [])
     if [list(pair) for pair in current] == stored:
         return
-    saved_names: list[str] = memory(review_set).get("views", [])
+    saved_names: list[str] = memory(review_set).views
     for first, second in stored:
         old = _pair_view(review_set, key, first, second)
         if (first, second) in current or old.name not in saved_names:
@@ -171,5 +170,5 @@ def _delete_old_pairs(review_set: Any, key: str) -> None:
         if review_set.has_saved_view(old.name) and review_set.load_saved_view(old.name) == old.view:
             review_set.delete_saved_view(old.name)
             saved_names = [name for name in saved_names if name != old.name]
-    pairs = {**memory(review_set).get("pair_views", {}), key: [list(pair) for pair in current]}
+    pairs = {**memory(review_set).pair_views, key: [list(pair) for pair in current]}
     remember(review_set, views=saved_names, pair_views=pairs)

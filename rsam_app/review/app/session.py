@@ -15,6 +15,7 @@ from rsam_app.review.app.install_plugin import link_plugin
 from rsam_app.review.app.layout import workspace_name
 from rsam_app.review.app.saved_views import first_view
 from rsam_app.review.app.scheduled_operators import run_scheduled
+from rsam_app.review.dataset.fiftyone_internals import dataset_document, start_app_server
 from rsam_app.review.dataset.schema import open_review, run_keys
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
@@ -108,10 +109,7 @@ def open_app(
 
 def stored_colors(dataset_name: str) -> Any:
     """Return the fields' colours in the database, which another process may have changed."""
-    import fiftyone as fo
-
-    query, projection = {"name": dataset_name}, {"app_config.color_scheme.fields": 1}
-    document = fo.core.odm.get_db_conn().datasets.find_one(query, projection) or {}
+    document = dataset_document(dataset_name, "app_config.color_scheme.fields")
     return ((document.get("app_config") or {}).get("color_scheme") or {}).get("fields")
 
 
@@ -131,37 +129,14 @@ def _workspace(review_set: Any) -> Any:
 
 
 def _start_server(address: str, port: int) -> None:
-    """Start FiftyOne's server in advance; `launch_app` then uses it. Raises `UserError` if it does not start.
-
-    `launch_app` itself waits for a minute, too short for the first import on a busy machine, and then leaves a thread
-    behind that complains every ten seconds.
-    """
-    import fiftyone as fo
-    import fiftyone.constants as foc
-    from fiftyone.core.service import ServerService, ServiceListenTimeout
-    from fiftyone.core.session import session as sessions
-
-    class PatientServer(ServerService):
-        # The plugin's operators run in the server: relative paths of cards and RSAM_DATA must mean the same there.
-        working_dir = os.getcwd()
-
-        @property
-        def command(self) -> list[str]:
-            python, main, *options = super().command
-            return [python, os.path.join(foc.SERVER_DIR, main), *options]
-
-        def _wait_for_child_port(self, port: int | None = None, timeout: int = START_TIMEOUT) -> int:
-            return int(super()._wait_for_child_port(port=port, timeout=max(timeout, START_TIMEOUT)))
-
-    os.environ.setdefault(SCHEDULING, "true")
+    """Start FiftyOne's App server for `launch_app`. Raises `UserError` if it does not start."""
     try:
-        server = PatientServer(port, address=address, do_not_track=fo.config.do_not_track)
-    except ServiceListenTimeout as error:
+        start_app_server(address, port, START_TIMEOUT)
+    except TimeoutError as error:
         raise UserError(
             f"FiftyOne's App server did not start within {START_TIMEOUT} s on {address}:{port}.\n"
             "Run `rsam doctor`, or try again if the machine was busy."
         ) from error
-    sessions._server_services[port] = server  # `session.close()` stops it
 
 
 def check_port(address: str, port: int) -> int:

@@ -1,4 +1,4 @@
-"""Sending many changes to the database at once, none of them over what somebody else changed meanwhile."""
+"""Bulk updates of samples that never overwrite what somebody else changed in the meantime."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Any
 
 from rsam_app.system.errors import UserError
 
-DUPLICATE = 11000
-TRIES = 20
+DUPLICATE_KEY = 11000
+"""MongoDB's error code for a second document with the same unique key."""
+MAX_TRIES = 20
 
 
 @dataclass(frozen=True)
 class Change:
-    """What to set on one sample, and what the same fields held when that was decided (None: nothing)."""
+    """Fields to set on one sample if the `expected` fields still have these values (None: missing or null)."""
 
-    sample: Any
-    seen: dict[str, Any]
+    sample_id: Any
+    expected: dict[str, Any]
     new: dict[str, Any]
 
 
 def now() -> datetime.datetime:
-    """The time as FiftyOne keeps it: UTC without a zone."""
+    """Return the time as FiftyOne stores it: UTC without a zone."""
     return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
 
 
 def insert(collection: Any, documents: Sequence[dict[str, Any]]) -> int:
-    """Insert samples, except for records that another process has given one meanwhile; returns how many."""
+    """Insert samples, except those of records that have one already; return how many were inserted."""
     from pymongo.errors import BulkWriteError
 
     if not documents:
@@ -36,37 +37,41 @@ def insert(collection: Any, documents: Sequence[dict[str, Any]]) -> int:
     try:
         collection.insert_many(documents, ordered=False)
     except BulkWriteError as error:
-        if any(problem["code"] != DUPLICATE for problem in error.details["writeErrors"]):
+        if any(problem["code"] != DUPLICATE_KEY for problem in error.details["writeErrors"]):
             raise
         return int(error.details["nInserted"])
     return len(documents)
 
 
-def swap(collection: Any, changes: Sequence[Change]) -> int:
-    """Make the changes of samples whose fields still hold what was seen; returns how many those were."""
+def compare_and_set(collection: Any, changes: Sequence[Change]) -> int:
+    """Make the changes whose samples still have the expected values; return how many those were."""
     from pymongo import UpdateOne
 
     if not changes:
         return 0
-    at = now()  # must move on: the App replaces the whole sample that it read, unless this says that it is outdated
+    # The App replaces the whole sample that it read, unless `last_modified_at` shows that the sample is outdated.
+    modified = {"last_modified_at": now()}
     updates = []
     for change in changes:
-        unchanged = {name: {"$eq": value} for name, value in change.seen.items()}
-        updates.append(UpdateOne({"_id": change.sample, **unchanged}, {"$set": {**change.new, "last_modified_at": at}}))
+        unchanged = {name: {"$eq": value} for name, value in change.expected.items()}
+        updates.append(UpdateOne({"_id": change.sample_id, **unchanged}, {"$set": {**change.new, **modified}}))
     return int(collection.bulk_write(updates, ordered=False).matched_count)
 
 
-def settle(collection: Any, decide: Callable[[], list[Change]]) -> int:
-    """Make the changes that `decide` finds necessary in what the database holds now; where somebody changed a sample
-    between reading and writing, her change stays, and is decided on anew. Returns how many samples were changed."""
+def update(collection: Any, decide: Callable[[], list[Change]]) -> int:
+    """Make the changes that `decide` derives from the database, and return how many samples changed.
+
+    If somebody changes a sample between reading and writing, that change stays and `decide` is called again. Raises
+    `UserError` after 20 calls.
+    """
     changed = 0
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         changes = decide()
-        made = swap(collection, changes)
+        made = compare_and_set(collection, changes)
         changed += made
         if made == len(changes):
             return changed
     raise UserError(
-        f"{collection.full_name}: samples are being changed faster than they can be written.\n"
-        "End what changes them, then run `rsam review` again."
+        f"{collection.full_name}: another process changes the same samples faster than they can be written.\n"
+        "Stop that process, then rerun `rsam review`."
     )

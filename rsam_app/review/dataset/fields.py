@@ -1,4 +1,4 @@
-"""The fields of one run: what each is called, and which type it has."""
+"""The fields of a run: their names and types."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rsam_app.run.predictions import SCHEMA
 
 CERTAINTY = ("confidence", "margin", "entropy")
 OVERLAP = "iou_with_"
-"""Between two runs' keys: the field that holds how much their rectangles overlap."""
+"""Between the keys of two runs: the name of the field with the overlap of their rectangles."""
 SOFT_MASK = "soft_mask"
-"""A column beside those of the predictions table: the path of each row's soft mask."""
+"""Column added to the predictions table: the path of each row's soft mask."""
 
-TOLERANCE = 1e-4
-"""A box is moved where one of its four relative numbers differs by more (a tenth of a pixel in 1,000)."""
+BOX_TOLERANCE = 1e-4
+"""Largest change of a relative coordinate with which a box counts as unmoved: a tenth of a pixel in 1,000."""
 
 
 def score_fields(columns: list[str]) -> list[str]:
-    """Columns of a predictions table that become float fields: how certain the model was, then every score."""
+    """Return the columns of a predictions table that become float fields: certainty first, then every score."""
     return [*CERTAINTY, *(name for name in columns if name not in (*SCHEMA.names, SOFT_MASK))]
 
 
 def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
-    """Declare the fields of the run `key` for a table with these columns; those that exist stay."""
+    """Declare the fields of the run `key` for a table with these columns, except those that exist."""
     import fiftyone as fo
 
     label = fo.EmbeddedDocumentField
@@ -42,14 +42,14 @@ def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
 
 
 def moved(box: list[float] | None, original: list[float] | None) -> bool:
-    """Whether a person drew the box (it has no original) or moved it away from its original."""
+    """Whether the reviewer drew the box (it has no original) or moved it away from its original."""
     if not box:
         return False
     if not original:
         return True
-    return any(abs(a - b) > TOLERANCE for a, b in zip(box, original, strict=True))
+    return any(abs(a - b) > BOX_TOLERANCE for a, b in zip(box, original, strict=True))
 
 
 def finite(value: float | None) -> float | None:
-    """`value`, or None where it is no number: the App's histograms and sliders break on NaN."""
+    """Return `value`, or None if it is not finite: NaN breaks the App's histograms and sliders."""
     return value if value is not None and math.isfinite(value) else None

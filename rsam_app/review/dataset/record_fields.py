@@ -1,62 +1,65 @@
-"""What a sample says about its record, whatever run is shown with it."""
+"""Sample fields that come from the record and from earlier corrections, not from a run."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from rsam_app.data.records import Record
 from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.types import Rectangle
+from rsam_app.review.dataset.label_documents import Document, label_document, list_document
 from rsam_app.review.dataset.targets import as_target
 from rsam_app.run.corrections import Correction
 
-Decided = dict[tuple[str, str], Correction]
-"""What was decided before, by record id and kind of decision."""
-LATER = ("ground_truth", "ground_truth_boxes", "attention_target", "review", "decided_kinds", "original_label")
-"""Fields that a sample lacks which an interrupted write of an earlier RSAM left unfinished."""
+Corrections = dict[tuple[str, str], Correction]
+"""Corrections in force, by record id and kind of decision."""
 
 
-def base_values(record: Record, decided: Decided) -> dict[str, Any]:
-    """Field by field; None where there is nothing. Labels by their names, the target as FiftyOne's object."""
-    kinds = [kind for kind in ("label", "rectangle", "exclude") if (record.id, kind) in decided]
-    label = decided[record.id, "label"].after if "label" in kinds else record.label
+def record_document(record: Record, corrections: Corrections) -> Document:
+    """Return the fields of a record's new sample; None if there is no value."""
+    kinds = [kind for kind in ("label", "rectangle", "exclude") if (record.id, kind) in corrections]
+    label = corrections[record.id, "label"].after if "label" in kinds else record.label
     return {
-        "filepath": str(record.path.resolve()),
-        "metadata": (record.width, record.height) if record.width else None,
+        "metadata": metadata_document(record) if record.width else None,
         "record_id": record.id,
         "split": record.split,
-        "ground_truth": label or None,
-        "ground_truth_boxes": relative_boxes(record) or None,
-        "attention_target": _target(decided, record),
-        "review": "exclude" if _in_force(decided, record, "exclude") else None,
+        "ground_truth": label_document("Classification", label=label) if label else None,
+        "ground_truth_boxes": true_boxes_document(record) if relative_boxes(record) else None,
+        "attention_target": _target(record, corrections),
+        "review": "exclude" if _is_in_force(corrections, record, "exclude") else None,
         "decided_kinds": kinds or None,
         "original_label": record.label,
     }
 
 
+def metadata_document(record: Record) -> Document:
+    """Return the size of the record's image as FiftyOne's metadata."""
+    return label_document("ImageMetadata", width=record.width, height=record.height)
+
+
 def relative_boxes(record: Record) -> list[list[float]]:
-    """The record's true boxes as `x, y, width, height` relative to the image, clipped to it; none without a size."""
+    """Return the record's true boxes as relative `x, y, width, height`, clipped to the image; none without a size."""
     if not record.width or not record.height:
         return []
     return [relative_box(x, y, x + w, y + h, (record.width, record.height)) for x, y, w, h in record.boxes]
 
 
-def true_boxes(record: Record) -> Any:
-    """The record's true boxes as FiftyOne shows them."""
-    import fiftyone as fo
-
-    boxes = relative_boxes(record)
-    found = [fo.Detection(label=record.label or None, bounding_box=box, original_box=list(box)) for box in boxes]
-    return fo.Detections(detections=found)
-
-
-def _in_force(decided: Decided, record: Record, kind: str) -> bool:
-    held = decided.get((record.id, kind))
-    return bool(held and held.after not in ("", "false"))
+def true_boxes_document(record: Record) -> Document:
+    """Return the record's true boxes as Detections."""
+    boxes = [
+        label_document("Detection", label=record.label or None, bounding_box=box, original_box=list(box))
+        for box in relative_boxes(record)
+    ]
+    return list_document("Detections", boxes)
 
 
-def _target(decided: Decided, record: Record) -> Any:
-    if not record.width or not _in_force(decided, record, "rectangle"):
+def _is_in_force(corrections: Corrections, record: Record, kind: str) -> bool:
+    correction = corrections.get((record.id, kind))
+    return bool(correction and correction.after not in ("", "false"))
+
+
+def _target(record: Record, corrections: Corrections) -> Document | None:
+    if not record.width or not _is_in_force(corrections, record, "rectangle"):
         return None
-    return as_target(Rectangle(*json.loads(decided[record.id, "rectangle"].after)), record.width, record.height)
+    rectangle = Rectangle(*json.loads(corrections[record.id, "rectangle"].after))
+    return dict(as_target(rectangle, record.width, record.height).to_dict())

@@ -1,28 +1,31 @@
-"""The review dataset: one FiftyOne dataset per card, its own fields, and what RSAM remembers in it."""
+"""The review dataset: one FiftyOne dataset per card, with its fields and RSAM's own entry in its `info`."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from pydantic import ValidationError
+
 from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.review.dataset.memory import Memory
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
 from rsam_app.system.versions import REVIEW_DATASET
 
 DECISIONS = ("right", "accept", "wrong place", "wrong label", "unsure", "exclude", "labelled")
-"""What the `review` field may say about a sample: the model looked at the right place; the same, and its rectangle
-shall be taught; it looked at the wrong place; the label is wrong; undecided; leave the image out; it had no label and
-was given one."""
+"""Values of the `review` field: the rectangle is right; it is right and becomes a training target; it is in the wrong
+place; the label is wrong; undecided; the image is to be left out; the image had no label and was given one."""
 
 MEMORY = "rsam"
+"""Key of RSAM's entry in the `info` of a dataset."""
 
 
 def create_or_open(dataset: Dataset) -> Any:
-    """The FiftyOne dataset of `dataset`, persistent, with the fields that do not depend on a run.
+    """Return the persistent FiftyOne dataset of `dataset`, with the fields that do not depend on a run.
 
-    Raises `UserError` where the name belongs to a FiftyOne dataset that RSAM did not write.
+    Raises `UserError` if the name belongs to a FiftyOne dataset that RSAM did not create.
     """
     fo = import_fiftyone()
     if fo.dataset_exists(dataset.name):
@@ -34,10 +37,11 @@ def create_or_open(dataset: Dataset) -> Any:
             raise UserError(
                 f"dataset {dataset.name!r}: FiftyOne refuses the name ({error}). Rename the card."
             ) from error
+        review_set.media_type = "image"
         review_set.info[MEMORY] = {"format": REVIEW_DATASET}
         review_set.save()
     _declare(review_set)
-    if memory(review_set).get("classes") != list(dataset.classes):
+    if memory(review_set).classes != list(dataset.classes):
         review_set.classes = {**review_set.classes, "ground_truth": list(dataset.classes)}
         review_set.info["licence"] = dataset.licence
         remember(review_set, classes=list(dataset.classes))
@@ -45,59 +49,70 @@ def create_or_open(dataset: Dataset) -> Any:
 
 
 def open_review(name: str) -> Any:
-    """The FiftyOne dataset that `rsam review` wrote for the card `name`, as the database has it now.
+    """Return the FiftyOne dataset that `rsam review` wrote for the card `name`, as the database has it now.
 
-    Raises `UserError` where there is none, or where it is not RSAM's.
+    Raises `UserError` if there is none, or if RSAM did not create it.
     """
     fo = import_fiftyone()
     if not fo.dataset_exists(name):
         known = [n for n in fo.list_datasets() if MEMORY in fo.load_dataset(n).info]
         raise UserError(
-            f"FiftyOne has no dataset {name!r} (of RSAM's: {', '.join(known) or 'none'}). Run `rsam review RUN` first."
+            f"FiftyOne has no dataset {name!r} (RSAM's datasets: {', '.join(known) or 'none'}).\n"
+            "Run `rsam review RUN` first."
         )
     review_set = fo.load_dataset(name)
-    review_set.reload()  # the same process may hold an older copy
+    review_set.reload()  # this process may have an older copy
     if MEMORY not in review_set.info:
         raise UserError(
-            f"FiftyOne already has a dataset {name!r} that RSAM did not write; it is left alone.\n"
+            f"FiftyOne already has a dataset {name!r} that RSAM did not create; it is unchanged.\n"
             "Rename the card, or rename that dataset in FiftyOne."
         )
     return review_set
 
 
-def memory(review_set: Any) -> dict[str, Any]:
-    """What RSAM remembers in the dataset: `format, classes, records, runs, views, appearance`."""
-    found: dict[str, Any] = review_set.info.get(MEMORY, {})
-    return found
+def memory(review_set: Any) -> Memory:
+    """Return RSAM's entry in the dataset's `info`. Raises `UserError` if it has another format."""
+    try:
+        return Memory.model_validate(review_set.info.get(MEMORY, {}))
+    except ValidationError as error:
+        raise UserError(
+            f"FiftyOne dataset {review_set.name!r}: info[{MEMORY!r}] was edited, or another RSAM version wrote it"
+            f" ({error.errors()[0]['msg']}).\nUse that version, or delete the dataset after `rsam apply`."
+        ) from error
 
 
 def remember(review_set: Any, **values: Any) -> None:
-    """Replace some of what RSAM remembers, next to what another process may have stored meanwhile."""
+    """Replace some values of RSAM's entry; the others stay as the database has them now."""
+    if unknown := values.keys() - Memory.model_fields.keys():
+        raise TypeError(f"unknown values: {', '.join(sorted(unknown))}")
     review_set.reload()
-    review_set.info[MEMORY] = {**memory(review_set), **values}
+    entry = Memory.model_validate({**review_set.info.get(MEMORY, {}), **values})
+    review_set.info[MEMORY] = entry.model_dump(exclude_unset=True)
     review_set.save()
 
 
 def run_keys(review_set: Any) -> list[str]:
-    """Keys of the runs written into the dataset, the latest first."""
-    return list(reversed(memory(review_set).get("runs", {})))
+    """Return the keys of the runs in the dataset, the latest first."""
+    return list(reversed(memory(review_set).runs))
 
 
 def check_key(key: str) -> str:
-    """`key` if it can prefix a field. Raises `UserError` otherwise."""
+    """Return `key` if it can be the prefix of a field. Raises `UserError` otherwise."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key):
-        raise UserError(f"review key {key!r}: a letter, then letters, digits or underscores. Set review.key otherwise.")
+        raise UserError(
+            f"review key {key!r}: must be a letter, then letters, digits or underscores. Set another review.key."
+        )
     return key
 
 
 def add_field(review_set: Any, name: str, kind: Any, **details: Any) -> None:
-    """Declare a field where it is missing. Raises `UserError` where the person has one of another type."""
+    """Declare a field unless it exists. Raises `UserError` if it exists with another type."""
     try:
         review_set.add_sample_field(name, kind, **details)
     except ValueError as error:
         raise UserError(
             f"FiftyOne dataset {review_set.name!r}: field {name!r} exists with another type ({error}).\n"
-            "Rename that field in FiftyOne, or give the run another review.key."
+            "Rename that field in FiftyOne, or set another review.key."
         ) from error
 
 
@@ -110,7 +125,7 @@ def _declare(review_set: Any) -> None:
     add_field(review_set, "record_id", fo.StringField, description="the image's path below the dataset's root")
     add_field(review_set, "split", fo.StringField)
     add_field(review_set, "ground_truth", label, embedded_doc_type=fo.Classification)
-    add_field(review_set, "original_label", fo.StringField, description="the label as the files have it")
+    add_field(review_set, "original_label", fo.StringField, description="the label in the dataset's files")
     add_field(review_set, "ground_truth_boxes", label, embedded_doc_type=fo.Detections)
     add_field(review_set, "ground_truth_boxes.detections.original_box", fo.ListField, subfield=fo.FloatField)
     add_field(review_set, "attention_target", label, embedded_doc_type=fo.Detections)
@@ -119,13 +134,13 @@ def _declare(review_set: Any) -> None:
     add_field(review_set, "attention_target.detections.accepted_from", fo.StringField)
     add_field(review_set, "attention_target.detections.model_box", fo.ListField, subfield=fo.FloatField)
     add_field(review_set, "review", fo.StringField, description=f"one of: {', '.join(DECISIONS)}")
-    # Unique, so that two writers at once cannot add a record twice; only where set, so that she may add images herself.
-    only_ours = {"record_id": {"$type": "string"}}
-    review_set.create_index("record_id", unique=True, partialFilterExpression=only_ours)
+    # Unique, so that two processes cannot add a record twice; partial, so that reviewers can add images themselves.
+    only_records = {"record_id": {"$type": "string"}}
+    review_set.create_index("record_id", unique=True, partialFilterExpression=only_records)
     add_field(
         review_set,
         "decided_kinds",
         fo.ListField,
         subfield=fo.StringField,
-        description="kinds of decision that `rsam apply` has read from the sample, so that taking one back is noticed",
+        description="kinds of decision that `rsam apply` read from the sample, to detect withdrawn ones",
     )

@@ -1,4 +1,4 @@
-"""Targets: the rectangle a person means when she draws a box, drags the model's, or accepts it."""
+"""Attention targets: the rectangle that the reviewer draws, drags, or accepts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from bson import ObjectId
 
 from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
-from rsam_app.review.dataset.compare_and_set import Change, swap
+from rsam_app.review.dataset.compare_and_set import Change, compare_and_set
 from rsam_app.review.dataset.fields import moved
+from rsam_app.review.dataset.fiftyone_internals import sample_collection
 
 
 def rectangle_of(detection: Any, width: int, height: int) -> Rectangle:
-    """`cx, cy, width, height, angle` (image pixels, radians) of a detection on an image of `width` × `height` pixels.
+    """Return the rectangle (image pixels, radians) of a detection on an image of `width` × `height` pixels.
 
-    - A box of ours (it has `model_box`) that nobody moved is exactly its five attributes; shifted as a whole, they
-      shift with it; resized, the person's upright box replaces the rectangle.
-    - A drawn box is upright, or turned about its centre by its attribute `angle` (radians) or `rotation` (degrees, as
-      FiftyOne's annotation back-ends return it), clockwise as displayed.
+    - If the model's box (it has `model_box`) was not moved, the rectangle is its five attributes. If it was dragged,
+      the rectangle moves with it. If it was resized, the new upright box replaces the rectangle.
+    - A drawn box is upright, or rotated about its centre by its attribute `angle` (radians) or `rotation` (degrees,
+      from FiftyOne's annotation back-ends), clockwise as displayed.
 
-    Raises `ValueError` where the box covers less than a pixel or is not four numbers.
+    Raises `ValueError` if the box covers less than a pixel or is not four numbers.
     """
     box, original = detection.bounding_box, detection["model_box"] if detection.has_field("model_box") else None
     if not box or len(box) != 4 or not all(math.isfinite(v) for v in box):
@@ -36,19 +37,19 @@ def rectangle_of(detection: Any, width: int, height: int) -> Rectangle:
         return five
     if upright[2] * upright[3] < 1:
         raise ValueError(f"its box covers less than a pixel ({upright[2]:.2f} × {upright[3]:.2f})")
-    return Rectangle(*upright, 0.0 if original else canonical_angle(_turn(detection)))
+    return Rectangle(*upright, 0.0 if original else canonical_angle(_rotation(detection)))
 
 
-def as_target(five: Rectangle, width: int, height: int, accepted_from: str | None = None) -> Any:
-    """A rectangle (image pixels, radians) as a value of `attention_target`: the upright box around it, clipped to the
-    image as FiftyOne shows it, with the five numbers as attributes."""
+def as_target(rectangle: Rectangle, width: int, height: int, accepted_from: str | None = None) -> Any:
+    """Return a rectangle (image pixels, radians) as a value of `attention_target`: the upright box around it, clipped
+    to the image, with the five numbers as attributes. `accepted_from` is the key of the run it was accepted from."""
     import fiftyone as fo
 
-    cx, cy, w, h, angle = five
+    cx, cy, w, h, angle = rectangle
     cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
     half_x, half_y = (w * cos + h * sin) / 2, (w * sin + h * cos) / 2
     box = relative_box(cx - half_x, cy - half_y, cx + half_x, cy + half_y, (width, height))
-    attributes: dict[str, Any] = dict(zip(RECTANGLE_FIELDS, five, strict=True))
+    attributes: dict[str, Any] = dict(zip(RECTANGLE_FIELDS, rectangle, strict=True))
     if accepted_from:
         attributes["accepted_from"] = accepted_from
     detection = fo.Detection(label="target", bounding_box=box, model_box=list(box), **attributes)
@@ -56,52 +57,54 @@ def as_target(five: Rectangle, width: int, height: int, accepted_from: str | Non
 
 
 def adopt_accepted(review_set: Any, key: str) -> list[str]:
-    """Turn every accepted rectangle of the run `key` into the sample's `attention_target`, so that a later run cannot
-    change what was accepted; targets whose acceptance was taken back are emptied.
+    """Copy every accepted rectangle of the run `key` to the sample's `attention_target`, so that later runs cannot
+    change it, and remove targets whose acceptance was withdrawn.
 
-    Accepted is a sample whose `review` is 'accept' or which is tagged 'accept'. Returns ids of records that were
-    accepted although the run shows no rectangle there.
+    A sample is accepted if its `review` is 'accept' or it has the tag 'accept'. Returns the ids of accepted records
+    without a rectangle of the run.
     """
     from fiftyone import ViewField as F
 
     accepted = (F("review") == "accept") | F("tags").contains("accept")
-    drawn = F("attention_target.detections").length() > 0
-    without = []
+    has_target = F("attention_target.detections").length() > 0
+    without_rectangle = []
     if review_set.has_sample_field(f"{key}_attention"):
         names = ["id", "record_id", f"{key}_attention.detections", "metadata.width", "metadata.height"]
         targets = {}
         for sample_id, record_id, detections, width, height in zip(
-            *review_set.match(accepted & ~drawn).values(names), strict=True
+            *review_set.match(accepted & ~has_target).values(names), strict=True
         ):
             try:
                 five = rectangle_of(detections[0], width, height)
                 targets[sample_id] = as_target(five, width, height, key)
-            except (ValueError, TypeError, IndexError):  # nothing is shown, or nothing that is a rectangle
-                without.append(record_id)
+            except (ValueError, TypeError, IndexError):  # there is no detection, or none with a valid box
+                without_rectangle.append(record_id)
         _set_targets(review_set, targets, lambda detections: not detections)
-    withdrawn = review_set.match(drawn & ~accepted).values("id")
+    withdrawn = review_set.match(has_target & ~accepted).values("id")
     _set_targets(review_set, dict.fromkeys(withdrawn), lambda detections: all(map(_accepted_as_is, detections)))
-    return without
+    return without_rectangle
 
 
-def _set_targets(review_set: Any, targets: dict[str, Any], may: Callable[[list[dict[str, Any]]], bool]) -> None:
-    """Set the targets of samples, by id, where what is drawn there may be replaced and until then nobody draws."""
+def _set_targets(
+    review_set: Any, targets: dict[str, Any], is_replaceable: Callable[[list[dict[str, Any]]], bool]
+) -> None:
+    """Set targets by sample id if the present detections are replaceable, and still are when the target is set."""
     if not targets:
         return
-    collection = review_set._dataset._sample_collection
+    collection = sample_collection(review_set)
     fields = ("attention_target", "review", "tags")
     changes = []
-    for held in collection.find({"_id": {"$in": [ObjectId(i) for i in targets]}}, dict.fromkeys(fields, 1)):
-        if may((held.get("attention_target") or {}).get("detections") or []):
-            target = targets[str(held["_id"])]
-            seen = {field: held.get(field) for field in fields}
-            changes.append(Change(held["_id"], seen, {"attention_target": target and target.to_dict()}))
-    swap(collection, changes)
+    for sample in collection.find({"_id": {"$in": [ObjectId(i) for i in targets]}}, dict.fromkeys(fields, 1)):
+        if is_replaceable((sample.get("attention_target") or {}).get("detections") or []):
+            target = targets[str(sample["_id"])]
+            expected = {field: sample.get(field) for field in fields}
+            changes.append(Change(sample["_id"], expected, {"attention_target": target and target.to_dict()}))
+    compare_and_set(collection, changes)
     review_set.reload()
 
 
 def _accepted_as_is(detection: dict[str, Any]) -> bool:
-    """Whether a detection, as stored, is a rectangle that was accepted and not moved since."""
+    """Whether a detection, as stored, is an accepted rectangle that was not moved since."""
     return bool(detection.get("accepted_from")) and not moved(detection["bounding_box"], detection.get("model_box"))
 
 
@@ -112,7 +115,7 @@ def _attributes(detection: Any) -> Rectangle | None:
     return Rectangle(*(float(v) for v in values))
 
 
-def _turn(detection: Any) -> float:
+def _rotation(detection: Any) -> float:
     for name, unit in (("angle", 1.0), ("rotation", math.pi / 180)):
         value = detection[name] if detection.has_field(name) else None
         if isinstance(value, int | float):
@@ -121,5 +124,5 @@ def _turn(detection: Any) -> float:
 
 
 def canonical_angle(angle: float) -> float:
-    """The same direction in [-π/2, π/2): a rectangle turned by half a circle is itself."""
+    """Return the equivalent angle in [-π/2, π/2): rectangles are the same after half a turn."""
     return (angle + math.pi / 2) % math.pi - math.pi / 2

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsam_app.review.dataset.fiftyone_internals import dataset_id
 from rsam_app.review.dataset.schema import DECISIONS
 from rsam_app.review.dataset.targets import adopt_accepted
 from rsam_app.system.errors import UserError
@@ -168,7 +169,7 @@ def _ids(states: Mapping[str, State], tag: str, tagged: bool) -> list[str]:
 def _store(review_set: Any) -> Any:
     from fiftyone.operators.store import ExecutionStore
 
-    return ExecutionStore.create(STORE, review_set._doc.id)
+    return ExecutionStore.create(STORE, dataset_id(review_set))
 
 
 def _add_to_history(review_set: Any, entry: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ def _or_blank(field: str) -> Any:
 
 class _Reader:
     def __init__(self, review_set: Any, keys: list[str], who: str, decisions: Decisions) -> None:
-        self.classes = set(memory(review_set).get("classes", []))
+        self.classes = set(memory(review_set).classes)
         self.keys = keys
         self.who = who
         self.when = now()

@@ -47,7 +47,7 @@ def key_of(ctx: Any) -> str:
 def run_folder_of(ctx: Any) -> RunFolder:
     """Return the run's folder, as stored when the run was written. Raises `UserError` if it no longer exists."""
     review_set, key = review_set_of(ctx), key_of(ctx)
-    path = Path(memory(review_set)["runs"][key]["path"])
+    path = Path(memory(review_set).runs[key].path)
     if not (path / "config.yaml").exists():
         raise UserError(f"The folder of run {key!r} is gone: {path}. Restore it, or run `rsam review` on a copy.")
     return RunFolder(path)

@@ -36,7 +36,7 @@ def give_label(ctx: Any, review_set: Any, label: str) -> dict[str, Any]:
 
     Raises `UserError` if there is no image, all have that label, or it is not a class of the dataset.
     """
-    classes = memory(review_set).get("classes", [])
+    classes = memory(review_set).classes
     if label not in classes:
         raise UserError(f"label {label!r} is not a class of this dataset.{suggest(label, classes)}")
     ids = sample_ids_of(ctx)
@@ -89,7 +89,7 @@ class GiveLabel(ReviewOperator):
         ids = sample_ids_of(ctx)
         suggested = {suggestion.label for suggestion in suggestions(review_set, ids, key_of(ctx)).values()}
         default = suggested.pop() if len(suggested) == 1 else None
-        classes = {name: name for name in memory(review_set).get("classes", [])}
+        classes = {name: name for name in memory(review_set).classes}
         view = types.AutocompleteView()
         add_choice(inputs, "label", "Label", classes, view=view, default=default, required=True)
         inputs.md(f"For {describe_chosen(ctx)}.", name="about")

@@ -1,4 +1,4 @@
-"""What a person calls misplaced, learned from her verdicts."""
+"""Calibrated misattention, learned from the reviewer's verdicts."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ def test_a_dragged_rectangle_is_a_verdict(review_set: Any) -> None:
     assert read_verdicts(review_set, "run_one") == {sample["record_id"]: True}
 
 
-def test_too_few_verdicts_make_no_field_and_say_why(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_too_few_verdicts_make_no_field_and_a_reason(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     mark(review_set, ["wrong place"] * 24)
     made = write_calibrated(review_set, make_run(drawn), "run_one")
     assert made.auroc is None and "24 of 50" in made.text()
     assert not review_set.has_sample_field("run_one_misattention_calibrated")
 
 
-def test_enough_verdicts_make_probabilities_and_taking_them_back_empties_them(
+def test_enough_verdicts_make_probabilities_and_withdrawing_them_empties_the_field(
     drawn: Dataset, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrated_misattention, "NEEDED", 20)
+    monkeypatch.setattr(calibrated_misattention, "MIN_VERDICTS", 20)
     mark(review_set, ["wrong place" if score < 0.9 else "right" for score in review_set.values("run_one_confidence")])
     made = write_calibrated(review_set, make_run(drawn), "run_one")
-    assert made.verdicts == 24 and "one" not in made.why_not
+    assert made.verdicts == 24 and "one" not in made.missing
     assert made.auroc is None or made.auroc > 0.5
-    monkeypatch.setattr(calibrated_misattention, "OF_EACH", 3)
+    monkeypatch.setattr(calibrated_misattention, "MIN_OF_EACH", 3)
     made = write_calibrated(review_set, make_run(drawn), "run_one")
-    assert made.auroc is not None and made.auroc > 0.8, "she minds where the model is unsure"
+    assert made.auroc is not None and made.auroc > 0.8, "the verdicts follow the confidence"
     rows = list(zip(*review_set.values(["review", "run_one_misattention_calibrated"]), strict=True))
     wrong, right = ([p for verdict, p in rows if verdict == v] for v in ("wrong place", "right"))
     assert all(0 <= p <= 1 for p in (*wrong, *right)) and np.mean(wrong) > np.mean(right)
@@ -83,7 +83,7 @@ def test_a_later_runs_rectangle_is_not_judged_by_marks_on_an_earlier_one(
     assert read_verdicts(review_set, "run_one") == {}
 
 
-def test_the_figure_is_of_verdicts_that_were_not_learned_from() -> None:
+def test_the_auroc_is_of_held_out_verdicts() -> None:
     rng = np.random.default_rng(0)
     noise, answers = rng.normal(size=(400, 6)), rng.integers(0, 2, 80)
     known = np.arange(80)

@@ -1,4 +1,4 @@
-"""What follows from all tables of a run, in the real database: written once, live, and never over a person's work."""
+"""Derived fields in the real database: computed once, live, and never over the reviewer's work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_embeddings(run: RunFolder, seed: int = 0) -> RunFolder:
 
 @pytest.fixture
 def leaking(drawn: Dataset, tmp_path: Path) -> Dataset:
-    """Photographs instead of drawings: noise at many scales, each its own, but that one of the training images is in
+    """Photographs instead of drawings: different noise at many scales, except that one of the training images is in
     the test split again, in a mirror and recompressed, that two of the training images are one, and that one file is
     gone."""
     rng = np.random.default_rng(0)
@@ -58,13 +58,13 @@ def leaking(drawn: Dataset, tmp_path: Path) -> Dataset:
 
 
 def test_near_duplicates_and_leaks_are_shown(leaking: Dataset, make_run: MakeRun) -> None:
-    told: list[str] = []
+    steps: list[str] = []
     run = with_embeddings(make_run(leaking))
-    report = write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
+    report = write_run(run, leaking, comparing=lambda what, done, total: steps.append(what))
     train, test = leaking.split("train"), leaking.split("test")
     (note,) = report.notes
     assert note.startswith("1 of 24 images") and str(test[-1].path) in note
-    assert "reading images" in told
+    assert "reading images" in steps
     review_set = open_review(leaking.name)
     leaked, twice = {train[0].id, test[0].id}, {train[3].id, train[5].id}
     shown = review_set.load_saved_view("run_one near-duplicates").values("record_id")
@@ -81,15 +81,15 @@ def test_near_duplicates_that_the_run_keeps_are_read_and_follow_the_files(leakin
     run = make_run(leaking)
     predicted = predicted_records(leaking, read_predictions(run.predictions).column("id").to_pylist())
     near_duplicates(run.near_duplicates, predicted, leaking.records)
-    told: list[str] = []
-    report = write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
-    assert told == [] and any(note.startswith("1 of 24 images") for note in report.notes)
+    steps: list[str] = []
+    report = write_run(run, leaking, comparing=lambda what, done, total: steps.append(what))
+    assert steps == [] and any(note.startswith("1 of 24 images") for note in report.notes)
     review_set = open_review(leaking.name)
     assert len(review_set.load_saved_view("run_one near-duplicates")) == 4
     train, test = leaking.split("train"), leaking.split("test")
     shutil.copyfile(train[7].path, test[0].path)
-    write_run(run, leaking, comparing=lambda what, done, total: told.append(what))
-    assert "comparing near-duplicates" in told or "looking for near-duplicates" in told
+    write_run(run, leaking, comparing=lambda what, done, total: steps.append(what))
+    assert "comparing near-duplicates" in steps or "looking for near-duplicates" in steps
     leaked = review_set.load_saved_view("run_one split leakage").values("record_id")
     assert set(leaked) == {train[7].id, test[0].id}, "the one before is no leak any more"
 
@@ -116,10 +116,10 @@ def test_what_did_not_change_is_not_computed_again(drawn: Dataset, make_run: Mak
     assert open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp > made
 
 
-def test_a_run_without_embeddings_says_so(drawn: Dataset, make_run: MakeRun) -> None:
+def test_missing_embeddings_are_reported(drawn: Dataset, make_run: MakeRun) -> None:
     report = write_run(make_run(drawn), drawn)
     assert len(report.notes) == 1 and "rsam predict" in report.notes[0]
-    assert "run_one near-duplicates" in open_review(drawn.name).list_saved_views(), "told by the images alone"
+    assert "run_one near-duplicates" in open_review(drawn.name).list_saved_views(), "they need only the images"
 
 
 def rows(pairs: list[tuple[str, str, str]]) -> pa.Table:
@@ -135,7 +135,7 @@ def test_pairs_are_counted_either_way_on_held_out_images() -> None:
     assert confusion_pairs(rows([("a", "b", "test")] * 2)) == []
 
 
-def test_views_of_pairs_follow_the_run_but_not_over_her(drawn: Dataset, make_run: MakeRun) -> None:
+def test_views_of_pairs_follow_the_run_unless_edited(drawn: Dataset, make_run: MakeRun) -> None:
     run, (first, second, third) = make_run(drawn), sorted(drawn.classes)
     _confuse(run, first, second)
     write_run(run, drawn)
@@ -154,18 +154,18 @@ def test_views_of_pairs_follow_the_run_but_not_over_her(drawn: Dataset, make_run
     _confuse(run, first, second)
     write_run(run, drawn)
     names = open_review(drawn.name).list_saved_views()
-    assert name in names and f"run_one {second} / {third}" in names, "what she changed is hers"
+    assert name in names and f"run_one {second} / {third}" in names, "an edited view stays"
 
 
 def _confuse(run: RunFolder, first: str, second: str) -> None:
-    """Let the run take all test images of these two classes for the other, and no others."""
+    """Let the run confuse all test images of these two classes, and no others."""
     other = {first: second, second: first}
     for split in ("train", "test"):
         table = read_predictions(run.predictions, [split])
         labels = table.column("label").to_pylist()
-        said = [other.get(label, label) if split == "test" else label for label in labels]
+        predictions = [other.get(label, label) if split == "test" else label for label in labels]
         place = table.column_names.index("predicted")
-        table = table.set_column(place, "predicted", pa.array(said))
+        table = table.set_column(place, "predicted", pa.array(predictions))
         write_predictions(run.predictions / f"{split}.parquet", table)
 
 

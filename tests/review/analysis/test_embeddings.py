@@ -12,7 +12,7 @@ from rsam_app.review.analysis.embeddings import map_embeddings, nearest_cosines
 
 @pytest.fixture(scope="module")
 def embeddings() -> np.ndarray:
-    """600 vectors on ten clusters; 7 is 3 again, 250 almost 4 and longer."""
+    """600 vectors on ten clusters; 7 equals 3, 250 is almost 4 but longer."""
     rng = np.random.default_rng(0)
     found = (rng.normal(size=(10, 96))[rng.integers(0, 10, 600)] + 0.7 * rng.normal(size=(600, 96))).astype(np.float16)
     found[7] = found[3]
@@ -25,7 +25,7 @@ def test_the_nearest_are_those_of_all_pairs(
     embeddings: np.ndarray, exact: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nearest_neighbours, "MAX_EXACT_POINTS", exact)
-    monkeypatch.setattr(module, "_BLOCK", 250)
+    monkeypatch.setattr(module, "BLOCK", 250)
     units = embeddings.astype(np.float64) / np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
     true = (units @ units.T - 3 * np.eye(600)).max(axis=1)
     found = nearest_cosines(embeddings)
@@ -34,7 +34,7 @@ def test_the_nearest_are_those_of_all_pairs(
     np.testing.assert_allclose(found[[3, 7, 4, 250]], true[[3, 7, 4, 250]], atol=1e-3)
 
 
-def test_what_is_no_vector_is_like_nothing() -> None:
+def test_zero_and_nonfinite_rows_have_no_neighbour() -> None:
     broken = np.zeros((4, 8), dtype=np.float16)
     broken[1] = np.nan
     broken[2:] = 1
@@ -58,5 +58,5 @@ def test_the_map_keeps_clusters_together(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_array_equal(placed, map_embeddings(points))
 
 
-def test_a_handful_of_images_is_no_map() -> None:
+def test_very_few_images_lie_at_the_origin() -> None:
     assert map_embeddings(np.ones((3, 8))).tolist() == [[0, 0]] * 3

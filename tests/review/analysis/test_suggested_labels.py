@@ -1,4 +1,4 @@
-"""The label that is believed instead of the given one: on its image, in the panel, and taken by a person."""
+"""Suggested labels: on the image, in the panel, and accepted by the reviewer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MakeRun = Callable[..., RunFolder]
 
 
 def keep_beliefs(run: RunFolder, dataset: Dataset) -> None:
-    """What a training keeps: beliefs drawn at random about all training images but the last, and the model's names."""
+    """Files of a training: random probabilities of all training images but the last, and the model's class names."""
     ids = [record.id for record in dataset.split("train")][:-1]
     run.training_records.write_text(json.dumps(ids), encoding="utf-8")
     beliefs = np.random.default_rng(3).dirichlet(np.ones(len(dataset.classes)), len(ids))
@@ -35,7 +35,7 @@ def keep_beliefs(run: RunFolder, dataset: Dataset) -> None:
     (run.model / "config.json").write_text(json.dumps({"label_names": list(dataset.classes)}), encoding="utf-8")
 
 
-def test_it_says_what_the_queue_says(drawn: Dataset, make_run: MakeRun) -> None:
+def test_suggestions_equal_those_of_the_selection(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     keep_beliefs(run, drawn)
     write_run(run, drawn)
@@ -51,20 +51,22 @@ def test_it_says_what_the_queue_says(drawn: Dataset, make_run: MakeRun) -> None:
     assert any(found.label != predicted[i] for i, found in shown.items()), "beliefs of training images go before"
 
 
-def test_it_follows_a_run_that_believes_otherwise(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_suggestions_follow_new_predictions(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     before = suggestions(review_set, review_set.values("id"), "run_one")
     write_run(make_run(drawn, seed=1), drawn)
     after = suggestions(open_review(drawn.name), review_set.values("id"), "run_one")
     assert before.keys() != after.keys()
     rows = zip(*review_set.values(["id", "ground_truth.label", "run_one_prediction.label"]), strict=True)
-    assert {i: found.label for i, found in after.items()} == {i: said for i, given, said in rows if said != given}
+    assert {i: found.label for i, found in after.items()} == {
+        i: predicted for i, given, predicted in rows if predicted != given
+    }
 
 
 def suggested(review_set: Any, number: int) -> list[str]:
     return list(suggestions(review_set, queue_of(review_set, None, "run_one").values("id"), "run_one"))[:number]
 
 
-def test_a_label_that_is_taken_is_a_decision_and_can_be_undone(review_set: Any) -> None:
+def test_an_accepted_label_is_a_decision_and_can_be_undone(review_set: Any) -> None:
     first, second = suggested(review_set, 2)
     before = review_set.select([first, second]).values(["review", "ground_truth"])
     label = suggestions(review_set, [first], "run_one")[first].label
@@ -77,7 +79,7 @@ def test_a_label_that_is_taken_is_a_decision_and_can_be_undone(review_set: Any) 
     assert review_set.select([first, second]).values(["review", "ground_truth"]) == before
 
 
-def test_a_label_she_corrected_since_is_left_alone(review_set: Any) -> None:
+def test_a_label_corrected_since_is_not_changed(review_set: Any) -> None:
     (first,) = suggested(review_set, 1)
     given = review_set[first].ground_truth.label
     mark(review_set, [first], "wrong label", "run_one")
@@ -96,7 +98,7 @@ def _set_label(review_set: Any, sample_id: str, label: str) -> None:
     sample.save()
 
 
-def test_the_reason_names_it_once(review_set: Any) -> None:
+def test_the_reason_names_the_suggestion_once(review_set: Any) -> None:
     (first,) = suggested(review_set, 1)
     queue = queue_of(review_set, None, "run_one")
     reason = explain(review_set, queue, first, "run_one")

@@ -39,11 +39,11 @@ def table(quality: list[float | None], place: list[float | None], split: str = "
         (0.4, 0.6, "trust"),
     ],
 )
-def test_two_questions_make_four_words(quality: float | None, place: float | None, word: str | None) -> None:
+def test_two_scores_make_four_words(quality: float | None, place: float | None, word: str | None) -> None:
     assert Thresholds(0.4, 0.6).word(quality, place) == word
 
 
-def test_the_training_split_decides_where_there_is_one() -> None:
+def test_the_training_split_decides_if_there_is_one() -> None:
     train = table([0.8] * 9 + [0.1], [0.2, 0.3, 0.4, 0.3, 0.2, 0.4, 0.3, 0.2, 0.4, 0.9])
     found = find_thresholds(pa.concat_tables([train, table([0.01] * 30, [0.99] * 30, "test")]))
     assert found == find_thresholds(train)
@@ -65,11 +65,11 @@ def test_the_database_computes_what_the_rule_says(drawn: Dataset, make_run: Make
     assert [thresholds.word(quality, place) for quality, place, _ in rows] == [word for *_, word in rows]
     assert set(Counter(word for *_, word in rows)) <= set(TRIAGE_COLORS)
     assert write_triage(review_set, "run_one", thresholds) == 0, "written twice, nothing changes twice"
-    review_set.add_sample(type(review_set.first())(filepath="/hers.png"))
+    review_set.add_sample(type(review_set.first())(filepath="/own.png"))
     everything = Thresholds(1.1, -0.1)
     assert write_triage(review_set, "run_one", everything) > 0
     review_set.reload()
-    assert review_set.count_values("run_one_triage") == {"hard": 24, None: 1}, "an image of her own is left alone"
+    assert review_set.count_values("run_one_triage") == {"hard": 24, None: 1}, "the user's own image is unchanged"
 
 
 def test_triage_views_are_live_and_the_colours_are_the_words(

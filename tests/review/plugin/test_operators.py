@@ -318,7 +318,7 @@ def test_apply_and_its_undo(run: RunFolder, drawn: Dataset, review_set: Any) -> 
 def test_a_run_whose_folder_is_gone_is_named(review_set: Any) -> None:
     from rsam_app.review.dataset.schema import memory, remember
 
-    gone = {**memory(review_set)["runs"]["run_one"], "path": "/gone/run one"}
+    gone = memory(review_set).runs["run_one"].model_copy(update={"path": "/gone/run one"})
     remember(review_set, runs={"run_one": gone})
     assert "/gone/run one" in call(review_set, "apply")[0]["error"]
     assert "/gone/run one" in call(review_set, "score")[1]["show_output"]["results"]["error"]

@@ -1,4 +1,4 @@
-"""Writing while a person works in the App, while another process writes, and after being killed."""
+"""Writing while the reviewer works in the App, while another process writes, and after being killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsam_app.data.records import Dataset
-from rsam_app.review.dataset.compare_and_set import Change, settle, swap
+from rsam_app.review.dataset import label_documents
+from rsam_app.review.dataset.compare_and_set import Change, compare_and_set, update
+from rsam_app.review.dataset.fiftyone_internals import sample_collection
 from rsam_app.review.dataset.schema import memory, open_review
 from rsam_app.review.writing import row_writer
 from rsam_app.review.writing.write_run import write_run
@@ -28,22 +30,22 @@ MakeRun = Callable[..., RunFolder]
 
 
 def stored(review_set: Any) -> dict[str, dict[str, Any]]:
-    return {s["record_id"]: s for s in review_set._sample_collection.find()}
+    return {s["record_id"]: s for s in sample_collection(review_set).find()}
 
 
 def edit(review_set: Any, record_id: str, **changes: Any) -> None:
-    """What another process does: the App's server."""
+    """Change a sample as the App's server does."""
     dotted = {name.replace("__", "."): value for name, value in changes.items()}
-    review_set._sample_collection.update_one({"record_id": record_id}, {"$set": dotted})
+    sample_collection(review_set).update_one({"record_id": record_id}, {"$set": dotted})
 
 
-def test_what_she_does_between_reading_and_writing_is_not_lost(
+def test_edits_between_reading_and_writing_are_not_lost(
     drawn: Dataset, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tagged, dragged, drawn_in, other = (r.id for r in drawn.records[:4])
     real, calls = row_writer.RowWriter._changes, []
 
-    def and_then_she_edits(self: Any, *arguments: Any) -> Any:
+    def edit_after_reading(self: Any, *arguments: Any) -> Any:
         changes = real(self, *arguments)
         if not calls:
             edit(review_set, tagged, run_one_prediction__tags=["odd"], tags=["mine"])
@@ -53,12 +55,12 @@ def test_what_she_does_between_reading_and_writing_is_not_lost(
         calls.append(len(changes))
         return changes
 
-    monkeypatch.setattr(row_writer.RowWriter, "_changes", and_then_she_edits)
+    monkeypatch.setattr(row_writer.RowWriter, "_changes", edit_after_reading)
     run = make_run(drawn, splits=("train",), seed=9, shift=4.0)
     report = write_run(run, drawn)
 
     assert (report.updated, report.kept) == (18, 1)
-    assert calls == [18, 2], "only the two samples whose labels she changed are decided on again"
+    assert calls == [18, 2], "only the two samples whose labels were edited are compared again"
     after = stored(review_set)
     assert after[tagged]["tags"] == ["mine"]
     assert after[tagged]["run_one_prediction"]["tags"] == ["odd"]
@@ -71,34 +73,32 @@ def test_what_she_does_between_reading_and_writing_is_not_lost(
         assert after[record_id]["run_one_prediction"]["confidence"] == expected[record_id]["confidence"]
 
 
-def test_an_edited_label_is_not_followed_over(
+def test_an_edited_label_is_not_overwritten(
     drawn: Dataset, make_run: MakeRun, review_set: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rsam_app.review.dataset.samples import Samples
 
-    record, real, calls = drawn.records[0], Samples._behind, []
+    record, real, calls = drawn.records[0], Samples._outdated, []
 
-    def and_then_she_edits(self: Any, records: Any) -> Any:
+    def edit_after_reading(self: Any, records: Any) -> Any:
         changes = real(self, records)
         if not calls:
             edit(review_set, record.id, ground_truth__label="crow")
         calls.append(len(changes))
         return changes
 
-    monkeypatch.setattr(Samples, "_behind", and_then_she_edits)
+    monkeypatch.setattr(Samples, "_outdated", edit_after_reading)
     changed = replace(drawn, records=(replace(record, label="blue tit"), *drawn.records[1:]))
     write_run(make_run(drawn), changed)
     after = stored(review_set)[record.id]
     assert (after["ground_truth"]["label"], after["original_label"]) == ("crow", "blue tit")
 
 
-def test_labels_keep_their_ids_and_what_others_put_into_them(
-    drawn: Dataset, make_run: MakeRun, review_set: Any
-) -> None:
+def test_labels_keep_their_ids_and_foreign_attributes(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     first, second = drawn.records[:2]
     edit(review_set, first.id, run_one_attention__detections__0__eval_iou=0.5)
     shape = {"_cls": "Polyline", "tags": [], "label": "wing", "points": [[[0.1, 0.1], [0.2, 0.2]]]}
-    review_set._sample_collection.update_one(
+    sample_collection(review_set).update_one(
         {"record_id": second.id}, {"$push": {"run_one_rectangle.polylines": shape}}
     )
     before = stored(review_set)
@@ -129,7 +129,7 @@ def test_a_new_file_with_the_same_rows_changes_nothing(drawn: Dataset, make_run:
     assert stored(review_set) == before
 
 
-def test_only_what_differs_is_touched(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_only_different_values_are_written(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     run = make_run(drawn)
     path = run.predictions / "train.parquet"
     table = pq.read_table(path)
@@ -147,45 +147,43 @@ def test_only_what_differs_is_touched(drawn: Dataset, make_run: MakeRun, review_
     assert new["created_at"] == old["created_at"] < new["last_modified_at"]
 
 
-def test_records_that_another_process_adds_meanwhile_are_not_doubled(
+def test_records_added_by_another_process_are_not_duplicated(
     drawn: Dataset, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rsam_app.review.writing.writers import Direct
+    real, calls = row_writer.insert, []
 
-    real, calls = Direct.add, []
-
-    def too_late(self: Any, records: Any, rows: Any) -> int:
+    def insert_others_first(collection: Any, documents: list[dict[str, Any]]) -> int:
         if not calls:
             calls.append(1)
-            other = Direct(self.review_set, "other", {})
-            real(other, records[:5], rows.slice(0, 5))
-        return real(self, records, rows)
+            others = [{k: v for k, v in d.items() if not k.startswith("run_one_")} for d in documents[:5]]
+            assert real(collection, others) == 5
+        return real(collection, documents)
 
-    monkeypatch.setattr(Direct, "add", too_late)
+    monkeypatch.setattr(row_writer, "insert", insert_others_first)
     report = write_run(make_run(drawn), drawn)
     assert (report.added, report.updated) == (19, 5)
     review_set = open_review(drawn.name)
     assert len(review_set) == review_set.count("run_one_prediction") == 24
 
 
-def test_where_fiftyone_stores_something_else_it_writes_itself(
+def test_attributes_that_another_fiftyone_adds_are_stored(
     drawn: Dataset, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import fiftyone as fo
 
     real = fo.Polyline.__init__
     monkeypatch.setattr(fo.Polyline, "__init__", lambda self, *a, **k: real(self, *a, **{"render": "outline", **k}))
-    report = write_run(make_run(drawn), drawn)
-    assert "run_one_rectangle.polylines.0.render" in report.notes[0]
+    monkeypatch.setattr(label_documents, "_templates", {})
+    write_run(make_run(drawn), drawn)
     review_set = open_review(drawn.name)
     held = [s["run_one_rectangle"]["polylines"][0]["render"] for s in stored(review_set).values()]
     assert held == ["outline"] * 24
-    again = write_run(make_run(drawn, seed=3), drawn)
-    assert again.updated == 24
-    assert "render" in again.notes[0]
+    assert write_run(make_run(drawn, seed=3), drawn).updated == 24
+    held = [s["run_one_rectangle"]["polylines"][0]["render"] for s in stored(review_set).values()]
+    assert held == ["outline"] * 24
 
 
-def test_a_write_that_was_killed_is_completed(drawn: Dataset, make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_killed_write_is_completed(drawn: Dataset, make_run: MakeRun, tmp_path: Path) -> None:
     large = replace(
         drawn, records=tuple(replace(drawn.records[i % 24], id=f"{i}.png", split="train") for i in range(5000))
     )
@@ -206,7 +204,7 @@ def test_a_write_that_was_killed_is_completed(drawn: Dataset, make_run: MakeRun,
     assert report.added + report.updated + report.unchanged == 5000
     assert len(review_set) == len(set(review_set.values("record_id"))) == 5000
     assert review_set.count("run_one_prediction") == review_set.count("ground_truth") == 5000
-    assert len(memory(open_review(drawn.name))["runs"]["run_one"]["predictions"]["train"]) == 3
+    assert len(memory(open_review(drawn.name)).runs["run_one"].predictions["train"]) == 3
 
 
 KILLED = textwrap.dedent("""
@@ -224,10 +222,10 @@ KILLED = textwrap.dedent("""
 """)
 
 
-def test_giving_up_says_so(review_set: Any) -> None:
-    sample = review_set._sample_collection.find_one()
+def test_giving_up_is_reported(review_set: Any) -> None:
+    sample = sample_collection(review_set).find_one()
     stale = Change(sample["_id"], {"split": "another"}, {"split": "lost"})
-    assert swap(review_set._sample_collection, [stale]) == 0
-    with pytest.raises(UserError, match="changed faster"):
-        settle(review_set._sample_collection, lambda: [stale])
-    assert review_set._sample_collection.find_one({"_id": sample["_id"]})["split"] == sample["split"]
+    assert compare_and_set(sample_collection(review_set), [stale]) == 0
+    with pytest.raises(UserError, match="faster than they can be written"):
+        update(sample_collection(review_set), lambda: [stale])
+    assert sample_collection(review_set).find_one({"_id": sample["_id"]})["split"] == sample["split"]

@@ -1,4 +1,4 @@
-"""What we write must be what FiftyOne itself would have written, to the last byte."""
+"""Documents against those of FiftyOne's own objects, to the last byte."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from rsam_app.data.records import Dataset, Record, by_id
-from rsam_app.review.dataset.fields import declare_run
+from rsam_app.geometry.boxes import relative_box
+from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
+from rsam_app.review.dataset.compare_and_set import insert, now
+from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, finite, score_fields
+from rsam_app.review.dataset.fiftyone_internals import dataset_id, sample_collection
 from rsam_app.review.dataset.schema import create_or_open, open_review
+from rsam_app.review.dataset.targets import as_target
+from rsam_app.review.writing.documents import run_documents, sample_document
 from rsam_app.review.writing.write_run import write_run
-from rsam_app.review.writing.writers import BY_CHANCE, Direct, ThroughFiftyOne, difference
 from rsam_app.run.corrections import Correction
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.soft_masks import place_masks, prepare_masks
 
 MakeRun = Callable[..., RunFolder]
 WHEN = "2026-01-01T00:00:00Z"
+RANDOM = ("_id", "_rand", "created_at", "last_modified_at")
+"""Values that differ between any two samples or labels."""
 
 
 def decided(records: tuple[Record, ...]) -> dict[tuple[str, str], Correction]:
@@ -40,7 +47,7 @@ def decided(records: tuple[Record, ...]) -> dict[tuple[str, str], Correction]:
 
 
 def odd_rows(run: RunFolder) -> pa.RecordBatch:
-    """Rows of the run with everything that may be missing missing somewhere."""
+    """Rows of the run; every optional value is missing in one of them."""
     table = pq.read_table(run.predictions / "train.parquet")
     rows = table.to_pylist()
     for name in ("cx", "cy", "width", "height", "angle", "corners", "box"):
@@ -50,10 +57,58 @@ def odd_rows(run: RunFolder) -> pa.RecordBatch:
     return pa.Table.from_pylist(rows, schema=table.schema).combine_chunks().to_batches()[0]
 
 
+def run_objects(key: str, rows: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The fields of a run as FiftyOne's objects, built by its public constructors."""
+    import fiftyone as fo
+
+    made = []
+    for row in rows.to_pylist():
+        common = {"label": row["predicted"], "confidence": finite(row["confidence"])}
+        logits = None if row["logits"] is None else np.array(row["logits"], dtype=np.float32)
+        values: dict[str, Any] = {f"{key}_prediction": fo.Classification(**common, logits=logits)}
+        attention = rectangle = None
+        if row["box"] is not None:
+            five = {name: row[name] for name in RECTANGLE_FIELDS}
+            box = {"label": common["label"], "bounding_box": row["box"], "confidence": common["confidence"]}
+            attention = fo.Detections(detections=[fo.Detection(**box, model_box=list(row["box"]), **five)])
+            points = [list(zip(row["corners"][::2], row["corners"][1::2], strict=True))]
+            shape = {"label": common["label"], "points": points, "confidence": common["confidence"]}
+            rectangle = fo.Polylines(polylines=[fo.Polyline(**shape, closed=True, filled=True)])
+        values |= {f"{key}_attention": attention, f"{key}_rectangle": rectangle}
+        if path := row.get(SOFT_MASK):
+            values[f"{key}_{SOFT_MASK}"] = fo.Heatmap(map_path=path)
+        made.append(values | {f"{key}_{name}": finite(row[name]) for name in score_fields(rows.schema.names)})
+    return made
+
+
+def sample_object(record: Record, known: dict[tuple[str, str], Correction], run: dict[str, Any]) -> Any:
+    """A sample of the record with its corrections, built by FiftyOne's public constructors."""
+    import fiftyone as fo
+
+    kinds = [kind for kind in ("label", "rectangle", "exclude") if (record.id, kind) in known]
+    label = known[record.id, "label"].after if "label" in kinds else record.label
+    size = record.width, record.height
+    relative = [relative_box(box, *size) for box in record.boxes] if record.width else []
+    boxes = [fo.Detection(label=record.label, bounding_box=b, original_box=list(b)) for b in relative]
+    values = {
+        "filepath": str(record.path),
+        "metadata": fo.ImageMetadata(width=record.width, height=record.height) if record.width else None,
+        "record_id": record.id,
+        "split": record.split,
+        "ground_truth": fo.Classification(label=label),
+        "ground_truth_boxes": fo.Detections(detections=boxes) if boxes else None,
+        "attention_target": as_target(Rectangle(120, 80, 60, 30, 0.5), *size) if "rectangle" in kinds else None,
+        "review": "exclude" if "exclude" in kinds else None,
+        "decided_kinds": kinds or None,
+        "original_label": record.label,
+    }
+    return fo.Sample(**{name: value for name, value in {**values, **run}.items() if value is not None})
+
+
 def masked(value: Any) -> Any:
-    """A stored value with ids, times and chance replaced by their types."""
+    """A stored value with ids, times and random numbers replaced by their types."""
     if isinstance(value, dict):
-        return {k: type(v).__name__ if k in BY_CHANCE else masked(v) for k, v in value.items()}
+        return {k: type(v).__name__ if k in RANDOM else masked(v) for k, v in value.items()}
     return [masked(v) for v in value] if isinstance(value, list) else value
 
 
@@ -70,10 +125,13 @@ def test_samples_equal_fiftyones_own_to_the_last_byte(
     records[6] = replace(records[6], width=0, height=0)
     records[7] = replace(records[7], boxes=())
     known = decided(tuple(records))
-    ThroughFiftyOne(review_set, "one", known).add(records, rows)
+    samples = [sample_object(record, known, run) for record, run in zip(records, run_objects("one", rows), strict=True)]
+    review_set.add_samples(samples, validate=False, expand_schema=False, progress=False)
     theirs = stored(review_set)
-    review_set._sample_collection.delete_many({})
-    assert Direct(review_set, "one", known).add(records, rows) == len(records)
+    sample_collection(review_set).delete_many({})
+    pairs = zip(records, run_documents("one", rows), strict=True)
+    documents = [sample_document(record, known, run, dataset_id(review_set), now()) for record, run in pairs]
+    assert insert(sample_collection(review_set), documents) == len(records)
     ours = stored(review_set)
     assert ours.keys() == theirs.keys() == {r.id for r in records}
     for record_id in theirs:
@@ -84,10 +142,9 @@ def test_a_runs_fields_equal_what_set_values_stores(drawn: Dataset, make_run: Ma
     rows = odd_rows(make_run(drawn))
     review_set = create_or_open(drawn)
     declare_run(review_set, "one", rows.schema.names)
-    ours = Direct(review_set, "one", {}).values(rows)
-    theirs = ThroughFiftyOne(review_set, "one", {}).values(rows)
-    for a, b in zip(ours, theirs, strict=True):
-        assert bson.encode(masked(a)) == bson.encode(masked(b))
+    for ours, objects in zip(run_documents("one", rows), run_objects("one", rows), strict=True):
+        theirs = {n: None if v is None else review_set.get_field(n).to_mongo(v) for n, v in objects.items()}
+        assert bson.encode(masked(ours)) == bson.encode(masked(bson.decode(bson.encode(theirs))))
 
 
 def test_labels_have_ids_of_their_own(review_set: Any) -> None:
@@ -104,7 +161,7 @@ def test_labels_have_ids_of_their_own(review_set: Any) -> None:
     assert {type(i) for i in ids} == {bson.ObjectId}
 
 
-def test_the_written_set_behaves_as_any_other(drawn: Dataset, make_run: MakeRun, tmp_path: Any) -> None:
+def test_the_dataset_behaves_as_any_other(drawn: Dataset, make_run: MakeRun, tmp_path: Any) -> None:
     import fiftyone as fo
     from fiftyone import ViewField as F
 
@@ -130,24 +187,11 @@ def test_the_written_set_behaves_as_any_other(drawn: Dataset, make_run: MakeRun,
     back.delete()
 
 
-def test_a_difference_is_found_wherever_it_is() -> None:
-    ours = {"_id": 1, "p": {"_id": 2, "tags": [], "polylines": [{"points": [[0.5, 1.0]], "logits": b"12"}]}}
-    assert difference({**ours, "_id": 7}, ours) == ""
-    for changed, place in (
-        ({**ours, "media": None}, "media"),
-        ({"_id": 1}, "p"),
-        ({"p": {**ours["p"], "tags": None}}, "p.tags"),
-        ({"p": {**ours["p"], "polylines": [{"points": [[0.5, 1]], "logits": b"12"}]}}, "p.polylines.0.points.0.1"),
-        ({"p": {**ours["p"], "polylines": [{"points": [[0.5, 1.0]], "logits": b"13"}]}}, "p.polylines.0.logits"),
-    ):
-        assert difference(changed, ours) == difference(ours, changed) == place
-
-
 def stored(review_set: Any) -> dict[str, dict[str, Any]]:
-    return {s["record_id"]: s for s in review_set._sample_collection.find()}
+    return {s["record_id"]: s for s in sample_collection(review_set).find()}
 
 
-def test_soft_masks_come_and_go_with_their_files(drawn: Dataset, make_run: MakeRun) -> None:
+def test_soft_masks_follow_their_files(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     from fiftyone import ViewField as F
 

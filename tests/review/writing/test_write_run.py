@@ -1,4 +1,4 @@
-"""Writing runs into the real database: what arrives, what happens twice, and what a person did in between."""
+"""Writing runs into the real database, once and again, with the reviewer's work in between."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.review.dataset.fiftyone_internals import sample_collection
 from rsam_app.review.dataset.samples import CHUNK
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.review.writing.write_run import write_run
@@ -29,12 +30,12 @@ MakeRun = Callable[..., RunFolder]
 
 def everything(review_set: Any) -> dict[str, dict[str, Any]]:
     """Every sample as stored, by record id, without the time of its last change."""
-    stored = review_set._sample_collection.find()
+    stored = sample_collection(review_set).find()
     return {s["record_id"]: {k: v for k, v in s.items() if k != "last_modified_at"} for s in stored}
 
 
 def relabelled(dataset: Dataset, record_id: str, label: str) -> Dataset:
-    """The dataset as if its files gave this record another label."""
+    """The dataset with another label of this record in its files."""
     return replace(dataset, records=tuple(replace(r, label=label) if r.id == record_id else r for r in dataset.records))
 
 
@@ -91,7 +92,7 @@ def test_only_the_split_that_changed_is_written_again(drawn: Dataset, make_run: 
     assert logits == pytest.approx(_row(run, "test", record.id)["logits"])
 
 
-def test_a_persons_work_survives_new_predictions(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_the_reviewers_work_survives_new_predictions(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     import fiftyone as fo
 
     tagged, edited, target, dragged, marked = (review_set.one(_is(r.id)) for r in drawn.records[:5])
@@ -122,7 +123,7 @@ def test_a_persons_work_survives_new_predictions(drawn: Dataset, make_run: MakeR
     assert marked.review == "wrong place"
     moved_on = [s.run_one_attention.detections[0].cx for s in (tagged, edited, target, marked)]
     rows = [_row(run, r.split, r.id)["cx"] for r in (drawn.records[i] for i in (0, 1, 2, 4))]
-    assert moved_on == pytest.approx(rows), "the samples nobody moved should show the new predictions"
+    assert moved_on == pytest.approx(rows), "unmoved rectangles show the new predictions"
 
 
 def test_two_runs_lie_side_by_side(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
@@ -141,14 +142,12 @@ def test_a_model_without_attention_has_no_rectangle(drawn: Dataset, make_run: Ma
     assert review_set.count("run_one_attention.detections") == review_set.count("run_one_rectangle.polylines") == 0
 
 
-def test_rectangles_go_when_the_run_has_none_any_more(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_rectangles_are_removed_when_the_run_has_none(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     write_run(make_run(drawn, attention=False), drawn)
     assert review_set.count("run_one_rectangle.polylines") == 0
 
 
-def test_labels_follow_the_files_unless_a_person_edited_them(
-    drawn: Dataset, make_run: MakeRun, review_set: Any
-) -> None:
+def test_labels_follow_the_files_unless_they_were_edited(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     reviewer_edits, files = drawn.records[0], drawn.records[3]
     sample = review_set.one(_is(reviewer_edits.id))
     sample.ground_truth.label = "crow"
@@ -180,7 +179,7 @@ def test_paths_sizes_splits_boxes_and_classes_follow_the_files(
     assert review_set.classes["ground_truth"][-1] == "dodo"
 
 
-def test_vanished_records_are_named_and_kept(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_vanished_records_are_reported_and_stay(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     fewer = replace(drawn, records=drawn.records[2:])
     report = write_run(make_run(drawn, seed=1), fewer)
     assert report.vanished == sorted(r.id for r in drawn.records[:2])
@@ -196,15 +195,12 @@ def test_an_interrupted_write_is_completed(drawn: Dataset, make_run: MakeRun, fi
     with pytest.raises(KeyboardInterrupt):
         write_run(run, drawn, progress=stop)
     review_set = open_review(drawn.name)
-    half = review_set.one(_is(review_set.values("record_id")[0]))
-    half["original_label"], half["ground_truth"] = None, None  # as if killed between adding and labelling
-    half.save()
     report = write_run(run, drawn)
     assert report.added + report.updated + report.unchanged == 24
     assert len(review_set) == review_set.count("ground_truth") == review_set.count("run_one_prediction") == 24
 
 
-def test_a_fresh_database_shows_what_was_decided_before(drawn: Dataset, make_run: MakeRun) -> None:
+def test_a_new_database_shows_earlier_corrections(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn)
     label, box, gone = (r.id for r in drawn.records[:3])
     new = [
@@ -236,7 +232,7 @@ def test_many_rows_go_in_chunks(drawn: Dataset, make_run: MakeRun) -> None:
     assert stored == pytest.approx(rows)
 
 
-def test_a_score_that_is_no_number_is_left_empty(drawn: Dataset, make_run: MakeRun) -> None:
+def test_a_score_that_is_not_finite_is_empty(drawn: Dataset, make_run: MakeRun) -> None:
     run = make_run(drawn, splits=("test",))
     path = run.predictions / "test.parquet"
     table = pq.read_table(path)
@@ -247,14 +243,14 @@ def test_a_score_that_is_no_number_is_left_empty(drawn: Dataset, make_run: MakeR
     assert open_review(drawn.name).bounds("run_one_misattention") == (0.5, 0.5)
 
 
-def test_what_a_person_must_change_is_said(drawn: Dataset, make_run: MakeRun, fiftyone_module: ModuleType) -> None:
+def test_user_errors_are_reported(drawn: Dataset, make_run: MakeRun, fiftyone_module: ModuleType) -> None:
     run = make_run(drawn)
     with pytest.raises(UserError, match=r"review key '2 runs'"):
         write_run(run, drawn, key="2 runs")
     with pytest.raises(UserError, match=r"no predictions.*rsam predict"):
         write_run(RunFolder(run.path.with_name("empty")), drawn)
     fiftyone_module.Dataset(drawn.name)
-    with pytest.raises(UserError, match=r"did not write; it is left alone"):
+    with pytest.raises(UserError, match=r"did not create; it is unchanged"):
         write_run(run, drawn)
     fiftyone_module.delete_dataset(drawn.name)
     write_run(run, drawn, key="mine")
@@ -266,7 +262,7 @@ def test_what_a_person_must_change_is_said(drawn: Dataset, make_run: MakeRun, fi
         write_run(run, drawn)
 
 
-def test_a_field_of_hers_with_our_name_is_not_overwritten(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+def test_a_users_field_of_the_same_name_is_not_overwritten(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
     import fiftyone as fo
 
     review_set.add_sample_field("second_misattention", fo.StringField)

@@ -1,0 +1,57 @@
+"""RSAM's own entry in a review dataset's `info`: what it wrote and arranged, to tell that from the reviewer's work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class RunMemory(BaseModel):
+    """A run that is written into the dataset."""
+
+    path: str = ""
+    """Its folder."""
+    predictions: dict[str, list[str]] = {}
+    """By split, the digests of the chunks of rows that are in the dataset."""
+    scores: list[str] = []
+    """Columns of its tables that are fields of the dataset."""
+
+
+class DerivedMemory(BaseModel):
+    """Fingerprints of what a run's derived fields were computed from."""
+
+    pairs: list[list[str]] = []
+    """Its most frequent confusion pairs."""
+    beliefs: str | None = None
+    embeddings: str | None = None
+    photographs: str | None = None
+
+
+class Memory(BaseModel):
+    """The entry. Only values that were set are stored; keys of other versions stay."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: int | None = None
+    classes: list[str] = []
+    """The card's classes."""
+    records: str | None = None
+    """Fingerprint of the records that the samples follow."""
+    runs: dict[str, RunMemory] = {}
+    """By key, the earliest first."""
+    derived: dict[str, DerivedMemory] = {}
+    """By the run's key."""
+    views: list[str] = []
+    """Names of the saved views that RSAM made."""
+    view_stages: dict[str, str] = {}
+    """By name, the fingerprint of a view's stages."""
+    pair_views: dict[str, list[list[str]]] = {}
+    """By the run's key, the confusion pairs that have a view."""
+    colors: dict[str, Any] = {}
+    """The colour scheme as RSAM set it: `color_by`, `opacity`, and `fields` by path."""
+    active: list[str] | None = None
+    """Fields that are switched on when the App opens."""
+    workspaces: list[str] = []
+    annotation: dict[str, dict[str, Any]] = {}
+    """By field, the label schema that RSAM set."""
