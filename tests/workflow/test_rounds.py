@@ -230,7 +230,9 @@ def test_a_manifest_is_replayed_from_the_command_line(first):
 
 def test_new_predictions_are_reviewed_and_selected_again(first, pipeline, tmp_path):
     run = copy_of(first, tmp_path)
-    options = ("run", pipeline, "--run", run, "--set", "evaluate.stability_views=1")
-    said = rsam(*options).stderr
+    command = ("run", pipeline, "--run", run, "--set", "review.key=again")
+    rsam(*command)
+    changed = (*command, "--set", "evaluate.stability_views=1")
+    said = rsam(*changed).stderr
     assert "train: nothing changed" in said and said.count("nothing changed") == 1
-    assert rsam(*options).stderr.count("nothing changed") == 4
+    assert rsam(*changed).stderr.count("nothing changed") == 4
