@@ -13,9 +13,9 @@ from rsam_app.system.distributed.launcher import relaunch
 
 
 def relaunched(processes: int) -> bool:
-    """Run this command again on several processes, if asked for; returns whether it did, and the command is done.
+    """Run this command on several processes if more than one is requested; returns whether that happened.
 
-    In one of those processes, join the launch instead. Raises `typer.Exit` if the launch failed.
+    Inside a launch, join it instead. Raises `typer.Exit` if the launch failed.
     """
     if processes == 1 or is_launched():
         join_launch()

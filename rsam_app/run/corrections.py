@@ -181,17 +181,17 @@ def _new_decisions(old: list[Correction], new: Iterable[Correction]) -> list[Cor
     return added
 
 
-def _parse(row: dict[str, str], where: str) -> Correction:
+def _parse(row: dict[str, str], location: str) -> Correction:
     if None in row or None in row.values() or row["kind"] not in get_args(Kind):
-        raise UserError(f"{where}: is not a correction: {list(row.values())}. Fix or delete the line.")
+        raise UserError(f"{location}: is not a correction: {list(row.values())}. Fix or delete the line.")
     if row["kind"] == "exclude" and row["after"] not in ("true", "false"):
-        raise UserError(f"{where}: exclude is {row['after']!r}, expected true or false. Fix or delete the line.")
+        raise UserError(f"{location}: exclude is {row['after']!r}, expected true or false. Fix or delete the line.")
     if row["kind"] == "rectangle" and row["after"]:
-        _parse_rectangle(row["after"], where)
+        _parse_rectangle(row["after"], location)
     return Correction(**row)  # type: ignore[arg-type]  # kind was checked above
 
 
-def _parse_rectangle(text: str, where: str) -> Rectangle:
+def _parse_rectangle(text: str, location: str) -> Rectangle:
     try:
         values = json.loads(text)
         if not isinstance(values, list):
@@ -201,6 +201,6 @@ def _parse_rectangle(text: str, where: str) -> Rectangle:
             raise ValueError("no area")
     except (ValueError, TypeError) as error:
         raise UserError(
-            f"{where}: {text!r} is not a rectangle [cx, cy, width, height, angle]. Fix or delete the line."
+            f"{location}: {text!r} is not a rectangle [cx, cy, width, height, angle]. Fix or delete the line."
         ) from error
     return Rectangle(cx, cy, width, height, angle)

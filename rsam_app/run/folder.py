@@ -30,66 +30,30 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def config_path(self) -> Path:
+        self.config_path = path / "config.yaml"
         """The resolved pipeline with every value."""
-        return self.path / "config.yaml"
-
-    @property
-    def predictions(self) -> Path:
+        self.predictions = path / "predictions"
         """Folder of the predictions tables."""
-        return self.path / "predictions"
-
-    @property
-    def near_duplicates(self) -> Path:
+        self.near_duplicates = path / "near_duplicates.parquet"
         """Table of the predicted images that show the same photograph."""
-        return self.path / "near_duplicates.parquet"
-
-    @property
-    def model(self) -> Path:
+        self.model = path / "model"
         """Folder that `timm.create_model('local-dir:…')` loads."""
-        return self.path / "model"
-
-    @property
-    def checkpoints(self) -> Path:
+        self.checkpoints = path / "checkpoints"
         """Folder of the checkpoints `last` and `best`."""
-        return self.path / "checkpoints"
-
-    @property
-    def evaluation(self) -> Path:
+        self.evaluation = path / "evaluation"
         """Folder of `metrics.json`, `report.html` and plots."""
-        return self.path / "evaluation"
-
-    @property
-    def selection(self) -> Path:
+        self.selection = path / "selection"
         """Folder of the selections, one CSV file each."""
-        return self.path / "selection"
-
-    @property
-    def simulation(self) -> Path:
+        self.simulation = path / "simulation"
         """Folder of simulations: label-efficiency curves and label-error detection."""
-        return self.path / "simulation"
-
-    @property
-    def metrics_log(self) -> Path:
+        self.metrics_log = path / "metrics.jsonl"
         """One JSON line per epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def training_records(self) -> Path:
+        self.training_records = path / "training_records.json"
         """Ids of the images that the run was trained on, in the row order of the two files below."""
-        return self.path / "training_records.json"
-
-    @property
-    def learned_probabilities(self) -> Path:
+        self.learned_probabilities = path / "training_probabilities.npy"
         """The model's probabilities for each training image, averaged over the epochs."""
-        return self.path / "training_probabilities.npy"
-
-    @property
-    def held_out_probabilities(self) -> Path:
+        self.held_out_probabilities = path / "held_out_probabilities.npy"
         """Cross-validated probabilities for each training image, from classifiers on pretrained features."""
-        return self.path / "held_out_probabilities.npy"
 
     @property
     def key(self) -> str:
@@ -149,7 +113,7 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the run for writing. Raises `UserError` if another process holds it; ends with the process."""
+        """Lock the run for writing; the lock ends with the process. Raises `UserError` if another process has it."""
         self._create()
         path = self.path / "lock"
         with ExitStack() as stack:
@@ -176,7 +140,7 @@ class RunFolder:
             ) from error
 
     def writing_on_main(self) -> AbstractContextManager[None]:
-        """`writing` on the main process of a launch; nothing on the others."""
+        """`writing` on the main process of a launch; no lock on the others."""
         return self.writing() if is_main_process() else nullcontext()
 
     def stage_done(self, stage: str, inputs: str) -> bool:

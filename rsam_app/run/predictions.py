@@ -110,10 +110,10 @@ def read_embeddings(folder: Path, splits: list[str] | None = None) -> np.ndarray
 
 
 def _files(folder: Path, splits: list[str] | None) -> list[Path]:
-    found = sorted(folder.glob("*.parquet"))
-    chosen = [p for p in found if splits is None or p.stem in splits]
+    present = sorted(folder.glob("*.parquet"))
+    chosen = [p for p in present if splits is None or p.stem in splits]
     if not chosen or (splits and {p.stem for p in chosen} != set(splits)):
-        have = ", ".join(p.stem for p in found) or "none"
+        have = ", ".join(p.stem for p in present) or "none"
         raise UserError(
             f"{folder}: no predictions for {', '.join(splits or ['any split'])} (have: {have}).\n"
             f"Run `rsam predict {folder.parent}` first."

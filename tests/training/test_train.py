@@ -79,7 +79,7 @@ def test_a_stopped_run_resumes_to_the_very_same_weights(tiny_pipeline, whole_run
 
 def test_resuming_a_complete_run_changes_nothing(tiny_pipeline, whole_run):
     before = (whole_run / "metrics.jsonl").stat()
-    assert "trained to its end" in rsam("train", tiny_pipeline, "--run", whole_run, "--resume").stderr
+    assert "training is already complete" in rsam("train", tiny_pipeline, "--run", whole_run, "--resume").stderr
     assert (whole_run / "metrics.jsonl").stat() == before
 
 
