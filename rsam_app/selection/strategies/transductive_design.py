@@ -106,7 +106,7 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
 
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
-    reasons = [f"its label would settle what is unknown about some {score:.1f} images" for score in scores]
+    reasons = [f"its label would settle the uncertainty of about {score:.1f} images" for score in scores]
     if np.isnan(pool.margin).all():
         return reasons
     return [f"{reason}; now {pool.prediction(i)}" for i, reason in zip(indices, reasons, strict=True)]
