@@ -138,7 +138,7 @@ class _Unpacking:
             self.done.outside += 1
             return
         if not source.is_file():
-            self._refuse(f"holds {name!r}, a link to {earlier!r}, which is not a file of it")
+            self._refuse(f"holds {name!r}, a link to {earlier!r}, which it does not contain")
         self._count_file()
         self._count_bytes(source.stat().st_size)
         if source != target:

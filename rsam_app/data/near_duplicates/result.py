@@ -21,7 +21,7 @@ class Duplicates:
     `same` `(N,)`: for each image the row of the first one with an identical thumbnail, or its own. `pairs` `(P, 2)`:
     sorted pairs of such first rows that are the same photograph, the lower row first. `likeness` `(P,)`: correlation of
     their detail, in [.92, 1]. `broken`: files that could not be read. `flat`: number of images without content. Neither
-    are compared. `note`: why thumbnails were not cached, or empty.
+    is compared. `note`: why thumbnails were not cached, or empty.
     """
 
     same: np.ndarray
