@@ -106,7 +106,7 @@ def test_tables_that_do_not_fit_are_rejected(dataset: Dataset, make_table: Any) 
     n = table.num_rows
     broken = {
         "are not in the dataset": with_column(table, "id", [f"gone {i}" for i in range(n)]),
-        "none of the model's": with_column(table, "label", ["typo"] * n),
+        "not one of the model's": with_column(table, "label", ["typo"] * n),
         "by another model": with_column(table, "logits", [[0.0, 1.0]] * n),
         "logits are not finite": with_column(table, "logits", [[float("nan")] * 4] * n),
         "negative size": with_column(table, "width", [-1.0] * n),
