@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cleanlab.rank import get_label_quality_scores
 
 from rsam_app.selection.simulation.label_noise import (
     SCORES,
+    Score,
     measure_label_noise,
+    normalised_margin,
+    self_confidence,
     sibling_errors,
     siblings_of,
     uniform_errors,
@@ -78,3 +82,13 @@ def test_planted_errors_are_found_in_blobs(tmp_path: Path) -> None:
     for share in (0.0, 0.7):
         with pytest.raises(UserError, match="expected a share"):
             measure_label_noise(oracle, ["a", "b", "c", "d"], share, 2, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("score", "method"), [(self_confidence, "self_confidence"), (normalised_margin, "normalized_margin")]
+)
+def test_the_baselines_rank_as_cleanlab_does(score: Score, method: str) -> None:
+    rng = np.random.default_rng(0)
+    probabilities, labels = rng.dirichlet(np.ones(5), size=200), rng.integers(0, 5, size=200)
+    quality = get_label_quality_scores(labels, probabilities, method=method)
+    np.testing.assert_array_equal(np.argsort(-score(probabilities, labels)), np.argsort(quality))
