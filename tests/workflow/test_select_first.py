@@ -134,7 +134,7 @@ def test_its_manifest_is_not_replayed_and_the_message_says_what_to_do(pipeline: 
     run = pipeline.parent / "runs" / "colours"
     (manifest,) = (run / "selection").glob("*.json")
     refused = rsam("select", run, "--replay", manifest, "--no-tag", check=2).stderr
-    assert "by `rsam select-first`" in refused and "Give that command again" in refused
+    assert "by `rsam select-first`" in refused and "Rerun that command" in refused
 
 
 def test_with_splits_they_are_moved_into_the_one_to_train_on(pipeline: Path) -> None:
