@@ -20,6 +20,7 @@ ATTENTIONS = {
     "regression": {"attention": "rsam", "predictor": "regression"},
     "second_look": {"attention": "rsam", "second_look": True},
     "positionwise": {"attention": "positionwise"},
+    "stage": {"attention": "rsam", "stage": 2},
 }
 
 
@@ -36,7 +37,7 @@ def model_with(attention: str, backbone: str = "test_resnet") -> AttentiveClassi
         ModelConfig(backbone=backbone, weights="none", image_size=96, **ATTENTIONS[attention]), ("a", "b", "c")
     )
     with torch.no_grad():  # the initial state has zero gradients by design
-        for parameter in model.attention.parameters():
+        for parameter in model.attention_module.parameters():
             parameter += 0.2 * torch.randn_like(parameter)
     return model
 
@@ -68,7 +69,7 @@ def test_one_graph_equals_eager_forward_and_backward(attention):
         assert (ours.grad is None) == (theirs.grad is None), name
         if ours.grad is not None:
             torch.testing.assert_close(theirs.grad, ours.grad, msg=lambda text, name=name: f"{name}: {text}")
-    assert all(p.grad.any() for p in eager.attention.parameters())
+    assert all(p.grad.any() for p in eager.attention_module.parameters())
 
 
 def test_one_graph_under_autocast_keeps_rectangles_in_float32():
@@ -78,7 +79,7 @@ def test_one_graph_under_autocast_keeps_rectangles_in_float32():
         output = compiled(torch.randn(2, 3, 96, 96), return_output=True)
     assert output.rectangle.dtype == output.mask.dtype == torch.float32
     loss_of(output).backward()
-    assert all(torch.isfinite(p.grad).all() and p.grad.any() for p in model.attention.parameters())
+    assert all(torch.isfinite(p.grad).all() and p.grad.any() for p in model.attention_module.parameters())
 
 
 def test_one_graph_serves_any_number_of_images():
