@@ -126,6 +126,8 @@ os.register_at_fork(after_in_child=_workers.clear)
 
 
 class _Loader(DataLoader[Batch]):
+    """Registers its workers, so that `_end_workers` finds them."""
+
     def __iter__(self) -> Any:
         batches = super().__iter__()
         _workers.update(getattr(batches, "_workers", ()))

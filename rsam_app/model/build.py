@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -61,7 +61,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     )
     model.label_names = classes
     _refuse_size(model, config)
-    return model
+    return cast(AttentiveClassifier, model)
 
 
 def _in_backbone(classifier: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import fiftyone as fo
 import fiftyone.core.models as fom
@@ -183,7 +183,7 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
         if isinstance(args, NetworkInput):
             return args
         items: Sequence[Any] = [args] if isinstance(args, np.ndarray) and args.ndim == 3 else list(args)
-        return default_collate([self._input(item) for item in items])
+        return cast(NetworkInput, default_collate([self._input(item) for item in items]))
 
     def _input(self, item: Any) -> NetworkInput:
         if isinstance(item, NetworkInput):

@@ -24,7 +24,7 @@ def _negative_squares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     squares: np.ndarray = first @ second.T
     squares -= 1
     squares *= 2
-    return np.minimum(squares, 0, out=squares)
+    return np.asarray(np.minimum(squares, 0, out=squares))
 
 
 def median_distance(units: np.ndarray, rng: np.random.Generator) -> float:
@@ -53,4 +53,4 @@ def directions(embeddings: np.ndarray) -> np.ndarray:
     """Scale `embeddings` `(N, D)` to length 1, float32; vectors of length 0 stay 0."""
     points = embeddings.astype(np.float32)
     norms: np.ndarray = np.linalg.norm(points, axis=1, keepdims=True)
-    return points / np.maximum(norms, np.float32(1e-12))
+    return np.asarray(points / np.maximum(norms, np.float32(1e-12)))

@@ -64,7 +64,7 @@ class Pool:
         shifted = self.logits - self.logits.max(axis=1, keepdims=True, initial=-np.inf)
         exponential = np.exp(shifted)
         total: np.ndarray = exponential.sum(axis=1, keepdims=True)
-        return exponential / total
+        return np.asarray(exponential / total)
 
     @cached_property
     def label_indices(self) -> np.ndarray:
@@ -231,7 +231,7 @@ def _names(table: pa.Table, column: str) -> tuple[str, ...]:
 
 
 def _numbers(table: pa.Table, column: str) -> np.ndarray:
-    return table.column(column).cast(pa.float32()).to_numpy().astype(np.float32)
+    return np.asarray(table.column(column).cast(pa.float32()).to_numpy().astype(np.float32))
 
 
 def _logits(table: pa.Table) -> np.ndarray | None:

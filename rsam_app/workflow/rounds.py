@@ -186,4 +186,4 @@ def report_change(job: Job, before: RunFolder) -> None:
 def _ious(table: pa.Table) -> np.ndarray:
     if "off_object" not in table.column_names:
         return np.full(len(table), np.nan)
-    return 1 - table["off_object"].to_numpy(zero_copy_only=False).astype(np.float64)
+    return np.asarray(1 - table["off_object"].to_numpy(zero_copy_only=False).astype(np.float64))

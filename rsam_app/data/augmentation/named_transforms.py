@@ -142,7 +142,9 @@ def _flipped_or_rotated(transform: Any, params: Mapping[str, Any], before: Size,
 def _warped(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
     """For a matrix counted from pixel centres, and an optional crop after it."""
     cut = (params["x_min"], params["y_min"]) if getattr(transform, "crop_border", False) else (0, 0)
-    return _shift(0.5 - cut[0], 0.5 - cut[1]) @ np.asarray(params["matrix"], dtype=float) @ _shift(-0.5, -0.5)
+    return np.asarray(
+        _shift(0.5 - cut[0], 0.5 - cut[1]) @ np.asarray(params["matrix"], dtype=float) @ _shift(-0.5, -0.5)
+    )
 
 
 def _padded(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
@@ -154,14 +156,14 @@ def _cropped(transform: Any, params: Mapping[str, Any], before: Size, after: Siz
     pad = params.get("pad_params") or {"pad_left": 0, "pad_top": 0}
     left, upper, right, lower = params["crop_coords"]
     scale = np.diag([after[0] / (right - left), after[1] / (lower - upper), 1.0])
-    return scale @ _shift(pad["pad_left"] - left, pad["pad_top"] - upper)
+    return np.asarray(scale @ _shift(pad["pad_left"] - left, pad["pad_top"] - upper))
 
 
 def _cropped_and_padded(transform: Any, params: Mapping[str, Any], before: Size, after: Size) -> np.ndarray:
     left, upper = (params["crop_params"] or (0, 0))[:2]
     top, _, begin, _ = params["pad_params"] or (0, 0, 0, 0)
     height, width = params["result_shape"]
-    return np.diag([after[0] / width, after[1] / height, 1.0]) @ _shift(begin - left, top - upper)
+    return np.asarray(np.diag([after[0] / width, after[1] / height, 1.0]) @ _shift(begin - left, top - upper))
 
 
 def _shift(x: float, y: float) -> np.ndarray:

@@ -133,7 +133,7 @@ def _undo_rotation(width: int, height: int, flip: bool, degrees: float) -> np.nd
     rotation = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
     centre = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]])
     mirror = np.diag([-1.0 if flip else 1.0, 1.0, 1.0])
-    return centre @ rotation @ mirror @ np.linalg.inv(centre)
+    return np.asarray(centre @ rotation @ mirror @ np.linalg.inv(centre))
 
 
 def _sample(image: np.ndarray, to_image: np.ndarray, size: int) -> np.ndarray:

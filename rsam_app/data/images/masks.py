@@ -30,4 +30,4 @@ def mask_indices(path: Path) -> npt.NDArray[np.uint8]:
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)
         single = upright if upright.mode in ("1", "L", "P", "I", "I;16", "I;16B") else upright.convert("L")
-        return np.clip(np.asarray(single), 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(np.asarray(single), 0, 255).astype(np.uint8))

@@ -159,4 +159,4 @@ def _cosines(begin: float, extent: float) -> np.ndarray:
 
 def _units(vectors: np.ndarray) -> np.ndarray:
     lengths: np.ndarray = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(lengths, np.float32(1e-9))
+    return np.asarray(vectors / np.maximum(lengths, np.float32(1e-9)))

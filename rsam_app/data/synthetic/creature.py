@@ -111,7 +111,9 @@ def _grain(form: _Form, rng: np.random.Generator) -> Array:
     small = rng.standard_normal((64, 84), dtype=np.float32)
     pits = cv2.resize(small, form.x.shape[::-1], interpolation=cv2.INTER_CUBIC)
     blotches = cv2.resize(small[:8, :10], form.x.shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.clip(1 + rng.uniform(0.02, 0.16) * ridges + rng.uniform(0.02, 0.1) * pits + 0.08 * blotches, 0.4, 1.6)
+    return np.asarray(
+        np.clip(1 + rng.uniform(0.02, 0.16) * ridges + rng.uniform(0.02, 0.1) * pits + 0.08 * blotches, 0.4, 1.6)
+    )
 
 
 def _painted(mark: Mark, form: _Form, rng: np.random.Generator) -> Array:
@@ -119,7 +121,7 @@ def _painted(mark: Mark, form: _Form, rng: np.random.Generator) -> Array:
     scale = rng.uniform(0.92, 1.08)
     wobble = cv2.resize(rng.standard_normal((12, 16), dtype=np.float32), form.x.shape[::-1])
     distance = mark((form.x + 0.34) / scale - 0.34 + rng.normal(0, 0.015), form.y / scale) + 0.014 * wobble
-    return np.clip(0.5 - distance * PIXELS / 3, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.5 - distance * PIXELS / 3, 0, 1).astype(np.float32))
 
 
 def _shade(albedo: Array, form: _Form, light: Array, gloss: float) -> Array:
@@ -133,7 +135,7 @@ def _shade(albedo: Array, form: _Form, light: Array, gloss: float) -> Array:
     lit = albedo * per_channel((0.42 + 0.95 * diffuse) * form.occlusion) + cv2.merge(
         [highlight, highlight, 0.94 * highlight]
     )
-    return np.clip(lit, 0, 255)
+    return np.asarray(np.clip(lit, 0, 255))
 
 
 def _limbs(color: Array, light: Array, rng: np.random.Generator) -> Array:

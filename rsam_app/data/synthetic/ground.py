@@ -73,7 +73,7 @@ def _ramp(height: Array, colors: tuple[tuple[int, int, int], ...], relief: float
     slope = np.clip(-cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3), -4, 4)
     stops = np.linspace(0.1, 0.9, len(colors))
     rgb = np.stack([np.interp(level, stops, [c[i] for c in colors]) for i in range(3)], axis=-1)
-    return np.clip(rgb + relief * slope[..., None], 0, 255).astype(np.float32)
+    return np.asarray(np.clip(rgb + relief * slope[..., None], 0, 255).astype(np.float32))
 
 
 def _bark(rng: np.random.Generator) -> Array:
@@ -87,9 +87,8 @@ def _bark(rng: np.random.Generator) -> Array:
     tile = _ramp(np.abs(plates) + 0.3 * fibres, ((78, 62, 50), (112, 92, 74), (150, 130, 108)), relief=7)
     tile = tile * (0.4 + 0.6 * cracks)[..., None]
     lichen = np.clip((_noise(12, rng) + 0.6 * _noise(70, rng) - 1.5) * 1.5, 0, 0.7)[..., None]
-    return (
-        tile * (1 - lichen) + np.array([150, 160, 128], np.float32) * (0.8 + 0.2 * cracks[..., None]) * lichen
-    ).astype(np.float32)
+    grown = np.array([150, 160, 128], np.float32) * (0.8 + 0.2 * cracks[..., None]) * lichen
+    return np.asarray(tile * (1 - lichen) + grown, dtype=np.float32)
 
 
 def _blades(tile: Array, rng: np.random.Generator, count: int, length: float) -> None:

@@ -133,7 +133,7 @@ def _dome_light(radius: Array, x: Array, y: Array, flat: float) -> Array:
     slope = np.clip(radius, 0, 1) ** flat
     steep = slope / np.maximum(np.hypot(x, y), 1e-3)
     normal_z = np.sqrt(np.clip(1 - slope**2, 0.04, 1))
-    return (0.45 + 0.75 * np.clip(steep * x * _LIGHT[0] + normal_z * _LIGHT[2], 0, 1)).astype(np.float32)
+    return np.asarray((0.45 + 0.75 * np.clip(steep * x * _LIGHT[0] + normal_z * _LIGHT[2], 0, 1)).astype(np.float32))
 
 
 def _noise(shape: tuple[int, ...], cells: int, rng: np.random.Generator) -> Array:

@@ -39,23 +39,23 @@ def _tail(x: Array, y: Array) -> Array:
 
 
 def _ring(x: Array, y: Array) -> Array:
-    return np.abs(np.hypot(x - _MIDDLE, y) - 0.215) - 0.07
+    return np.asarray(np.abs(np.hypot(x - _MIDDLE, y) - 0.215) - 0.07)
 
 
 def _arrow(x: Array, y: Array) -> Array:
-    return np.maximum(np.abs(x - _MIDDLE - 0.14 + 1.1 * np.abs(y)) / 1.49 - 0.085, np.abs(y) - 0.34)
+    return np.asarray(np.maximum(np.abs(x - _MIDDLE - 0.14 + 1.1 * np.abs(y)) / 1.49 - 0.085, np.abs(y) - 0.34))
 
 
 def _stripe(x: Array, y: Array) -> Array:
-    return np.maximum(np.abs(y) - 0.1, np.abs(x - _MIDDLE) - 0.46)
+    return np.asarray(np.maximum(np.abs(y) - 0.1, np.abs(x - _MIDDLE) - 0.46))
 
 
 def _spots(x: Array, y: Array) -> Array:
-    return np.hypot(x - _MIDDLE, np.abs(y) - 0.2) - 0.14
+    return np.asarray(np.hypot(x - _MIDDLE, np.abs(y) - 0.2) - 0.14)
 
 
 def _dashes(x: Array, y: Array) -> Array:
-    return (np.hypot((x - _MIDDLE) / 3.0, np.abs(y) - 0.2) - 0.085) * 1.3
+    return np.asarray((np.hypot((x - _MIDDLE) / 3.0, np.abs(y) - 0.2) - 0.085) * 1.3)
 
 
 _YELLOW, _CREAM, _TURQUOISE = (250, 212, 60), (246, 236, 206), (60, 214, 206)

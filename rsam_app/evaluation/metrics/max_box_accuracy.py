@@ -33,7 +33,7 @@ def threshold_levels(soft_mask: Floats) -> Levels:
     level = (mask / peak * LEVELS).astype(np.int64)
     level += thresholds[level + 1] <= mask  # the quotient's rounding may be off by one at a threshold
     level -= thresholds[level] > mask
-    return np.clip(level, 0, LEVELS - 1).astype(np.uint16)
+    return np.asarray(np.clip(level, 0, LEVELS - 1).astype(np.uint16))
 
 
 def best_iou_by_threshold(soft_mask: NDArray[np.float32], levels: Levels, true_boxes: Floats) -> NDArray[np.float32]:
@@ -85,7 +85,7 @@ def max_box_accuracy(best_iou: NDArray[np.float32], thresholds: Integers | None 
 
 def _best_iou(boxes: Floats, true_boxes: Floats) -> Floats:
     """For each box `(K, 4)` its best IoU with one of `(G, 4)`."""
-    return box_iou(boxes[:, None], true_boxes[None]).max(axis=1)
+    return np.asarray(box_iou(boxes[:, None], true_boxes[None]).max(axis=1))
 
 
 def _extent(profile: Levels, levels: Integers) -> tuple[Any, Any]:

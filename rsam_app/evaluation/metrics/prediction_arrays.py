@@ -80,7 +80,7 @@ def _logits(rows: pa.Table, split: str, classes: int) -> Floats:
     flat = pc.list_flatten(rows.column("logits")).to_numpy().astype(np.float64)
     logits = flat.reshape(rows.num_rows, classes)
     _require_finite(logits, rows, f"predictions of {split}: logits")
-    return logits
+    return np.asarray(logits)
 
 
 def _labels(rows: pa.Table, split: str, classes: Sequence[str]) -> Integers:

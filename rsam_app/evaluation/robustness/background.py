@@ -174,7 +174,7 @@ def background_gap(runner: ModelRunner, subset: Subset, pairs: Sequence[Pair]) -
 def _compose(subset: Subset, pair: Pair, kind: str) -> Pixels:
     image = subset.images[pair.row]
     if kind == "original":
-        return image
+        return np.asarray(image)
     donor = pair.same if kind == "same" else pair.random
     background = without_object(network_input(donor, subset.size), cover(donor, subset.size))
     if background is None:  # `pair_backgrounds` chooses only images that have one

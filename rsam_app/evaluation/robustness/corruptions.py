@@ -45,7 +45,7 @@ def corrupt(image: Pixels, name: str, severity: int, seed: int, record_id: str) 
         return image.copy()
     rng = np.random.default_rng((seed, zlib.crc32(record_id.encode()), zlib.crc32(name.encode())))
     corrupted = apply((image / 255).astype(np.float32), severity - 1, rng)
-    return np.rint(np.clip(corrupted, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(corrupted, 0, 1) * 255).astype(np.uint8))
 
 
 def gaussian_noise(image: Image, level: int, rng: np.random.Generator) -> Image:

@@ -30,7 +30,8 @@ def recolour(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     rgb = (images * std + mean).clamp(0, 1)
     brighter = colour_functional.adjust_brightness(rgb, BRIGHTNESS)
     flatter = colour_functional.adjust_contrast(brighter, CONTRAST)
-    return (colour_functional.adjust_saturation(flatter, SATURATION) - mean) / std
+    paler: Tensor = colour_functional.adjust_saturation(flatter, SATURATION)
+    return (paler - mean) / std
 
 
 def angle_errors(first: Floats, second: Floats) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from rsam_app.model import AttentiveClassifier
 
 CLOSER = 1.5
 """Factor by which the view `closer` enlarges the image about its middle; the rest is cut off."""
-VIEWS = {**GEOMETRIC, "closer": lambda size: zoom(size, CLOSER)}
+VIEWS: dict[str, Callable[[int], Tensor]] = {**GEOMETRIC, "closer": lambda size: zoom(size, CLOSER)}
 ORDER = ("scale", "closer", "flip", "rotate_right", "rotate_left")
 """Views in order of use: first smaller and larger images, which together test size and place. Neither suffices alone:
 shrinking disturbs small rectangles (correlation with their area -.75 on birds), enlarging those larger than their

@@ -53,4 +53,4 @@ def _known_rows(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     rows = probabilities[finite]
     if (rows < 0).any() or (np.abs(rows.sum(axis=1) - 1) > 1e-2).any():
         raise ValueError("probabilities must not be negative and every row must sum to 1; were these logits?")
-    return finite & (labels >= 0)
+    return np.asarray(finite & (labels >= 0))

@@ -100,4 +100,4 @@ def _finite_values(rows: pa.Table, name: str) -> np.ndarray:
     if name not in rows.column_names:
         return np.zeros(0)
     values = rows.column(name).cast(pa.float64()).to_numpy()
-    return values[np.isfinite(values)]
+    return np.asarray(values[np.isfinite(values)])

@@ -141,7 +141,7 @@ def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Rectangle],
 
 
 def _first_detection(detections: dict[str, Any] | None) -> dict[str, Any] | None:
-    return ((detections or {}).get("detections") or [None])[0]
+    return next(iter((detections or {}).get("detections") or ()), None)
 
 
 def _is_same(one: Rectangle, other: Rectangle) -> bool:

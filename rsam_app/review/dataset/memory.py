@@ -48,8 +48,6 @@ class Memory(BaseModel):
     """By name, the fingerprint of a view's stages."""
     pair_views: dict[str, list[list[str]]] = {}
     """By the run's key, the confusion pairs that have a view."""
-    colors: dict[str, Any] = {}
-    """The colour scheme as RSAM set it: `color_by`, `opacity`, and `fields` by path."""
     active: list[str] | None = None
     """Fields that are switched on when the App opens."""
     workspaces: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import fiftyone.operators.types as types
 
@@ -124,7 +124,7 @@ def _shown(steps: Generator[Any, None, T], show: Callable[[Any], Any]) -> Genera
         try:
             step = next(steps)
         except StopIteration as end:
-            return end.value
+            return cast(T, end.value)
         yield show(step)
 
 

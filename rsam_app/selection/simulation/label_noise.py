@@ -76,7 +76,7 @@ def normalised_margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
     given = others[rows, labels].copy()
     others[rows, labels] = -np.inf
     best: np.ndarray = others.max(axis=1)
-    return best - given
+    return np.asarray(best - given)
 
 
 def self_confidence(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

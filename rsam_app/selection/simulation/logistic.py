@@ -20,7 +20,7 @@ def scaled(features: np.ndarray) -> np.ndarray:
     lengths: np.ndarray = np.linalg.norm(points, axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > 0)).all():
         raise ValueError("features must be finite, and none of length 0")
-    return SCALE * points / lengths
+    return np.asarray(SCALE * points / lengths)
 
 
 def fit(points: np.ndarray, labels: np.ndarray, classes: int, strength: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
