@@ -41,8 +41,8 @@ def test_cold_warm_evicted_and_absent_caches_end_with_the_very_same_weights(larg
         done = rsam("train", larger, "--run", tmp_path / name, *words)
         said[name] = done.stdout + done.stderr
         found[name] = load_file(tmp_path / name / "model" / "model.safetensors")
-    assert "images are not kept" in said["absent"]
-    assert all("images are kept: 24 (" in said[name] for name in ("cold", "warm", "evicted"))
+    assert "images are not cached" in said["absent"]
+    assert all("images are cached: 24 (" in said[name] for name in ("cold", "warm", "evicted"))
     assert len(list(cache_home().glob("images-*"))) == 1
     for name in ("cold", "warm", "evicted"):
         assert all(bool((values == found[name][key]).all()) for key, values in found["absent"].items())
