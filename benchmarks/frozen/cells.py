@@ -26,7 +26,7 @@ from rsam_app.model.attention.second_look import upright_crop
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast, choose_precision
 from rsam_app.training import losses
-from rsam_app.training.discovery.targets import CORRECTED_WEIGHT
+from rsam_app.training.discovery.targets import REVIEWED_WEIGHT
 from rsam_app.training.optimizer import parameter_groups, warmup_cosine
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 
@@ -125,7 +125,7 @@ def _targets(variant: Variant, data: FrozenData, used: np.ndarray, seed: int) ->
             if len(edges):
                 left, top, right, bottom = (float(v) for v in edges[0])
                 place = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top, 0.0)
-                found[data.training[row].id] = (place, CORRECTED_WEIGHT)
+                found[data.training[row].id] = (place, REVIEWED_WEIGHT)
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from rsam_app.data.records import UNLABELLED, Dataset, Record
 from rsam_app.geometry.types import Rectangle
@@ -115,8 +115,15 @@ def reversals(added: Iterable[Correction], before: dict[tuple[str, str], Correct
     return rows
 
 
-def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> tuple[Dataset, dict[str, Rectangle]]:
-    """The corrected dataset, and target rectangles (image pixels, radians) by record id.
+class CorrectedDataset(NamedTuple):
+    """A dataset with the reviewer's corrections, and the target rectangles (image pixels) by record id."""
+
+    dataset: Dataset
+    targets: dict[str, Rectangle]
+
+
+def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> CorrectedDataset:
+    """Return the corrected dataset and the target rectangles.
 
     Only `train`, `val` and `unlabelled` change: correcting the test split with the model in view would favour the
     model. An unlabelled image that got a label moves to `train`. The dataset's notes count corrections without effect:
@@ -145,7 +152,7 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> tu
             replace(record, label=label.after, split=split_after_labelling(record, label.after)) if label else record
         )
     notes = (*dataset.notes, *_without_effect(dataset, force))
-    return replace(dataset, records=tuple(records), notes=notes), targets
+    return CorrectedDataset(replace(dataset, records=tuple(records), notes=notes), targets)
 
 
 def is_valid_label(dataset: Dataset, record: Record, label: str) -> bool:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from rsam_app.config import Card, Pipeline, apply_overrides, find_pipeline, load_card, load_pipeline
 from rsam_app.data import Dataset, load_dataset
-from rsam_app.geometry.types import Rectangle
-from rsam_app.run.corrections import apply_corrections, corrections_path, read_corrections
+from rsam_app.run.corrections import CorrectedDataset, apply_corrections, corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
@@ -66,8 +65,8 @@ class Job:
             return load_dataset(self.card, self.pipeline.seed, advance)
 
     @cached_property
-    def corrected(self) -> tuple[Dataset, dict[str, Rectangle]]:
-        """The dataset with the reviewer's corrections, and the corrected rectangles by record id.
+    def corrected(self) -> CorrectedDataset:
+        """The dataset with the reviewer's corrections, and the reviewer's target rectangles.
 
         A round uses only the corrections that it began with.
         """
@@ -85,9 +84,9 @@ class Job:
 
     @property
     def learns_from(self) -> str:
-        """Fingerprint of the training data: the corrected dataset and the corrected rectangles."""
-        dataset, rectangles = self.corrected
-        return fingerprint(dataset.fingerprint, sorted(rectangles.items()))
+        """Fingerprint of the training data: the corrected dataset and the targets."""
+        dataset, targets = self.corrected
+        return fingerprint(dataset.fingerprint, sorted(targets.items()))
 
     @cached_property
     def accelerator(self) -> Accelerator:

@@ -107,7 +107,7 @@ def train_epoch(job: Job, state: TrainState, trackers: Trackers, stop: StopReque
 def discover_targets(job: Job, state: TrainState) -> None:
     """Discover objects with the current features, fit the rectangle to them, and make them the targets."""
     source = feature_source(job, state.bare)
-    targets = join_targets(discovered_targets(job, source), job.corrected[1])
+    targets = join_targets(discovered_targets(job, source), job.corrected.targets)
     if (state.progress.epoch, state.progress.batch) == (state.discovery_epoch, 0):  # else done before the run stopped
         start_attention(job, state.bare, state.frozen or source, targets)
         parameters_of_main(job.accelerator, state.bare)
@@ -199,7 +199,7 @@ def epoch_metrics(job: Job, state: TrainState) -> dict[str, Any]:
 def validate(job: Job, state: TrainState) -> dict[str, float]:
     """Top-1, macro top-1 and NLL on `val`, also of the averaged weights; empty without a val split (if every class has
     a single image)."""
-    dataset, _ = job.corrected
+    dataset = job.corrected.dataset
     if not dataset.split("val"):
         return {}
     models = {"val": state.bare}

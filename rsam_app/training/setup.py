@@ -98,7 +98,7 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     the features; a resumed run gets both from its checkpoint.
     """
     pipeline, accelerator, run = job.pipeline, job.accelerator, job.run
-    dataset, corrected = job.corrected
+    dataset, reviewed = job.corrected
     set_seed(pipeline.seed)
     bare = build_model(pipeline.model, dataset.classes)
     bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -111,7 +111,7 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
         write_atomically(run.training_records, json.dumps([record.id for record in dataset.split("train")]))
     accelerator.wait_for_everyone()
     discovered = discovered_targets(job, source) if discovery_epoch(pipeline) == 0 else {}
-    targets = join_targets(discovered, corrected)
+    targets = join_targets(discovered, reviewed)
     frozen = frozen_features(job, source)
     if fresh and pipeline.model.weights != "none":
         start_attention(job, bare, frozen or source, targets)
@@ -212,13 +212,13 @@ def feature_source(job: Job, model: AttentiveClassifier) -> FeatureSource:
     config, accelerator = job.pipeline.train, job.accelerator
     precision = choose_precision(config.precision, accelerator.device)
     workers = loading_processes(config.workers, accelerator.num_processes)
-    return FeatureSource(model, job.corrected[0].class_index, accelerator.device, precision, workers)
+    return FeatureSource(model, job.corrected.dataset.class_index, accelerator.device, precision, workers)
 
 
 def frozen_features(job: Job, source: FeatureSource) -> FrozenFeatures | None:
     """The frozen backbone's maps; one process of each machine computes those that are not cached yet. None if the
     pipeline does not want them, or, with a message, if there is no room for them."""
-    views, (dataset, _) = views_to_cache(job.pipeline), job.corrected
+    views, dataset = views_to_cache(job.pipeline), job.corrected.dataset
     if not views:
         return None
     training, validation = dataset.split("train"), dataset.split("val")
@@ -244,4 +244,4 @@ def model_outputs(job: Job, model: AttentiveClassifier, split: str) -> Outputs:
     device, config = job.accelerator.device, job.pipeline.train
     precision = choose_precision(config.precision, device)
     runner = ModelRunner(model, device, precision, job.pipeline.evaluate.batch_size, config.workers)
-    return run_model(runner, job.corrected[0].split(split))
+    return run_model(runner, job.corrected.dataset.split(split))

@@ -32,7 +32,7 @@ def start_attention(
     """Fit RSAM's rectangle to the targets, on the current features of at most `MAX_LEARNED_IMAGES` training images,
     those with the largest weights first. The result is the same on every process."""
     attention, pipeline = model.attention_module, job.pipeline
-    records = [record for record in job.corrected[0].split("train") if record.id in targets]
+    records = [record for record in job.corrected.dataset.split("train") if record.id in targets]
     records = sorted(records, key=lambda record: -targets[record.id][1])[:MAX_LEARNED_IMAGES]
     if not isinstance(attention, RSAM) or not records:
         return
@@ -50,7 +50,7 @@ def start_attention(
 
 def start_classifier(job: Job, model: AttentiveClassifier, embeddings: np.ndarray) -> None:
     """Fit the last layer, if it is linear, to the pretrained embeddings `(N, D)` of the training images."""
-    classifier, (dataset, _) = model.get_classifier(), job.corrected
+    classifier, dataset = model.get_classifier(), job.corrected.dataset
     if not isinstance(classifier, nn.Linear) or classifier.in_features != embeddings.shape[1]:
         job.reporter.say("the classifier is not one linear layer: it starts from its own initialisation")
         return

@@ -33,7 +33,7 @@ def predict(job: Job, splits: list[str]) -> None:
 
 def present_splits(job: Job) -> list[str]:
     """The splits that have images, `unlabelled` included."""
-    return [split for split in (*SPLITS, UNLABELLED) if job.corrected[0].split(split)]
+    return [split for split in (*SPLITS, UNLABELLED) if job.corrected.dataset.split(split)]
 
 
 def stale_splits(job: Job) -> list[str]:
@@ -53,7 +53,7 @@ def _predict_split(job: Job, model: AttentiveClassifier, split: str) -> None:
     from rsam_app.run.soft_masks import place_masks, prepare_masks
     from rsam_app.system.precision import choose_precision
 
-    dataset, _ = job.corrected
+    dataset = job.corrected.dataset
     records = dataset.split(split)
     precision = choose_precision(job.pipeline.train.precision, job.accelerator.device)
     with job.reporter.counter(f"predicting {split}", len(records)) as advance:
@@ -99,7 +99,7 @@ def _habits(job: Job, split: str) -> Habits:
         return "own"
     if not training_is_predicted(job):
         return None
-    dataset, _ = job.corrected
+    dataset = job.corrected.dataset
     rows = split_arrays(read_predictions(job.run.predictions, ["train"]), dataset, "train", dataset.classes)
     sizes = image_sizes(rows.records)
     return fit_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes))
@@ -121,7 +121,7 @@ def load_trained_model(job: Job) -> AttentiveClassifier:
 
 
 def _check_classes(job: Job, model: AttentiveClassifier) -> None:
-    dataset, names = job.corrected[0], tuple(model.label_names)
+    dataset, names = job.corrected.dataset, tuple(model.label_names)
     if names != dataset.classes:
         raise UserError(
             f"{job.run.path}: the model has {len(names)} classes, the dataset {dataset.name} has"

@@ -13,9 +13,9 @@ from rsam_app.system.versions import SCORES
 
 def train_inputs(job: Job) -> str:
     """Fingerprint of the inputs of training."""
-    dataset, rectangles = job.corrected
+    dataset, targets = job.corrected
     settings = job.pipeline.train.model_dump(mode="json", exclude={"workers", "trackers"})
-    return fingerprint(job.pipeline.model, settings, job.pipeline.seed, dataset.fingerprint, sorted(rectangles.items()))
+    return fingerprint(job.pipeline.model, settings, job.pipeline.seed, dataset.fingerprint, sorted(targets.items()))
 
 
 def predict_inputs(job: Job, split: str) -> str:
@@ -29,7 +29,7 @@ def training_is_predicted(job: Job) -> bool:
 
 
 def _predict_inputs(job: Job, split: str, weights: str) -> str:
-    dataset, _ = job.corrected
+    dataset = job.corrected.dataset
     second_look, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
     masks = ["soft masks"] if job.pipeline.review.soft_masks else []
     # Rectangles of other splits are compared with those of the training split, if that is predicted.
@@ -52,7 +52,9 @@ def evaluate_inputs(job: Job, split: str) -> str:
     """Fingerprint of the inputs of a split's evaluation."""
     settings = job.pipeline.evaluate
     robustness = [settings.robustness_images, job.pipeline.seed] if settings.robustness else []
-    groups = [(r.id, r.group) for r in job.corrected[0].split(split) if r.group]  # not in the dataset's fingerprint
+    groups = [
+        (r.id, r.group) for r in job.corrected.dataset.split(split) if r.group
+    ]  # not in the dataset's fingerprint
     return fingerprint(predict_inputs(job, split), "evaluate", *robustness, *groups)
 
 

@@ -65,7 +65,7 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
             f"{job.run.path}: a training stopped here before its end.\n"
             f"Continue it with `rsam train {job.pipeline.name} --resume`, or start again with --restart."
         )
-    dataset, _ = job.corrected
+    dataset = job.corrected.dataset
     dataset.require("train")
     require_trackers(job.pipeline.train.trackers)
     job.accelerator.wait_for_everyone()  # all have read the run folder before the main process changes it
@@ -133,7 +133,7 @@ def _evaluate(job: Job, split: str, robustness: bool) -> dict[str, Any]:
     from rsam_app.evaluation.report.write import write_report
     from rsam_app.run.predictions import read_predictions
 
-    dataset, _ = job.corrected
+    dataset = job.corrected.dataset
     table = read_predictions(job.run.predictions, [name for name in present_splits(job) if name != UNLABELLED])
     metrics = evaluate_predictions(table, dataset, split)
     _add_observed(job, metrics, split, robustness or job.pipeline.evaluate.robustness)
@@ -157,7 +157,7 @@ def _add_observed(job: Job, metrics: dict[str, Any], split: str, robustness: boo
         absent |= dict.fromkeys(SECTIONS, remedy)
     if not robustness and not plain:
         return
-    dataset, _ = job.corrected
+    dataset = job.corrected.dataset
     settings, device = job.pipeline.evaluate, job.accelerator.device
     precision = choose_precision(job.pipeline.train.precision, device)
     runner = ModelRunner(load_trained_model(job), device, precision, settings.batch_size)

@@ -1,4 +1,4 @@
-"""Target rectangles of a run: objects discovered in training images, replaced by a reviewer's corrections.
+"""Target rectangles of a run: objects discovered in training images, replaced by the reviewer's targets.
 
 Discovered rectangles are cached, so that the next round of labelling need not discover them again.
 """
@@ -26,8 +26,8 @@ from rsam_app.system.versions import DISCOVERED_RECTANGLES
 from rsam_app.training.discovery.discover import discover_rectangles
 from rsam_app.training.features.source import FeatureSource
 
-CORRECTED_WEIGHT = 5.0
-"""The weight of a reviewer's rectangle, relative to a discovered one."""
+REVIEWED_WEIGHT = 5.0
+"""The weight of the reviewer's target, relative to a discovered one."""
 
 MAX_FILES = 64
 """Cached files; the least recently used ones are removed."""
@@ -49,15 +49,15 @@ def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
     path = job.run.path / "discovered.json"
     main = job.accelerator.is_main_process
     if main and not path.exists():
-        write_atomically(path, json.dumps(_discover(job, source, job.corrected[0].split("train"))))
+        write_atomically(path, json.dumps(_discover(job, source, job.corrected.dataset.split("train"))))
     stored = json.loads(path.read_text()) if main else {}
     return {key: Rectangle(*values) for key, values in of_main(job.accelerator, stored).items()}
 
 
-def join_targets(discovered: dict[str, Rectangle], corrected: dict[str, Rectangle]) -> dict[str, Target]:
-    """Targets with their weights; a reviewer's rectangle replaces a discovered one."""
+def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle]) -> dict[str, Target]:
+    """Return all targets with their weights; the reviewer's target replaces a discovered one."""
     targets: dict[str, Target] = {key: (rectangle, 1.0) for key, rectangle in discovered.items()}
-    return targets | {key: (rectangle, CORRECTED_WEIGHT) for key, rectangle in corrected.items()}
+    return targets | {key: (rectangle, REVIEWED_WEIGHT) for key, rectangle in reviewed.items()}
 
 
 def _discover(job: Job, source: FeatureSource, records: Sequence[Record]) -> dict[str, Rectangle]:
