@@ -57,8 +57,8 @@ def open_review(name: str) -> Any:
     if not fo.dataset_exists(name):
         known = [n for n in fo.list_datasets() if MEMORY in fo.load_dataset(n).info]
         raise UserError(
-            f"FiftyOne has no dataset {name!r} (RSAM's datasets: {', '.join(known) or 'none'}).\n"
-            "Run `rsam review RUN` first."
+            f"FiftyOne has no dataset {name!r} (RSAM's datasets: {', '.join(known) or 'none'})."
+            " Run `rsam review RUN` first."
         )
     review_set = fo.load_dataset(name)
     review_set.reload()  # this process may have an older copy
