@@ -1,6 +1,6 @@
 """Accuracy of attention variants × datasets × seeds on cached features of a frozen backbone.
 
-    RSAM_DATA=../shared/data python benchmarks/attention.py --weights ../shared/weights/mobilenetv2_100.safetensors
+    RSAM_DATA=data python benchmarks/attention.py --weights weights/mobilenetv2_100.safetensors
 
 `make bench` reads the weights from the folder RSAM_WEIGHTS. `--data-sets` takes names and paths of cards; `rsam demo`
 writes one for its dataset beside the images.

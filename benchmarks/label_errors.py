@@ -1,6 +1,6 @@
 """Detection of planted label errors from one training run, compared with cleanlab's scores and FiftyOne's mistakenness.
 
-    RSAM_DATA=../shared/data RSAM_WEIGHTS=../shared/weights python benchmarks/label_errors.py \\
+    RSAM_DATA=data RSAM_WEIGHTS=weights python benchmarks/label_errors.py \\
         --beetles demo-data/rsam_demo.yaml
 
 A manifest gets wrong labels for a tenth of the training and validation images: any other class, or one that is easily

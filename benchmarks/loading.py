@@ -1,6 +1,6 @@
 """Speed of loading training batches, compared with timm's loader and torchvision's transforms on the same work.
 
-    RSAM_DATA=../shared/data python benchmarks/loading.py [--dataset cub_200_2011] [--images 640] [--rounds 7]
+    RSAM_DATA=data python benchmarks/loading.py [--dataset cub_200_2011] [--images 640] [--rounds 7]
 
 Work: decode, random crop of .4 to 1 of the area to 224 pixels, mirror, jitter brightness, contrast and saturation (ours
 also the hue), and yield batches of 32 as 8-bit tensors on the CPU; all leave normalisation to the device. Loaders

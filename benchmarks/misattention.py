@@ -1,6 +1,6 @@
 """Detection of rectangles at the wrong place by the scores that need no ground truth.
 
-    RSAM_DATA=../shared/data python benchmarks/misattention.py runs/cub_mobilenetv2 runs/demo
+    RSAM_DATA=data python benchmarks/misattention.py runs/cub_mobilenetv2 runs/demo
 
 Without arguments it uses those two runs, if they exist. Each run must be predicted (`rsam predict RUN --split all`). On
 the test split, every score is measured as a detector of rectangles off the object (rotated IoU below .3 with the true

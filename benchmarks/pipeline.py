@@ -1,6 +1,6 @@
 """Cost of an epoch besides its arithmetic: reading images, checkpoints, memory.
 
-    RSAM_DATA=../shared/data python benchmarks/pipeline.py [PIPELINE] [--images 640] [--rounds 4]
+    RSAM_DATA=data python benchmarks/pipeline.py [PIPELINE] [--images 640] [--rounds 4]
 
 A real epoch (the pipeline's loader, augmentation, loss and optimizer, on photographs) alternates with the same number
 of steps on one batch in memory. Their ratio is the cost of reading if the CPU does both. It also reports the resident

@@ -1,6 +1,6 @@
 """Epoch time with one process and with two, which share the CPU cores.
 
-    RSAM_DATA=../shared/data python benchmarks/scaling.py [PIPELINE] [--rounds 3] [--set train.batch_size=32 …]
+    RSAM_DATA=data python benchmarks/scaling.py [PIPELINE] [--rounds 3] [--set train.batch_size=32 …]
 
 Runs `rsam train`, alternating between the two, and reads the seconds of the last epoch from `metrics.jsonl`. With as
 many accelerators as processes the ratio is the speed-up; on a CPU whose cores one process already uses, 1 means that

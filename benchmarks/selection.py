@@ -1,6 +1,6 @@
 """Label efficiency of selection strategies on cached features of a frozen MobileNetV2.
 
-    RSAM_DATA=../shared/data RSAM_WEIGHTS=../shared/weights python benchmarks/selection.py
+    RSAM_DATA=data RSAM_WEIGHTS=weights python benchmarks/selection.py
 
 It starts with one label per class and adds as many in each of 8 rounds (`--labels`: another number), measured by a
 logistic regression on the official test images. Each seed selects from another nine tenths of the training images, so
