@@ -96,7 +96,7 @@ def test_a_label_given_makes_a_training_image_and_taken_back_none(class_folders,
     found = {r.id: (r.label, r.split) for r in corrected.records if r.id.startswith(UNLABELLED)}
     assert found == {"unlabelled/a.jpg": ("wren", "train"), "unlabelled/b.jpg": ("", UNLABELLED)}
     assert corrected.fingerprint != dataset.fingerprint
-    with pytest.raises(UserError, match="is no class"):
+    with pytest.raises(UserError, match="is not a class"):
         apply_corrections(dataset, [Correction("unlabelled/a.jpg", "label", "", "gull", "Ann", "t", "r")])
 
 
