@@ -88,7 +88,7 @@ def sample_object(record: Record, known: dict[tuple[str, str], Correction], run:
     kinds = [kind for kind in ("label", "rectangle", "exclude") if (record.id, kind) in known]
     label = known[record.id, "label"].after if "label" in kinds else record.label
     size = record.width, record.height
-    relative = [relative_box(box, *size) for box in record.boxes] if record.width else []
+    relative = [relative_box(x, y, x + w, y + h, size) for x, y, w, h in record.boxes] if record.width else []
     boxes = [fo.Detection(label=record.label, bounding_box=b, original_box=list(b)) for b in relative]
     values = {
         "filepath": str(record.path),
