@@ -81,7 +81,7 @@ def test_degenerate_rectangles_are_those_of_the_metric() -> None:
     rectangles = np.array([*wide, (400, 50, 100, 50, 0), (np.nan,) * 5])
     found = degenerate(rectangles, sizes)
     assert found[0] < 0.05 and found[1] > 0.99 and found[3] > 0.99 and found[4] == 1
-    assert found[2] == pytest.approx(0.5, abs=1e-3), ".9 of the image is METRICS' threshold"
+    assert found[2] == pytest.approx(0.5, abs=1e-3), "the threshold is .9 of the image"
     assert np.isnan(found[5])
     half_off = degenerate(np.array([[0.0, 50, 100, 50, 0]]), sizes[:1])
     assert half_off[0] == pytest.approx(0.5)
