@@ -5,7 +5,6 @@ from __future__ import annotations
 from rsam_app.data.dataset import Images, load_dataset, load_images
 from rsam_app.data.images.masks import read_mask
 from rsam_app.data.records import SPLITS, UNLABELLED, Dataset, Record, Skipped, by_id
-from rsam_app.data.summary import describe
 from rsam_app.geometry.types import Box
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "Record",
     "Skipped",
     "by_id",
-    "describe",
     "load_dataset",
     "load_images",
     "read_mask",

@@ -42,10 +42,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that was left out, and the reason."""
+    """A file that was left out, and the reason; `id` is the record's if the file is its image."""
 
     path: Path
     reason: str
+    id: str = ""
 
 
 @dataclass(frozen=True)

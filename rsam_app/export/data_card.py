@@ -51,6 +51,7 @@ def write_card(
         "",
         *(f"- {note}" for note in [*written.notes, *_standard_notes(form[1])]),
         "",
+        *_left_out(source),
     ]
     (folder / "DATA_CARD.md").write_text("\n".join(text), encoding="utf-8")
 
@@ -125,6 +126,12 @@ def _standard_notes(mode: Mode) -> list[str]:
     if mode == "symlink":
         notes.append("The images are symbolic links: they break if the originals move.")
     return notes
+
+
+def _left_out(source: Source) -> list[str]:
+    if not source.left_out:
+        return []
+    return ["## Left out of the dataset", "", *(f"- {' '.join(line.split())}" for line in source.left_out), ""]
 
 
 def _quoted(text: str) -> str:

@@ -41,13 +41,15 @@ class ExportItem:
 
 @dataclass(frozen=True)
 class Source:
-    """Origin of an export, for its data card: `classes` in the dataset's order, `run` as given on the command line."""
+    """Origin of an export, for its data card: `classes` in the dataset's order, `run` as given on the command line,
+    and `left_out`, a line for each image or mask that the dataset could not use and for each of its notes."""
 
     dataset: str
     licence: str
     classes: tuple[str, ...]
     run: str
     tag: str
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

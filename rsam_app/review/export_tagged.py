@@ -66,5 +66,12 @@ def export_tagged(
         if test_share is not None:
             items, note = resplit(items, duplicates, test_share, job.pipeline.seed)
             notes.append(note)
-    source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag)
+    source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag, _left_out(job))
     return TaggedExport(export(items, format, out, mode, source=source, notes=notes))  # type: ignore[arg-type]
+
+
+def _left_out(job: Job) -> tuple[str, ...]:
+    left_out = job.left_out(job.original)
+    images = [f"image {path}: {reason}" for path, reason in left_out["skipped"]]
+    masks = [f"mask {path}: {reason}" for path, reason in left_out["skipped_masks"]]
+    return (*images, *masks, *left_out["notes"])

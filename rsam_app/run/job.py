@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rsam_app.config import Card, Pipeline, apply_overrides, find_pipeline, load_card, load_pipeline
-from rsam_app.data import Dataset, load_dataset
+from rsam_app.data import Dataset, Images, load_dataset, load_images
+from rsam_app.data.left_out import left_out_lines, listed
 from rsam_app.run.corrections import CorrectedDataset, apply_corrections, corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
@@ -60,9 +61,34 @@ class Job:
 
     @cached_property
     def original(self) -> Dataset:
-        """The dataset as it is on disk, without corrections."""
+        """The dataset as it is on disk, without corrections. Reading it reports what was left out or assumed."""
         with self.reporter.bar("reading images") as advance:
-            return load_dataset(self.card, self.pipeline.seed, advance)
+            dataset = load_dataset(self.card, self.pipeline.seed, advance)
+        self._report_left_out(dataset)
+        return dataset
+
+    @cached_property
+    def images(self) -> Images:
+        """The card's images, whether or not they suffice for training; otherwise as `original`."""
+        with self.reporter.bar("reading images") as advance:
+            images = load_images(self.card, advance)
+        self._report_left_out(images)
+        return images
+
+    def _report_left_out(self, checked: Dataset | Images) -> None:
+        for line in left_out_lines(checked, self.card.root_path):
+            self.reporter.say(line)
+
+    def left_out(self, checked: Dataset | Images) -> dict[str, Any]:
+        """All images and masks that were left out, as `(path, reason)`, and the notes: a part of `data` in `run.json`.
+
+        Paths are relative to the card's root.
+        """
+        return {
+            "skipped": listed(checked.skipped, self.card.root_path),
+            "skipped_masks": listed(checked.skipped_masks, self.card.root_path),
+            "notes": list(checked.notes),
+        }
 
     @cached_property
     def corrected(self) -> CorrectedDataset:

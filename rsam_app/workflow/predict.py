@@ -24,6 +24,8 @@ def predict(job: Job, splits: list[str]) -> None:
     """
     model = load_trained_model(job)
     _check_classes(job, model)
+    if is_main_process():
+        job.run.update_json(data=job.left_out(job.original))
     for split in splits:
         inputs, work = partial(predict_inputs, job, split), partial(_predict_split, job, model, split)
         run_stage(job, Stage(f"predict {split}", inputs, work, every_process=True))

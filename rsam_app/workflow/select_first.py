@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsam_app.data import UNLABELLED, Images, load_images
+from rsam_app.data import UNLABELLED
 from rsam_app.evaluation.inference.pretrained_features import pretrained_features
 from rsam_app.run.job import Job
 from rsam_app.system.errors import UserError
@@ -34,7 +34,7 @@ def choose_first(job: Job, strategy: str, budget: int) -> tuple[Selection, str]:
         )
     if budget < 1:
         raise UserError(f"select-first: budget is {budget}, expected at least 1.")
-    images = _images(job)
+    images = job.images
     # Sorted by id, labelled or not: cached features are found again after some of the images got labels.
     records = sorted((r for r in images.records if r.split != "test"), key=lambda record: record.id)
     blank = np.array([r.split == UNLABELLED for r in records], dtype=bool)
@@ -49,22 +49,12 @@ def choose_first(job: Job, strategy: str, budget: int) -> tuple[Selection, str]:
     ids, paths = [r.id for r in chosen_from], [str(r.path) for r in chosen_from]
     pool = pool_of_images(ids, paths, UNLABELLED, features[blank], features[~blank])
     job.create_run()
+    job.run.update_json(data=job.left_out(images))
     limits, seed = Limits(near_duplicates=job.pipeline.select.near_duplicates), job.pipeline.seed
     chosen = select_from(
         job.run, pool, find_strategy(strategy), budget, UNLABELLED, seed, limits=limits, features=made_from
     )
     return chosen, _next_step(job, chosen, images.has_splits)
-
-
-def _images(job: Job) -> Images:
-    """The card's images; images left out are reported."""
-    with job.reporter.bar("reading images") as advance:
-        images = load_images(job.card, advance)
-    for note in images.notes:
-        job.reporter.say(note)
-    for skipped in images.skipped:
-        job.reporter.say(f"left out: {skipped.path}: {skipped.reason}")
-    return images
 
 
 def _next_step(job: Job, chosen: Selection, has_splits: bool) -> str:

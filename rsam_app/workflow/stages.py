@@ -81,6 +81,7 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
                 "fingerprint": dataset.fingerprint,
                 "records": len(dataset.records),
                 "learns_from": job.learns_from,
+                **job.left_out(dataset),
             },
         )
     job.report_weights()

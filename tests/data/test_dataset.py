@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 from rsam_app.data import load_dataset
-from rsam_app.data.summary import describe
 from rsam_app.system.errors import UserError
 
 
@@ -51,7 +50,6 @@ def test_broken_images_below_the_stated_share_are_left_out_and_named(class_folde
     dataset = load_dataset(card_for("folder", class_folders, max_broken_share=0.05))
     assert len(dataset.records) == 19
     assert [(s.path.name, s.reason) for s in dataset.skipped] == [("3.jpg", "not an image")]
-    assert "3.jpg: not an image" in describe(dataset)
 
 
 def test_more_broken_images_than_the_stated_share_are_an_error(class_folders, card_for) -> None:
@@ -111,12 +109,3 @@ def test_a_manifest_with_boxes_masks_and_awkward_names(tmp_path, paint, card_for
     assert {r.boxes for r in dataset.records} == {((-5, 2, 20, 10),)}
     assert all(r.mask for r in dataset.records)
     assert any("outside of their image" in note and "ä 0.jpg" in note for note in dataset.notes)
-
-
-def test_a_description_counts_by_split(class_folders, card_for) -> None:
-    lines = describe(load_dataset(card_for("folder", class_folders))).splitlines()
-    assert lines[0] == "tiny: 20 images, 2 classes"
-    cells = {line.split()[0]: line.split()[1:] for line in lines[2:6]}
-    assert cells["train"] == ["14", "2", "0", "0", "0"]
-    assert cells["all"] == ["20", "2", "0", "0", "0"]
-    assert "licence: ours" in lines

@@ -274,3 +274,13 @@ def test_real_photographs_round_trip(photographs: Path, tmp_path: Path, load: An
         assert (new.label, new.split, new.boxes, new.width) == (old.label, old.split, old.boxes, old.width)
         if old.mask:
             np.testing.assert_array_equal(read_mask(new), read_mask(old))
+
+
+def test_the_data_card_names_every_file_that_the_dataset_left_out(aviary: Any, tmp_path: Path) -> None:
+    left_out = tuple(f"image part 0/{n}.jpg: not an image" for n in range(20))
+    export(aviary.items, "manifest", tmp_path / "out", source=replace(aviary.source, left_out=left_out))
+    text = (tmp_path / "out" / "DATA_CARD.md").read_text(encoding="utf-8")
+    section = text.partition("## Left out of the dataset\n\n")[2]
+    assert section.splitlines() == [f"- {line}" for line in left_out]
+    export(aviary.items, "manifest", tmp_path / "whole", source=aviary.source)
+    assert "Left out" not in (tmp_path / "whole" / "DATA_CARD.md").read_text(encoding="utf-8")

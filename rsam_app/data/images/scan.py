@@ -100,7 +100,7 @@ def scan(records: Sequence[Record], cache: ScanCache, progress: Progress | None 
     usable, skipped = [], []
     for record, size in zip(records, images, strict=True):
         if isinstance(size, str):
-            skipped.append(Skipped(record.path, size))
+            skipped.append(Skipped(record.path, size, record.id))
         else:
             usable.append(replace(record, width=size[0], height=size[1]))
     masked = [r for r in usable if r.mask]
