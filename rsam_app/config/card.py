@@ -63,7 +63,8 @@ class Card(Strict):
     """Folder (CSV file for `manifest`); a relative path starts from RSAM_DATA."""
     licence: str = Field("not stated", validation_alias=AliasChoices("licence", "license"))
     splits: dict[Literal["train", "val", "test"], str] = {"train": "train", "val": "val", "test": "test"}
-    """Our split → the release's name for it. Without `val`, a stratified tenth of `train` is held out."""
+    """Our split → the release's name for it. If that is a common name such as `train` and absent, other common forms
+    are recognised, e.g. `Training`. Without `val`, a stratified tenth of `train` is held out."""
     unlabelled: str = ""
     """A folder of further images without labels; a relative path starts from RSAM_DATA."""
     max_broken_share: float = Field(0.02, ge=0, le=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from rsam_app.config import Card
 from rsam_app.data.images.scan import ScanCache, cache_path, scan
 from rsam_app.data.layouts import read_listing
 from rsam_app.data.records import UNLABELLED, Dataset, Record, Skipped
+from rsam_app.data.split_names import Split, recognise_splits
 from rsam_app.data.splits import complete_splits, name_splits
 from rsam_app.data.unlabelled import list_unlabelled, separate_unlabelled
 from rsam_app.system.errors import UserError
@@ -25,6 +26,8 @@ class Images(NamedTuple):
     classes: tuple[str, ...]
     """The classes with a record, in the layout's order."""
     has_splits: bool
+    splits: Mapping[Split, str]
+    """RSAM's splits with their names in the release."""
     skipped: tuple[Skipped, ...]
     skipped_masks: tuple[Skipped, ...]
     notes: tuple[str, ...]
@@ -61,8 +64,9 @@ def load_images(card: Card, progress: Progress | None = None) -> Images:
     Raises `UserError` as `load_dataset` does otherwise.
     """
     listing = read_listing(card)
-    labelled, unlabelled = separate_unlabelled(card.name, listing.records, card.splits)
-    named, naming_notes = name_splits(card.name, labelled, card.splits)
+    splits, recognition_notes = recognise_splits(card.name, card.splits, {r.split for r in listing.records})
+    labelled, unlabelled = separate_unlabelled(card.name, listing.records, splits)
+    named, naming_notes = name_splits(card.name, labelled, splits)
     unlisted, unlisted_notes = list_unlabelled(card, listing.records)
     records, used = [*named, *unlabelled, *unlisted], {r.label for r in named}
     cache = ScanCache(cache_path(card.name, card.root_path))
@@ -73,9 +77,10 @@ def load_images(card: Card, progress: Progress | None = None) -> Images:
         records=scanned.records,
         classes=tuple(name for name in listing.classes if name in used),
         has_splits=any(r.split for r in labelled),
+        splits=splits,
         skipped=scanned.skipped,
         skipped_masks=scanned.skipped_masks,
-        notes=(*listing.notes, *naming_notes, *unlisted_notes, *([unsaved] if unsaved else [])),
+        notes=(*listing.notes, *recognition_notes, *naming_notes, *unlisted_notes, *([unsaved] if unsaved else [])),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsam_app.data import UNLABELLED
+from rsam_app.data import UNLABELLED, Images
 from rsam_app.evaluation.inference.pretrained_features import pretrained_features
 from rsam_app.run.job import Job
 from rsam_app.system.errors import UserError
@@ -54,12 +54,12 @@ def choose_first(job: Job, strategy: str, budget: int) -> tuple[Selection, str]:
     chosen = select_from(
         job.run, pool, find_strategy(strategy), budget, UNLABELLED, seed, limits=limits, features=made_from
     )
-    return chosen, _next_step(job, chosen, images.has_splits)
+    return chosen, _next_step(job, chosen, images)
 
 
-def _next_step(job: Job, chosen: Selection, has_splits: bool) -> str:
+def _next_step(job: Job, chosen: Selection, images: Images) -> str:
     result = f"{len(chosen.ids)} images by {chosen.strategy}, best first: {chosen.csv}"
-    root, train = job.card.root_path, job.card.splits["train"]
+    root, train, has_splits = job.card.root_path, images.splits["train"], images.has_splits
     if job.card.layout == "manifest":
         step = f"Write their labels into {root}" + (f", and {train!r} as their split" if has_splits else "")
     elif job.card.layout == "folder":

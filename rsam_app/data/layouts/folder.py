@@ -10,6 +10,7 @@ from pathlib import Path
 from rsam_app.config import Card
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.records import Record
+from rsam_app.data.split_names import common_split, recognise_splits
 from rsam_app.system.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
@@ -19,10 +20,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", 
 def read(card: Card) -> Listing:
     """List every image in a class folder, at any depth, sorted by path; classes are the folders' names, sorted.
 
-    If a folder directly in the root has a name from the card's `splits`, those folders are splits; otherwise they are
-    classes and there are no splits. Hidden files and folders are ignored. Files without an image suffix, and images
-    outside a class folder, are counted in the notes. Raises `UserError` for a class folder without an image, and if
-    there is neither a class folder nor a folder of unlabelled images.
+    If a folder directly in the root has a name from the card's `splits`, or a common form of one such as `Train`, those
+    folders are splits; otherwise they are classes and there are no splits. Hidden files and folders are ignored. Files
+    without an image suffix, and images outside a class folder, are counted in the notes. Raises `UserError` for a class
+    folder without an image, for one that looks like a split or has splits inside, and if there is neither a class
+    folder nor a folder of unlabelled images.
     """
     root = card.root_path
     if not root.is_dir():
@@ -30,18 +32,20 @@ def read(card: Card) -> Listing:
             f"{root}: is a file; the layout folder needs a folder of class folders. Correct `root` in the card."
         )
     below = [folder for folder in _folders(root) if not _is_unlabelled(folder, card)]
-    mapped = [f for f in below if f.name in card.splits.values()]
+    splits, _ = recognise_splits(card.name, card.splits, [folder.name for folder in below])
+    in_splits = _are_splits(root, below, card)
     strays: Counter[str] = Counter(_strays(root))
     records: list[Record] = []
     filled: dict[str, bool] = {}
-    for split in below if mapped else [root]:
-        strays.update(_strays(split) if mapped else ())
-        for class_folder in _folders(split) if mapped else below:
+    for split in below if in_splits else [root]:
+        strays.update(_strays(split) if in_splits else ())
+        for class_folder in _folders(split) if in_splits else below:
+            _refuse_splits_inside(root, class_folder, card)
             images = list(_images(class_folder, strays))
-            name = split.name if mapped else ""
+            name = split.name if in_splits else ""
             records += [Record(_relative(root, path), path, class_folder.name, name) for path in images]
             # A split that the card does not name is listed only for a note; its empty folders are not classes.
-            if not mapped or split in mapped:
+            if not in_splits or split.name in splits.values():
                 filled[class_folder.name] = filled.get(class_folder.name, False) or bool(images)
     _refuse_empty(root, filled, any_unlabelled=card.unlabelled_path is not None)
     notes = tuple(f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items()))
@@ -54,6 +58,40 @@ def images_below(folder: Path, strays: Counter[str]) -> list[str]:
     Hidden files and folders are ignored. Raises `UserError` for a name that is not UTF-8.
     """
     return sorted(_relative(folder, path) for path in _images(folder, strays))
+
+
+def _are_splits(root: Path, below: list[Path], card: Card) -> bool:
+    """Return whether the folders in the root are splits rather than classes.
+
+    They are if one has a split's name in the card; or if all have a common name of a split, or one has and holds
+    folders itself. Raises `UserError` for a folder with such a name among class folders.
+    """
+    if any(folder.name in card.splits.values() for folder in below):
+        return True
+    similar = [folder for folder in below if common_split(folder.name)]
+    if len(similar) == len(below) or any(_folders(folder) for folder in similar):
+        return bool(similar)
+    if similar:
+        raise UserError(
+            f"{root}: the class folder {similar[0].name!r} has the name of a split.\n"
+            f"Move its images to {similar[0]}/CLASS/ if it is one; if it is a class, rename it, e.g. to"
+            f" {similar[0].name + '_class'!r}."
+        )
+    return False
+
+
+def _refuse_splits_inside(root: Path, class_folder: Path, card: Card) -> None:
+    """Raise `UserError` if a class folder has folders named like splits: their images would be mixed."""
+    names = card.splits.values()
+    inside = [f.name for f in _folders(class_folder) if f.name in names or common_split(f.name)]
+    if inside:
+        where = class_folder.relative_to(root).as_posix()
+        raise UserError(
+            f"{root}: the class folder {where!r} has the folder {inside[0]!r}, which looks like a split"
+            " and would be mixed with others.\n"
+            f"Move its images to {root}/{inside[0]}/{class_folder.name}/, or rename it; if {class_folder.name!r} is not"
+            " a class, correct `root` in the card: it is too high."
+        )
 
 
 def _is_unlabelled(folder: Path, card: Card) -> bool:
