@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
@@ -67,6 +67,8 @@ class Card(Strict):
     are recognised, e.g. `Training`. Without `val`, a stratified tenth of `train` is held out."""
     unlabelled: str = ""
     """A folder of further images without labels; a relative path starts from RSAM_DATA."""
+    ignore: list[Annotated[str, Field(min_length=1)]] = []
+    """Globs of files and folders to ignore: names at any depth, or paths relative to the root, e.g. `drafts/*`."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
     """If a larger share of the images is unreadable, that is an error instead of a warning."""
     options: dict[str, str] = {}

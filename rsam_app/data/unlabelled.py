@@ -10,6 +10,7 @@ from typing import Literal
 
 from rsam_app.config import Card
 from rsam_app.data.layouts.folder import images_below
+from rsam_app.data.layouts.ignored import Ignored
 from rsam_app.data.layouts.listing import require_folder
 from rsam_app.data.records import UNLABELLED, Record
 from rsam_app.system.errors import UserError
@@ -26,13 +27,15 @@ def list_unlabelled(card: Card, listed: Sequence[Record]) -> tuple[list[Record],
         return [], []
     require_folder(folder, f"`unlabelled` in the card {card.name}", "Put the images there, or correct the card.")
     strays: Counter[str] = Counter()
+    ignored = Ignored(folder, card.ignore)
     known = {os.path.abspath(record.path) for record in listed}
     records = [
         Record(id=f"{UNLABELLED}/{inside}", path=folder / inside, label="", split=UNLABELLED)
-        for inside in images_below(folder, strays)
+        for inside in images_below(folder, strays, ignored)
         if os.path.abspath(folder / inside) not in known
     ]
-    return records, [f"{folder}: {count} {kind} ignored" for kind, count in sorted(strays.items())]
+    notes = [f"{folder}: {count} {kind} ignored" for kind, count in sorted(strays.items())]
+    return records, [*notes, *ignored.notes()]
 
 
 def separate_unlabelled(

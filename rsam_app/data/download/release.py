@@ -103,7 +103,7 @@ def _existing(card: Card, root: Path) -> Downloaded:
         listing = read_listing(card)
     except UserError as error:
         raise UserError(f"{root}: exists but cannot be read: {error}") from error
-    return Downloaded(root, False, len(listing.records), len(listing.classes), notes)
+    return Downloaded(root, False, len(listing.records), len(listing.classes), (*notes, *listing.notes))
 
 
 def _make_root(card: Card, root: Path, folder: Path, reporter: Reporter, keep: bool) -> Downloaded:
@@ -120,6 +120,7 @@ def _make_root(card: Card, root: Path, folder: Path, reporter: Reporter, keep: b
         staged = staging / Path(card.root).name if card.layout == "manifest" else staging
         listing = read_listing(card.model_copy(update={"root": str(staged.absolute())}))
         files = [{"file": source.name, "url": source.url, **asdict(digests)} for source, digests in sources]
+        notes += [note.replace(str(staging.absolute()), str(root)) for note in listing.notes]
         (staging / MARKER).write_text(json.dumps({"card": card.name, "files": files}, indent=2) + "\n")
         os.rename(staging, root)
     except BaseException:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from rsam_app.config import Card
 from rsam_app.data.layouts import folder, huggingface, manifest
+from rsam_app.data.layouts.ignored import Ignored
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.layouts.releases import (
     cub_200_2011,
@@ -60,10 +62,20 @@ def read_listing(card: Card) -> Listing:
         listing = READERS[card.layout](card)
     except PermissionError as error:
         raise UserError(f"card {card.name}: {error.filename} cannot be read. Correct its permissions.") from error
+    listing = _without_ignored(listing, card)
     repeated = [name for name, count in Counter(record.id for record in listing.records).items() if count > 1]
     if repeated:
         raise UserError(f"card {card.name}: the release lists {repeated[0]} twice. Restore its lists.")
     return listing
+
+
+def _without_ignored(listing: Listing, card: Card) -> Listing:
+    """Leave out the records whose id, or a folder in it, matches the card's `ignore`."""
+    if not card.ignore:
+        return listing
+    ignored = Ignored(card.root_path, card.ignore)
+    records = tuple(record for record in listing.records if not ignored.lists(record.id))
+    return replace(listing, records=records, notes=(*listing.notes, *ignored.notes()))
 
 
 def _check_options(card: Card) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rsam_app.config import Card
+from rsam_app.data.layouts.ignored import Ignored
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.records import Record
 from rsam_app.data.split_names import common_split, recognise_splits
@@ -22,7 +23,8 @@ def read(card: Card) -> Listing:
 
     If a folder directly in the root has a name from the card's `splits`, or a common form of one such as `Train`, those
     folders are splits; otherwise they are classes and there are no splits. Hidden files and folders are ignored. Files
-    without an image suffix, and images outside a class folder, are counted in the notes. Raises `UserError` for a class
+    without an image suffix, images outside a class folder, files and folders of systems, and what matches the card's
+    `ignore`, are counted in the notes. Raises `UserError` for a class
     folder without an image, for one that looks like a split or has splits inside, and if there is neither a class
     folder nor a folder of unlabelled images.
     """
@@ -31,36 +33,38 @@ def read(card: Card) -> Listing:
         raise UserError(
             f"{root}: is a file; the layout folder needs a folder of class folders. Correct `root` in the card."
         )
-    below = [folder for folder in _folders(root) if not _is_unlabelled(folder, card)]
+    ignored = Ignored(root, card.ignore)
+    below = [folder for folder in _folders(root, ignored) if not _is_unlabelled(folder, card)]
     splits, _ = recognise_splits(card.name, card.splits, [folder.name for folder in below])
-    in_splits = _are_splits(root, below, card)
-    strays: Counter[str] = Counter(_strays(root))
+    in_splits = _are_splits(root, below, card, ignored)
+    strays: Counter[str] = Counter(_strays(root, ignored))
     records: list[Record] = []
     filled: dict[str, bool] = {}
     for split in below if in_splits else [root]:
-        strays.update(_strays(split) if in_splits else ())
-        for class_folder in _folders(split) if in_splits else below:
-            _refuse_splits_inside(root, class_folder, card)
-            images = list(_images(class_folder, strays))
+        strays.update(_strays(split, ignored) if in_splits else ())
+        for class_folder in _folders(split, ignored) if in_splits else below:
+            _refuse_splits_inside(root, class_folder, card, ignored)
+            images = list(_images(class_folder, strays, ignored))
             name = split.name if in_splits else ""
             records += [Record(_relative(root, path), path, class_folder.name, name) for path in images]
             # A split that the card does not name is listed only for a note; its empty folders are not classes.
             if not in_splits or split.name in splits.values():
                 filled[class_folder.name] = filled.get(class_folder.name, False) or bool(images)
     _refuse_empty(root, filled, any_unlabelled=card.unlabelled_path is not None)
-    notes = tuple(f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items()))
-    return Listing(tuple(records), tuple(sorted(filled)), notes)
+    notes = [f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items())]
+    return Listing(tuple(records), tuple(sorted(filled)), (*notes, *ignored.notes()))
 
 
-def images_below(folder: Path, strays: Counter[str]) -> list[str]:
-    """Return the images in a folder, at any depth, as sorted relative POSIX paths; other files are counted in `strays`.
+def images_below(folder: Path, strays: Counter[str], ignored: Ignored) -> list[str]:
+    """Return the images in a folder, at any depth, as sorted relative POSIX paths.
 
+    Files without an image suffix are counted in `strays`, those of systems and of the card's `ignore` in `ignored`.
     Hidden files and folders are ignored. Raises `UserError` for a name that is not UTF-8.
     """
-    return sorted(_relative(folder, path) for path in _images(folder, strays))
+    return sorted(_relative(folder, path) for path in _images(folder, strays, ignored))
 
 
-def _are_splits(root: Path, below: list[Path], card: Card) -> bool:
+def _are_splits(root: Path, below: list[Path], card: Card, ignored: Ignored) -> bool:
     """Return whether the folders in the root are splits rather than classes.
 
     They are if one has a split's name in the card; or if all have a common name of a split, or one has and holds
@@ -69,7 +73,7 @@ def _are_splits(root: Path, below: list[Path], card: Card) -> bool:
     if any(folder.name in card.splits.values() for folder in below):
         return True
     similar = [folder for folder in below if common_split(folder.name)]
-    if len(similar) == len(below) or any(_folders(folder) for folder in similar):
+    if len(similar) == len(below) or any(_folders(folder, ignored) for folder in similar):
         return bool(similar)
     if similar:
         raise UserError(
@@ -80,10 +84,10 @@ def _are_splits(root: Path, below: list[Path], card: Card) -> bool:
     return False
 
 
-def _refuse_splits_inside(root: Path, class_folder: Path, card: Card) -> None:
+def _refuse_splits_inside(root: Path, class_folder: Path, card: Card, ignored: Ignored) -> None:
     """Raise `UserError` if a class folder has folders named like splits: their images would be mixed."""
     names = card.splits.values()
-    inside = [f.name for f in _folders(class_folder) if f.name in names or common_split(f.name)]
+    inside = [f.name for f in _folders(class_folder, ignored) if f.name in names or common_split(f.name)]
     if inside:
         where = class_folder.relative_to(root).as_posix()
         raise UserError(
@@ -99,17 +103,17 @@ def _is_unlabelled(folder: Path, card: Card) -> bool:
     return card.unlabelled_path is not None and folder.resolve() == card.unlabelled_path.resolve()
 
 
-def _folders(parent: Path) -> list[Path]:
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _folders(parent: Path, ignored: Ignored) -> list[Path]:
+    return sorted(p for p in parent.iterdir() if p not in ignored and p.is_dir() and not p.name.startswith("."))
 
 
-def _strays(parent: Path) -> Iterator[str]:
+def _strays(parent: Path, ignored: Ignored) -> Iterator[str]:
     for path in parent.iterdir():
-        if not path.name.startswith(".") and not path.is_dir():
+        if path not in ignored and not path.name.startswith(".") and not path.is_dir():
             yield "images outside a class folder" if path.suffix.lower() in SUFFIXES else "files outside a class folder"
 
 
-def _images(folder: Path, strays: Counter[str]) -> Iterator[Path]:
+def _images(folder: Path, strays: Counter[str], ignored: Ignored) -> Iterator[Path]:
     seen = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         real = os.path.realpath(parent)
@@ -117,10 +121,10 @@ def _images(folder: Path, strays: Counter[str]) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(f for f in files if not f.startswith(".")):
-            if Path(name).suffix.lower() in SUFFIXES:
-                yield Path(parent, name)
+        folders[:] = sorted(f for f in folders if Path(parent, f) not in ignored and not f.startswith("."))
+        for path in sorted(p for f in files if (p := Path(parent, f)) not in ignored and not f.startswith(".")):
+            if path.suffix.lower() in SUFFIXES:
+                yield path
             else:
                 strays["files without an image suffix"] += 1
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rsam_app.config import Card
 from rsam_app.data.layouts.huggingface_shard import Row, read_shard
+from rsam_app.data.layouts.ignored import is_of_system
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.records import Record
 from rsam_app.system.errors import UserError
@@ -72,7 +73,7 @@ def _shards(root: Path) -> list[tuple[str, Path]]:
 def _files(root: Path) -> list[Path]:
     files = []
     for parent, folders, names in os.walk(root):
-        folders[:] = [f for f in folders if not f.startswith(".")]
+        folders[:] = [f for f in folders if not (f.startswith(".") or is_of_system(f))]
         # `datasets` leaves the results of its own operations beside the data as cache-….arrow
         files += [
             Path(parent, name)

@@ -55,6 +55,16 @@ def test_a_dataset_is_downloaded_once(source, site, card_of, elsewhere) -> None:
     assert not (elsewhere / ".rsam-downloads" / "birds" / "birds.tgz").exists()
 
 
+def test_an_archive_made_on_a_mac_has_no_class_of_the_system(site, card_of, elsewhere) -> None:
+    files = {f"birds/{label}/{n}.jpg": b"x" for label in ("auk", "wren") for n in range(3)}
+    site.files["mac.tgz"] = tar_of({**files, "birds/__MACOSX/._auk": b"x", "birds/__MACOSX/auk/._0.jpg": b"x"})
+    card = card_of({"url": site.url("mac.tgz"), "take": "birds"})
+    done = download_card(card, Quiet())
+    assert (done.images, done.classes) == (6, 2)
+    note = f"{elsewhere / 'birds'}: 1 __MACOSX of the system ignored"
+    assert note in done.notes and note in download_card(card, Quiet()).notes
+
+
 def test_archives_stay_on_request(source, card_of, elsewhere) -> None:
     download_card(card_of(source), Quiet(), keep=True)
     assert (elsewhere / ".rsam-downloads" / "birds" / "birds.tgz").exists()

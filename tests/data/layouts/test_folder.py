@@ -46,6 +46,7 @@ def test_what_is_ignored_is_counted_and_hidden_files_are_not_looked_at(class_fol
     listing = read_listing(card_for("folder", class_folders))
     assert len(listing.records) == 20
     assert sorted(note.partition(": ")[2] for note in listing.notes) == [
+        "1 .DS_Store of the system ignored",
         "1 files without an image suffix ignored",
         "1 images outside a class folder ignored",
     ]
