@@ -3,10 +3,10 @@
 Raise a version by one in the commit that makes older files wrong: they are then ignored and made again.
 """
 
-DECODED_IMAGES = 2
+DECODED_IMAGES = 3
 """Raise if the same image file decodes to other pixels: part of every key of data derived from images."""
 
-IMAGE_SCAN = 1
+IMAGE_SCAN = 2
 """Raise if the scan of image files records other facts."""
 
 THUMBNAILS = 1

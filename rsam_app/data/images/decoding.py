@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from rsam_app.data.images.depth import Range, declared_range, load_colour, stores_deep_colour, to_eight_bits
 from rsam_app.system.errors import UserError
 
 BANNER_GREY = 128
@@ -62,11 +63,12 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
     try:
         data = path.read_bytes()
         with Image.open(BytesIO(data)) as image:
+            deep = stores_deep_colour(image)  # before the size, which may load it
             size = displayed_size(image)
             stored = stored_size(size, side)
             pixels = _decode_jpeg(data, image, stored)
             if pixels is None:
-                pixels = resize(np.array(to_rgb(ImageOps.exif_transpose(image))), *stored)
+                pixels = resize(_decode_any(data, image, deep), *stored)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from error
     if banner:
@@ -94,14 +96,15 @@ def displayed_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if image.getexif().get(EXIF_ORIENTATION, 1) in SIDEWAYS else (width, height)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert greyscale, palette, alpha or 16-bit images to three 8-bit channels; transparency becomes white."""
+def to_rgb(image: Image.Image, declared: Range | None = None) -> Image.Image:
+    """Convert greyscale, palette, alpha, 16-bit or float images to three 8-bit channels; transparency becomes white.
+
+    `declared` is the range of values that the file declares. Raises `ValueError` for NaN and infinity.
+    """
     if image.mode == "RGB":
         return image
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if values.max() > 255 else 255.0
-        return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(to_eight_bits(np.asarray(image), declared)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
@@ -122,6 +125,17 @@ def resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     resized = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
     pixels: np.ndarray = resized[0].permute(1, 2, 0).numpy()
     return pixels
+
+
+def _decode_any(data: bytes, image: Image.Image, deep: bool) -> np.ndarray:
+    """Decode with Pillow, upright at full size."""
+    declared = declared_range(image)
+    loaded = load_colour(image, deep, lambda: data)
+    if loaded is image:
+        return np.array(to_rgb(ImageOps.exif_transpose(image), declared))
+    pixels = np.array(to_rgb(loaded))
+    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    return UPRIGHT[orientation](pixels) if orientation in UPRIGHT else pixels
 
 
 def _decode_jpeg(data: bytes, image: Image.Image, stored: tuple[int, int]) -> np.ndarray | None:

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from rsam_app.data.images.decoding import displayed_size
+from rsam_app.data.images.depth import load_colour, require_finite, stores_deep_colour
 from rsam_app.data.images.masks import mask_indices
 from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.files import cache_folder
@@ -115,12 +116,16 @@ def checked_size(path: Path) -> tuple[int, int]:
     """Return the width and height in pixels as displayed (EXIF orientation applied), after decoding the whole file.
 
     A JPEG is decoded at an eighth of its size: this reads all of its data and so notices a truncated file, at a
-    fraction of the cost. Raises what PIL raises for a file that is damaged, not an image, or above PIL's pixel limit.
+    fraction of the cost. Raises what PIL raises for a file that is damaged, not an image, or above PIL's pixel limit,
+    and `ValueError` for pixels that are NaN or infinite.
     """
     with Image.open(path) as image:
+        deep = stores_deep_colour(image)  # before the size, which may load it
         size = displayed_size(image)  # before draft, which shrinks it
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
-        image.load()
+        loaded = load_colour(image, deep, path.read_bytes)
+        if loaded.mode == "F":
+            require_finite(np.asarray(loaded))
     return size
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from rsam_app.data.images.decoding import read_image
 from rsam_app.data.images.scan import ScanCache, cache_path, checked_size, scan
 from rsam_app.data.records import Record
+from rsam_app.system.versions import IMAGE_SCAN
 
 
 def record(path: Path, **keys) -> Record:
@@ -193,7 +194,7 @@ def test_concurrent_commands_never_leave_a_damaged_cache(tmp_path) -> None:
         worker.start()
     while any(worker.is_alive() for worker in workers):
         if stored.exists():
-            assert json.loads(stored.read_text())["version"] == 1
+            assert json.loads(stored.read_text())["version"] == IMAGE_SCAN
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert [p.name for p in tmp_path.iterdir()] == ["scan.json"]
 
