@@ -117,7 +117,7 @@ def _show_selection(selection: Any, text: str, as_json: bool) -> None:
 @app.command()
 def apply(
     run: RunArgument,
-    who: Annotated[str | None, typer.Option(help="Reviewer's name; default: your login.")] = None,
+    who: Annotated[str | None, typer.Option(help="Reviewer's name; default: RSAM_WHO, or your login.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Undo the last apply, in FiftyOne too.")] = False,
     as_json: JsonOption = False,
     set_: SetOption = None,

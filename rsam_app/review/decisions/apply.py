@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rsam_app.review.decisions.reviewer import reviewer_name
 from rsam_app.run.corrections import (
     Correction,
     add_corrections,
@@ -93,7 +93,7 @@ def apply_to(run: RunFolder, dataset_name: str, key: str, who: str | None) -> Ap
     from rsam_app.review.dataset.schema import open_review
     from rsam_app.review.decisions.read import read_decisions
 
-    decisions = read_decisions(dataset_name, key, who or getpass.getuser())
+    decisions = read_decisions(dataset_name, key, reviewer_name(who))
     path = corrections_path(run.path, dataset_name)
     added = add_corrections(path, decisions.corrections)
     calibration = write_calibrated(open_review(dataset_name), run, key)
@@ -118,7 +118,7 @@ def undo_last(run: RunFolder, dataset_name: str, key: str, who: str | None) -> U
     earlier = in_force(table[: table.index(added[0])])
     rows = reversals(added, earlier)
     left = take_back(dataset_name, key, rows)
-    who, when = who or getpass.getuser(), now()  # the same time for all rows marks them as one addition
+    who, when = reviewer_name(who), now()  # the same time for all rows marks them as one addition
     add_corrections(path, [replace(c, who=who, when=when, run=key) for c in rows])
     return UndoReport(path, added, left)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 from rsam_app.review.dataset.fiftyone_internals import dataset_id
 from rsam_app.review.dataset.schema import DECISIONS
 from rsam_app.review.dataset.targets import adopt_accepted
+from rsam_app.review.decisions.reviewer import reviewer_name
 from rsam_app.system.errors import UserError
 
 STORE = "rsam_marks"
@@ -71,7 +71,7 @@ def mark(
         _restore(review_set, {i: state for i, state in before.items() if state["record_id"] in left})
     after = _states(samples, bool(labels))
     if changed := {i: [before[i], after[i]] for i in before if before[i] != after[i]}:
-        entry = {"mark": decision, "who": who or getpass.getuser(), "when": time.time(), "samples": changed}
+        entry = {"mark": decision, "who": reviewer_name(who), "when": time.time(), "samples": changed}
         _add_to_history(review_set, entry)
     return MarkResult(
         "labelled" if len(unlabelled) == len(before) else decision,
@@ -85,7 +85,7 @@ def undo(review_set: Any, who: str | None = None) -> MarkResult:
 
     Samples changed since are left as they are and named in the result. Raises `UserError` if nothing is left to undo.
     """
-    name, store = who or getpass.getuser(), _store(review_set)
+    name, store = reviewer_name(who), _store(review_set)
     for entry_key in reversed(sorted(store.list_keys())):
         entry = store.get(entry_key)
         if entry is None or entry["who"] != name or not store.delete(entry_key):  # another process was quicker

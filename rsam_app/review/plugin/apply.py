@@ -23,7 +23,9 @@ class Apply(ReviewOperator):
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
         """Ask for the run and the reviewer's name."""
         choose_run(inputs, review_set, key_of(ctx))
-        inputs.str("who", label="Your name", description="Stored with the decisions; your login name if left empty")
+        inputs.str(
+            "who", label="Your name", description="Stored with the decisions; RSAM_WHO or your login name if left empty"
+        )
         inputs.bool("undo", label="Undo the last apply instead", default=False)
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
