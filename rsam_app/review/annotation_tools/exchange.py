@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from rsam_app.review.annotation_tools.files import (
     read_cvat,
     read_label_studio,
 )
+from rsam_app.review.annotation_tools.formats import place
 from rsam_app.review.dataset.compare_and_set import Change, update
 from rsam_app.review.dataset.samples import CHUNK, Samples, chunks
 from rsam_app.review.dataset.schema import open_review, run_keys
@@ -45,6 +47,8 @@ class ExchangeReport:
     """Images whose target is now the returned rectangle."""
     unchanged: int = 0
     """Images whose rectangle was returned as sent, or as their target already is."""
+    empty: int = 0
+    """Returned images without any shape."""
     problems: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,6 +62,7 @@ class ExchangeReport:
             interface = f"Labeling interface for the project: {LABELING_INTERFACE}\n" if label_studio else ""
             return f"{self.path}: {self.sent:,} images for {self.form}\n{interface}See docs/review-annotation.md."
         lines = [f"{self.path}: {self.targets:,} targets set, {self.unchanged:,} unchanged"]
+        lines[0] += f", {self.empty:,} images without a rectangle" if self.empty else ""
         return "\n".join([*lines, *(f"not read: {problem}" for problem in self.problems)])
 
 
@@ -90,10 +95,8 @@ def bring_back(dataset_name: str, key: str, form: str, path: Path) -> ExchangeRe
     """
     samples = Samples(_open(dataset_name, key))
     report = ExchangeReport(str(path), form)
-    for images in chunks(list(READERS[form](path)), CHUNK):
-        drawn = _readable(images, report)
-        ids = samples.stored(list(drawn))
-        report.problems += [f"{i}: is not in the dataset {dataset_name!r}." for i in drawn if i not in ids]
+    for images in chunks(_readable(list(READERS[form](path)), report), CHUNK):
+        drawn = _placed(samples, images, report)
         unchanged: set[str] = set()
         report.targets += update(samples.collection, lambda: _changes(samples, key, form, drawn, unchanged))  # noqa: B023
         report.unchanged += len(unchanged)
@@ -107,17 +110,43 @@ def _open(dataset_name: str, key: str) -> Any:
     return review_set
 
 
-def _readable(images: Sequence[ReturnedImage], report: ExchangeReport) -> dict[str, Rectangle]:
-    """By record id the rectangle of each image with exactly one; adds a problem to the report for other images."""
-    drawn = {}
+def _readable(images: Sequence[ReturnedImage], report: ExchangeReport) -> list[ReturnedImage]:
+    """Return the images with exactly one rectangle; add a problem to the report for everything that is left out."""
+    times = Counter(image.record_id for image in images if image.rectangles)
+    readable = []
     for image in images:
+        problems = [f"a shape of type {kind} is neither a rectangle nor a polygon" for kind in image.other_shapes]
         if image.problem:
-            report.problems.append(f"{image.record_id}: {image.problem}.")
+            problems.append(image.problem)
         elif len(image.rectangles) > 1:
-            report.problems.append(f"{image.record_id}: {len(image.rectangles)} rectangles, one is needed.")
+            problems.append(f"{len(image.rectangles)} rectangles, one is needed")
+        elif image.rectangles and times[image.record_id] > 1:
+            problems.append(f"is in the file {times[image.record_id]} times. Delete the others")
         elif image.rectangles:
-            drawn[image.record_id] = image.rectangles[0]
-    return drawn
+            readable.append(image)
+        elif not problems:
+            report.empty += 1
+        report.problems += [f"{image.record_id}: {problem}." for problem in problems]
+    return readable
+
+
+def _placed(samples: Samples, images: Sequence[ReturnedImage], report: ExchangeReport) -> dict[str, Rectangle]:
+    """By record id the rectangle of each image in the dataset's pixels; add the others to the report's problems."""
+    stored = samples.stored([image.record_id for image in images], ["metadata"])
+    placed = {}
+    for image in images:
+        metadata = stored.get(image.record_id, {}).get("metadata") or {}
+        if image.record_id not in stored:
+            report.problems.append(f"{image.record_id}: is not in the dataset {samples.review_set.name!r}.")
+        elif not metadata.get("width") or not metadata.get("height"):
+            report.problems.append(f"{image.record_id}: FiftyOne has no size of the image. Run `rsam review RUN`.")
+        else:
+            extent = (int(metadata["width"]), int(metadata["height"]))
+            try:
+                placed[image.record_id] = place(image.rectangles[0], image.extent, extent)
+            except ValueError as error:
+                report.problems.append(f"{image.record_id}: {error}.")
+    return placed
 
 
 def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Rectangle], unchanged: set[str]) -> list[Change]:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 from xml.etree import ElementTree
 
 from rsam_app.geometry.types import Rectangle
-from rsam_app.review.annotation_tools.formats import Extent, from_cvat, from_label_studio, to_cvat, to_label_studio
+from rsam_app.review.annotation_tools.formats import (
+    Extent,
+    from_cvat,
+    from_cvat_polygon,
+    from_label_studio,
+    from_label_studio_polygon,
+    to_cvat,
+    to_label_studio,
+)
 from rsam_app.system.errors import UserError
 
 CONTROL = "attention_target"
@@ -20,6 +28,19 @@ LABELING_INTERFACE = (
     "</View>"
 )
 """The labeling interface that a Label Studio project needs for these tasks."""
+
+
+LABEL_STUDIO_SHAPES: dict[str, Callable[[Mapping[str, Any], Extent], Rectangle]] = {
+    "rectanglelabels": from_label_studio,
+    "rectangle": from_label_studio,
+    "polygonlabels": from_label_studio_polygon,
+    "polygon": from_label_studio_polygon,
+}
+"""By type of a region, what reads it. A control tag without labels, such as `<Rectangle>`, has a type of its own."""
+LABEL_STUDIO_WITHOUT_SHAPE = ("choices", "datetime", "labels", "number", "rating", "relation", "taxonomy", "textarea")
+"""Types of a region that say something about a shape or the image; `labels` repeats the shape that it names."""
+CVAT_SHAPES: dict[str, Callable[[Mapping[str, Any]], Rectangle]] = {"box": from_cvat, "polygon": from_cvat_polygon}
+CVAT_WITHOUT_SHAPE = ("tag",)
 
 
 class SentImage(NamedTuple):
@@ -37,6 +58,10 @@ class ReturnedImage(NamedTuple):
     record_id: str
     rectangles: tuple[Rectangle, ...]
     problem: str = ""
+    extent: Extent | None = None
+    """Size of the image that they were drawn on, if the file gives it."""
+    other_shapes: tuple[str, ...] = ()
+    """Names of shapes that are neither a rectangle nor a polygon."""
 
 
 def label_studio_tasks(images: Sequence[SentImage]) -> str:
@@ -61,18 +86,22 @@ def label_studio_tasks(images: Sequence[SentImage]) -> str:
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     """Yield the submitted images of a JSON export; of several annotations of a task, the latest one.
 
-    Raises `UserError` if the file is not an export.
+    Polygons become the smallest rectangle around them. Raises `UserError` if the file is not an export.
     """
     try:
         tasks = json.loads(path.read_text(encoding="utf-8"))
-        annotated = [(task["data"], _latest(task["annotations"])) for task in tasks]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        annotated = [(_record_id(task["data"]), _latest(task["annotations"])) for task in tasks]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: is not a JSON export of Label Studio ({error!r}). Export the project as JSON."
         ) from error
-    for data, annotation in annotated:
+    for record_id, annotation in annotated:
         if annotation is not None:
-            yield _read_regions(str(data.get("record_id", data.get("image", "?"))), annotation)
+            yield _read_regions(record_id, annotation)
+
+
+def _record_id(data: dict[str, Any]) -> str:
+    return str(data.get("record_id", data.get("image", "?")))
 
 
 def _latest(annotations: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -82,14 +111,22 @@ def _latest(annotations: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _read_regions(record_id: str, annotation: dict[str, Any]) -> ReturnedImage:
     rectangles: list[Rectangle] = []
-    for region in annotation.get("result", []):
-        if region.get("type") == "rectanglelabels":
-            try:
-                extent = (int(region["original_width"]), int(region["original_height"]))
-                rectangles.append(from_label_studio(region["value"], extent))
-            except (ValueError, KeyError, TypeError) as error:
-                return ReturnedImage(record_id, (), f"its rectangle cannot be read ({error})")
-    return ReturnedImage(record_id, tuple(rectangles))
+    extent, others = None, []
+    for region in annotation.get("result") or []:
+        kind = str(region.get("type"))
+        if kind not in LABEL_STUDIO_SHAPES:
+            others += [] if kind in LABEL_STUDIO_WITHOUT_SHAPE else [kind]
+            continue
+        try:
+            if region.get("image_rotation"):
+                raise ValueError(f"the image is turned by {region['image_rotation']}° there; turn it back")
+            extent = (int(region["original_width"]), int(region["original_height"]))
+            rectangles.append(LABEL_STUDIO_SHAPES[kind](region["value"], extent))
+        except KeyError as error:
+            return ReturnedImage(record_id, (), f"its {kind} cannot be read ({error} is missing)")
+        except (ValueError, TypeError) as error:
+            return ReturnedImage(record_id, (), f"its {kind} cannot be read ({error})")
+    return ReturnedImage(record_id, tuple(rectangles), "", extent, tuple(others))
 
 
 def cvat_annotations(images: Sequence[SentImage]) -> str:
@@ -108,16 +145,39 @@ def cvat_annotations(images: Sequence[SentImage]) -> str:
 
 
 def read_cvat(path: Path) -> Iterator[ReturnedImage]:
-    """Yield the images of a `CVAT for images 1.1` export. Raises `UserError` if the file is not one."""
+    """Yield the images of a `CVAT for images 1.1` export; polygons become the smallest rectangle around them.
+
+    Raises `UserError` if the file is not one.
+    """
     try:
         root = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError) as error:
         raise UserError(f"{path}: is not a CVAT export ({error}). Export the task as `CVAT for images 1.1`.") from error
     if root.tag != "annotations":
         raise UserError(f"{path}: begins with <{root.tag}>. Export the task as `CVAT for images 1.1`.")
+    if tracks := sum(1 for _ in root.iter("track")):
+        raise UserError(
+            f"{path}: has {tracks} tracks, whose frames have numbers instead of the images' names.\n"
+            "Export the task as `CVAT for images 1.1` instead of `CVAT for video 1.1`."
+        )
     for image in root.iter("image"):
-        name = image.get("name", "?")
-        try:
-            yield ReturnedImage(name, tuple(from_cvat(box.attrib) for box in image.iter("box")))
-        except ValueError as error:
-            yield ReturnedImage(name, (), f"its box cannot be read ({error})")
+        yield _read_cvat_image(image)
+
+
+def _read_cvat_image(image: ElementTree.Element) -> ReturnedImage:
+    name = image.get("name", "?")
+    others = tuple(shape.tag for shape in image if shape.tag not in (*CVAT_SHAPES, *CVAT_WITHOUT_SHAPE))
+    rectangles = []
+    for shape in image:
+        if shape.tag in CVAT_SHAPES:
+            try:
+                rectangles.append(CVAT_SHAPES[shape.tag](shape.attrib))
+            except ValueError as error:
+                return ReturnedImage(name, (), f"its {shape.tag} cannot be read ({error})")
+    try:
+        extent = (int(image.attrib["width"]), int(image.attrib["height"]))
+    except KeyError:
+        extent = None
+    except ValueError as error:
+        return ReturnedImage(name, (), f"its width and height cannot be read ({error})")
+    return ReturnedImage(name, tuple(rectangles), "", extent, others)

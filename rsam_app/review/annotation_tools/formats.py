@@ -16,8 +16,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rsam_app.geometry.types import Rectangle
-from rsam_app.review.dataset.targets import canonical_angle
+import cv2
+import numpy as np
+import torch
+
+from rsam_app.geometry import rectangles as geometry
+from rsam_app.geometry.types import Points, Rectangle
+from rsam_app.review.dataset.targets import canonical_angle, is_on_image
 
 Extent = tuple[int, int]
 """Width and height of the image as displayed, in pixels."""
@@ -60,6 +65,41 @@ def from_label_studio(value: Mapping[str, Any], extent: Extent) -> Rectangle:
     return _checked(left + dx, top + dy, width, height, angle)
 
 
+def from_label_studio_polygon(value: Mapping[str, Any], extent: Extent) -> Rectangle:
+    """Return the smallest rectangle around a polygon region's `points`. Raises `ValueError` if it has no area."""
+    return _around([(float(x) * extent[0] / 100, float(y) * extent[1] / 100) for x, y in value.get("points", ())])
+
+
+def from_cvat_polygon(polygon: Mapping[str, Any]) -> Rectangle:
+    """Return the smallest rectangle around a polygon's `points`, `x,y;x,y;…`. Raises `ValueError` if it has no area."""
+    pairs = [point.split(",") for point in str(polygon.get("points", "")).split(";") if point]
+    return _around([(float(x), float(y)) for x, y in pairs])
+
+
+def place(rectangle: Rectangle, drawn_on: Extent | None, extent: Extent) -> Rectangle:
+    """Return a rectangle that was drawn on a copy of `drawn_on` pixels, in pixels of the image of `extent`.
+
+    Without `drawn_on` the copy has the same size. If the sides of the copy have another ratio, a rotated rectangle
+    becomes the nearest one (`geometry.rectangles.transform`). Raises `ValueError` if the copy has no size or is turned
+    by 90°, and if less than a pixel of the rectangle is on the image.
+    """
+    if drawn_on and drawn_on != extent:
+        sizes = f"{drawn_on[0]} × {drawn_on[1]} pixels in the file, {extent[0]} × {extent[1]} in the dataset"
+        if min(drawn_on) < 1:
+            raise ValueError(f"its image has no size: {sizes}")
+        if drawn_on == extent[::-1]:
+            raise ValueError(f"its image is turned by 90°: {sizes}. Annotate it as it is displayed")
+        values = torch.tensor([rectangle], dtype=torch.float64)
+        affine = geometry.scaling(extent[0] / drawn_on[0], extent[1] / drawn_on[1], values)
+        rectangle = Rectangle(*geometry.transform(values, affine)[0].tolist())
+    if not is_on_image(rectangle, *extent):
+        at = ", ".join(f"{value:.0f}" for value in rectangle[:4])
+        raise ValueError(
+            f"its rectangle (centre and sides {at}) is off the image of {extent[0]} × {extent[1]} pixels. Draw it again"
+        )
+    return rectangle
+
+
 def for_label_studio(rectangle: Rectangle, extent: Extent) -> Any:
     """Return a FiftyOne Detection that FiftyOne's Label Studio back-end sends as `to_label_studio` does;
     `returned_by_label_studio` reads it back."""
@@ -85,6 +125,14 @@ def for_cvat(rectangle: Rectangle, extent: Extent) -> Any:
     left, top = box["xtl"] / extent[0], box["ytl"] / extent[1]
     shape = [left, top, rectangle.width / extent[0], rectangle.height / extent[1]]
     return fo.Detection(label="target", bounding_box=shape, rotation=box["rotation"])
+
+
+def _around(points: Points) -> Rectangle:
+    """The smallest rectangle around points."""
+    if len(points) < 3:
+        raise ValueError(f"a polygon of {len(points)} points is not an area")
+    (cx, cy), (width, height), degrees = cv2.minAreaRect(np.array(points, dtype=np.float32))
+    return _checked(cx, cy, width, height, math.radians(degrees))
 
 
 def _corner_to_centre(width: float, height: float, angle: float) -> tuple[float, float]:

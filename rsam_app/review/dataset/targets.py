@@ -9,6 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from rsam_app.geometry.boxes import relative_box
+from rsam_app.geometry.clipping import clip_polygon, rectangle_corners
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.review.dataset.compare_and_set import Change, compare_and_set
 from rsam_app.review.dataset.fields import moved
@@ -38,6 +39,12 @@ def rectangle_of(detection: Any, width: int, height: int) -> Rectangle:
     if upright[2] * upright[3] < 1:
         raise ValueError(f"its box covers less than a pixel ({upright[2]:.2f} × {upright[3]:.2f})")
     return Rectangle(*upright, 0.0 if original else canonical_angle(_rotation(detection)))
+
+
+def is_on_image(rectangle: Rectangle, width: int, height: int) -> bool:
+    """Whether at least a pixel of the rectangle is inside an image of `width` × `height` pixels."""
+    inside = clip_polygon(rectangle_corners(rectangle), width, height)
+    return inside is not None and inside.area >= 1
 
 
 def as_target(rectangle: Rectangle, width: int, height: int, accepted_from: str | None = None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.schema import DECISIONS, memory, open_review, run_keys
-from rsam_app.review.dataset.targets import adopt_accepted, rectangle_of
+from rsam_app.review.dataset.targets import adopt_accepted, is_on_image, rectangle_of
 from rsam_app.review.decisions.marks import set_by_id
 from rsam_app.run.corrections import Correction, Kind, now
 from rsam_app.system.errors import UserError
@@ -159,6 +159,9 @@ class _Reader:
                 rectangle = rectangle_of(boxes[0], sample["metadata.width"], sample["metadata.height"])
             except (ValueError, TypeError) as error:
                 self._add_problem(sample, f"the drawn box cannot be read: {error}. Draw it again.")
+                return
+            if not is_on_image(rectangle, sample["metadata.width"], sample["metadata.height"]):
+                self._add_problem(sample, "the box is off the image. Draw it again in attention_target.")
             else:
                 self._add(sample, "rectangle", "", json.dumps([round(v, 4) for v in rectangle]))
         elif "rectangle" in known:

@@ -95,6 +95,92 @@ def test_a_drawn_target_is_sent_instead_of_the_models_rectangle(
     assert [value[n] for n in ("x", "y", "width", "height", "rotation")] == pytest.approx([25, 25, 50, 50, 0])
 
 
+def returned(task: dict[str, Any], region: dict[str, Any]) -> dict[str, Any]:
+    """Return the task as exported with other keys of its region."""
+    (sent,) = task["predictions"][0]["result"]
+    return {"data": task["data"], "annotations": [{"result": [{**sent, **region}]}]}
+
+
+def tasks_of(drawn: Dataset, path: Path) -> list[dict[str, Any]]:
+    send(drawn.name, "run_one", "label-studio", path)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_shapes_of_other_controls_are_read_in_label_studio(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    first, second, third, fourth, fifth = tasks_of(drawn, path)[:5]
+    value = {"x": 25, "y": 25, "width": 50, "height": 50, "rotation": 0}
+    points = {"points": [[25, 25], [75, 25], [75, 75], [40, 75], [25, 75]]}
+    labels = {"type": "labels", "value": {**value, "labels": ["target"]}}
+    bare = returned(first, {"type": "rectangle", "value": value})
+    bare["annotations"][0]["result"] += [labels, {"type": "choices", "value": {"choices": ["good"]}}]
+    both = returned(fourth, {"type": "rectangle", "value": value})
+    both["annotations"][0]["result"].append({"type": "ellipselabels", "value": {}})
+    polygons = [returned(second, {"type": "polygonlabels", "value": points}), returned(third, {"type": "polygon"})]
+    polygons[1]["annotations"][0]["result"][0]["value"] = {"points": [[1, 1], [2, 2]]}
+    emptied = {"data": fifth["data"], "annotations": [{"result": []}]}
+    path.write_text(json.dumps([bare, *polygons, both, emptied]), encoding="utf-8")
+    done = bring_back(drawn.name, "run_one", "label-studio", path)
+    assert (done.targets, done.empty) == (3, 1)
+    names = [task["data"]["record_id"] for task in (first, second, third, fourth)]
+    for name in (names[0], names[1], names[3]):
+        assert targets(review_set)[name][:2] == pytest.approx([120, 80], abs=1e-3)
+        assert sorted(targets(review_set)[name][2:4]) == pytest.approx([80, 120], abs=1e-3)
+    assert [problem.split(": ")[0] for problem in done.problems] == names[2:4]
+    assert "polygon of 2 points" in done.problems[0] and "ellipselabels" in done.problems[1]
+    assert "1 images without a rectangle" in done.text()
+
+
+def test_a_rectangle_on_a_copy_of_another_size_is_scaled(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+    path = tmp_path / "export"
+    first, second, third, fourth = tasks_of(drawn, path)[:4]
+    value = {"x": 25, "y": 25, "width": 50, "height": 50, "rotation": 0}
+    double = {"original_width": 480, "original_height": 320, "value": value}
+    stretched = {"original_width": 1000, "original_height": 500, "value": value}
+    turned = {"original_width": 160, "original_height": 240, "value": value}
+    exported = [returned(first, double), returned(second, stretched), returned(third, turned)]
+    path.write_text(json.dumps([*exported, returned(fourth, {"image_rotation": 90})]), encoding="utf-8")
+    done = bring_back(drawn.name, "run_one", "label-studio", path)
+    names = [task["data"]["record_id"] for task in (first, second, third, fourth)]
+    assert targets(review_set) == {name: pytest.approx([120, 80, 120, 80, 0], abs=1e-3) for name in names[:2]}
+    assert [problem.split(": ")[0] for problem in done.problems] == [names[3], names[2]]
+    box = '<box label="target" xtl="40" ytl="40" xbr="80" ybr="120" rotation="30"/>'
+    polygon = '<polygon points="40.0,40.0;80.0,40.0;80.0,120.0;40.0,120.0"/>'
+    images = [
+        f'<image id="0" name="{name}" width="480" height="320">{shape}</image>'
+        for name, shape in zip(names[2:], (box, polygon), strict=True)
+    ]
+    ellipse = f'<image id="2" name="{names[0]}" width="240" height="160"><tag label="a"/><ellipse cx="3"/></image>'
+    path.write_text(f"<annotations>{''.join(images)}{ellipse}</annotations>", encoding="utf-8")
+    done = bring_back(drawn.name, "run_one", "cvat", path)
+    assert (done.targets, len(done.problems)) == (2, 1)
+    assert "shape of type ellipse" in done.problems[0]
+    found = targets(review_set)
+    assert found[names[2]] == pytest.approx([30, 40, 20, 40, math.radians(30)], abs=1e-3)
+    assert found[names[3]][:2] == pytest.approx([30, 40], abs=1e-3)
+    assert sorted(found[names[3]][2:4]) == pytest.approx([20, 40], abs=1e-3)
+
+
+def test_nothing_off_the_image_becomes_a_target(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+    path = tmp_path / "export"
+    first, second = tasks_of(drawn, path)[:2]
+    beyond = {"x": 150, "y": 150, "width": 30, "height": 30, "rotation": 0}
+    twice = [returned(second, {"id": "a"})] * 2
+    path.write_text(json.dumps([returned(first, {"value": beyond}), *twice]), encoding="utf-8")
+    done = bring_back(drawn.name, "run_one", "label-studio", path)
+    assert done.targets == 0
+    assert "off the image of 240 × 160 pixels" in done.text()
+    assert done.text().count("is in the file 2 times") == 2
+    assert targets(review_set) == {}
+
+
+def test_tracks_of_a_video_are_refused(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+    path = tmp_path / "video.xml"
+    path.write_text('<annotations><track id="0"><box frame="0" xtl="1"/></track></annotations>', encoding="utf-8")
+    with pytest.raises(UserError, match=r"video\.xml: has 1 tracks.*\n.*CVAT for images 1\.1"):
+        bring_back(drawn.name, "run_one", "cvat", path)
+
+
 def test_unreadable_images_are_named(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
     out = tmp_path / "tasks.json"
     with pytest.raises(UserError, match="nothing is tagged"):

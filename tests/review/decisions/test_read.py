@@ -179,6 +179,14 @@ def test_unreadable_decisions_are_named_and_the_rest_is_read(drawn: Dataset, rev
     assert all(text in problem for text, problem in zip(named, found.problems, strict=False))
 
 
+def test_a_box_off_the_image_is_named_and_not_read(drawn: Dataset, review_set: Any) -> None:
+    name = drawn.records[0].id
+    change(review_set, name, attention_target=box([1.2, 1.2, 0.3, 0.3]))
+    found = read(review_set)
+    assert found.corrections == []
+    assert found.problems == [f"{name}: the box is off the image. Draw it again in attention_target."]
+
+
 def test_accepting_without_a_rectangle_is_a_problem(drawn: Dataset, make_run: MakeRun) -> None:
     write_run(make_run(drawn, attention=False), drawn)
     tag_records(drawn.name, [drawn.records[0].id], "accept")
