@@ -12,6 +12,7 @@ from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.clipping import clip_polygon, rectangle_corners
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.review.dataset.compare_and_set import Change, compare_and_set
+from rsam_app.review.dataset.decision_tags import has_decision_tag
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
 
@@ -72,7 +73,7 @@ def adopt_accepted(review_set: Any, key: str) -> list[str]:
     """
     from fiftyone import ViewField as F
 
-    accepted = (F("review") == "accept") | F("tags").contains("accept")
+    accepted = (F("review") == "accept") | has_decision_tag("accept")
     has_target = F("attention_target.detections").length() > 0
     without_rectangle = []
     if review_set.has_sample_field(f"{key}_attention"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decision_of, decisions_of, spellings
 from rsam_app.review.dataset.fiftyone_internals import dataset_id
 from rsam_app.review.dataset.schema import DECISIONS
 from rsam_app.review.dataset.targets import adopt_accepted
@@ -19,8 +20,6 @@ HISTORY_LENGTH = 100
 """Marks that can be undone, the latest first."""
 MAX_SAMPLES = 5000
 """Samples in one mark: its history is one document of the database."""
-DECISION_TAGS = ("accept", "exclude")
-"""Tags that `rsam apply` reads like the mark of the same name; another mark removes them."""
 
 State = dict[str, Any]
 """All that a mark may change on a sample, as plain values: `record_id, review, tags, target`, and `label` if the mark
@@ -64,8 +63,8 @@ def mark(
     if labels:
         _relabel(review_set, {i: before[i]["label"] for i in labels}, labels)
     contradicting = [tag for tag in DECISION_TAGS if tag != decision]
-    if tagged := [i for i, state in before.items() if set(state["tags"]) & set(contradicting)]:
-        review_set.select(tagged).untag_samples(contradicting)
+    if tagged := [i for i, state in before.items() if decisions_of(state["tags"]) & set(contradicting)]:
+        review_set.select(tagged).untag_samples(spellings(review_set.select(tagged), contradicting))
     left = adopt_accepted(samples, key)
     if left:
         _restore(review_set, {i: state for i, state in before.items() if state["record_id"] in left})
@@ -108,7 +107,8 @@ def unmark(review_set: Any, sample_ids: Sequence[str], decision: str) -> None:
         return
     samples = review_set.select(sample_ids)
     set_by_id(review_set, "review", dict.fromkeys(samples.match(F("review") == decision).values("id")))
-    samples.match_tags(decision).untag_samples(decision)
+    if tags := spellings(samples, [decision]):
+        samples.match_tags(tags).untag_samples(tags)
 
 
 def set_by_id(review_set: Any, field: str, values: Mapping[str, Any]) -> None:
@@ -122,7 +122,7 @@ def _states(samples: Any, with_labels: bool) -> dict[str, State]:
     states = {}
     columns = samples.values(["id", "record_id", "review", "tags", "attention_target"])
     for sample_id, record_id, review, tags, target in zip(*columns, strict=True):
-        decision_tags = [tag for tag in DECISION_TAGS if tag in (tags or [])]
+        decision_tags = sorted(tag for tag in tags or () if decision_of(tag))
         states[sample_id] = {"record_id": record_id, "review": review, "tags": decision_tags, "target": _plain(target)}
     if with_labels:
         for sample_id, label in zip(*samples.values(["id", "ground_truth"]), strict=True):
@@ -155,7 +155,8 @@ def _restore(review_set: Any, states: Mapping[str, State]) -> None:
     set_by_id(review_set, "review", {i: state["review"] for i, state in states.items()})
     set_by_id(review_set, "attention_target", parsed(fo.Detections, "target"))
     set_by_id(review_set, "ground_truth", parsed(fo.Classification, "label"))
-    for tag in DECISION_TAGS:
+    present = spellings(review_set.select(list(states)), DECISION_TAGS) if states else []
+    for tag in {*present, *(tag for state in states.values() for tag in state["tags"])}:
         if tagged := _ids(states, tag, True):
             review_set.select(tagged).tag_samples(tag)
         if untagged := _ids(states, tag, False):

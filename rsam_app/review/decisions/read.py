@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decisions_of, has_decision_tag
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.schema import DECISIONS, memory, open_review, run_keys
 from rsam_app.review.dataset.targets import adopt_accepted, is_on_image, rectangle_of
@@ -90,7 +91,7 @@ def is_decided(keys: list[str]) -> Any:
     return F.any(
         [
             F("review").exists(),
-            F("tags").contains(["accept", "exclude"]),
+            has_decision_tag(*DECISION_TAGS),
             _or_blank("ground_truth.label") != _or_blank("original_label"),
             F("attention_target.detections").length() > 0,
             F("decided_kinds").length() > 0,
@@ -125,7 +126,7 @@ class _Reader:
         self._read_mark(sample)
         self._read_label(sample, known)
         self._read_rectangle(sample, known)
-        excluded = sample["review"] == "exclude" or "exclude" in (sample["tags"] or [])
+        excluded = sample["review"] == "exclude" or "exclude" in decisions_of(sample["tags"])
         if excluded or "exclude" in known:
             self._add(sample, "exclude", "false", "true" if excluded else "false")
         return {c.kind for c in self.decisions.corrections[before:]}

@@ -12,6 +12,7 @@ import pytest
 
 from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.review.decisions.marks import mark, undo
 from rsam_app.review.decisions.read import Decisions, read_decisions
 from rsam_app.review.tagging import tag_records, tagged_ids
 from rsam_app.review.writing.write_run import write_run
@@ -157,6 +158,27 @@ def test_exclude_by_mark_or_by_tag(drawn: Dataset, review_set: Any) -> None:
     change(review_set, ids[0], review="exclude")
     tag_records(review_set.name, ids[1:], "exclude")
     assert {c.id: (c.kind, c.after) for c in read(review_set).corrections} == dict.fromkeys(ids, ("exclude", "true"))
+
+
+def test_tags_count_in_any_case_and_with_blanks(drawn: Dataset, review_set: Any) -> None:
+    names = [r.id for r in drawn.records[:4]]
+    for name, tag in zip(names, ("EXCLUDE", "exclude ", " Accept", "excluded"), strict=True):
+        change(review_set, name, tags=[tag, "mine"])
+    found = read(review_set)
+    assert [(c.id, c.kind) for c in found.corrections] == [
+        (names[0], "exclude"),
+        (names[1], "exclude"),
+        (names[2], "rectangle"),
+    ]
+    chosen = review_set.values("id")[:2]
+    mark(review_set, chosen, "right", "run_one")
+    assert [of(review_set, name).tags for name in names[:2]] == [["mine"], ["mine"]]
+    undo(review_set)
+    review_set.reload()
+    assert {tuple(sorted(tags)) for tags in review_set.select(chosen).values("tags")} == {
+        ("EXCLUDE", "mine"),
+        ("exclude ", "mine"),
+    }
 
 
 def test_unreadable_decisions_are_named_and_the_rest_is_read(drawn: Dataset, review_set: Any) -> None:
