@@ -41,6 +41,12 @@ def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
         add_field(review_set, f"{key}_{name}", fo.FloatField)
 
 
+def has_run(review_set: Any, key: str, columns: list[str]) -> bool:
+    """Whether every field of the run `key` for a table with these columns exists: none was deleted in FiftyOne."""
+    names = ("prediction", "attention", "rectangle", *score_fields(columns))
+    return all(review_set.has_sample_field(f"{key}_{name}") for name in names)
+
+
 def moved(box: list[float] | None, original: list[float] | None) -> bool:
     """Whether the reviewer drew the box (it has no original) or moved it away from its original."""
     if not box:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from rsam_app.data.records import Dataset, Record
-from rsam_app.review.dataset.compare_and_set import Change, update
+from rsam_app.review.dataset.compare_and_set import Change, compare_and_set, update
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
 from rsam_app.review.dataset.label_documents import Document, label_document
@@ -33,10 +33,26 @@ class Samples:
         documents = self.collection.find({"record_id": {"$in": list(record_ids)}}, projection)
         return {document["record_id"]: document for document in documents}
 
-    def vanished(self, records: dict[str, Record]) -> set[str]:
-        """Return the ids of records that have a sample but are no longer in the dataset."""
+    def record_ids(self) -> set[str]:
+        """Return the ids of all records that have a sample."""
         documents = self.collection.find({"record_id": {"$type": "string"}}, {"record_id": 1, "_id": 0})
-        return {document["record_id"] for document in documents if document["record_id"] not in records}
+        return {document["record_id"] for document in documents}
+
+    def adopt_by_path(self, records: Sequence[Record]) -> int:
+        """Give samples without a `record_id` the id of the record with their path; return how many got one.
+
+        They lost it when the field was deleted in FiftyOne, or the reviewer added them before the card named their
+        files. A record with a sample of its own is not given twice.
+        """
+        present = self.record_ids()
+        if self.collection.estimated_document_count() <= len(present):
+            return 0
+        ids = {str(record.path.resolve()): record.id for record in records if record.id not in present}
+        changes = []
+        for sample in self.collection.find({"record_id": None}, {"filepath": 1}):
+            if record_id := ids.pop(str(sample.get("filepath")), None):
+                changes.append(Change(sample["_id"], {"record_id": None}, {"record_id": record_id}))
+        return sum(compare_and_set(self.collection, part) for part in chunks(changes, CHUNK))
 
     def follow(self, dataset: Dataset) -> int:
         """Update path, size, split, true boxes and label from the files, except labels and boxes that were edited.

@@ -18,6 +18,18 @@ DECISIONS = ("right", "accept", "wrong place", "wrong label", "unsure", "exclude
 """Values of the `review` field: the rectangle is right; it is right and becomes a training target; it is in the wrong
 place; the label is wrong; undecided; the image is to be left out; the image had no label and was given one."""
 
+FIELDS = (
+    "record_id",
+    "split",
+    "ground_truth",
+    "original_label",
+    "ground_truth_boxes",
+    "attention_target",
+    "review",
+    "decided_kinds",
+)
+"""Fields of every sample that do not depend on a run."""
+
 MEMORY = "rsam"
 """Key of RSAM's entry in the `info` of a dataset."""
 
@@ -29,7 +41,7 @@ def create_or_open(dataset: Dataset) -> Any:
     """
     fo = import_fiftyone()
     if fo.dataset_exists(dataset.name):
-        review_set = open_review(dataset.name)
+        review_set = _load(fo, dataset.name)
     else:
         try:
             review_set = fo.Dataset(dataset.name, persistent=True)
@@ -40,7 +52,10 @@ def create_or_open(dataset: Dataset) -> Any:
         review_set.media_type = "image"
         review_set.info[MEMORY] = {"format": REVIEW_DATASET}
         review_set.save()
-    _declare(review_set)
+    if deleted := _missing_fields(review_set):
+        _declare(review_set)
+        if "split" in deleted or "original_label" in deleted or "ground_truth_boxes" in deleted:
+            remember(review_set, records=None)  # the samples follow the files again
     if memory(review_set).classes != list(dataset.classes):
         review_set.classes = {**review_set.classes, "ground_truth": list(dataset.classes)}
         review_set.info["licence"] = dataset.licence
@@ -51,7 +66,7 @@ def create_or_open(dataset: Dataset) -> Any:
 def open_review(name: str) -> Any:
     """Return the FiftyOne dataset that `rsam review` wrote for the card `name`, as the database has it now.
 
-    Raises `UserError` if there is none, or if RSAM did not create it.
+    Raises `UserError` if there is none, if RSAM did not create it, or if one of RSAM's fields was deleted.
     """
     fo = import_fiftyone()
     if not fo.dataset_exists(name):
@@ -60,6 +75,16 @@ def open_review(name: str) -> Any:
             f"FiftyOne has no dataset {name!r} (RSAM's datasets: {', '.join(known) or 'none'})."
             " Run `rsam review RUN` first."
         )
+    review_set = _load(fo, name)
+    if deleted := _missing_fields(review_set):
+        raise UserError(
+            f"FiftyOne dataset {name!r}: the fields {', '.join(deleted)} were deleted.\n"
+            "Run `rsam review RUN`, which adds them again; what the reviewer stored in them is lost."
+        )
+    return review_set
+
+
+def _load(fo: Any, name: str) -> Any:
     review_set = fo.load_dataset(name)
     review_set.reload()  # this process may have an older copy
     if MEMORY not in review_set.info:
@@ -116,11 +141,14 @@ def add_field(review_set: Any, name: str, kind: Any, **details: Any) -> None:
         ) from error
 
 
+def _missing_fields(review_set: Any) -> list[str]:
+    """RSAM's fields that do not depend on a run and that the dataset lacks."""
+    return [name for name in FIELDS if not review_set.has_sample_field(name)]
+
+
 def _declare(review_set: Any) -> None:
     import fiftyone as fo
 
-    if review_set.has_sample_field("decided_kinds"):
-        return
     label = fo.EmbeddedDocumentField
     add_field(review_set, "record_id", fo.StringField, description="the image's path below the dataset's root")
     add_field(review_set, "split", fo.StringField)

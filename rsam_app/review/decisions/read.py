@@ -68,9 +68,10 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
             f"{record_id}: accepted, but {run_key} has no rectangle. Draw one in attention_target."
         )
     reader = _Reader(review_set, keys, who, decisions)
-    names = [*FIELDS, *(f"{key}_attention.detections" for key in keys)]
+    shown = [key for key in keys if review_set.has_sample_field(f"{key}_attention")]  # FiftyOne can delete fields
+    names = [*FIELDS, *(f"{key}_attention.detections" for key in shown)]
     new_kinds = {}
-    for row in zip(*review_set.match(is_decided(keys)).values(names), strict=True):
+    for row in zip(*review_set.match(is_decided(shown)).values(names), strict=True):
         sample = dict(zip(names, row, strict=True))
         known = set(sample["decided_kinds"] or [])
         kinds = known | reader.read(sample, known)
@@ -152,7 +153,7 @@ class _Reader:
     def _read_rectangle(self, sample: dict[str, Any], known: set[str]) -> None:
         boxes = sample["attention_target.detections"] or []
         for key in self.keys:
-            boxes = boxes or [d for d in sample[f"{key}_attention.detections"] or [] if _is_edited(d)]
+            boxes = boxes or [d for d in sample.get(f"{key}_attention.detections") or [] if _is_edited(d)]
         if len(boxes) > 1:
             self._add_problem(sample, f"has {len(boxes)} boxes instead of one. Delete the others.")
         elif boxes:

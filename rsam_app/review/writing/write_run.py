@@ -14,7 +14,7 @@ from rsam_app.data.records import Dataset, by_id
 from rsam_app.review.analysis.derived_fields import derive
 from rsam_app.review.app.layout import arrange
 from rsam_app.review.app.saved_views import save_views
-from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, score_fields
+from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, has_run, score_fields
 from rsam_app.review.dataset.memory import RunMemory
 from rsam_app.review.dataset.samples import CHUNK, Samples
 from rsam_app.review.dataset.schema import check_key, create_or_open, memory, run_keys
@@ -80,25 +80,43 @@ def write_run(
         adopt_accepted(review_set, keys[0])
     samples, records = Samples(review_set), by_id(dataset.records)
     report = WriteReport(review_set.name, key)
+    adopted = samples.adopt_by_path(dataset.records)
     corrections = in_force(read_corrections(corrections_path(run.path, dataset.name)))
     written = WrittenChunks(review_set, run.path, key)
     writer = RowWriter(samples, key, records, corrections)
     vanished = _write_tables(files, writer, written, progress)
     report.added, report.updated = writer.added, writer.updated
     report.unchanged, report.kept = writer.unchanged, writer.kept
-    report.vanished = sorted(vanished | samples.vanished(records))
+    report.vanished = sorted(vanished | (samples.record_ids() - records.keys()))
     report.followed = samples.follow(dataset)
     written.save([name for path in files for name in score_fields(pq.read_schema(path).names)])
-    report.notes = derive(review_set, run, key, dataset, comparing)
+    report.notes = [*_notes(report, adopted), *derive(review_set, run, key, dataset, comparing)]
     save_views(review_set, key)
     arrange(review_set, key)
     return report
+
+
+def _notes(report: WriteReport, adopted: int) -> list[str]:
+    notes = []
+    if adopted:
+        notes.append(f"{adopted:,} samples without a record_id got the id of the image at their path")
+    if report.vanished:
+        notes.append(
+            f"{len(report.vanished):,} images of FiftyOne or of the predictions are not in the dataset now,"
+            f" e.g. {report.vanished[0]}; their samples stay as they are"
+        )
+    return notes
 
 
 def _write_tables(files: list[Path], writer: RowWriter, written: WrittenChunks, progress: Progress | None) -> set[str]:
     """Write the chunks of these tables that are new; return the ids of rows without a record."""
     done, total = 0, sum(pq.read_metadata(path).num_rows for path in files)
     new, vanished = 0, set()
+    samples = writer.samples
+    present = samples.record_ids()
+    # A field that was deleted in FiftyOne, or a deleted sample, is written again.
+    intact = {path for path in files if has_run(samples.review_set, writer.key, pq.read_schema(path).names)}
+    forgot = False
     for path in files:
         declared = False
         with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as table:
@@ -107,7 +125,12 @@ def _write_tables(files: list[Path], writer: RowWriter, written: WrittenChunks, 
                 rows = _with_soft_masks(rows, path, writer)
                 vanished |= without_record
                 digest = digest_of(rows)
-                if (path.stem, digest) in written:
+                stored = (path.stem, digest) in written
+                deleted = stored and not present.issuperset(rows.column("id").to_pylist())
+                if deleted and not forgot:
+                    written.forget_other_runs()
+                    forgot = True
+                if stored and not deleted and path in intact:
                     writer.unchanged += len(rows)
                 else:
                     if not declared:

@@ -34,6 +34,13 @@ class WrittenChunks:
         """Note that the dataset contains this chunk."""
         self._now.predictions.setdefault(split, []).append(digest)
 
+    def forget_other_runs(self) -> None:
+        """Forget the chunks of other runs and all derived fields: samples are added that have none of their fields."""
+        self.review_set.reload()
+        runs = memory(self.review_set).runs
+        others = {key: run.model_copy(update={"predictions": {}}) for key, run in runs.items() if key != self.key}
+        remember(self.review_set, runs={**runs, **others}, derived={})
+
     def save(self, scores: list[str] | None = None) -> None:
         """Store the chunks so far and, at the end, the run's `scores`."""
         if scores is not None:

@@ -170,8 +170,9 @@ def test_tags_count_in_any_case_and_with_blanks(drawn: Dataset, review_set: Any)
         (names[1], "exclude"),
         (names[2], "rectangle"),
     ]
-    chosen = review_set.values("id")[:2]
+    chosen = [of(review_set, name).id for name in names[:2]]
     mark(review_set, chosen, "right", "run_one")
+    review_set.reload()
     assert [of(review_set, name).tags for name in names[:2]] == [["mine"], ["mine"]]
     undo(review_set)
     review_set.reload()

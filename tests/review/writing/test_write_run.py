@@ -63,6 +63,26 @@ def test_every_field_of_the_contract_arrives(drawn: Dataset, make_run: MakeRun) 
             assert sample[f"run_one_{score}"] == pytest.approx(row[score])
 
 
+def test_what_was_deleted_in_fiftyone_is_written_again(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+    before, run = everything(review_set), make_run(drawn)
+    gone = drawn.records[3].id
+    review_set.delete_samples(review_set.match(_is(gone)))
+    review_set.delete_sample_fields(["record_id", "split", "run_one_misattention", "run_one_prediction"])
+    with pytest.raises(UserError, match=r"the fields record_id, split were deleted\.\nRun `rsam review RUN`"):
+        open_review(drawn.name)
+    report = write_run(run, drawn)
+    assert (report.added, report.updated) == (1, 23)
+    assert any("23 samples without a record_id" in note for note in report.notes)
+    after = everything(open_review(drawn.name))
+    assert after.keys() == before.keys()
+    for name in ("record_id", "split", "run_one_misattention"):
+        assert {i: s[name] for i, s in after.items()} == {i: s[name] for i, s in before.items()}
+    assert all(s["run_one_prediction"]["label"] for s in after.values())
+    assert after[gone].keys() == before[gone].keys()
+    again = write_run(run, drawn)
+    assert (again.added, again.updated, again.unchanged) == (0, 0, 24)
+
+
 def test_the_rectangle_shears_nothing_where_the_image_is_not_square(drawn: Dataset, review_set: Any) -> None:
     for sample in review_set:
         polyline, five = sample.run_one_rectangle.polylines[0], sample.run_one_attention.detections[0]
