@@ -51,8 +51,14 @@ def export_tagged(
     dataset = job.original
     ids = tagged_ids(dataset.name, tag)
     corrections = read_corrections(corrections_path(job.run.path, dataset.name))
-    items = collect(job.run, dataset, ids, corrections, {i: (tag,) for i in ids})
+    known = {record.id for record in dataset.records}
     notes: list[str] = []
+    # Without any of them, `collect` says what to do.
+    if (vanished := [i for i in ids if i not in known]) and len(vanished) < len(ids):
+        names = ", ".join(vanished[:3]) + (" …" if len(vanished) > 3 else "")
+        notes.append(f"{len(vanished)} tagged images are left out, as their files are not in the dataset now: {names}")
+        ids = [i for i in ids if i in known]
+    items = collect(job.run, dataset, ids, corrections, {i: (tag,) for i in ids})
     if unlabelled := [item for item in items if not item.label]:
         notes.append(f"{len(unlabelled)} images without a label are left out, e.g. {unlabelled[0].record.id}")
         items = [item for item in items if item.label]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsam_app.config import SelectConfig
+from rsam_app.review.dataset.samples import Samples
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import read_columns
 from rsam_app.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,19 +26,23 @@ def tag_records(dataset_name: str, ids: Iterable[str], tag: str) -> int:
     """
     if not tag.strip():
         raise UserError(f"tag {tag!r}: give a word, e.g. --tag relabel")
-    review_set = open_review(dataset_name)
     wanted = list(dict.fromkeys(ids))
-    samples = review_set.select_by("record_id", wanted)
-    missing = sorted(set(wanted) - set(samples.values("record_id")))
+    missing = without_sample(dataset_name, wanted)
     if missing:
         raise UserError(
             f"FiftyOne dataset {dataset_name!r} lacks {len(missing)} of {len(wanted)} records, e.g. {missing[0]!r}.\n"
             "Predict their split with `rsam predict RUN --split all`, then run `rsam review RUN`."
         )
+    samples = open_review(dataset_name).select_by("record_id", wanted)
     new = len(samples.match_tags(tag, bool=False))
     if new:
         samples.tag_samples(tag)
     return new
+
+
+def without_sample(dataset_name: str, ids: Iterable[str]) -> list[str]:
+    """Return the ids of the records without a sample in the FiftyOne dataset, sorted."""
+    return sorted(set(ids) - Samples(open_review(dataset_name)).record_ids())
 
 
 def tagged_ids(dataset_name: str, tag: str) -> list[str]:
@@ -49,15 +56,32 @@ def select_and_tag(
 ) -> tuple[Selection, int]:
     """Select images, write the selection into the run, and tag it; return it and the number of newly tagged images.
 
-    Images with a decision are left out. Raises `UserError`.
+    Images with a decision are left out. With `tag`, so are images without a sample, which a note of the selection
+    names. Raises `UserError`, also if no image has a sample.
     """
     from rsam_app.selection import Limits, select
 
+    missing = _without_sample(run, dataset_name, settings.split) if tag else []
     decided = {c.id for c in read_corrections(corrections_path(run.path, dataset_name))}
     limits = Limits(settings.per_class, settings.near_duplicates)
     strategy, budget, split = settings.strategy, settings.budget, settings.split
-    selection = select(run, strategy, budget, split, seed, exclude=decided, limits=limits)
+    selection = select(run, strategy, budget, split, seed, exclude=decided, absent=missing, limits=limits)
+    if missing:
+        note = (
+            f"{len(missing):,} images have no sample in FiftyOne and are left out, e.g. {missing[0]}."
+            f" `rsam review {run.path}` writes the samples again if the files exist."
+        )
+        selection = replace(selection, notes=(note, *selection.notes))
     return selection, tag_records(dataset_name, selection.ids, settings.tag) if tag else 0
+
+
+def _without_sample(run: RunFolder, dataset_name: str, split: str) -> list[str]:
+    """The run's records of a split without a sample; none if all are, as then tagging says what to do."""
+    table = read_columns(run.predictions, ["id", "split"])
+    pairs = zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True)
+    ids = {record_id for record_id, of in pairs if split in ("all", of)}
+    missing = without_sample(dataset_name, ids)
+    return missing if len(missing) < len(ids) else []
 
 
 def replay_and_tag(run: RunFolder, dataset_name: str, manifest: Path, tag: str | None) -> tuple[Selection, int]:

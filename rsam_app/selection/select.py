@@ -50,6 +50,7 @@ def select(
     seed: int,
     *,
     exclude: Collection[str] = frozenset(),
+    absent: Collection[str] = frozenset(),
     limits: Limits = Limits(),
 ) -> Selection:
     """Choose `budget` records of a split by a strategy's name and write them to `RUN/selection/`.
@@ -58,13 +59,14 @@ def select(
     with its probability if it differs from the given one, and a reason in plain words; and a JSON manifest of the same
     name. The name contains the pool's fingerprint, so a later round does not overwrite an earlier one, and repeating a
     selection writes the same bytes. Records in `exclude` (reviewed already) are left out; strategies that use
-    embeddings count them as covered. `limits` apply to every strategy.
+    embeddings count them as covered. Records in `absent`, which cannot be reviewed, are left out, too. `limits` apply
+    to every strategy.
 
     Raises `UserError` for an unknown strategy, a budget below 1, missing predictions or an empty pool.
     """
     method = find_strategy(strategy)
     pool = _load_pool_for(run, method, split, limits)
-    return select_from(run, pool, method, budget, split, seed, exclude=exclude, limits=limits)
+    return select_from(run, pool, method, budget, split, seed, exclude=exclude, absent=absent, limits=limits)
 
 
 def select_from(
@@ -76,6 +78,7 @@ def select_from(
     seed: int,
     *,
     exclude: Collection[str] = frozenset(),
+    absent: Collection[str] = frozenset(),
     limits: Limits = Limits(),
     expected: Sequence[str] | None = None,
     features: str | None = None,
@@ -85,7 +88,7 @@ def select_from(
     If other ids than `expected` are chosen, nothing is written and `UserError` is raised. `features` is the hash of the
     features that the pool's embeddings come from, if they are not a run's predictions.
     """
-    excluded = sorted(set(exclude) & set(pool.ids))
+    reviewed, excluded = (sorted(left_out & set(pool.ids)) for left_out in (set(exclude), {*exclude, *absent}))
     if excluded:
         pool = pool.without(set(excluded))
     choice = choose_within(strategy, pool, budget, np.random.default_rng(seed), limits)
@@ -97,8 +100,8 @@ def select_from(
             "Use the CSV file beside the manifest, which lists them, or make a new selection."
         )
     notes = choice.notes
-    if excluded:
-        notes = (f"{len(excluded)} records were left out because they were reviewed already", *notes)
+    if reviewed:
+        notes = (f"{len(reviewed)} records were left out because they were reviewed already", *notes)
     stem = f"{strategy.name}-{budget}-{split}-seed{seed}{_limits_suffix(limits)}-{pool.fingerprint[:8]}"
     selection = Selection(
         ids=ids,
