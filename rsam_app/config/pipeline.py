@@ -6,10 +6,22 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rsam_app.config.training import TrainConfig
 from rsam_app.config.validation import Strict
+
+RESERVED_ARGS = {
+    "checkpoint_path": "give the file as model.weights",
+    "pretrained": "choose with model.weights: timm or none",
+    "pretrained_cfg": "give weights as model.weights",
+    "pretrained_cfg_overlay": "give weights as model.weights",
+    "num_classes": "the dataset sets it; remove it",
+    "in_chans": "images have three channels; remove it",
+    "features_only": "the classifier needs the backbone's head; remove it",
+    "out_indices": "the classifier needs the whole backbone; use model.stage to gate an earlier map",
+}
+"""timm's arguments that `backbone_args` must not contain, and what to do instead."""
 
 
 class ModelConfig(Strict):
@@ -53,6 +65,16 @@ class ModelConfig(Strict):
         folder = os.environ.get("RSAM_WEIGHTS")
         file = Path(folder or ".").expanduser() / f"{self.backbone.partition('.')[0]}.safetensors"
         return file if folder and file.is_file() else None
+
+    @field_validator("backbone_args")
+    @classmethod
+    def _leaves_the_network_whole(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for key in value:
+            if key in RESERVED_ARGS:
+                raise ValueError(f"{key}: {RESERVED_ARGS[key]}")
+        if "global_pool" in value and not value["global_pool"]:
+            raise ValueError("global_pool: the classifier needs pooled features; give avg or max, or remove it")
+        return value
 
     @model_validator(mode="after")
     def _second_look_needs_a_rectangle(self) -> Self:
@@ -102,7 +124,7 @@ class Pipeline(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     dataset: str
     """A card's name, or a path to one."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -219,3 +219,26 @@ def test_a_written_pipeline_reads_back_equal(pipeline, tmp_path) -> None:
 def test_a_download_that_cannot_be_meant_is_named(card, entry, expected) -> None:
     card.write_text(f"{CARD}download:\n  - {entry}\n")
     assert expected in refused(load_card, card)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "model.backbone_args={checkpoint_path: /data/a.pth}",
+            ["model.backbone_args", "give the file as model.weights"],
+        ),
+        ("model.backbone_args={features_only: true}", ["model.backbone_args", "features_only", "remove it"]),
+        ("model.backbone_args={global_pool: ''}", ["model.backbone_args", "global_pool", "avg or max"]),
+        ("model.backbone_args={num_classes: 7}", ["model.backbone_args", "num_classes", "remove it"]),
+        ("seed=4294967296", ["seed", "less than 4294967296"]),
+    ],
+)
+def test_settings_that_no_network_or_generator_takes_are_refused_by_key(pipeline, override, said) -> None:
+    message = refused(load_pipeline, pipeline, [override])
+    assert all(part in message for part in said)
+
+
+def test_ordinary_backbone_arguments_pass(pipeline) -> None:
+    loaded = load_pipeline(pipeline, ["model.backbone_args={drop_rate: 0.2, global_pool: max}", "seed=4294967295"])
+    assert loaded.model.backbone_args == {"drop_rate": 0.2, "global_pool": "max"}
