@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
 
 from rsam_app.config import ModelConfig
 from rsam_app.model.classifier import AttentiveClassifier
+from rsam_app.model.pretrained import pretrained_weights
 from rsam_app.model.registry import rsam_classifier
-from rsam_app.system.errors import UserError, suggest
+from rsam_app.system.errors import UserError, reason_of, suggest
+
+BUILD_ERRORS = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+)
+"""Errors of timm for settings that a network does not take; it has no exception class of its own."""
 
 TIMM_MEAN, TIMM_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -26,40 +38,48 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     if config.backbone.split(".")[0] not in timm.list_models():
         hint = suggest(config.backbone, timm.list_models()) or " See timm.list_models()."
         raise UserError(f"model.backbone: timm has no {config.backbone!r}.{hint}")
-    weights, args, mean, std = _weights(config)
+    try:
+        return _build(config, classes)
+    except BUILD_ERRORS as error:
+        raise UserError(
+            f"model: {config.backbone} with weights {config.weights!r} cannot be built: {reason_of(error)}.\n"
+            f"{_remedy(config)}"
+        ) from error
+
+
+def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier:
+    pretrained = pretrained_weights(config, len(classes))
     model_args = {  # timm writes them into config.json and passes them to rsam_classifier when it loads the model
         "backbone": config.backbone,
         "attention": config.attention,
         "predictor": config.predictor,
-        "backbone_args": args,
+        "backbone_args": pretrained.backbone_args,
         "second_look": config.second_look,
         "stage": config.stage,
         "gate": config.gate,
     }
-    try:
-        model = rsam_classifier(
-            **model_args,
-            num_classes=len(classes),
-            backbone_weights=weights,
-            pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
-        )
-    except (OSError, RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(
-            f"model: {config.backbone} with weights {config.weights!r} cannot be built:"
-            f" {str(error).strip().splitlines()[0].rstrip('.')}.\n{_remedy(config)}"
-        ) from error
+    model = rsam_classifier(
+        **model_args,
+        num_classes=len(classes),
+        backbone_weights=pretrained.load,
+        pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
+    )
+    model.pretrained = pretrained.as_dict()
     model._model_args = model_args
     source = model.backbone.pretrained_cfg
+    source.pop("state_dict", None)  # a copy of the weights
     model.pretrained_cfg.update(
         input_size=(3, config.input_side, config.input_side),
-        mean=mean or tuple(source.get("mean") or TIMM_MEAN),
-        std=std or tuple(source.get("std") or TIMM_STD),
+        mean=pretrained.mean or tuple(source.get("mean") or TIMM_MEAN),
+        std=pretrained.std or tuple(source.get("std") or TIMM_STD),
         interpolation="area",
         crop_pct=1.0,
         crop_mode="squash",
         classifier=_in_backbone(source.get("classifier")),
     )
     model.label_names = classes
+    if pretrained.load:
+        _refuse_nan(model, pretrained.source)
     _refuse_size(model, config)
     return cast(AttentiveClassifier, model)
 
@@ -71,6 +91,16 @@ def _in_backbone(classifier: Any) -> Any:
     return f"backbone.{classifier}" if classifier else None
 
 
+def _refuse_nan(model: AttentiveClassifier, source: str) -> None:
+    """Raise `UserError` if pretrained weights are not finite: training would blame its learning rate."""
+    for name, values in model.backbone.state_dict().items():
+        if values.is_floating_point() and not torch.isfinite(values).all():
+            raise UserError(
+                f"model.weights: {source}: {name} has NaN or infinite values.\n"
+                "Give weights of an earlier epoch of that training, or other weights."
+            )
+
+
 def _refuse_size(model: AttentiveClassifier, config: ModelConfig) -> None:
     """Raise `UserError` if the backbone does not take images of the pipeline's size."""
     training, side = model.training, config.image_size
@@ -78,49 +108,14 @@ def _refuse_size(model: AttentiveClassifier, config: ModelConfig) -> None:
         with torch.no_grad():
             model.eval().forward_features(torch.zeros(1, model.in_chans, side, side))
     except (AssertionError, RuntimeError, ValueError) as error:  # timm has no exception class for this
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         own = model.backbone.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
         raise UserError(
-            f"model.image_size: {config.backbone} does not take images of {side} pixels ({reason}).\n"
+            f"model.image_size: {config.backbone} does not take images of {side} pixels ({reason_of(error)}).\n"
             f"Set model.image_size: {own}, or build the backbone for this size if it can be:"
             f" model.backbone_args: {{img_size: {side}}}."
         ) from error
     finally:
         model.train(training)
-
-
-def _weights(config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any], Any, Any]:
-    """timm's arguments that load the weights, the backbone's arguments, and mean and std if the file has them."""
-    args = dict(config.backbone_args)
-    if config.weights == "none":
-        return {}, args, None, None
-    path = config.weights_file
-    if path is None:
-        return {"pretrained": True}, args, None, None
-    if not path.is_file():
-        raise UserError(
-            f"model.weights: {path}: no such file (from {Path.cwd()}). Give a path to a .safetensors or .pth file,"
-            " `timm` to load from timm's hub, or `none`."
-        )
-    overlay: dict[str, Any] = {"file": str(path)}
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as stream:
-                metadata = stream.metadata() or {}
-        except SafetensorError as error:
-            raise UserError(
-                f"model.weights: {path} is not a complete safetensors file ({error}). Download it again."
-            ) from error
-        trained = metadata.get("architecture")
-        if trained and trained != config.backbone.split(".")[0]:
-            raise UserError(f"model.weights: {path} holds weights of {trained}, not of {config.backbone}.")
-        if "pad_type" in metadata:
-            args.setdefault("pad_type", metadata["pad_type"])
-        for key in ("mean", "std"):
-            if key in metadata:
-                overlay[key] = tuple(float(v) for v in metadata[key].split(","))
-    weights = {"pretrained": True, "pretrained_cfg_overlay": overlay}
-    return weights, args, overlay.get("mean"), overlay.get("std")
 
 
 def _remedy(config: ModelConfig) -> str:

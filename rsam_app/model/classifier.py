@@ -69,6 +69,9 @@ class AttentiveClassifier(nn.Module):
     pretrained_cfg: dict[str, Any]
     label_names: tuple[str, ...]
     _model_args: dict[str, Any]
+    pretrained: dict[str, Any]
+    """Where `build_model` found the backbone's weights, and the share of its tensors that arrived: `run.json`'s
+    entry."""
     attention: nn.Module | None
     """The attention on the last map; None if there is none or a stage has it: see `attention_module`."""
 

@@ -9,10 +9,11 @@ from typing import cast
 
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.models import save_for_hf
 
 from rsam_app.model.classifier import AttentiveClassifier
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import fingerprint, replace_atomically, sha256_of
 
 
@@ -35,13 +36,20 @@ def save_model(model: AttentiveClassifier, folder: Path) -> None:
 
 
 def load_model(folder: Path) -> AttentiveClassifier:
-    """The model in a run's `model/` folder, in evaluation mode. Raises `UserError` if there is none."""
+    """The model in a run's `model/` folder, in evaluation mode. Raises `UserError` if there is none, or a
+    damaged one."""
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         raise UserError(
             f"{folder}: no trained model here. Run `rsam train` first, with `--resume` if it was interrupted."
         )
-    model = cast(AttentiveClassifier, timm.create_model(f"local-dir:{folder}"))
-    model.label_names = tuple(model.pretrained_cfg["label_names"])
+    try:
+        model = cast(AttentiveClassifier, timm.create_model(f"local-dir:{folder}"))
+        model.label_names = tuple(model.pretrained_cfg["label_names"])
+    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{folder}: the model is damaged ({reason_of(error)}).\n"
+            "Copy the folder again, or train anew with `rsam train PIPELINE --restart`."
+        ) from error
     model.eval()
     return model
 

@@ -54,6 +54,12 @@ class Job:
         if self.pipeline.model.weights != "none":
             self.reporter.say(f"backbone weights: {self.pipeline.model.weights_file or 'timm, from its hub'}")
 
+    def report_arrived(self, weights: dict[str, Any]) -> None:
+        """Report how many of the backbone's tensors got their values, from a built model's `pretrained`."""
+        if weights["tensors"]:
+            arrived, tensors = round(weights["arrived"] * weights["tensors"]), weights["tensors"]
+            self.reporter.say(f"backbone weights: {arrived} of {tensors} tensors loaded, the classifier not counted")
+
     @cached_property
     def card(self) -> Card:
         """The card of the dataset."""

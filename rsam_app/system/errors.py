@@ -1,4 +1,4 @@
-"""The exception for errors that the user can fix, and the "did you mean" of its messages."""
+"""The exception for errors that the user can fix, the "did you mean" and the reasons in its messages."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ class UserError(Exception):
 
     The message has one or two lines: what is wrong, where (file, row, key, value), what to do.
     """
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of a library's error without its full stop; the error's type if it has no text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:

@@ -101,6 +101,9 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     dataset, reviewed = job.corrected
     set_seed(pipeline.seed)
     bare = build_model(pipeline.model, dataset.classes)
+    if accelerator.is_main_process:
+        run.update_json(weights=bare.pretrained)
+    job.report_arrived(bare.pretrained)
     bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     source = feature_source(job, bare)
     processes = f"{accelerator.num_processes} process(es)"

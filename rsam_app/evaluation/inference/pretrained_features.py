@@ -35,6 +35,7 @@ def pretrained_features(job: Job, records: Sequence[Record], classes: Sequence[s
     torch.manual_seed(job.pipeline.seed)  # a backbone with `weights: none` is random, and the same every time
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(config, tuple(classes) or ("none yet",)).to(device)
+    job.report_arrived(model.pretrained)
     runner = ModelRunner(model, device, batch_size=BLOCK, workers=job.pipeline.train.workers)
     try:
         with job.reporter.counter("computing features", len(records)) as advance:
