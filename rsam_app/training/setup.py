@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,7 +15,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from rsam_app.config import Pipeline
+from rsam_app.config import Pipeline, TrainConfig
 from rsam_app.data.augmentation.random_view import TrainAugment
 from rsam_app.data.loader import Batch, Target, Views, loading_processes, make_loader
 from rsam_app.data.records import Dataset
@@ -25,7 +26,7 @@ from rsam_app.model import AttentiveClassifier, build_model
 from rsam_app.model.preprocess import normalise
 from rsam_app.run.job import Job
 from rsam_app.system.cache.rows import NoRoomError
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import write_atomically
 from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import TrainingProgress
@@ -41,7 +42,7 @@ from rsam_app.training.features.frozen import (
 from rsam_app.training.features.source import FeatureSource
 from rsam_app.training.held_out_probabilities import write_held_out_probabilities
 from rsam_app.training.objective import Objective
-from rsam_app.training.optimizer import make_optimizer, warmup_cosine
+from rsam_app.training.optimizer import make_optimizer, set_training_mode, warmup_cosine
 from rsam_app.training.timing import TimeSpent
 from rsam_app.training.training_dynamics import TrainingDynamics
 from rsam_app.training.warm_start import start_attention, start_classifier
@@ -99,8 +100,11 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     """
     pipeline, accelerator, run = job.pipeline, job.accelerator, job.run
     dataset, reviewed = job.corrected
+    smallest = smallest_part(pipeline.train, len(dataset.split("train")), accelerator.num_processes)
     set_seed(pipeline.seed)
     bare = build_model(pipeline.model, dataset.classes)
+    if smallest == 1:
+        refuse_single_images(pipeline, bare)
     if accelerator.is_main_process:
         run.update_json(weights=bare.pretrained)
     job.report_arrived(bare.pretrained)
@@ -127,6 +131,39 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     registered = [state.schedule, state.progress, state.dynamics, *([state.average] if state.average else [])]
     accelerator.register_for_checkpointing(*registered)
     return state
+
+
+def smallest_part(config: TrainConfig, images: int, processes: int) -> int:
+    """Images in the smallest of the parts that `batch_size`, the processes and `accumulate` divide an epoch into.
+
+    Raises `UserError` if a process would get no images.
+    """
+    if min(config.batch_size, images) < processes:
+        what = f"{config.batch_size} is" if config.batch_size < processes else f"{images} training images are"
+        raise UserError(
+            f"train.batch_size: {what} fewer than the {processes} processes, so some would have no images.\n"
+            f"Give at most --processes {min(config.batch_size, images)}"
+            + (f", or set train.batch_size to {processes} or more." if config.batch_size < processes else ".")
+        )
+    of_process = [size // processes for size in EpochBatches(images, config.batch_size, 0, 0, processes).sizes]
+    return min(size // min(config.accumulate, size) for size in of_process)
+
+
+def refuse_single_images(pipeline: Pipeline, bare: AttentiveClassifier) -> None:
+    """Raise `UserError` if the model cannot train on one image: batch norm on a map of one cell needs two."""
+    config, side = pipeline.train, pipeline.model.input_side
+    model = copy.deepcopy(bare)  # its batch-norm statistics are discarded
+    set_training_mode(model, config, pretrained=pipeline.model.weights != "none")
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            model(torch.zeros(1, bare.in_chans, side, side))
+    except ValueError as error:
+        raise UserError(
+            f"train.batch_size: {config.batch_size} leaves a single image to a batch, or to a part of one, but at"
+            f" model.image_size {pipeline.model.image_size} batch norm needs two ({reason_of(error)}).\n"
+            "Set train.freeze_batch_norm: true, raise model.image_size, or change train.batch_size, train.accumulate or"
+            " --processes, so that every part has two."
+        ) from error
 
 
 def build_state(
