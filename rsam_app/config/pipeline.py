@@ -33,7 +33,8 @@ class ModelConfig(Strict):
     """Passed to the timm model, e.g. `drop_rate: 0.2`."""
     weights: str = "timm"
     """`timm`, `none`, or a path to a `.safetensors` or `.pth` file. `timm` loads `BACKBONE.safetensors` from the folder
-    RSAM_WEIGHTS if it is there, else from timm's hub."""
+    RSAM_WEIGHTS if it is there, else from timm's hub. A file may be a checkpoint of another program or a run's
+    `model/model.safetensors`; it must hold all of the backbone's tensors, the classifier's aside."""
     attention: Literal["rsam", "positionwise", "conv_map", "none"] = "rsam"
     """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, none."""
     predictor: Literal["profiles", "regression", "moments"] = "profiles"
