@@ -47,11 +47,15 @@ def test_a_vanished_image_is_left_out_of_an_export_and_named(
     names = [r.id for r in drawn.records[:3]]
     tag_records(drawn.name, names, "mine")
     now = replace(drawn, records=drawn.records[1:])
-    job: Any = SimpleNamespace(run=make_run(drawn), original=now)
+    job: Any = SimpleNamespace(
+        run=make_run(drawn),
+        original=now,
+        left_out=lambda dataset: dict.fromkeys(("skipped", "skipped_masks", "notes"), ()),
+    )
     text = export_tagged(job, "mine", "folder", tmp_path / "out", "copy").text()
     assert f"1 tagged images are left out, as their files are not in the dataset now: {names[0]}" in text
     assert "2 images of" in text
     assert sorted(tagged_ids(drawn.name, "mine")) == sorted(names)
-    none: Any = SimpleNamespace(run=job.run, original=replace(drawn, records=drawn.records[3:]))
+    none: Any = SimpleNamespace(**vars(job) | {"original": replace(drawn, records=drawn.records[3:])})
     with pytest.raises(UserError, match="3 records are not in the dataset"):
         export_tagged(none, "mine", "folder", tmp_path / "other", "copy")
