@@ -26,9 +26,10 @@ def demo(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("rsam demo runs on one process: start it without a launcher.")
-    from rsam_app.review.app.session import open_app
+    from rsam_app.review.app.session import check_listening, open_app
     from rsam_app.workflow.demo import run_demo
 
+    check_listening(address, port, no_app)
     name = run_demo(run or Path("runs/demo"), reporter(), typer.echo)
     open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
 

@@ -29,10 +29,12 @@ def run(
     if relaunched(processes):
         return
     from rsam_app.workflow import rounds, stages
+    from rsam_app.workflow.preflight import pass_preflight
 
     job = job_of_pipeline(pipeline, set_, run)
     if round_:
         job = rounds.next_round(job)
+    pass_preflight(job, review=True)
     with job.run.writing_on_main():
         if round_:
             rounds.begin_round(job)
@@ -54,10 +56,32 @@ def train(
     if relaunched(processes):
         return
     from rsam_app.workflow import stages
+    from rsam_app.workflow.preflight import pass_preflight
 
     job = job_of_pipeline(pipeline, set_, run)
+    pass_preflight(job, resume, restart)
     with job.run.writing_on_main():
         stages.train(job, resume, restart)
+
+
+@app.command()
+def check(
+    pipeline: PipelineArgument,
+    run: RunOption = None,
+    as_json: JsonOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Check a pipeline before training; write nothing.
+
+    Prints what will be used, what is left out, what is wrong, and the expected time and disk space.
+    """
+    main_process_only()
+    from rsam_app.workflow.preflight.report import preflight_report
+
+    report = preflight_report(job_of_pipeline(pipeline, set_, run))
+    show(report.as_dict() if as_json else report.text(), as_json)
+    if report.problems:
+        raise typer.Exit(2)
 
 
 @app.command()

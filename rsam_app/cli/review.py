@@ -38,10 +38,11 @@ def review(
     In a terminal, the App stays open until Ctrl-C.
     """
     main_process_only()
-    from rsam_app.review.app.session import open_app
+    from rsam_app.review.app.session import check_listening, open_app
     from rsam_app.workflow import stages
 
     job = job_of_run(run, set_)
+    check_listening(address, port, no_app)
     with job.run.writing():
         name = stages.review(job)
         job.run.save_pipeline(job.pipeline)  # `apply` must know the key of the fields

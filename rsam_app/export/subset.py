@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -69,8 +70,7 @@ def export(
     `notes` are added to those of the data card. Raises `UserError` for an unknown format or mode, an occupied `out`,
     nothing to export, a missing image, and if the system refuses (disk full, hard link to another disk).
     """
-    chosen = _format(format, mode)
-    refuse_occupied(out)
+    chosen = check_request(format, out, mode)
     included = [item for item in items if not item.excluded]
     excluded = len(items) - len(included)
     if not included:
@@ -81,6 +81,7 @@ def export(
             f"export: all {len(included)} images with the tag {source.tag!r} have {chosen.lacking}.\n"
             "Choose another --format, or run `rsam predict` for their split first."
         )
+    _refuse_full_disk(exported, out, mode)
     with staged(out) as partial:
         written = chosen.write(exported, partial, mode, source)
         all_notes = [*written.notes, *notes]
@@ -96,6 +97,26 @@ def export(
         write_checksums(partial)
     splits = dict(Counter(item.record.split for item in exported))
     return ExportReport(out, format, len(exported), len({i.label for i in exported}), splits, written.notes)
+
+
+def check_request(format: str, out: Path, mode: str) -> Format:
+    """The format of that name. Raises `UserError` for an unknown format or mode, and an occupied `out`."""
+    chosen = _format(format, mode)
+    refuse_occupied(out)
+    return chosen
+
+
+def _refuse_full_disk(items: Sequence[ExportItem], out: Path, mode: str) -> None:
+    if mode != "copy":
+        return
+    files = {item.record.path for item in items}
+    needed = sum(path.stat().st_size for path in files if path.is_file())
+    existing = next(path for path in out.absolute().parents if path.exists())
+    if needed > (free := shutil.disk_usage(existing).free):
+        raise UserError(
+            f"{out}: {len(items):,} images need {needed >> 20:,} MiB, and {free >> 20:,} MiB are free there.\n"
+            "Free disk space, or use --mode hardlink or symlink."
+        )
 
 
 def _format(format: str, mode: str) -> Format:

@@ -9,7 +9,7 @@ from typing import Any
 from rsam_app.export import ExportReport, Source
 from rsam_app.export.deduplicate import find_duplicate_groups, resplit, without_duplicates
 from rsam_app.export.items import collect
-from rsam_app.export.subset import export
+from rsam_app.export.subset import check_request, export
 from rsam_app.review.tagging import tagged_ids
 from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.job import Job
@@ -48,6 +48,7 @@ def export_tagged(
     `drop_duplicates` exports one image of each group of near-duplicates. `test_share` makes new splits, with
     near-duplicates in the same one. Raises `UserError`.
     """
+    check_request(format, out, mode)
     dataset = job.original
     ids = tagged_ids(dataset.name, tag)
     corrections = read_corrections(corrections_path(job.run.path, dataset.name))

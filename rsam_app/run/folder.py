@@ -99,17 +99,23 @@ class RunFolder:
     def save_pipeline(self, pipeline: Pipeline) -> None:
         """Write the resolved pipeline. Raises `UserError` if the folder belongs to another pipeline."""
         self._create()
-        if self.config_path.exists():
-            owner = read_mapping(self.config_path).get("name")
-            if owner != pipeline.name:
-                raise UserError(
-                    f"{self.path}: this run folder belongs to the pipeline {owner!r}, not {pipeline.name!r}.\n"
-                    "Give another folder with --run, or remove this one."
-                )
-        elif any(p.name != "lock" and p.suffix != ".partial" for p in self.path.iterdir()):
-            raise UserError(f"{self.path}: the folder is not empty and not a run. Give another folder with --run.")
+        self.refuse_foreign(pipeline.name)
         dumped = yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         write_atomically(self.config_path, dumped)
+
+    def refuse_foreign(self, pipeline: str) -> None:
+        """Raise `UserError` if this is a file, another pipeline's run, or a folder with other content."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: is a file, not a run folder. Give another path with --run.")
+        if self.config_path.exists():
+            owner = read_mapping(self.config_path).get("name")
+            if owner != pipeline:
+                raise UserError(
+                    f"{self.path}: this run folder belongs to the pipeline {owner!r}, not {pipeline!r}.\n"
+                    "Give another folder with --run, or remove this one."
+                )
+        elif self.path.exists() and any(p.name != "lock" and p.suffix != ".partial" for p in self.path.iterdir()):
+            raise UserError(f"{self.path}: the folder is not empty and not a run. Give another folder with --run.")
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,12 @@ from rsam_app.config import Pipeline, SelectConfig
 from rsam_app.data import UNLABELLED
 from rsam_app.run.folder import environment
 from rsam_app.run.job import Job
+from rsam_app.run.replaced import forget_finished, keep_finished, restore_finished
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 from rsam_app.system.progress import is_main_process
 from rsam_app.workflow.predict import load_trained_model, predict, present_splits, stale_splits
+from rsam_app.workflow.preflight.stopped_training import is_stopped, resume_problem
 from rsam_app.workflow.stage import Stage, from_main, is_done, run_if_changed, run_stage
 from rsam_app.workflow.stage_inputs import evaluate_inputs, review_inputs, select_inputs, train_inputs
 
@@ -54,25 +56,23 @@ def _training(job: Job, resume: bool, restart: bool) -> Stage[None]:
 
 
 def _train(job: Job, resume: bool, restart: bool) -> None:
-    from rsam_app.training.checkpoint import find_checkpoint
-    from rsam_app.training.loop import train as train_model
     from rsam_app.training.trackers import require_trackers
 
-    checkpoint = find_checkpoint(job.run.checkpoints / "last")
-    stopped = from_main(job, checkpoint is not None and "train" not in job.run.finished_stages)
-    if stopped and not (resume or restart):
-        raise UserError(
-            f"{job.run.path}: a training stopped here before its end.\n"
-            f"Continue it with `rsam train {job.pipeline.name} --resume`, or start again with --restart."
-        )
     dataset = job.corrected.dataset
     dataset.require("train")
     require_trackers(job.pipeline.train.trackers)
+    if problem := from_main(job, resume_problem(job, resume, restart, dataset)):
+        raise UserError(problem)
+    continued = from_main(job, resume and is_stopped(job.run))
+    replaces = from_main(job, "train" in job.run.finished_stages)
     job.accelerator.wait_for_everyone()  # all have read the run folder before the main process changes it
     if is_main_process():
-        job.run.save_pipeline(job.pipeline)
-        if not (resume and stopped):
+        job.run.refuse_foreign(job.pipeline.name)
+        if replaces and (resume or not restart):
+            job.reporter.say(f"the finished run is kept in {keep_finished(job.run)} until the new one is trained")
+        if not continued:
             _clear(job)
+        job.run.save_pipeline(job.pipeline)
         job.run.update_json(
             **environment(),
             seed=job.pipeline.seed,
@@ -83,19 +83,40 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
                 "learns_from": job.learns_from,
                 **job.left_out(dataset),
             },
+            training_inputs=train_inputs(job),
         )
     job.report_weights()
     job.accelerator.wait_for_everyone()
+    with _restored_if_lost(job):
+        _train_model(job, dataset, continued)
+    if is_main_process():
+        forget_finished(job.run)
+
+
+def _train_model(job: Job, dataset: Dataset, continued: bool) -> None:
+    from rsam_app.training.loop import train as train_model
+
     images = len(dataset.split("train")) * job.pipeline.train.epochs
     with job.reporter.counter("training", images) as advance, _image_cache(job.pipeline, dataset, job.reporter.say):
-        train_model(job, train_inputs(job), resume and stopped, advance)
+        train_model(job, train_inputs(job), continued, advance)
+
+
+@contextmanager
+def _restored_if_lost(job: Job) -> Iterator[None]:
+    """Restore the finished run that was to be replaced if the new training ends before its first checkpoint."""
+    try:
+        yield
+    except BaseException:
+        if is_main_process() and not is_stopped(job.run) and restore_finished(job.run):
+            job.reporter.say(f"{job.run.path}: the finished run is restored")
+        raise
 
 
 def _clear(job: Job) -> None:
     """Remove the stages, log, checkpoints and predictions of an earlier training."""
     content = job.run.read_json()
-    content.pop("stages", None)
-    write_atomically(job.run.path / "run.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    if content.pop("stages", None) is not None:
+        write_atomically(job.run.path / "run.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     for folder in (job.run.checkpoints, job.run.predictions):
         shutil.rmtree(folder, ignore_errors=True)
     job.run.metrics_log.unlink(missing_ok=True)

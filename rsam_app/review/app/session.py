@@ -53,7 +53,7 @@ def app_session(
         known = ", ".join(review_set.list_saved_views())
         raise UserError(f"dataset {dataset_name!r} has no saved view {view!r} (has: {known}).")
     view = view or first_view(review_set)
-    port = free_port(address) if port is None else check_port(address, port)
+    port = _port(address, port)
     link_plugin()
     logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of its own removed options
     logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting has a wrong remote address
@@ -139,6 +139,12 @@ def _start_server(address: str, port: int) -> None:
         ) from error
 
 
+def check_listening(address: str, port: int | None, no_app: bool = False) -> None:
+    """Raise `UserError` now, before anything is written, if the App could not listen there later."""
+    if not no_app:
+        _port(address, port)
+
+
 def check_port(address: str, port: int) -> int:
     """Return `port` if a server could listen there; otherwise raise `UserError`, which names a free port.
 
@@ -156,6 +162,10 @@ def check_port(address: str, port: int) -> int:
                 f"Close it, or use another port: --port {_any_port(address)}"
             ) from error
     return port
+
+
+def _port(address: str, wanted: int | None) -> int:
+    return free_port(address) if wanted is None else check_port(address, wanted)
 
 
 def free_port(address: str = LOOPBACK) -> int:
