@@ -66,7 +66,7 @@ def _find(reference: str, folder: str, near: Path | None = None) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted({p.stem for f in {c.parent for c in candidates} if f.is_dir() for p in f.glob("*.yaml")})
+    known = sorted({p.stem for f in {c.parent for c in candidates} if f.is_dir() for p in f.glob("[!.]*.yaml")})
     key = f"{near}: dataset: " if near else ""
     raise UserError(f"{key}{reference}: no such file, and no such name in {folder}/.{suggest(reference, known)}")
 
