@@ -105,7 +105,7 @@ def evaluate(
 
     job = job_of_run(run, set_)
     with job.run.writing_on_main():
-        metrics = stages.evaluate(job, split or job.pipeline.evaluate.split, robustness)
+        metrics = stages.evaluate(job, split or job.evaluated_split, robustness)
     if metrics:
         show(metrics if as_json else _headline(metrics), as_json)
 

@@ -64,13 +64,16 @@ class Card(Strict):
     licence: str = Field("not stated", validation_alias=AliasChoices("licence", "license"))
     splits: dict[Literal["train", "val", "test"], str] = {"train": "train", "val": "val", "test": "test"}
     """Our split → the release's name for it. If that is a common name such as `train` and absent, other common forms
-    are recognised, e.g. `Training`. Without `val`, a stratified tenth of `train` is held out."""
+    are recognised, e.g. `Training`. Without `val`, a tenth of `train` is held out; without both, first a fifth as
+    `test`, unless `splits` here does not name it."""
     unlabelled: str = ""
     """A folder of further images without labels; a relative path starts from RSAM_DATA."""
     ignore: list[Annotated[str, Field(min_length=1)]] = []
     """Globs of files and folders to ignore: names at any depth, or paths relative to the root, e.g. `drafts/*`."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
     """If a larger share of the images is unreadable, that is an error instead of a warning."""
+    untrained_classes: Literal["leave_out", "refuse"] = "leave_out"
+    """Classes without a usable training image: leave them and their images out and report it, or refuse the dataset."""
     options: dict[str, str] = {}
     """Options of the layout, e.g. `level: family`; README lists them."""
     download: list[Download] = []

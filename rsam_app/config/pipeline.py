@@ -88,6 +88,7 @@ class EvaluateConfig(Strict):
     """How to evaluate and predict."""
 
     split: Literal["train", "val", "test"] = "test"
+    """`test` means `val` if the dataset has no test split."""
     batch_size: int = Field(64, ge=1)
     robustness: bool = False
     """Measure stability, use, background gap and corruptions too: about fifty more forward passes per chosen image."""

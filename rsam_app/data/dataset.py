@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rsam_app.config import Card
 from rsam_app.data.images.scan import ScanCache, cache_path, scan
 from rsam_app.data.layouts import read_listing
+from rsam_app.data.left_out import first_names
 from rsam_app.data.records import UNLABELLED, Dataset, Record, Skipped
 from rsam_app.data.split_names import Split, recognise_splits
 from rsam_app.data.splits import complete_splits, name_splits
@@ -36,25 +37,29 @@ class Images(NamedTuple):
 def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> Dataset:
     """Read and check the dataset that the card describes. The first time decodes every image, later only changed ones.
 
-    `seed` only decides which images are held out as `val` if the release has none. Raises `UserError` for what you must
-    fix: a missing root, a malformed list, too many broken images, fewer than two classes, a class or a `train` split
-    without an image to train on.
+    `seed` only decides which images are held out as `val` if the release has none. A test split is held out if the
+    release has neither `val` nor `test` and the card does not rule it out. Raises `UserError` for what you must
+    fix: a missing root, a malformed list, too many broken images, a `train` split with images of fewer than two
+    classes. Classes without an image in `train` are left out, with their images; if the card says so, refused.
     """
     images = load_images(card, progress)
     boxed, box_notes = _drop_outside_boxes(images.records)
-    hold_out_test = not images.has_splits and "test" in card.splits
+    given = {r.split for r in boxed}
+    hold_out_test = "test" in card.splits and not given & {"val", "test"}
     records, split_notes = complete_splits(boxed, seed, hold_out_test)
-    _refuse_untrainable(card, records, images.classes)
+    untrained = _untrained_classes(card, records, images.classes)
+    left_out = [_without_training(r) for r in records if r.label in untrained]
+    records = [r for r in records if r.label not in untrained]
     unlabelled = sum(r.split == UNLABELLED for r in records)
     blank = [f"{unlabelled:,} images have no label: they are predicted and selected from, not trained on"]
     return Dataset(
         name=card.name,
         records=tuple(records),
-        classes=images.classes,
+        classes=tuple(name for name in images.classes if name not in untrained),
         licence=card.licence,
-        skipped=images.skipped,
+        skipped=(*images.skipped, *left_out),
         skipped_masks=images.skipped_masks,
-        notes=(*images.notes, *(blank if unlabelled else []), *split_notes, *box_notes),
+        notes=(*images.notes, *(blank if unlabelled else []), *split_notes, *_untrained_notes(untrained), *box_notes),
     )
 
 
@@ -106,7 +111,11 @@ def _drop_outside_boxes(records: Sequence[Record]) -> tuple[tuple[Record, ...], 
     return tuple(checked), [note] if outside else []
 
 
-def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence[str]) -> None:
+def _untrained_classes(card: Card, records: Sequence[Record], classes: Sequence[str]) -> dict[str, int]:
+    """Return the classes without an image in `train`, with the number of their images elsewhere.
+
+    Raises `UserError` if fewer than two classes are left, or if there are any and the card refuses them.
+    """
     training = Counter(r.label for r in records if r.split == "train")
     if not training and any(r.split == UNLABELLED for r in records):
         raise UserError(
@@ -123,10 +132,26 @@ def _refuse_untrainable(card: Card, records: Sequence[Record], classes: Sequence
             f"card {card.name}: has one class only, {classes[0]!r}; a classifier needs two.\n"
             "Add a second class, or correct `root` in the card: it may point one folder too deep or too high."
         )
-    for name in classes:
-        if not training[name]:
-            elsewhere = sum(r.label == name for r in records)
-            raise UserError(
-                f"card {card.name}: the class {name!r} has no usable training image ({elsewhere:,} in other splits).\n"
-                "Add at least one, correct the class name, or remove the class."
-            )
+    counts = Counter(r.label for r in records)
+    untrained = {name: counts[name] for name in classes if not training[name]}
+    if untrained and (card.untrained_classes == "refuse" or len(training) < 2):
+        name, elsewhere = next(iter(untrained.items()))
+        raise UserError(
+            f"card {card.name}: the class {name!r} has no usable training image ({elsewhere:,} in other splits).\n"
+            "Add at least one, correct the class name, or remove the class."
+        )
+    return untrained
+
+
+def _without_training(record: Record) -> Skipped:
+    return Skipped(record.path, f"its class {record.label!r} has no usable training image", record.id)
+
+
+def _untrained_notes(untrained: Mapping[str, int]) -> list[str]:
+    if not untrained:
+        return []
+    named = first_names([repr(name) for name in untrained])
+    return [
+        f"classes without a usable training image are left out ({len(untrained):,}): {named}"
+        " (`untrained_classes: refuse` in the card makes this an error)"
+    ]

@@ -48,6 +48,12 @@ def listed(skipped: Sequence[Skipped], root: Path) -> list[tuple[str, str]]:
     return [(s.id or _relative(s.path, folder), s.reason) for s in skipped]
 
 
+def first_names(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def _relative(path: Path, folder: str) -> str:
     absolute = os.path.abspath(path)
     inside = os.path.commonpath([absolute, folder]) == folder
@@ -57,6 +63,4 @@ def _relative(path: Path, folder: str) -> str:
 def _line(what: str, files: list[tuple[str, str]]) -> list[str]:
     if not files:
         return []
-    named = ", ".join(f"{path} ({reason})" for path, reason in files[:NAMED])
-    more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
-    return [f"{len(files):,} {what}: {named}{more}"]
+    return [f"{len(files):,} {what}: {first_names([f'{path} ({reason})' for path, reason in files])}"]

@@ -13,6 +13,11 @@ from rsam_app.system.files import sha256_of
 
 VAL_SHARE = 0.1
 TEST_SHARE = 0.2
+NO_TEST = (
+    "no test split: val is evaluated instead, though it also chooses the best epoch;"
+    " add test images, or remove val: then both are held out from train"
+)
+"""Note on a dataset with `val` but without `test`."""
 
 
 def name_splits(
@@ -42,38 +47,54 @@ def name_splits(
 
 
 def complete_splits(records: Sequence[Record], seed: int, hold_out_test: bool) -> tuple[list[Record], list[str]]:
-    """Hold out the missing splits from `train`, and note it; a release's test split is never touched.
+    """Hold out the missing splits from `train`, and note it; a release's own splits are never touched.
 
-    Without `val`, a stratified tenth of `train` is held out, by `seed`. With `hold_out_test` (the release has no splits
-    and the card wants a test split), first a stratified fifth is held out as `test`; it depends only on the ids, so
-    that runs with different seeds are tested on the same images.
+    With `hold_out_test`, first a fifth of each class is held out as `test`; it depends only on the ids, so that runs
+    with different seeds are tested on the same images. Without `val`, a tenth of each class in `train` is held out, by
+    `seed`.
     """
     completed, notes = list(records), []
+    given_val = any(r.split == "val" for r in completed)
     if hold_out_test:
         completed = hold_out(completed, "test", TEST_SHARE, "test")
-        notes.append(_note(completed, "test", "a stratified fifth", "the same for every seed"))
-    if not any(r.split == "val" for r in completed):
+        notes.append(_note(completed, "test", "about a fifth of each class", "the same for every seed"))
+    elif given_val and not any(r.split == "test" for r in completed):
+        notes.append(NO_TEST)
+    if not given_val:
         completed = hold_out(completed, "val", VAL_SHARE, str(seed))
-        notes.append(_note(completed, "val", "a stratified tenth of train", f"by seed {seed}"))
+        notes.append(_note(completed, "val", "about a tenth of each class in train", f"by seed {seed}"))
     return completed, notes
 
 
 def hold_out(records: Sequence[Record], target: str, share: float, key: str) -> list[Record]:
-    """Move a stratified `share` of `train` to the split `target`; returns all records in their order.
+    """Move about `share` of each class in `train` to the split `target`; returns all records in their order.
 
-    The total is `share` of train, rounded, at least 1. Each class gives its part, the classes with the largest
-    remainders one more, and every class keeps at least one image in train. The choice depends only on `key`, the class
-    names and the record ids, not on the records' order or on a random state.
+    A record is held out if its place, a hash of `key` and its id in [0, 1), is below `share`. So the choice depends
+    neither on order nor on other records, and adding or removing some moves no other, with three exceptions:
+
+    - A class of at least 1 / `share` images without one below `share` lends its lowest, until it has one.
+    - A class with all images below `share` keeps its highest in train, until it has another.
+    - If nothing would be held out, the lowest image of all classes with two or more is.
     """
-    classes: dict[str, list[str]] = defaultdict(list)
+    places: dict[str, dict[str, float]] = defaultdict(dict)
     for record in records:
         if record.split == "train":
-            classes[record.label].append(record.id)
-    quotas = _quotas({label: len(ids) for label, ids in classes.items()}, share, key)
-    held = {
-        i for label, ids in classes.items() for i in sorted(ids, key=lambda i: _rank(key, label, i))[: quotas[label]]
-    }
-    return [replace(r, split=target) if r.id in held else r for r in records]
+            places[record.label][record.id] = _place(key, record.id)
+    held = {i for of_class in places.values() for i in _lowest(of_class, share)}
+    if not held:
+        spare = {i: place for of_class in places.values() if len(of_class) > 1 for i, place in of_class.items()}
+        held = set(sorted(spare, key=spare.__getitem__)[:1])
+    return [replace(r, split=target) if r.split == "train" and r.id in held else r for r in records]
+
+
+def _lowest(places: Mapping[str, float], share: float) -> list[str]:
+    """Return the ids of a class that are held out, by the places of all its ids."""
+    count = max(sum(place < share for place in places.values()), int(share * len(places)) > 0)
+    return sorted(places, key=places.__getitem__)[: min(count, len(places) - 1)]
+
+
+def _place(key: str, record_id: str) -> float:
+    return int(sha256_of(f"{key}\0{record_id}")[:13], 16) / 16**13
 
 
 def _note(records: Sequence[Record], split: str, part: str, how: str) -> str:
@@ -81,19 +102,3 @@ def _note(records: Sequence[Record], split: str, part: str, how: str) -> str:
     if not held:
         return f"no {split} split, and no class has an image to spare for one"
     return f"no {split} split: {part} ({held:,} images) is held out, {how}"
-
-
-def _quotas(counts: Mapping[str, int], share: float, key: str) -> dict[str, int]:
-    spare = sum(n - 1 for n in counts.values())
-    total = min(max(1, int(share * sum(counts.values()) + 0.5)), spare)
-    quotas = {label: int(share * n) for label, n in counts.items()}
-    by_remainder = sorted(counts, key=lambda c: (quotas[c] - share * counts[c], _rank(key, c, "")))
-    while sum(quotas.values()) < total:
-        for label in by_remainder:
-            if sum(quotas.values()) < total and quotas[label] < counts[label] - 1:
-                quotas[label] += 1
-    return quotas
-
-
-def _rank(*parts: str) -> str:
-    return sha256_of("\0".join(parts))

@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from rsam_app.data.left_out import first_names
 from rsam_app.data.records import UNLABELLED, Dataset, Record
 from rsam_app.geometry.types import Rectangle
 from rsam_app.system.errors import UserError
@@ -127,7 +128,8 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
 
     Only `train`, `val` and `unlabelled` change: correcting the test split with the model in view would favour the
     model. An unlabelled image that got a label moves to `train`. The dataset's notes count corrections without effect:
-    those of test images and of records that no longer exist. Raises `UserError` if a corrected label is not a class of
+    those of test images and of records that no longer exist; and name classes that have no training image left, which
+    stay classes of the dataset. Raises `UserError` if a corrected label is not a class of
     the dataset.
     """
     force = in_force(corrections)
@@ -151,7 +153,7 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
         records.append(
             replace(record, label=label.after, split=split_after_labelling(record, label.after)) if label else record
         )
-    notes = (*dataset.notes, *_without_effect(dataset, force))
+    notes = (*dataset.notes, *_without_effect(dataset, force), *_emptied_classes(dataset, records))
     return CorrectedDataset(replace(dataset, records=tuple(records), notes=notes), targets)
 
 
@@ -175,6 +177,24 @@ def _without_effect(dataset: Dataset, force: dict[tuple[str, str], Correction]) 
     if tested:
         notes.append(f"{tested:,} corrections of test images are not applied: the test split stays unchanged")
     return notes
+
+
+def untrained_classes(classes: Sequence[str], records: Iterable[Record]) -> list[str]:
+    """The classes without a training image among `records`."""
+    trained = {r.label for r in records if r.split == "train"}
+    return [name for name in classes if name not in trained]
+
+
+def _emptied_classes(dataset: Dataset, records: Sequence[Record]) -> list[str]:
+    before = untrained_classes(dataset.classes, dataset.records)
+    emptied = [name for name in untrained_classes(dataset.classes, records) if name not in before]
+    if not emptied:
+        return []
+    measured = sum(r.label in emptied for r in records)
+    return [
+        f"classes without a training image left after the corrections ({len(emptied):,}): {first_names(emptied)};"
+        f" a model trained now cannot recognise them, and their {measured:,} held-out images count as wrong"
+    ]
 
 
 def _new_decisions(old: list[Correction], new: Iterable[Correction]) -> list[Correction]:

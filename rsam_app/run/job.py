@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsam_app.config import Card, Pipeline, apply_overrides, find_pipeline, load_card, load_pipeline
 from rsam_app.data import Dataset, Images, load_dataset, load_images
+from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.left_out import left_out_lines, listed
 from rsam_app.run.corrections import CorrectedDataset, apply_corrections, corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
+from rsam_app.run.trained_on import MeasuredDataset, keep_in_train, training_ids
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
 
@@ -28,6 +30,7 @@ class Job:
     pipeline: Pipeline
     run: RunFolder
     reporter: Reporter
+    _measured: tuple[tuple[int, int] | None, MeasuredDataset] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of_pipeline(cls, reference: str, overrides: list[str], run: Path | None, reporter: Reporter) -> Job:
@@ -112,7 +115,28 @@ class Job:
                 f"{len(corrections)} corrections from {path}"
                 + (f"; {later} newer ones are left for the next round" if later else "")
             )
-        return apply_corrections(self.original, corrections)
+        corrected = apply_corrections(self.original, corrections)
+        for note in corrected.dataset.notes[len(self.original.notes) :]:
+            self.reporter.say(note)
+        return corrected
+
+    @property
+    def measured(self) -> MeasuredDataset:
+        """The corrected dataset, with the images that the run's model was trained on in `train`, wherever the data have
+        them by now. Reading it reports them."""
+        state = stamp(self.run.training_records)  # a training in this job replaces the file
+        if self._measured is None or self._measured[0] != state:
+            measured = keep_in_train(self.corrected.dataset, training_ids(self.run.training_records))
+            for line in measured.lines():
+                self.reporter.say(line)
+            self._measured = state, measured
+        return self._measured[1]
+
+    @property
+    def evaluated_split(self) -> str:
+        """The pipeline's `evaluate.split`; `val` if that is `test`, which the dataset lacks."""
+        split, dataset = self.pipeline.evaluate.split, self.corrected.dataset
+        return "val" if split == "test" and not dataset.split("test") and dataset.split("val") else split
 
     @property
     def learns_from(self) -> str:

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 def predict(job: Job, splits: list[str]) -> None:
     """Write predictions, scores and embeddings of each split, then the near-duplicates among all predicted images.
 
+    Images that the model was trained on are predicted with `train`, even if they are in another split by now.
     Raises `UserError` if the model has other classes than the dataset, or the run no model.
     """
     model = load_trained_model(job)
     _check_classes(job, model)
     if is_main_process():
-        job.run.update_json(data=job.left_out(job.original))
+        job.run.update_json(data=job.left_out(job.original) | {"trained_on": job.measured.moved})
     for split in splits:
         inputs, work = partial(predict_inputs, job, split), partial(_predict_split, job, model, split)
         run_stage(job, Stage(f"predict {split}", inputs, work, every_process=True))
@@ -34,8 +35,8 @@ def predict(job: Job, splits: list[str]) -> None:
 
 
 def present_splits(job: Job) -> list[str]:
-    """The splits that have images, `unlabelled` included."""
-    return [split for split in (*SPLITS, UNLABELLED) if job.corrected.dataset.split(split)]
+    """The splits that have images for the run's model, `unlabelled` included."""
+    return [split for split in (*SPLITS, UNLABELLED) if job.measured.dataset.split(split)]
 
 
 def stale_splits(job: Job) -> list[str]:
@@ -55,7 +56,7 @@ def _predict_split(job: Job, model: AttentiveClassifier, split: str) -> None:
     from rsam_app.run.soft_masks import place_masks, prepare_masks
     from rsam_app.system.precision import choose_precision
 
-    dataset = job.corrected.dataset
+    dataset = job.measured.dataset
     records = dataset.split(split)
     precision = choose_precision(job.pipeline.train.precision, job.accelerator.device)
     with job.reporter.counter(f"predicting {split}", len(records)) as advance:
@@ -101,7 +102,7 @@ def _habits(job: Job, split: str) -> Habits:
         return "own"
     if not training_is_predicted(job):
         return None
-    dataset = job.corrected.dataset
+    dataset = job.measured.dataset
     rows = split_arrays(read_predictions(job.run.predictions, ["train"]), dataset, "train", dataset.classes)
     sizes = image_sizes(rows.records)
     return fit_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes))

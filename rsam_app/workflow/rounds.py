@@ -169,7 +169,7 @@ def compare_predictions(before: pa.Table, now: pa.Table) -> RoundChange | None:
 
 def report_change(job: Job, before: RunFolder) -> None:
     """Report the change since the round `before` on the evaluated split, and record it in `run.json`."""
-    split = job.pipeline.evaluate.split
+    split = job.evaluated_split
     try:
         change = compare_predictions(*(read_predictions(run.predictions, [split]) for run in (before, job.run)))
     except UserError as error:  # the round itself is complete

@@ -29,7 +29,7 @@ def training_is_predicted(job: Job) -> bool:
 
 
 def _predict_inputs(job: Job, split: str, weights: str) -> str:
-    dataset = job.corrected.dataset
+    dataset = job.measured.dataset
     second_look, views = job.pipeline.model.second_look, job.pipeline.evaluate.stability_views
     masks = ["soft masks"] if job.pipeline.review.soft_masks else []
     # Rectangles of other splits are compared with those of the training split, if that is predicted.
@@ -52,9 +52,7 @@ def evaluate_inputs(job: Job, split: str) -> str:
     """Fingerprint of the inputs of a split's evaluation."""
     settings = job.pipeline.evaluate
     robustness = [settings.robustness_images, job.pipeline.seed] if settings.robustness else []
-    groups = [
-        (r.id, r.group) for r in job.corrected.dataset.split(split) if r.group
-    ]  # not in the dataset's fingerprint
+    groups = [(r.id, r.group) for r in job.measured.dataset.split(split) if r.group]  # not in the dataset's fingerprint
     return fingerprint(predict_inputs(job, split), "evaluate", *robustness, *groups)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsam_app.config import Pipeline, SelectConfig
 from rsam_app.data import UNLABELLED
+from rsam_app.run.corrections import untrained_classes
 from rsam_app.run.folder import environment
 from rsam_app.run.job import Job
 from rsam_app.run.replaced import forget_finished, keep_finished, restore_finished
@@ -29,11 +30,15 @@ if TYPE_CHECKING:
 
 
 def run_all(job: Job) -> None:
-    """Run every stage whose inputs changed since it finished, in order; resume a stopped training."""
+    """Run every stage whose inputs changed since it finished, in order; resume a stopped training.
+
+    Raises `UserError` before training if the split to evaluate has no images.
+    """
+    job.corrected.dataset.require(job.evaluated_split)
     run_if_changed(job, _training(job, resume=True, restart=True))
     if stale := from_main(job, stale_splits(job)):
         predict(job, stale)
-    run_if_changed(job, _evaluation(job, job.pipeline.evaluate.split))
+    run_if_changed(job, _evaluation(job, job.evaluated_split))
     run_if_changed(job, _reviewing(job))
     run_if_changed(job, _selection(job, job.pipeline.select))
 
@@ -60,6 +65,7 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
 
     dataset = job.corrected.dataset
     dataset.require("train")
+    _refuse_untrained(job, dataset)
     require_trackers(job.pipeline.train.trackers)
     if problem := from_main(job, resume_problem(job, resume, restart, dataset)):
         raise UserError(problem)
@@ -82,6 +88,7 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
                 "records": len(dataset.records),
                 "learns_from": job.learns_from,
                 **job.left_out(dataset),
+                "trained_on": {},
             },
             training_inputs=train_inputs(job),
         )
@@ -112,6 +119,17 @@ def _restored_if_lost(job: Job) -> Iterator[None]:
         raise
 
 
+def _refuse_untrained(job: Job, dataset: Dataset) -> None:
+    """Raise `UserError` if corrections left a class without a training image and the card refuses that."""
+    untrained = untrained_classes(dataset.classes, dataset.records)
+    if untrained and job.card.untrained_classes == "refuse":
+        raise UserError(
+            f"{job.run.path}: the class {untrained[0]!r} has no training image left after the corrections"
+            f" ({len(untrained)} such classes).\n"
+            "Add images of it, undo a correction in the App, or set `untrained_classes: leave_out` in the card."
+        )
+
+
 def _clear(job: Job) -> None:
     """Remove the stages, log, checkpoints and predictions of an earlier training."""
     content = job.run.read_json()
@@ -139,9 +157,17 @@ def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:
     alone evaluates, so that results do not depend on the number of processes. The others get an empty dictionary.
     """
     present = present_splits(job)
+    if split in job.measured.moved and split not in present:
+        raise UserError(
+            f"{job.run.path}: this run was trained on all {len(job.measured.moved[split]):,} images that"
+            f" {job.original.name} has in {split} now.\nAdd {split} images that it has not seen, or train again."
+        )
     if split not in present or split == UNLABELLED:
         labelled = ", ".join(name for name in present if name != UNLABELLED)
-        raise UserError(f"{job.run.path}: the dataset {job.original.name} has no {split} split (has: {labelled}).")
+        raise UserError(
+            f"{job.run.path}: the dataset {job.original.name} has no {split} split (has: {labelled}).\n"
+            "Give another with --split, or add images to it."
+        )
     predict(job, from_main(job, stale_splits(job)))
     return run_stage(job, _evaluation(job, split, robustness)) if is_main_process() else {}
 
@@ -155,9 +181,10 @@ def _evaluate(job: Job, split: str, robustness: bool) -> dict[str, Any]:
     from rsam_app.evaluation.report.write import write_report
     from rsam_app.run.predictions import read_predictions
 
-    dataset = job.corrected.dataset
+    dataset = job.measured.dataset
     table = read_predictions(job.run.predictions, [name for name in present_splits(job) if name != UNLABELLED])
     metrics = evaluate_predictions(table, dataset, split)
+    metrics["trained_on"] = list(job.measured.moved.get(split, ()))
     _add_observed(job, metrics, split, robustness or job.pipeline.evaluate.robustness)
     write_atomically(job.run.evaluation / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     report = write_report(job.run.evaluation, metrics, table, dataset, job.run.metrics_log)
@@ -179,7 +206,7 @@ def _add_observed(job: Job, metrics: dict[str, Any], split: str, robustness: boo
         absent |= dict.fromkeys(SECTIONS, remedy)
     if not robustness and not plain:
         return
-    dataset = job.corrected.dataset
+    dataset = job.measured.dataset
     settings, device = job.pipeline.evaluate, job.accelerator.device
     precision = choose_precision(job.pipeline.train.precision, device)
     runner = ModelRunner(load_trained_model(job), device, precision, settings.batch_size)

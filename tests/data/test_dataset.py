@@ -6,14 +6,15 @@ import shutil
 import pytest
 
 from rsam_app.data import load_dataset
+from rsam_app.data.splits import NO_TEST
 from rsam_app.system.errors import UserError
 
 
 def test_class_folders_become_a_dataset_with_all_splits(class_folders, card_for) -> None:
     dataset = load_dataset(card_for("folder", class_folders))
     assert {s: len(dataset.split(s)) for s in ("train", "val", "test", "all")} == {
-        "train": 14,
-        "val": 2,
+        "train": 15,
+        "val": 1,
         "test": 4,
         "all": 20,
     }
@@ -70,11 +71,51 @@ def test_a_class_whose_images_are_all_broken_is_named(class_folders, card_for) -
         load_dataset(card_for("folder", class_folders, max_broken_share=1))
 
 
-def test_a_class_that_only_the_test_split_has_is_named(tmp_path, paint, card_for) -> None:
-    for path in ("train/auk/a.jpg", "train/wren/a.jpg", "test/Wren/b.jpg"):
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_class_without_a_training_image_is_left_out_and_counted(tmp_path, paint, card_for, split) -> None:
+    for path in ("train/auk/a.jpg", "train/wren/a.jpg", "test/auk/c.jpg", f"{split}/Wren/b.jpg", f"{split}/Wren/c.jpg"):
+        paint(tmp_path / path)
+    dataset = load_dataset(card_for("folder", tmp_path))
+    assert dataset.classes == ("auk", "wren")
+    assert "Wren" not in {r.label for r in dataset.records}
+    left_out = [(s.id, s.reason) for s in dataset.skipped]
+    assert left_out == [(f"{split}/Wren/{n}.jpg", "its class 'Wren' has no usable training image") for n in "bc"]
+    assert any("classes without a usable training image are left out (1): 'Wren'" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_card_can_refuse_classes_without_a_training_image(tmp_path, paint, card_for, split) -> None:
+    for path in ("train/auk/a.jpg", "train/wren/a.jpg", f"{split}/Wren/b.jpg"):
         paint(tmp_path / path)
     with pytest.raises(UserError, match=r"'Wren' has no usable training image \(1 in other splits\)"):
-        load_dataset(card_for("folder", tmp_path, splits={"train": "train", "test": "test"}))
+        load_dataset(card_for("folder", tmp_path, untrained_classes="refuse"))
+
+
+def test_with_one_class_to_train_on_the_other_is_refused_by_name(tmp_path, paint, card_for) -> None:
+    for path in ("train/auk/a.jpg", "test/wren/a.jpg"):
+        paint(tmp_path / path)
+    with pytest.raises(UserError, match=r"'wren' has no usable training image \(1 in other splits\)"):
+        load_dataset(card_for("folder", tmp_path))
+
+
+def test_a_release_with_train_alone_gets_both_other_splits(tmp_path, paint, card_for) -> None:
+    for label in ("auk", "wren"):
+        for n in range(12):
+            paint(tmp_path / "train" / label / f"{n}.jpg")
+    dataset = load_dataset(card_for("folder", tmp_path))
+    assert all(dataset.split(split) for split in ("train", "val", "test"))
+    assert any(note.startswith("no test split") for note in dataset.notes)
+
+
+def test_a_release_with_train_and_val_keeps_them_and_says_what_is_evaluated(tmp_path, paint, card_for) -> None:
+    for split, images in (("train", 8), ("val", 4)):
+        for label in ("auk", "wren"):
+            for n in range(images):
+                paint(tmp_path / split / label / f"{n}.jpg")
+    dataset = load_dataset(card_for("folder", tmp_path))
+    assert {r.split for r in dataset.records} == {"train", "val"}
+    assert len(dataset.split("val")) == 8
+    assert NO_TEST in dataset.notes
 
 
 def test_one_class_is_not_enough(class_folders, card_for) -> None:

@@ -186,3 +186,15 @@ def test_reversals_restore_what_was_in_force_or_the_datasets_own_value() -> None
     assert (row.before, row.after) == ("tern", "auk")
     (row,) = reversals([decided("a", before="auk", after="tern")], {("a", "label"): decided("a", after="wren")})
     assert (row.before, row.after) == ("tern", "wren")
+
+
+def test_a_class_without_a_training_image_left_stays_a_class_and_is_named() -> None:
+    records = [Record(f"{c}{n}", Path(), c, s) for c in ("auk", "wren") for n, s in enumerate(("train", "test"))]
+    dataset = Dataset("birds", tuple(records), ("auk", "wren"), "ours")
+    corrected = apply_corrections(dataset, [decided("wren0", "exclude", "false", "true")]).dataset
+    assert corrected.classes == dataset.classes
+    assert [r.id for r in corrected.split("test")] == ["auk1", "wren1"]
+    assert corrected.notes == (
+        "classes without a training image left after the corrections (1): wren;"
+        " a model trained now cannot recognise them, and their 1 held-out images count as wrong",
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,31 @@ def test_images_for_selection_are_reported_likewise(job: Job) -> None:
     stream = said(job)
     assert len(job.images.records) == 60
     assert stream.getvalue().splitlines() == ["1 images are left out: auk/bad.jpg (not an image)"]
+
+
+def test_images_that_the_run_was_trained_on_are_reported_once_and_again_after_a_training(job: Job) -> None:
+    first, second = (r.id for r in job.corrected.dataset.split("test")[:2])
+    stream = said(job)
+    assert job.measured.dataset is job.corrected.dataset
+    job.run.path.mkdir(exist_ok=True)
+    job.run.training_records.write_text(json.dumps([first]))
+    splits = {r.id: r.split for r in job.measured.dataset.records}
+    assert (splits[first], splits[second]) == ("train", "test")
+    assert job.measured is job.measured
+    job.run.training_records.write_text(json.dumps([first, second]))
+    assert job.measured.moved == {"test": (first, second)}
+    assert stream.getvalue().splitlines() == [
+        f"test: 1 images are left out, as this run was trained on them: {first}",
+        f"test: 2 images are left out, as this run was trained on them: {first}, {second}",
+    ]
+
+
+def test_val_is_evaluated_if_there_is_no_test_split(job: Job) -> None:
+    assert job.evaluated_split == "test"
+    dataset = job.corrected.dataset
+    kept = tuple(r for r in dataset.records if r.split != "test")
+    job.corrected = job.corrected._replace(dataset=dataclasses.replace(dataset, records=kept))
+    assert job.evaluated_split == "val"
 
 
 def test_other_processes_than_the_main_one_say_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

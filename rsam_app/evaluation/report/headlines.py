@@ -96,6 +96,12 @@ def findings(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     low, high = metrics["top1_interval"]
     accuracy = f"It predicts the right class for {percent(metrics['top1'])} of {metrics['n']:,} images"
     sentences = [("plain", f"{accuracy} (95\N{NO-BREAK SPACE}% interval {100 * low:.1f} to {percent(high)}).")]
+    if metrics["split"] == "val":
+        sentences.append(
+            ("plain", "These are the validation images, which also chose the best epoch: expect less on new ones.")
+        )
+    if left_out := metrics.get("trained_on"):
+        sentences.append(("bad", f"{len(left_out):,} images of the split are left out: the run was trained on them."))
     sentences += _calibration_findings(metrics)
     located = metrics.get("localization")
     if located:

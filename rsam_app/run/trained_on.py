@@ -1,0 +1,66 @@
+"""The images that a run was trained on: kept out of every split that the run is measured on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rsam_app.data.left_out import first_names
+from rsam_app.data.records import Dataset
+from rsam_app.system.errors import UserError
+
+HELD_OUT = ("val", "test")
+
+
+@dataclass(frozen=True)
+class MeasuredDataset:
+    """A dataset as a run may be measured on it.
+
+    The images that the run was trained on are in `train`, even if they are in another split of the data by now;
+    `moved` has their ids by that other split.
+    """
+
+    dataset: Dataset
+    moved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """Return a line for each split that images are left out of, with their number and first names."""
+        return [
+            f"{split}: {len(ids):,} images are left out, as this run was trained on them: {first_names(ids)}"
+            for split, ids in self.moved.items()
+        ]
+
+
+def training_ids(path: Path) -> frozenset[str]:
+    """Return the ids in a run's `training_records.json`; none if it is not trained yet.
+
+    Raises `UserError` if the file is damaged.
+    """
+    if not path.exists():
+        return frozenset()
+    try:
+        ids = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(ids, list) or not all(isinstance(record_id, str) for record_id in ids):
+            raise TypeError("not a list of ids")
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: is damaged ({error}), so it is unknown which images the run was trained on.\n"
+            "Restore the file, or train again with --restart."
+        ) from error
+    return frozenset(ids)
+
+
+def keep_in_train(dataset: Dataset, trained: frozenset[str]) -> MeasuredDataset:
+    """Return the dataset with the images that a run was `trained` on in `train` instead of `val` or `test`."""
+    moved: dict[str, Sequence[str]] = {
+        split: [r.id for r in dataset.split(split) if r.id in trained] for split in HELD_OUT
+    }
+    leaking = {split: tuple(ids) for split, ids in moved.items() if ids}
+    if not leaking:
+        return MeasuredDataset(dataset)
+    records = tuple(
+        replace(r, split="train") if r.split in HELD_OUT and r.id in trained else r for r in dataset.records
+    )
+    return MeasuredDataset(replace(dataset, records=records), leaking)
