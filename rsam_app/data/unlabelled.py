@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Literal
 from rsam_app.config import Card
 from rsam_app.data.layouts.folder import images_below
 from rsam_app.data.layouts.ignored import Ignored
+from rsam_app.data.layouts.links import RealPaths, list_files_once
 from rsam_app.data.layouts.listing import require_folder
 from rsam_app.data.records import UNLABELLED, Record
 from rsam_app.system.errors import UserError
@@ -19,7 +19,8 @@ from rsam_app.system.errors import UserError
 def list_unlabelled(card: Card, listed: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """List the images in the card's folder `unlabelled`, at any depth, sorted by path, and notes on other files there.
 
-    Their ids begin with `unlabelled/`. Files that are already `listed`, such as in a manifest, are left out. Nothing if
+    Their ids begin with `unlabelled/`. Files that are already `listed`, such as in a manifest, and links to them, are
+    left out. Nothing if
     the card names no such folder. Raises `UserError` if it is missing.
     """
     folder = card.unlabelled_path
@@ -28,14 +29,16 @@ def list_unlabelled(card: Card, listed: Sequence[Record]) -> tuple[list[Record],
     require_folder(folder, f"`unlabelled` in the card {card.name}", "Put the images there, or correct the card.")
     strays: Counter[str] = Counter()
     ignored = Ignored(folder, card.ignore)
-    known = {os.path.abspath(record.path) for record in listed}
+    real = RealPaths()
+    known = {real.of(record.path) for record in listed}
     records = [
         Record(id=f"{UNLABELLED}/{inside}", path=folder / inside, label="", split=UNLABELLED)
         for inside in images_below(folder, strays, ignored)
-        if os.path.abspath(folder / inside) not in known
+        if real.of(folder / inside) not in known
     ]
+    records, link_notes = list_files_once(records, card.splits, folder)
     notes = [f"{folder}: {count} {kind} ignored" for kind, count in sorted(strays.items())]
-    return records, [*notes, *ignored.notes()]
+    return records, [*notes, *ignored.notes(), *link_notes]
 
 
 def separate_unlabelled(

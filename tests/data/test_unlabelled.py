@@ -39,11 +39,22 @@ def test_without_splits_a_test_split_is_held_out_of_labelled_images_only(tmp_pat
     (tmp_path / "manifest.csv").write_text("\n".join(rows))
     dataset = load_dataset(card_for("manifest", tmp_path / "manifest.csv"))
     assert {s: len(dataset.split(s)) for s in ("train", "val", "test", UNLABELLED)} == {
-        "train": 14,
-        "val": 2,
-        "test": 4,
+        "train": 11,
+        "val": 3,
+        "test": 6,
         UNLABELLED: 10,
     }
+    assert {r.label for r in dataset.split("test")} == {"auk", "wren"}
+
+
+def test_a_link_to_a_labelled_image_is_not_unlabelled(class_folders, tmp_path, paint, card_for) -> None:
+    paint(tmp_path / "new" / "a.jpg")
+    (tmp_path / "new" / "b.jpg").symlink_to(tmp_path / "new" / "a.jpg")
+    (tmp_path / "new" / "c.jpg").symlink_to(class_folders / "wren" / "0.jpg")
+    dataset = load_dataset(card_for("folder", class_folders, unlabelled=str(tmp_path / "new")))
+    assert [r.id for r in dataset.split(UNLABELLED)] == ["unlabelled/a.jpg"]
+    named = "unlabelled/b.jpg (is unlabelled/a.jpg)"
+    assert f"1 links to images that are listed already are left out: {named}" in dataset.notes
 
 
 def test_a_test_image_without_a_label_is_refused(tmp_path, paint, card_for) -> None:

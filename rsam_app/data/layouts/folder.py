@@ -9,7 +9,9 @@ from pathlib import Path
 
 from rsam_app.config import Card
 from rsam_app.data.layouts.ignored import Ignored
+from rsam_app.data.layouts.links import list_files_once
 from rsam_app.data.layouts.listing import Listing
+from rsam_app.data.left_out import first_names
 from rsam_app.data.records import Record
 from rsam_app.data.split_names import common_split, recognise_splits
 from rsam_app.system.errors import UserError
@@ -23,8 +25,8 @@ def read(card: Card) -> Listing:
 
     If a folder directly in the root has a name from the card's `splits`, or a common form of one such as `Train`, those
     folders are splits; otherwise they are classes and there are no splits. Hidden files and folders are ignored. Files
-    without an image suffix, images outside a class folder, files and folders of systems, and what matches the card's
-    `ignore`, are counted in the notes. Raises `UserError` for a class
+    without an image suffix, images outside a class folder, files and folders of systems, what matches the card's
+    `ignore`, and links to files that are listed already, are counted in the notes. Raises `UserError` for a class
     folder without an image, for one that looks like a split or has splits inside, and if there is neither a class
     folder nor a folder of unlabelled images.
     """
@@ -51,8 +53,12 @@ def read(card: Card) -> Listing:
             if not in_splits or split.name in splits.values():
                 filled[class_folder.name] = filled.get(class_folder.name, False) or bool(images)
     _refuse_empty(root, filled, any_unlabelled=card.unlabelled_path is not None)
+    kept, link_notes = list_files_once(records, splits, root)
+    linked = sorted({r.label for r in records} - {r.label for r in kept})
+    if linked:
+        link_notes.append(f"class folders with nothing but such links are not classes: {first_names(linked)}")
     notes = [f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items())]
-    return Listing(tuple(records), tuple(sorted(filled)), (*notes, *ignored.notes()))
+    return Listing(tuple(kept), tuple(sorted(filled.keys() - linked)), (*notes, *ignored.notes(), *link_notes))
 
 
 def images_below(folder: Path, strays: Counter[str], ignored: Ignored) -> list[str]:

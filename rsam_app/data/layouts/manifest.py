@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from rsam_app.config import Card
+from rsam_app.data.layouts.links import list_files_once
 from rsam_app.data.layouts.listing import Listing, box_of, require_file
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import Box
@@ -25,8 +26,8 @@ def read(card: Card) -> Listing:
 
     Paths are relative to the file; they may be absolute or lead out of its folder. Boxes are in continuous pixels of
     the displayed image; blank cells mean no box, and several rows of one path with the same label are several boxes. An
-    image with a blank label is unlabelled. Raises `UserError`, which names the row, for anything malformed,
-    contradictory or repeated.
+    image with a blank label is unlabelled. Links to files of other rows are counted in the notes. Raises `UserError`,
+    which names the row, for anything malformed, contradictory or repeated.
     """
     path = require_file(card.root_path, LAYOUT)
     rows, notes = _read_rows(path)
@@ -38,11 +39,11 @@ def read(card: Card) -> Listing:
             where = f"{path}, lines {first} and {number}: {record.id!r}"
             record = _join(where, joined[record.id], record)
         joined[record.id] = record
-    records = tuple(joined.values())
-    if not records:
+    records, link_notes = list_files_once(list(joined.values()), card.splits, None)
+    if not joined:
         raise UserError(f"{path}: has no rows below its header. Add one row per image.")
     _refuse_relative_boxes(path, records)
-    return Listing(records, tuple(sorted({r.label for r in records if r.label})), notes)
+    return Listing(tuple(records), tuple(sorted({r.label for r in records if r.label})), (*notes, *link_notes))
 
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
@@ -145,7 +146,7 @@ def _join(where: str, first: Record, second: Record) -> Record:
     return replace(first, boxes=first.boxes + second.boxes)
 
 
-def _refuse_relative_boxes(path: Path, records: tuple[Record, ...]) -> None:
+def _refuse_relative_boxes(path: Path, records: list[Record]) -> None:
     boxes = [box for record in records for box in record.boxes]
     if boxes and all(0 <= value <= 1 for box in boxes for value in box):
         raise UserError(f"{path}: every box lies between 0 and 1, as if relative to the image. Write boxes in pixels.")

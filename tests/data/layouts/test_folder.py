@@ -52,12 +52,73 @@ def test_what_is_ignored_is_counted_and_hidden_files_are_not_looked_at(class_fol
     ]
 
 
-def test_links_to_images_are_images_and_a_link_in_a_circle_ends(class_folders, card_for) -> None:
-    os.symlink(class_folders / "wren" / "1.jpg", class_folders / "wren" / "again.jpg")
+def test_a_link_to_an_image_of_its_class_is_counted_once_and_a_link_in_a_circle_ends(class_folders, card_for) -> None:
+    listed = read_listing(card_for("folder", class_folders))
+    os.symlink(class_folders / "wren" / "1.jpg", class_folders / "wren" / "0again.jpg")
     os.symlink(class_folders / "wren", class_folders / "wren" / "loop")
-    ids = [r.id for r in read_listing(card_for("folder", class_folders)).records]
-    assert "wren/again.jpg" in ids
-    assert len(ids) == 21
+    linked = read_listing(card_for("folder", class_folders))
+    assert linked.records == listed.records
+    assert linked.notes == ("1 links to images that are listed already are left out: wren/0again.jpg (is wren/1.jpg)",)
+
+
+def test_a_link_to_the_root_puts_no_image_of_another_class_into_its_class(class_folders, card_for) -> None:
+    listed = read_listing(card_for("folder", class_folders))
+    os.symlink(class_folders, class_folders / "finch" / "all")
+    linked = read_listing(card_for("folder", class_folders))
+    assert linked.records == listed.records
+    assert linked.notes == (
+        "10 links to images that are listed already are left out: finch/all/wren/0.jpg (is wren/0.jpg),"
+        " finch/all/wren/1.jpg (is wren/1.jpg), finch/all/wren/2.jpg (is wren/2.jpg) and 7 more",
+    )
+
+
+def test_a_link_to_a_class_folder_is_no_second_class(class_folders, card_for) -> None:
+    listed = read_listing(card_for("folder", class_folders))
+    os.symlink("wren", class_folders / "alias")
+    linked = read_listing(card_for("folder", class_folders))
+    assert linked.records == listed.records
+    assert linked.classes == ("finch", "wren")
+    assert "10 links to images that are listed already are left out: alias/0.jpg (is wren/0.jpg)" in linked.notes[0]
+    assert linked.notes[1] == "class folders with nothing but such links are not classes: alias"
+
+
+def test_links_into_a_store_are_images_but_for_files_with_two_labels(tmp_path, paint, card_for) -> None:
+    for number in range(6):
+        paint(tmp_path / "store" / f"{number:02x}" / "blob", format="PNG")
+    root = tmp_path / "folders"
+    for label, numbers in {"auk": (0, 1, 2), "wren": (2, 3, 4)}.items():
+        (root / label).mkdir(parents=True)
+        for number in numbers:
+            (root / label / f"{number}.png").symlink_to(tmp_path / "store" / f"{number:02x}" / "blob")
+    (root / "wren" / "again.png").symlink_to(tmp_path / "store" / "03" / "blob")
+    listing = read_listing(card_for("folder", root))
+    assert [r.id for r in listing.records] == ["auk/0.png", "auk/1.png", "wren/3.png", "wren/4.png"]
+    file = tmp_path / "store" / "02" / "blob"
+    assert listing.notes == (
+        "1 links to images that are listed already are left out: wren/again.png (is wren/3.png)",
+        f"2 links to one file from several classes are left out: auk/2.png (is {file}), wren/2.png (is {file})",
+    )
+
+
+def test_class_folders_and_a_root_that_are_links_are_read(tmp_path, class_folders, card_for) -> None:
+    os.rename(class_folders / "wren", tmp_path / "elsewhere")
+    (class_folders / "wren").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root").symlink_to(class_folders)
+    listing = read_listing(card_for("folder", tmp_path / "root"))
+    assert (len(listing.records), listing.classes, listing.notes) == (20, ("finch", "wren"), ())
+
+
+@pytest.mark.parametrize("held_out", ["val", "test"])
+def test_a_held_out_image_that_is_a_link_to_a_training_image_is_held_out(tmp_path, paint, card_for, held_out) -> None:
+    for label in ("auk", "wren"):
+        for number in range(3):
+            paint(tmp_path / "train" / label / f"{number}.jpg")
+    (tmp_path / held_out / "auk").mkdir(parents=True)
+    (tmp_path / held_out / "auk" / "x.jpg").symlink_to(tmp_path / "train" / "auk" / "1.jpg")
+    listing = read_listing(card_for("folder", tmp_path))
+    assert {r.id: r.split for r in listing.records if r.split != "train"} == {f"{held_out}/auk/x.jpg": held_out}
+    assert "train/auk/1.jpg" not in {r.id for r in listing.records}
+    assert f"train/auk/1.jpg (is {held_out}/auk/x.jpg)" in listing.notes[0]
 
 
 def test_an_empty_class_is_an_error_with_its_name(class_folders, card_for) -> None:

@@ -104,3 +104,19 @@ def test_a_bad_row_is_named(read, text, expected) -> None:
 def test_a_root_that_is_a_folder(tmp_path, card_for) -> None:
     with pytest.raises(UserError, match="missing; the layout manifest needs it"):
         read_listing(card_for("manifest", tmp_path))
+
+
+def test_rows_that_link_to_one_file_count_once_and_with_two_labels_not_at_all(tmp_path, paint, card_for) -> None:
+    for number in range(3):
+        paint(tmp_path / "store" / f"{number}.jpg")
+        for link in ("a", "b"):
+            (tmp_path / f"{link}{number}.jpg").symlink_to(tmp_path / "store" / f"{number}.jpg")
+    rows = ["a0.jpg,auk", "a1.jpg,auk", "b1.jpg,auk", "a2.jpg,auk", "b2.jpg,wren", "b0.jpg,"]
+    (tmp_path / "m.csv").write_text("\n".join(["path,label", *rows]))
+    listing = read_listing(card_for("manifest", tmp_path / "m.csv"))
+    assert [r.id for r in listing.records] == ["a0.jpg", "a1.jpg"]
+    assert listing.notes == (
+        "2 links to images that are listed already are left out: b0.jpg (is a0.jpg), b1.jpg (is a1.jpg)",
+        "2 links to one file from several classes are left out:"
+        f" a2.jpg (is {tmp_path / 'store' / '2.jpg'}), b2.jpg (is {tmp_path / 'store' / '2.jpg'})",
+    )
