@@ -7,6 +7,7 @@ import sys
 import traceback
 
 from rsam_app.cli.options import app
+from rsam_app.cli.utf8 import print_any_text, use_utf8
 from rsam_app.system.distributed import end_launch, leave_launch
 from rsam_app.system.errors import UserError
 
@@ -14,6 +15,8 @@ from rsam_app.system.errors import UserError
 def main() -> None:
     """Run a command. Exit codes: 0 done; 2 the user must change something; 130 stopped by Ctrl-C or SIGTERM; 1 a bug,
     or a process of the launch was killed."""
+    use_utf8()
+    print_any_text()
     try:
         _run_command()
     except UserError as error:

@@ -127,7 +127,7 @@ class RunFolder:
                 stream = stack.enter_context(locked(path, wait=False))
             except BlockingIOError as error:
                 raise UserError(
-                    f"{self.path}: another process ({path.read_text().strip() or 'unknown'}) is writing this run.\n"
+                    f"{self.path}: another process ({path.read_text(encoding='utf-8').strip() or 'unknown'}) is writing this run.\n"
                     "Wait until it ends, or give another folder with --run."
                 ) from error
             except OSError as error:

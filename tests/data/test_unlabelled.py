@@ -40,8 +40,8 @@ def test_without_splits_a_test_split_is_held_out_of_labelled_images_only(tmp_pat
     dataset = load_dataset(card_for("manifest", tmp_path / "manifest.csv"))
     assert {s: len(dataset.split(s)) for s in ("train", "val", "test", UNLABELLED)} == {
         "train": 11,
-        "val": 3,
-        "test": 6,
+        "val": 1,
+        "test": 8,
         UNLABELLED: 10,
     }
     assert {r.label for r in dataset.split("test")} == {"auk", "wren"}

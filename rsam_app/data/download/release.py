@@ -121,7 +121,9 @@ def _make_root(card: Card, root: Path, folder: Path, reporter: Reporter, keep: b
         listing = read_listing(card.model_copy(update={"root": str(staged.absolute())}))
         files = [{"file": source.name, "url": source.url, **asdict(digests)} for source, digests in sources]
         notes += [note.replace(str(staging.absolute()), str(root)) for note in listing.notes]
-        (staging / MARKER).write_text(json.dumps({"card": card.name, "files": files}, indent=2) + "\n")
+        (staging / MARKER).write_text(
+            json.dumps({"card": card.name, "files": files}, indent=2) + "\n", encoding="utf-8"
+        )
         os.rename(staging, root)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)

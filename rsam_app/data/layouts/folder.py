@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,11 @@ def _raise(error: OSError) -> None:
 
 def _relative(root: Path, path: Path) -> str:
     relative = path.relative_to(root).as_posix()
+    if sys.getfilesystemencoding() != "utf-8" and not relative.isascii():
+        raise UserError(
+            f"{root}: this process reads the file name {os.fsencode(relative)!r} as {sys.getfilesystemencoding()}.\n"
+            "Set PYTHONUTF8=1, or a locale with UTF-8 such as LC_ALL=C.UTF-8."
+        )
     try:
         relative.encode()
     except UnicodeEncodeError as error:

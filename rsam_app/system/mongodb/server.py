@@ -127,7 +127,8 @@ def _start(mongod: Mongod, folder: Path) -> subprocess.Popen[str]:
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
     assert process.stdout is not None
     with process.stdout as output:

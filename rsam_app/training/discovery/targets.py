@@ -50,7 +50,7 @@ def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
     main = job.accelerator.is_main_process
     if main and not path.exists():
         write_atomically(path, json.dumps(_discover(job, source, job.corrected.dataset.split("train"))))
-    stored = json.loads(path.read_text()) if main else {}
+    stored = json.loads(path.read_text(encoding="utf-8")) if main else {}
     return {key: Rectangle(*values) for key, values in of_main(job.accelerator, stored).items()}
 
 
