@@ -126,8 +126,9 @@ class RunFolder:
             try:
                 stream = stack.enter_context(locked(path, wait=False))
             except BlockingIOError as error:
+                owner = path.read_text(encoding="utf-8").strip() or "unknown"
                 raise UserError(
-                    f"{self.path}: another process ({path.read_text(encoding='utf-8').strip() or 'unknown'}) is writing this run.\n"
+                    f"{self.path}: another process ({owner}) is writing this run.\n"
                     "Wait until it ends, or give another folder with --run."
                 ) from error
             except OSError as error:

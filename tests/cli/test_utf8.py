@@ -72,7 +72,6 @@ def test_a_name_is_printed_on_any_terminal(tmp_path: Path, environment: dict[str
     assert b"Traceback" not in done.stderr
 
 
-def test_rich_tables_and_json_are_printed_on_an_ascii_terminal() -> None:
-    done = python("-m", "rsam_app", "strategies", PYTHONIOENCODING="ascii")
-    assert done.returncode in (0, 2)
-    assert b"Traceback" not in done.stderr
+def test_help_is_printed_on_an_ascii_terminal() -> None:
+    done = python("-m", "rsam_app", "select", "--help", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
