@@ -28,7 +28,7 @@ def pipeline(tmp_path: Path) -> Path:
     settings = {
         "dataset": str(tmp_path / "card.yaml"),
         "model": {"backbone": "test_resnet", "weights": "none", "image_size": 32},
-        "train": {"epochs": 1, "batch_size": 4, "workers": 0, "precision": "float32"},
+        "train": {"epochs": 1, "batch_size": 8, "workers": 0, "precision": "float32"},
     }
     (tmp_path / "colours.yaml").write_text(yaml.safe_dump(settings))
     return tmp_path / "colours.yaml"
