@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from rsam_app.system.errors import UserError
+from rsam_app.data.layouts.formats.matlab_level5 import DamagedError, read_level5
+from rsam_app.system.errors import UserError, reason_of
 
-READ_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, struct.error, zlib.error, MemoryError)
-"""What scipy raises for damaged files, besides its own errors."""
+NEWER = b"MATLAB 7.3"
+"""The first bytes of a file that is HDF5 inside."""
 
 
 def read_variables(path: Path, *names: str) -> list[np.ndarray]:
     """Read variables of a `.mat` file (level 5, as in the releases), each as an array of one axis.
 
-    Structures keep their fields, cells of text become text. Raises `UserError` if the file is damaged or lacks one.
+    Structures become dictionaries, cells of text become text. Raises `UserError` if the file is damaged or lacks one.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     try:
-        content = loadmat(path, squeeze_me=True)
-    except (*READ_ERRORS, MatReadError) as error:
-        raise UserError(f"{path}: is not a MATLAB file ({error}). Restore the file.") from error
-    except NotImplementedError as error:
+        content, present = read_level5(path.read_bytes(), names)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({reason_of(error)}). Restore the file.") from error
+    except DamagedError as error:
+        with path.open("rb") as stream:
+            newer = stream.read(len(NEWER)) == NEWER
+        problem = "is a MATLAB 7.3 file, but the release's files are older"
         raise UserError(
-            f"{path}: is a MATLAB 7.3 file, but the release's files are older. Restore the file."
+            f"{path}: {problem if newer else f'is not a whole MATLAB file of level 5 ({error})'}. Restore the file."
         ) from error
     missing = [name for name in names if name not in content]
     if missing:
-        have = ", ".join(name for name in content if not name.startswith("__")) or "nothing"
+        have = ", ".join(name for name in present if name) or "nothing"
         raise UserError(f"{path}: lacks {', '.join(missing)} (it has {have}). Restore the file.")
     return [np.atleast_1d(content[name]).reshape(-1) for name in names]
 
@@ -46,3 +45,11 @@ def whole_numbers(values: np.ndarray, path: Path, name: str) -> list[int]:
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: {name} is not a list of whole numbers ({error}). Restore the file.") from error
     return [int(n) for n in numbers]
+
+
+def texts(values: np.ndarray, path: Path, name: str) -> list[str]:
+    """Return a variable of cells as texts. Raises `UserError` if it holds anything else."""
+    for number, value in enumerate(values, start=1):
+        if not (isinstance(value, str) and value):
+            raise UserError(f"{path}: {name} {number} is not a text. Restore the file.")
+    return [str(value) for value in values]

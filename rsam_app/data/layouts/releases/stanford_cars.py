@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from rsam_app.config import Card
-from rsam_app.data.layouts.formats.matlab import read_variables
+from rsam_app.data.layouts.formats.matlab import read_variables, texts
 from rsam_app.data.layouts.listing import Listing, inclusive_box, require_file
 from rsam_app.data.records import Record
 from rsam_app.system.errors import UserError
@@ -25,7 +24,7 @@ def read(card: Card) -> Listing:
     """
     root = card.root_path
     meta = _find(root, "cars_meta.mat")
-    classes = tuple(str(name) for name in read_variables(meta, "class_names")[0])
+    classes = tuple(texts(read_variables(meta, "class_names")[0], meta, "class_names"))
     records: list[Record] = []
     for split, name in ANNOTATIONS.items():
         if split in card.splits.values():
@@ -40,12 +39,14 @@ def _find(root: Path, name: str) -> Path:
     return beside if beside.is_file() else require_file(root / "devkit" / name, LAYOUT)
 
 
-def _record(root: Path, path: Path, number: int, car: np.void, split: str, classes: tuple[str, ...]) -> Record:
+def _record(root: Path, path: Path, number: int, car: Any, split: str, classes: tuple[str, ...]) -> Record:
     where = f"{path}, annotation {number}"
     try:
-        name, label = str(car["fname"]), int(car["class"])
+        name, label = car["fname"], int(car["class"])
+        if not (isinstance(name, str) and name and label == car["class"]):
+            raise TypeError(f"file {name!r}, class {car['class']}")
         box = inclusive_box(*(float(car[f"bbox_{corner}"]) for corner in ("x1", "y1", "x2", "y2")))
-    except (ValueError, TypeError, IndexError, KeyError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
         remedy = "Use cars_test_annos_withlabels.mat" if "class" in str(error) else "Restore the file"
         raise UserError(f"{where}: is not in the release's format ({error}). {remedy}.") from error
     if not 1 <= label <= len(classes):

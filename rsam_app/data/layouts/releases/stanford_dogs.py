@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rsam_app.config import Card
-from rsam_app.data.layouts.formats.matlab import read_variables, whole_numbers
+from rsam_app.data.layouts.formats.matlab import read_variables, texts, whole_numbers
 from rsam_app.data.layouts.formats.pascal_voc import voc_boxes
 from rsam_app.data.layouts.listing import Listing, require_file
 from rsam_app.data.records import Record
@@ -27,12 +27,12 @@ def read(card: Card) -> Listing:
     names: dict[int, str] = {}
     for split, name in LISTS.items():
         path = require_file(root / name, LAYOUT)
-        files, labels = read_variables(path, "file_list", "labels")
-        numbers = whole_numbers(labels, path, "labels")
+        listed, labels = read_variables(path, "file_list", "labels")
+        files, numbers = texts(listed, path, "file_list"), whole_numbers(labels, path, "labels")
         if len(files) != len(numbers):
             raise UserError(f"{path}: lists {len(files):,} files and {len(numbers):,} labels. Restore the file.")
         for file, number in zip(files, numbers, strict=True):
-            record = _record(root, path, str(file), split)
+            record = _record(root, path, file, split)
             known = names.setdefault(number, record.label)
             if known != record.label:
                 raise UserError(f"{path}: class {number} is {record.label!r} and {known!r}. Restore the files.")
