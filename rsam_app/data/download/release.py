@@ -207,10 +207,11 @@ def _obtain(source: Download, folder: Path, first: FirstDownloads, reporter: Rep
 def _unpack_into(source: Download, folder: Path, staging: Path, reporter: Reporter) -> list[str]:
     """Put a file, or its content, into the staging folder; return notes on files left out."""
     path = folder / source.name
-    if not is_archive(source.name):
+    if not is_archive(path):
         shutil.copyfile(path, staging / source.name)
         return []
     reporter.say(f"unpacking {source.name}")
     unpacked = unpack(path, staging, source.take)
-    note = f"{source.name}: {unpacked.outside:,} files outside of {source.take}/ were left out"
-    return [note] if unpacked.outside else []
+    outside = f"{source.name}: {unpacked.outside:,} files outside of {source.take}/ were left out"
+    links = f"{source.name}: {unpacked.links:,} symbolic links to other files in it were left out"
+    return [outside] * bool(unpacked.outside) + [links] * bool(unpacked.links)

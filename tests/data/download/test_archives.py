@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -97,17 +98,50 @@ def test_no_path_leads_outside(tmp_path, into, name) -> None:
     [
         (tarfile.SYMTYPE, "/etc/passwd"),
         (tarfile.SYMTYPE, "../.."),
-        (tarfile.SYMTYPE, "a"),
+        (tarfile.SYMTYPE, "a/../../b"),
         (tarfile.CHRTYPE, ""),
         (tarfile.BLKTYPE, ""),
         (tarfile.FIFOTYPE, ""),
     ],
 )
-def test_links_and_devices_are_refused(tmp_path, into, kind, target) -> None:
+def test_links_that_lead_outside_and_devices_are_refused(tmp_path, into, kind, target) -> None:
     archive = written(tmp_path / "a.tgz", tar_of({"a": b"1"}, members=[member("x", kind, target)]))
-    with pytest.raises(UserError, match="holds 'x', a link or a device"):
+    what = f"a link to '{target}', which leads outside" if kind == tarfile.SYMTYPE else "a device"
+    with pytest.raises(UserError, match=f"holds 'x', {what}"):
         unpack(archive, into)
     assert not os.path.lexists(into / "x")
+
+
+def zip_with_link(name: str, target: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as zipped:
+        zipped.writestr("birds/a.jpg", b"a")
+        info = zipfile.ZipInfo(name)
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        zipped.writestr(info, target)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("target", ["a.jpg", "../birds", "./sub/../a.jpg", "nothing-yet", ".."])
+def test_a_link_to_another_member_is_left_out_and_counted(tmp_path, into, target) -> None:
+    link = member("birds/latest", tarfile.SYMTYPE, target)
+    for archive in (
+        written(tmp_path / "a.tgz", tar_of({"birds/a.jpg": b"a"}, members=[link])),
+        written(tmp_path / "a.zip", zip_with_link("birds/latest", target)),
+    ):
+        assert unpack(archive, into, take="birds").links == 1
+        assert everything_below(into) == {"a.jpg": b"a"} and not os.path.lexists(into / "latest")
+
+
+def test_nothing_is_written_through_a_link(tmp_path, into) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        tar.addfile(member("birds", tarfile.SYMTYPE, "other"))
+        info = tarfile.TarInfo("birds/a.jpg")
+        info.size = 1
+        tar.addfile(info, io.BytesIO(b"a"))
+    assert unpack(written(tmp_path / "a.tar", stream.getvalue()), into).links == 1
+    assert everything_below(into) == {"birds/a.jpg": b"a"} and not (into / "birds").is_symlink()
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "../../secret", "nothing"])
@@ -119,14 +153,10 @@ def test_a_hard_link_to_a_file_outside_the_archive_is_refused(tmp_path, into, ta
     assert not (into / "x").exists()
 
 
-def test_a_link_inside_a_zip_is_refused(tmp_path, into) -> None:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as zipped:
-        info = zipfile.ZipInfo("x")
-        info.external_attr = (stat.S_IFLNK | 0o777) << 16
-        zipped.writestr(info, "/etc/passwd")
-    with pytest.raises(UserError, match="holds 'x', a link or a device"):
-        unpack(written(tmp_path / "a.zip", stream.getvalue()), into)
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../x"])
+def test_a_link_out_of_a_zip_is_refused(tmp_path, into, target) -> None:
+    with pytest.raises(UserError, match=r"holds 'x', a link to .*, which leads outside"):
+        unpack(written(tmp_path / "a.zip", zip_with_link("x", target)), into)
 
 
 @pytest.mark.parametrize("make", [tar_of, zip_of])
@@ -169,6 +199,74 @@ def test_a_file_where_another_member_wants_a_folder_is_named(tmp_path, into) -> 
         unpack(written(tmp_path / "a.tgz", tar_of({"a": b"1", "a/b": b"2"})), into)
 
 
-def test_archives_are_recognised_by_name() -> None:
-    assert all(map(is_archive, ("a.tgz", "A.TAR.GZ", "a.zip", "a.tar")))
-    assert not any(map(is_archive, ("setid.mat", "a.json", "a.jpg")))
+KINDS = [
+    pytest.param(lambda files: tar_of(files, "w"), id="tar"),
+    pytest.param(lambda files: tar_of(files, "w:gz"), id="gz"),
+    pytest.param(lambda files: tar_of(files, "w:bz2"), id="bz2"),
+    pytest.param(lambda files: tar_of(files, "w:xz"), id="xz"),
+    pytest.param(lambda files: zip_of(files), id="zip"),
+]
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("name", ["download", "A.TGZ", "a.tar.gz", "a.ZIP", "a.tar", "a.bin", "record.1234"])
+def test_the_content_of_an_archive_decides_its_kind(tmp_path, into, make, name) -> None:
+    archive = written(tmp_path / name, make({"./birds/a.jpg": b"a", "birds/sub/b.jpg": b"b"}))
+    assert is_archive(archive)
+    unpack(archive, into, take="birds")
+    assert everything_below(into) == {"a.jpg": b"a", "sub/b.jpg": b"b"}
+
+
+@pytest.mark.parametrize("name", ["a.tgz", "A.TAR.GZ", "a.zip", "a.tar"])
+def test_a_damaged_archive_is_recognised_by_its_name(tmp_path, name) -> None:
+    assert is_archive(written(tmp_path / name, b"damaged"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("setid.mat", b"MATLAB 5.0 MAT-file"),
+        ("a.json", b"{}"),
+        ("a.jpg", b"\xff\xd8\xff"),
+        ("boxes.json.gz", gzip.compress(b"{}" * 500)),
+        ("features.npz", zip_of({"a.npy": b"1"})),
+        ("weights.pth", zip_of({"archive/data.pkl": b"1"})),
+        ("empty", b""),
+    ],
+)
+def test_other_files_are_not_archives(tmp_path, name, content) -> None:
+    assert not is_archive(written(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"), [(b"7z\xbc\xaf'\x1c", "7-Zip"), (b"Rar!\x1a\x07", "RAR"), (b"\x28\xb5\x2f\xfd", "Zstandard")]
+)
+def test_an_archive_of_a_kind_that_cannot_be_unpacked_is_named(tmp_path, start, kind) -> None:
+    with pytest.raises(UserError, match=f"download: is a {kind} archive.*\n.*repack it"):
+        is_archive(written(tmp_path / "download", start + bytes(99)))
+
+
+def test_backslashes_in_a_zip_are_folders(tmp_path, into) -> None:
+    archive = written(
+        tmp_path / "a.zip", zip_of({"birds\\": b"", "birds\\wren\\a.jpg": b"a", "birds/auk\\b.jpg": b"b"})
+    )
+    unpack(archive, into, take="birds")
+    assert everything_below(into) == {"wren/a.jpg": b"a", "auk/b.jpg": b"b"}
+    for name in ("..\\evil", "birds\\..\\..\\evil", "\\evil", "C:\\evil"):
+        with pytest.raises(UserError, match="leads outside"):
+            unpack(written(tmp_path / "a.zip", zip_of({name: b"evil"})), into)
+
+
+@pytest.mark.parametrize(("written_as", "read_as"), [("utf-8", "Grünspecht.jpg"), ("cp437", "Grünspecht.jpg")])
+def test_names_in_a_zip_without_the_utf_8_flag(tmp_path, into, written_as, read_as) -> None:
+    plain = zip_of({"Gr##nspecht.jpg": b"a", "Gr#nspecht.jpg": b"b"})
+    spelled = "ü".encode(written_as)
+    archive = plain.replace(b"Gr" + b"#" * len(spelled) + b"n", b"Gr" + spelled + b"n")
+    unpack(written(tmp_path / "a.zip", archive), into)
+    assert everything_below(into)[read_as] == (b"a" if len(spelled) == 2 else b"b")
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_folders_need_no_entries_of_their_own(tmp_path, into, make) -> None:
+    unpack(written(tmp_path / "a", make({"a/b/c/d.jpg": b"d"})), into)
+    assert everything_below(into) == {"a/b/c/d.jpg": b"d"}

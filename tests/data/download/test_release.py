@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_an_archive_made_on_a_mac_has_no_class_of_the_system(site, card_of, else
     assert (done.images, done.classes) == (6, 2)
     note = f"{elsewhere / 'birds'}: 1 __MACOSX of the system ignored"
     assert note in done.notes and note in download_card(card, Quiet()).notes
+
+
+def test_an_address_without_an_ending_is_unpacked_and_its_links_are_counted(site, card_of) -> None:
+    files = {f"birds/{label}/{n}.jpg": b"x" for label in ("auk", "wren") for n in range(3)}
+    link = tarfile.TarInfo("birds/newest")
+    link.type, link.linkname = tarfile.SYMTYPE, "wren"
+    site.files["files/1234"] = tar_of(files, members=[link])
+    done = download_card(card_of({"url": site.url("files/1234"), "take": "birds"}), Quiet())
+    assert (done.images, done.classes) == (6, 2)
+    assert done.notes[0] == "1234: 1 symbolic links to other files in it were left out"
 
 
 def test_archives_stay_on_request(source, card_of, elsewhere) -> None:
