@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import timm
 import torch
 
 from rsam_app.config import ModelConfig
 from rsam_app.model.classifier import AttentiveClassifier
+from rsam_app.model.hub import require_known
 from rsam_app.model.pretrained import pretrained_weights
 from rsam_app.model.registry import rsam_classifier
-from rsam_app.system.errors import UserError, reason_of, suggest
+from rsam_app.system.errors import UserError, reason_of
 
 BUILD_ERRORS = (
     OSError,
@@ -35,9 +35,7 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     The model's `pretrained_cfg` holds input size, mean and std, its `label_names` the classes. Raises `UserError` for
     an unknown or unsuitable backbone, an image size it does not take, and weights that are missing or do not fit.
     """
-    if config.backbone.split(".")[0] not in timm.list_models():
-        hint = suggest(config.backbone, timm.list_models()) or " See timm.list_models()."
-        raise UserError(f"model.backbone: timm has no {config.backbone!r}.{hint}")
+    require_known(config.backbone)
     try:
         return _build(config, classes)
     except BUILD_ERRORS as error:
@@ -72,7 +70,7 @@ def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier
         input_size=(3, config.input_side, config.input_side),
         mean=pretrained.mean or tuple(source.get("mean") or TIMM_MEAN),
         std=pretrained.std or tuple(source.get("std") or TIMM_STD),
-        interpolation="area",
+        interpolation="bicubic",
         crop_pct=1.0,
         crop_mode="squash",
         classifier=_in_backbone(source.get("classifier")),

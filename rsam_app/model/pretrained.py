@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from rsam_app.config import ModelConfig
+from rsam_app.model.hub import require_reachable
 from rsam_app.model.weights_file import read_tensors, without_prefix
 from rsam_app.system.errors import UserError
 
@@ -51,6 +52,7 @@ def pretrained_weights(config: ModelConfig, classes: int) -> Pretrained:
         return Pretrained("none", dict(config.backbone_args))
     path = config.weights_file
     if path is None:
+        require_reachable(config)
         return Pretrained("timm", dict(config.backbone_args), {"pretrained": True})
     if not path.is_file():
         raise UserError(

@@ -21,6 +21,8 @@ def rsam_classifier(
     A model from a run's folder is loaded with its weights, with or without `pretrained=True`.
     """
     source = pretrained_cfg.get("source") if isinstance(pretrained_cfg, dict) else None
+    if isinstance(pretrained_cfg, dict) and pretrained_cfg.get("interpolation") == "area":
+        pretrained_cfg = {**pretrained_cfg, "interpolation": "bicubic"}  # older runs say so; timm knows no "area"
     model: AttentiveClassifier = build_model_with_cfg(
         AttentiveClassifier,
         "rsam_classifier",

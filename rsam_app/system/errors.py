@@ -8,6 +8,9 @@ from collections.abc import Iterable
 MAX_LISTED = 40
 """`suggest` lists at most this many known words."""
 
+SHOWN = 3
+"""Names, and lines, of a library's list that a message shows."""
+
 
 class UserError(Exception):
     """An error that the user can fix. The command line prints its message without a traceback and exits with code 2.
@@ -17,8 +20,23 @@ class UserError(Exception):
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of a library's error without its full stop; the error's type if it has no text."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    """The first line of a library's error without its full stop; the error's type if it has no text.
+
+    A first line that announces others, by a colon, is followed by these, of a list of names the first `SHOWN`.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, KeyError):  # its text is the key alone
+        return f"no {lines[0]}"
+    announced = [_first_names(line) for line in lines[1:]] if lines[0].endswith(":") else []
+    more = [f"and {len(announced) - SHOWN} more lines"] if len(announced) > SHOWN else []
+    return " ".join([lines[0], *(line.rstrip(".") + ";" for line in announced[:SHOWN]), *more]).rstrip(".;")
+
+
+def _first_names(line: str) -> str:
+    names = line.split('", "')
+    return '", "'.join(names[:SHOWN]) + f'" and {len(names) - SHOWN} more' if len(names) > SHOWN else line
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:

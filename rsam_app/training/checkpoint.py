@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from rsam_app.system.distributed.agreement import of_main
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 
 
 @dataclass
@@ -59,7 +59,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
     except (OSError, RuntimeError, SafetensorError) as error:
         free = shutil.disk_usage(folder.parent).free
         raise UserError(
-            f"{folder}: the checkpoint could not be written ({str(error).splitlines()[0]}; {free >> 20} MiB free).\n"
+            f"{folder}: the checkpoint could not be written ({reason_of(error)}; {free >> 20} MiB free).\n"
             "Free disk space and continue with `rsam train --resume`; the previous checkpoint is intact."
         ) from error
     accelerator.wait_for_everyone()

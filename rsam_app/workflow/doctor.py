@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from rsam_app.run.folder import PACKAGES
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.hardware import available_cores
 
 OLDEST_PYTHON = (3, 11)
@@ -80,7 +80,7 @@ def _torch() -> Check:
         import torch
         import torchvision
     except (ImportError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason_of(error)
         return Check("torch", False, f"does not load: {reason}", SETUP)
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU only"
     return Check("torch", True, f"{torch.__version__} (built for {build}) with torchvision {torchvision.__version__}")

@@ -16,7 +16,7 @@ from rsam_app.data.images.decoding import read_image
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.rows import NoRoomError, RowCache, open_cache
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import fingerprint
 from rsam_app.system.hardware import available_cores
 from rsam_app.system.progress import Progress
@@ -118,7 +118,7 @@ def _thumbnail(file: tuple[Path, int]) -> np.ndarray | Skipped:
     try:
         pixels, _ = read_image(path, SIDE // 2, banner)
     except UserError as error:
-        return Skipped(path, str(error).splitlines()[0])
+        return Skipped(path, reason_of(error))
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 

@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 
 import rsam_app
 from rsam_app.model import AttentiveClassifier
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 
 INPUT = "images"
 OUTPUTS = {
@@ -69,7 +69,7 @@ def trace(deployed: DeployedModel, batch: int | None) -> ExportedProgram:
             program = torch.export.export(deployed, (example,), dynamic_shapes=shapes)
     except torch._dynamo.exc.UserError as error:
         backbone = deployed.model._model_args["backbone"]
-        reason = str(error).strip().splitlines()[0]
+        reason = reason_of(error)
         raise UserError(
             f"export-model: {backbone} cannot be traced ({reason}).\n"
             + ("Choose another backbone." if batch else "Export it for a fixed number of images: --batch 1.")

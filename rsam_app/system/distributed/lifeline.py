@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 
 from rsam_app.system.distributed import messages
 from rsam_app.system.distributed.rank import Rank, current_rank
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 
 START_TIMEOUT = 45.0
 """Seconds between the start of the first and the last process. Each machine's launcher has just read the same
@@ -252,7 +252,7 @@ def _require_launched() -> None:
 def _unreachable(rank: Rank, error: Exception) -> str:
     return (
         f"rsam: the main process cannot be reached through {rank.address}:{rank.port}"
-        f" ({str(error).splitlines()[0]}).\n"
+        f" ({reason_of(error)}).\n"
         "Either it ended at once, see its own output, or a firewall separates the machines."
     )
 

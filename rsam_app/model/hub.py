@@ -1,0 +1,78 @@
+"""timm's names and its hub: the name nearest to an unknown one, and whether the hub can be reached."""
+
+from __future__ import annotations
+
+import os
+from typing import cast
+
+import timm
+
+from rsam_app.config import ModelConfig
+from rsam_app.system.errors import UserError, reason_of, suggest
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""Names under which timm's hub stores weights."""
+
+
+def require_known(backbone: str) -> None:
+    """Raise `UserError`, with the nearest of timm's names, unless `backbone` is one, with or without a tag."""
+    architecture, _, tag = backbone.partition(".")
+    architectures = timm.list_models()
+    if architecture in architectures and (not tag or _has_weights(backbone)):
+        return
+    plain = backbone.rpartition(":")[2].rpartition("/")[2]
+    architecture, _, tag = plain.partition(".")
+    if plain != backbone and architecture in architectures and (not tag or _has_weights(plain)):
+        raise UserError(
+            f"model.backbone: {backbone!r} is the name of a file on a hub; timm's own name is {plain!r}. Write that."
+        )
+    if architecture in architectures:
+        tagged = [name for name in timm.list_pretrained() if name.partition(".")[0] == architecture]
+        raise UserError(
+            f"model.backbone: timm has no weights {tag!r} of {architecture}."
+            f"{suggest(plain, tagged) or f' Write {architecture!r}.'}"
+        )
+    hint = suggest(architecture, architectures) or " See timm.list_models()."
+    raise UserError(f"model.backbone: timm has no {backbone!r}.{hint}")
+
+
+def _has_weights(tagged: str) -> bool:
+    try:
+        return timm.get_pretrained_cfg(tagged, allow_unregistered=True) is not None
+    except RuntimeError:  # timm has no exception class for an unknown tag
+        return False
+
+
+def require_reachable(config: ModelConfig) -> None:
+    """Raise `UserError` if the backbone's weights are on a hub that does not answer and not in its local cache.
+
+    Asks once, for at most `HF_HUB_ETAG_TIMEOUT` seconds; timm would ask eleven times for each of two files.
+    """
+    cfg = timm.get_pretrained_cfg(config.backbone, allow_unregistered=True)
+    hub_id = getattr(cfg, "hf_hub_id", None)
+    if not hub_id:
+        return
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+
+    client_errors = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)  # depend on the hub's version
+    repository, _, revision = hub_id.partition("@")
+    if any(isinstance(try_to_load_from_cache(repository, f, revision=revision or None), str) for f in FILES):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, FILES[0], revision=revision or None))
+    except HfHubHTTPError:  # an answer; timm finds the file, or says what is wrong with it
+        return
+    except (*client_errors, OSError) as error:
+        raise UserError(_unreachable(config, error)) from error
+
+
+def _unreachable(config: ModelConfig, error: BaseException) -> str:
+    file = f"{config.backbone.partition('.')[0]}.safetensors"
+    folder = os.environ.get("RSAM_WEIGHTS")
+    tried = f"RSAM_WEIGHTS ({folder}) has no {file}, and " if folder else ""
+    return (
+        f"model.weights: {tried}timm's hub, which has the weights of {config.backbone}, cannot be reached"
+        f" ({reason_of(error)}).\n"
+        f"Put {file} into a folder and set RSAM_WEIGHTS to it, or set model.weights to a file, or to none."
+    )
