@@ -100,4 +100,5 @@ class Card(Strict):
 
 
 def _below_data(path: str) -> Path:
-    return Path(os.environ.get("RSAM_DATA") or "data").expanduser() / Path(path).expanduser()
+    folder = os.environ.get("RSAM_DATA") or "data"
+    return Path(os.path.expanduser(folder), os.path.expanduser(path))  # `Path.expanduser` raises for unknown users

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import yaml
 
 from rsam_app.config.card import Card
 from rsam_app.config.pipeline import Pipeline
-from rsam_app.config.validation import YAML_ERRORS, read_mapping, validate
+from rsam_app.config.validation import YAML_ERRORS, place_of, read_mapping, validate
 from rsam_app.system.errors import UserError, suggest
+from rsam_app.system.paths import misread
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -30,8 +32,9 @@ def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> 
     content.setdefault("name", path.stem)
     for override in overrides or []:
         _override(content, override)
-    pipeline = validate(Pipeline, content, path)
-    return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path))})
+    pipeline = validate(Pipeline, content, path, overrides or [])
+    place = place_of("dataset", path, overrides or [])
+    return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path, place=place))})
 
 
 def apply_overrides(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline:
@@ -39,7 +42,7 @@ def apply_overrides(pipeline: Pipeline, overrides: list[str], path: Path) -> Pip
     content = pipeline.model_dump(mode="json")
     for override in overrides:
         _override(content, override)
-    return validate(Pipeline, content, path)
+    return validate(Pipeline, content, path, overrides)
 
 
 def load_card(reference: str | Path) -> Card:
@@ -53,8 +56,8 @@ def read_pipeline(path: Path) -> Pipeline:
     return validate(Pipeline, read_mapping(path), path)
 
 
-def _find(reference: str, folder: str, near: Path | None = None) -> Path:
-    direct = Path(reference).expanduser()
+def _find(reference: str, folder: str, near: Path | None = None, place: str = "") -> Path:
+    direct = Path(os.path.expanduser(reference))
     if direct.suffix in (".yaml", ".yml"):
         around = [direct, near.parent / direct] if near else [direct]
         candidates = [*around, REPOSITORY / direct]
@@ -67,8 +70,9 @@ def _find(reference: str, folder: str, near: Path | None = None) -> Path:
         if candidate.is_file():
             return candidate.resolve()
     known = sorted({p.stem for f in {c.parent for c in candidates} if f.is_dir() for p in f.glob("[!.]*.yaml")})
-    key = f"{near}: dataset: " if near else ""
-    raise UserError(f"{key}{reference}: no such file, and no such name in {folder}/.{suggest(reference, known)}")
+    key = f"{place}: dataset: " if place else ""
+    remedy = misread(reference) or suggest(reference, known)
+    raise UserError(f"{key}{reference}: no such file, and no such name in {folder}/.{remedy}")
 
 
 def _override(content: dict[str, Any], override: str) -> None:

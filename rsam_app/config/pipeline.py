@@ -62,9 +62,9 @@ class ModelConfig(Strict):
         if self.weights == "none":
             return None
         if self.weights != "timm":
-            return Path(self.weights).expanduser()
+            return Path(os.path.expanduser(self.weights))
         folder = os.environ.get("RSAM_WEIGHTS")
-        file = Path(folder or ".").expanduser() / f"{self.backbone.partition('.')[0]}.safetensors"
+        file = Path(os.path.expanduser(folder or ".")) / f"{self.backbone.partition('.')[0]}.safetensors"
         return file if folder and file.is_file() else None
 
     @field_validator("backbone_args")

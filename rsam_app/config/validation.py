@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,18 +48,29 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def validate(schema: type[Schema], content: dict[str, Any], path: Path) -> Schema:
-    """`content` as a `schema`. Raises `UserError` that names `path`, key, value and remedy."""
+def validate(schema: type[Schema], content: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> Schema:
+    """`content`, read from `path` with `key.sub=value` overrides, as a `schema`.
+
+    Raises `UserError` that names place, key, value and remedy; the place is `path`, or the `--set` that gave the key.
+    """
     try:
         return schema.model_validate(content)
     except ValidationError as error:
         grouped: dict[str, list[Any]] = {}
         for problem in error.errors():
             grouped.setdefault(_key(content, problem), []).append(problem)
-        lines = [_explain(schema, key, problems, path) for key, problems in grouped.items()]
+        lines = [_explain(schema, key, problems, place_of(key, path, overrides)) for key, problems in grouped.items()]
         if len(lines) > 2:
             lines[1:] = [f"({len(lines) - 1} more keys are wrong.)"]
         raise UserError("\n".join(lines)) from error
+
+
+def place_of(key: str, path: Path, overrides: Sequence[str]) -> str:
+    """Where the value of a dotted `key` comes from: `--set KEY=VALUE`, the file, or both for a group of keys."""
+    given = {override.partition("=")[0]: f"--set {override}" for override in overrides}
+    around = [text for name, text in given.items() if f"{key}.".startswith(f"{name}.")]
+    inside = [text for name, text in given.items() if name.startswith(f"{key}.") or not key]
+    return around[-1] if around else " with ".join([str(path), *inside])
 
 
 def _key(content: dict[str, Any], problem: Any) -> str:
@@ -75,20 +87,20 @@ def _key(content: dict[str, Any], problem: Any) -> str:
     return ".".join(parts)
 
 
-def _explain(schema: type[BaseModel], key: str, problems: list[Any], path: Path) -> str:
+def _explain(schema: type[BaseModel], key: str, problems: list[Any], place: str) -> str:
     """One line on one key; a union has a problem for each of its members."""
     problem = problems[0]
     if problem["type"] == "extra_forbidden":
         known = sorted(_schema_at(schema, problem["loc"][:-1]).model_fields)
-        return f"{path}: {key}: unknown key.{suggest(str(problem['loc'][-1]), known)}"
+        return f"{place}: {key}: unknown key.{suggest(str(problem['loc'][-1]), known)}"
     if problem["type"] == "missing":
-        return f"{path}: {key}: missing. Add the line `{problem['loc'][-1]}: …`."
+        return f"{place}: {key}: missing. Add the line `{problem['loc'][-1]}: …`."
     expected = ", or ".join(dict.fromkeys(p["msg"].removeprefix("Value error, ") for p in problems))
     remedy = ""
     if problem["type"] == "literal_error":
         allowed = problem["ctx"]["expected"].replace(" or ", ", ").split(", ")
         remedy = suggest(str(problem["input"]), [v.strip("'") for v in allowed])
-    return f"{path}: {key}: {reprlib.repr(problem['input'])} is not valid: {expected}.{remedy}"
+    return f"{place}: {key}: {reprlib.repr(problem['input'])} is not valid: {expected}.{remedy}"
 
 
 def _schema_at(schema: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel]:

@@ -55,7 +55,8 @@ def require_reachable(config: ModelConfig) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError
 
-    client_errors = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)  # depend on the hub's version
+    # Of the hub's HTTP client, which depends on the hub's version.
+    no_answer: tuple[type[Exception], ...] = (OSError, *cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__))
     repository, _, revision = hub_id.partition("@")
     if any(isinstance(try_to_load_from_cache(repository, f, revision=revision or None), str) for f in FILES):
         return
@@ -63,7 +64,7 @@ def require_reachable(config: ModelConfig) -> None:
         get_hf_file_metadata(hf_hub_url(repository, FILES[0], revision=revision or None))
     except HfHubHTTPError:  # an answer; timm finds the file, or says what is wrong with it
         return
-    except (*client_errors, OSError) as error:
+    except no_answer as error:
         raise UserError(_unreachable(config, error)) from error
 
 

@@ -16,6 +16,7 @@ from rsam_app.config import ModelConfig
 from rsam_app.model.hub import require_reachable
 from rsam_app.model.weights_file import read_tensors, without_prefix
 from rsam_app.system.errors import UserError
+from rsam_app.system.paths import misread
 
 SHOWN = 3
 """Names of tensors in a message."""
@@ -56,7 +57,8 @@ def pretrained_weights(config: ModelConfig, classes: int) -> Pretrained:
         return Pretrained("timm", dict(config.backbone_args), {"pretrained": True})
     if not path.is_file():
         raise UserError(
-            f"model.weights: {path}: no such file (from {Path.cwd()}). Give a path to a .safetensors or .pth file,"
+            f"model.weights: {path}: no such file (from {Path.cwd()}).{misread(config.weights)}"
+            " Give a path to a .safetensors or .pth file,"
             " `timm` to load from timm's hub, or `none`."
         )
     trained, settings = _trained_with(path)

@@ -20,6 +20,7 @@ from rsam_app.config.validation import read_mapping
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked, write_atomically
 from rsam_app.system.hardware import describe_hardware
+from rsam_app.system.paths import misread
 from rsam_app.system.progress import is_main_process
 
 PACKAGES = ("rsam-app", "torch", "torchvision", "timm", "accelerate", "albumentations", "fiftyone", "scikit-learn")
@@ -29,6 +30,7 @@ class RunFolder:
     """Paths inside a run folder, and its `run.json`."""
 
     def __init__(self, path: Path) -> None:
+        path = Path(os.path.expanduser(path))
         self.path = path
         self.config_path = path / "config.yaml"
         """The resolved pipeline with every value."""
@@ -93,7 +95,10 @@ class RunFolder:
     def load_pipeline(self) -> Pipeline:
         """The pipeline of this run. Raises `UserError` if the folder is not a run."""
         if not self.config_path.exists():
-            raise UserError(f"{self.path}: not a run folder (no config.yaml). Give a folder that `rsam train` made.")
+            raise UserError(
+                f"{self.path}: not a run folder (no config.yaml).{misread(self.path)}"
+                " Give a folder that `rsam train` made."
+            )
         return read_pipeline(self.config_path)
 
     def save_pipeline(self, pipeline: Pipeline) -> None:
@@ -139,6 +144,8 @@ class RunFolder:
             yield
 
     def _create(self) -> None:
+        if not self.path.exists() and (wrong := misread(self.path)):
+            raise UserError(f"--run {self.path}: cannot be created.{wrong}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsam_app.config import Card, Pipeline, apply_overrides, find_pipeline, load_card, load_pipeline
+from rsam_app.config.validation import place_of
 from rsam_app.data import Dataset, Images, load_dataset, load_images
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.left_out import left_out_lines, listed
@@ -36,7 +37,7 @@ class Job:
     def of_pipeline(cls, reference: str, overrides: list[str], run: Path | None, reporter: Reporter) -> Job:
         """The job of a pipeline given by name or path; `run` defaults to `runs/<pipeline name>`."""
         pipeline = load_pipeline(reference, overrides)
-        _check_transforms(pipeline, find_pipeline(reference))
+        _check_transforms(pipeline, find_pipeline(reference), overrides)
         return cls(pipeline, RunFolder(run or Path("runs") / pipeline.name), reporter)
 
     @classmethod
@@ -44,7 +45,7 @@ class Job:
         """The job of an existing run, with overrides for this command only."""
         folder = RunFolder(run)
         pipeline = apply_overrides(folder.load_pipeline(), overrides, folder.config_path)
-        _check_transforms(pipeline, folder.config_path)
+        _check_transforms(pipeline, folder.config_path, overrides)
         return cls(pipeline, folder, reporter)
 
     def create_run(self) -> None:
@@ -162,7 +163,7 @@ class Job:
         return accelerator
 
 
-def _check_transforms(pipeline: Pipeline, path: Path) -> None:
+def _check_transforms(pipeline: Pipeline, path: Path, overrides: list[str]) -> None:
     """Check the albumentations that a pipeline names; imported only if there are any, as that takes seconds."""
     augment = pipeline.train.augment
     for key in ("extra", "transforms"):
@@ -172,4 +173,5 @@ def _check_transforms(pipeline: Pipeline, path: Path) -> None:
             try:
                 NamedTransforms(getattr(augment, key), f"train.augment.{key}")
             except UserError as error:
-                raise UserError(f"{path}: {error}") from error
+                place = place_of(f"train.augment.{key}", path, overrides)
+                raise UserError(f"{place}: {error}") from error

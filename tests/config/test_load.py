@@ -101,7 +101,7 @@ def test_overrides_reach_any_key_and_keep_the_rest(pipeline) -> None:
         ("train.epochs=[1", ["'[1' is not a YAML value"]),
         ("seed=2024-13-45", ["'2024-13-45' is not a YAML value"]),
         ("train=3", ["train: 3 is not valid"]),
-        ("dataset=brids", ["first.yaml: dataset: brids", "'birds'"]),
+        ("dataset=brids", ["--set dataset=brids: dataset: brids", "'birds'"]),
     ],
 )
 def test_a_wrong_override_is_named(pipeline, override, expected) -> None:
@@ -242,3 +242,29 @@ def test_settings_that_no_network_or_generator_takes_are_refused_by_key(pipeline
 def test_ordinary_backbone_arguments_pass(pipeline) -> None:
     loaded = load_pipeline(pipeline, ["model.backbone_args={drop_rate: 0.2, global_pool: max}", "seed=4294967295"])
     assert loaded.model.backbone_args == {"drop_rate": 0.2, "global_pool": "max"}
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("model.image_size=abc", "--set model.image_size=abc: model.image_size: 'abc' is not valid"),
+        ("model.imagesize=64", "--set model.imagesize=64: model.imagesize: unknown key. Did you mean 'image_size'?"),
+        ("modle.image_size=64", "with --set modle.image_size=64: modle: unknown key. Did you mean 'model'?"),
+        ("train.augment={flip: sideways}", "--set train.augment={flip: sideways}: train.augment.flip: 'sideways'"),
+        ("model.backbone_args={num_classes: 3}", "--set model.backbone_args={num_classes: 3}: model.backbone_args"),
+    ],
+)
+def test_an_error_in_an_override_is_not_blamed_on_the_file(tmp_path, override, expected) -> None:
+    path = tmp_path / "first.yaml"
+    path.write_text("dataset: birds\nmodel: {attention: none}\n")
+    with pytest.raises(UserError) as raised:
+        load_pipeline(path, [override])
+    assert expected in str(raised.value)
+
+
+def test_an_error_in_the_file_is_not_blamed_on_an_override(tmp_path) -> None:
+    path = tmp_path / "first.yaml"
+    path.write_text("dataset: birds\nmodel: {attention: rsma}\n")
+    with pytest.raises(UserError) as raised:
+        load_pipeline(path, ["model.image_size=64"])
+    assert str(raised.value).startswith(f"{path}: model.attention: 'rsma'")

@@ -23,6 +23,7 @@ from rsam_app.data.layouts.releases import (
     stanford_dogs,
 )
 from rsam_app.system.errors import UserError, suggest
+from rsam_app.system.paths import misread
 
 READERS: dict[str, Callable[[Card], Listing]] = {
     "cub_200_2011": cub_200_2011.read,
@@ -92,7 +93,8 @@ def _check_options(card: Card) -> None:
 
 
 def _missing_root(card: Card) -> str:
-    problem = f"card {card.name}: root {card.root_path} does not exist.\n"
+    wrong = misread(card.root) or misread(os.environ.get("RSAM_DATA", ""))
+    problem = f"card {card.name}: root {card.root_path} does not exist.{wrong}\n"
     if os.path.isabs(os.path.expanduser(card.root)):
         remedy = "Correct `root` in the card."
     else:

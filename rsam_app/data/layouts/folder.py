@@ -19,6 +19,32 @@ from rsam_app.system.errors import UserError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"})
 """The suffixes of image files, in upper or lower case."""
+OTHER_IMAGES = frozenset(
+    [
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jp2",
+        ".jxl",
+        ".jfif",
+        ".jpe",
+        ".svg",
+        ".psd",
+        ".raw",
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".orf",
+        ".rw2",
+        ".raf",
+        ".eps",
+        ".pdf",
+        ".ico",
+    ]
+)
+"""Suffixes of images that are not read."""
 
 
 def read(card: Card) -> Listing:
@@ -53,12 +79,13 @@ def read(card: Card) -> Listing:
             # A split that the card does not name is listed only for a note; its empty folders are not classes.
             if not in_splits or split.name in splits.values():
                 filled[class_folder.name] = filled.get(class_folder.name, False) or bool(images)
-    _refuse_empty(root, filled, any_unlabelled=card.unlabelled_path is not None)
+    kinds = [f"{n} {kind} ignored" for kind, n in sorted(strays.items())]
+    _refuse_empty(root, filled, kinds, any_unlabelled=card.unlabelled_path is not None)
     kept, link_notes = list_files_once(records, splits, root)
     linked = sorted({r.label for r in records} - {r.label for r in kept})
     if linked:
         link_notes.append(f"class folders with nothing but such links are not classes: {first_names(linked)}")
-    notes = [f"{root}: {n} {kind} ignored" for kind, n in sorted(strays.items())]
+    notes = [f"{root}: {kind}" for kind in kinds]
     return Listing(tuple(kept), tuple(sorted(filled.keys() - linked)), (*notes, *ignored.notes(), *link_notes))
 
 
@@ -133,7 +160,14 @@ def _images(folder: Path, strays: Counter[str], ignored: Ignored) -> Iterator[Pa
             if path.suffix.lower() in SUFFIXES:
                 yield path
             else:
-                strays["files without an image suffix"] += 1
+                strays[f"files without an image suffix{_ending(path)}"] += 1
+
+
+def _ending(path: Path) -> str:
+    """The ending of an ignored file, in brackets, and the remedy if it is that of an image."""
+    ending = path.suffix.lower()
+    remedy = ": convert them to .jpg or .png" if ending in OTHER_IMAGES else ""
+    return f" ({ending}{remedy})" if ending else ""
 
 
 def _raise(error: OSError) -> None:
@@ -154,11 +188,12 @@ def _relative(root: Path, path: Path) -> str:
     return relative
 
 
-def _refuse_empty(root: Path, filled: dict[str, bool], any_unlabelled: bool) -> None:
+def _refuse_empty(root: Path, filled: dict[str, bool], ignored: list[str], any_unlabelled: bool) -> None:
     empty = sorted(name for name, has_images in filled.items() if not has_images)
     if empty:
         raise UserError(
-            f"{root}: the class folder {empty[0]!r} has no image ({len(empty)} such folders).\n"
+            f"{root}: the class folder {empty[0]!r} has no image ({len(empty)} such folders"
+            f"{''.join(f'; {kind}' for kind in ignored)}).\n"
             f"Add images to it ({', '.join(sorted(SUFFIXES))}), or remove the folder."
         )
     if not filled and not any_unlabelled:

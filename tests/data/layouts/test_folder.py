@@ -47,7 +47,7 @@ def test_what_is_ignored_is_counted_and_hidden_files_are_not_looked_at(class_fol
     assert len(listing.records) == 20
     assert sorted(note.partition(": ")[2] for note in listing.notes) == [
         "1 .DS_Store of the system ignored",
-        "1 files without an image suffix ignored",
+        "1 files without an image suffix (.txt) ignored",
         "1 images outside a class folder ignored",
     ]
 
@@ -159,3 +159,18 @@ def test_a_missing_root_says_how_to_set_the_data_folder(tmp_path, card_for, monk
     assert str(tmp_path / "nowhere" / "birds") in message
     assert "export RSAM_DATA=" in message
     assert message.count("\n") == 1
+
+
+def test_the_endings_of_ignored_files_are_named(tmp_path, paint, card_for) -> None:
+    paint(tmp_path / "auk" / "a.jpg")
+    for name in ("a.HEIC", "b.heic", "c.txt", "d"):
+        (tmp_path / "auk" / name).write_bytes(b"x")
+    notes = [note.removeprefix(f"{tmp_path}: ") for note in read_listing(card_for("folder", tmp_path)).notes]
+    assert sorted(notes) == [
+        "1 files without an image suffix (.txt) ignored",
+        "2 files without an image suffix (.heic: convert them to .jpg or .png) ignored",
+        "1 files without an image suffix (.txt) ignored",
+    ]
+    (tmp_path / "auk" / "a.jpg").unlink()
+    with pytest.raises(UserError, match=r"'auk' has no image .*2 files without an image suffix \(\.heic: convert"):
+        read_listing(card_for("folder", tmp_path))
