@@ -80,16 +80,29 @@ def _open(path: Path) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     try:
         if path.suffix == ".parquet":
             file = pq.ParquetFile(path)
-            return file.schema_arrow, _in_pieces(path, file.iter_batches(BATCH_ROWS))
+            return _checked(file.schema_arrow), _in_pieces(path, file.iter_batches(BATCH_ROWS))
         source = pa.memory_map(str(path))
         try:
             stream = pa.ipc.open_stream(source)  # as `save_to_disk` writes
         except pa.ArrowInvalid:
             whole = pa.ipc.open_file(source)
-            return whole.schema, _in_pieces(path, (whole.get_batch(i) for i in range(whole.num_record_batches)))
-        return stream.schema, _in_pieces(path, iter(stream))
-    except (pa.ArrowException, OSError) as error:
+            return _checked(whole.schema), _in_pieces(
+                path, (whole.get_batch(i) for i in range(whole.num_record_batches))
+            )
+        return _checked(stream.schema), _in_pieces(path, iter(stream))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(_damaged(path, error)) from error
+
+
+def _checked(schema: pa.Schema) -> pa.Schema:
+    """Return the schema. Raises `UnicodeDecodeError` for a name that is not UTF-8, at any depth."""
+    fields = [schema.field(number) for number in range(len(schema))]
+    names = []
+    while fields:
+        field = fields.pop()
+        names.append(field.name)  # decoded only now
+        fields += [field.type.field(number) for number in range(field.type.num_fields)]
+    return schema
 
 
 def _in_pieces(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -98,6 +111,7 @@ def _in_pieces(path: Path, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Rec
 
     try:
         for batch in batches:
+            batch.validate(full=True)  # reading does not check lengths and text; wrong ones would crash
             for start in range(0, batch.num_rows, BATCH_ROWS):
                 yield batch.slice(start, BATCH_ROWS)
     except (pa.ArrowException, OSError) as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -188,3 +189,27 @@ def test_an_image_that_is_none_is_left_out_and_named(release, card_for) -> None:
     write(release / "data" / "validation-00000-of-00001.parquet", rows)
     dataset = load_dataset(card_for("huggingface", release, splits=SPLITS, max_broken_share=0.5))
     assert {s.reason for s in dataset.skipped} == {"not an image"}
+
+
+def test_damage_of_an_arrow_file_never_ends_in_another_error(tmp_path, card_for) -> None:
+    """Reading alone checks neither lengths nor text: `SystemError: Negative size passed to PyBytes_…`."""
+    images = [{"bytes": b"\xff\xd8\xff" + bytes([n]) * 50, "path": "a"} for n in range(20)]
+    table = pa.table({"image": images, "label": ["auk", "wren"] * 10})
+    path = tmp_path / "train.arrow"
+    with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    whole, draws, refused = path.read_bytes(), random.Random(17), 0
+    names = [place for place in range(len(whole)) if whole[place : place + 4] in (b"path", b"imag", b"byte")]
+    for number in range(60):
+        damaged = bytearray(whole)
+        # the names first; then the offsets of the columns, four bytes for each row
+        place = names[number] if number < len(names) else draws.randrange(len(whole) // 3, len(whole))
+        damaged[place : place + 4] = b"\xff\xff\xff\xff"
+        path.unlink()  # an Arrow file is mapped into memory: never change one that was read
+        path.write_bytes(damaged)
+        try:
+            read_listing(card_for("huggingface", tmp_path))
+        except UserError as error:
+            refused += 1
+            assert "train.arrow" in str(error) or str(tmp_path) in str(error)
+    assert refused > len(names)
