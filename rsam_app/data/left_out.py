@@ -34,8 +34,9 @@ def left_out_lines(checked: Checked, root: Path) -> list[str]:
 
     Nothing if nothing was left out or assumed.
     """
-    images = _line("images are left out", listed(checked.skipped, root))
-    masks = _line("masks are left out (their images stay)", listed(checked.skipped_masks, root))
+    images = _line(("image is left out", "images are left out"), listed(checked.skipped, root))
+    alone, several = "mask is left out (its image stays)", "masks are left out (their images stay)"
+    masks = _line((alone, several), listed(checked.skipped_masks, root))
     return [*images, *masks, *checked.notes]
 
 
@@ -60,7 +61,7 @@ def _relative(path: Path, folder: str) -> str:
     return Path(os.path.relpath(absolute, folder) if inside else absolute).as_posix()
 
 
-def _line(what: str, files: list[tuple[str, str]]) -> list[str]:
+def _line(what: tuple[str, str], files: list[tuple[str, str]]) -> list[str]:
     if not files:
         return []
-    return [f"{len(files):,} {what}: {first_names([f'{path} ({reason})' for path, reason in files])}"]
+    return [f"{len(files):,} {what[len(files) > 1]}: {first_names([f'{path} ({reason})' for path, reason in files])}"]

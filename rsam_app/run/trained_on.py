@@ -28,7 +28,8 @@ class MeasuredDataset:
     def lines(self) -> list[str]:
         """Return a line for each split that images are left out of, with their number and first names."""
         return [
-            f"{split}: {len(ids):,} images are left out, as this run was trained on them: {first_names(ids)}"
+            f"{split}: {len(ids):,} {'image is' if len(ids) == 1 else 'images are'} left out,"
+            f" as this run was trained on them: {first_names(ids)}"
             for split, ids in self.moved.items()
         ]
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from rsam_app.config import Pipeline, SelectConfig
 from rsam_app.data import UNLABELLED
-from rsam_app.run.corrections import untrained_classes
 from rsam_app.run.folder import environment
 from rsam_app.run.job import Job
 from rsam_app.run.replaced import forget_finished, keep_finished, restore_finished
@@ -22,6 +21,7 @@ from rsam_app.system.files import write_atomically
 from rsam_app.system.progress import is_main_process
 from rsam_app.workflow.predict import load_trained_model, predict, present_splits, stale_splits
 from rsam_app.workflow.preflight.stopped_training import is_stopped, resume_problem
+from rsam_app.workflow.preflight.untrained_classes import refuse_untrained
 from rsam_app.workflow.stage import Stage, from_main, is_done, run_if_changed, run_stage
 from rsam_app.workflow.stage_inputs import evaluate_inputs, review_inputs, select_inputs, train_inputs
 
@@ -65,7 +65,7 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
 
     dataset = job.corrected.dataset
     dataset.require("train")
-    _refuse_untrained(job, dataset)
+    refuse_untrained(job, dataset)
     require_trackers(job.pipeline.train.trackers)
     if problem := from_main(job, resume_problem(job, resume, restart, dataset)):
         raise UserError(problem)
@@ -117,17 +117,6 @@ def _restored_if_lost(job: Job) -> Iterator[None]:
         if is_main_process() and not is_stopped(job.run) and restore_finished(job.run):
             job.reporter.say(f"{job.run.path}: the finished run is restored")
         raise
-
-
-def _refuse_untrained(job: Job, dataset: Dataset) -> None:
-    """Raise `UserError` if corrections left a class without a training image and the card refuses that."""
-    untrained = untrained_classes(dataset.classes, dataset.records)
-    if untrained and job.card.untrained_classes == "refuse":
-        raise UserError(
-            f"{job.run.path}: the class {untrained[0]!r} has no training image left after the corrections"
-            f" ({len(untrained)} such classes).\n"
-            "Add images of it, undo a correction in the App, or set `untrained_classes: leave_out` in the card."
-        )
 
 
 def _clear(job: Job) -> None:

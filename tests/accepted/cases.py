@@ -75,7 +75,7 @@ def read(folder: Path, layout: str = "folder", root: str = "photos", **card: Any
     counts = ", ".join(f"{len(dataset.split(split))} {split}" for split in ("train", "val", "test"))
     lines = left_out_lines(dataset, described.root_path)
     told = [line for line in lines if "held out" not in line]
-    return "; ".join([f"{counts} images of {', '.join(dataset.classes)}", *told])
+    return "; ".join([f"{len(dataset.records)} images of {', '.join(dataset.classes)} ({counts})", *told])
 
 
 def with_file(name: str, write: Callable[[Path], object], **card: Any) -> Callable[[Path], str]:

@@ -33,8 +33,8 @@ def test_images_and_masks_of_a_manifest_are_named_relative_to_its_folder(tmp_pat
     dataset = load_dataset(card)
     assert listed(dataset.skipped, card.root_path) == [("4.jpg", "not an image")]
     images, masks, *notes = left_out_lines(dataset, card.root_path)
-    assert images == "1 images are left out: 4.jpg (not an image)"
-    assert masks.startswith("1 masks are left out (their images stay): masks/1.png (is 10 x 30 pixels")
+    assert images == "1 image is left out: 4.jpg (not an image)"
+    assert masks.startswith("1 mask is left out (its image stays): masks/1.png (is 10 x 30 pixels")
     assert notes == list(dataset.notes)
 
 

@@ -45,7 +45,7 @@ def test_a_broken_image_is_reported_once(job: Job) -> None:
     assert len(job.original.records) == 60
     assert len(job.corrected.dataset.records) == 60
     lines = stream.getvalue().splitlines()
-    assert lines.count("1 images are left out: auk/bad.jpg (not an image)") == 1
+    assert lines.count("1 image is left out: auk/bad.jpg (not an image)") == 1
     assert any("no val split" in line for line in lines)
     assert len(lines) == 1 + len(job.original.notes)
 
@@ -53,7 +53,7 @@ def test_a_broken_image_is_reported_once(job: Job) -> None:
 def test_images_for_selection_are_reported_likewise(job: Job) -> None:
     stream = said(job)
     assert len(job.images.records) == 60
-    assert stream.getvalue().splitlines() == ["1 images are left out: auk/bad.jpg (not an image)"]
+    assert stream.getvalue().splitlines() == ["1 image is left out: auk/bad.jpg (not an image)"]
 
 
 def test_images_that_the_run_was_trained_on_are_reported_once_and_again_after_a_training(job: Job) -> None:
@@ -68,7 +68,7 @@ def test_images_that_the_run_was_trained_on_are_reported_once_and_again_after_a_
     job.run.training_records.write_text(json.dumps([first, second]))
     assert job.measured.moved == {"test": (first, second)}
     assert stream.getvalue().splitlines() == [
-        f"test: 1 images are left out, as this run was trained on them: {first}",
+        f"test: 1 image is left out, as this run was trained on them: {first}",
         f"test: 2 images are left out, as this run was trained on them: {first}, {second}",
     ]
 

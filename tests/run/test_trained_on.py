@@ -28,8 +28,8 @@ def test_images_that_were_trained_on_leave_val_and_test_and_are_named(birds: Dat
     assert {r.id: r.split for r in measured.dataset.records} == SPLITS | {"b": "train", "c": "train"}
     assert measured.moved == {"val": ("b",), "test": ("c",)}
     assert measured.lines() == [
-        "val: 1 images are left out, as this run was trained on them: b",
-        "test: 1 images are left out, as this run was trained on them: c",
+        "val: 1 image is left out, as this run was trained on them: b",
+        "test: 1 image is left out, as this run was trained on them: c",
     ]
 
 

@@ -126,7 +126,7 @@ def test_images_left_out_are_named(pipeline: Path) -> None:
     card = yaml.safe_load((pipeline.parent / "card.yaml").read_text())
     (pipeline.parent / "card.yaml").write_text(yaml.safe_dump(card | {"max_broken_share": 0.1}))
     said = rsam("select-first", pipeline, "--run", pipeline.parent / "x", "--budget", 2).stderr
-    assert "1 images are left out: 05.png (" in said
+    assert "1 image is left out: 05.png (" in said
     assert json.loads((pipeline.parent / "x" / "run.json").read_text())["data"]["skipped"][0][0] == "05.png"
 
 

@@ -84,7 +84,7 @@ def test_training_images_in_the_test_split_are_left_out_named_and_stored(tmp_pat
     assert predicted(job.run) == set(clean)
     assert leaked in predicted(job.run, "train")
     assert job.run.read_json()["data"]["trained_on"] == {"test": [leaked]}
-    line = f"test: 1 images are left out, as this run was trained on them: {leaked}"
+    line = f"test: 1 image is left out, as this run was trained on them: {leaked}"
     assert said.getvalue().splitlines().count(line) == 1
     assert "the run was trained on them" in (job.run.evaluation / "report.html").read_text(encoding="utf-8")
 

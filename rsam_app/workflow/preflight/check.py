@@ -14,6 +14,7 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.progress import is_main_process
 from rsam_app.workflow.preflight.dataset_facts import dataset_warnings, summary_of
 from rsam_app.workflow.preflight.stopped_training import resume_problem
+from rsam_app.workflow.preflight.untrained_classes import refuse_untrained
 from rsam_app.workflow.stage_inputs import train_inputs
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def check_training(job: Job, resume: bool = True, restart: bool = False, review:
     found.attempt(lambda: _check_precision(job))
     found.attempt(lambda: _check_trackers(job))
     if review:
+        found.attempt(lambda: _check_evaluation(job, found))
         found.attempt(lambda: _check_selection(job))
         found.attempt(lambda: _check_database(found))
     found.attempt(lambda: _check_disk(job, found))
@@ -86,6 +88,7 @@ def pass_preflight(job: Job, resume: bool = True, restart: bool = False, *, revi
 def _check_data(job: Job, found: Findings) -> None:
     dataset = job.corrected.dataset
     dataset.require("train")
+    refuse_untrained(job, dataset)
     found.warnings += dataset_warnings(dataset, job.pipeline.model.input_side)
     found.dataset = dataset
 
@@ -126,6 +129,11 @@ def _check_trackers(job: Job) -> None:
     from rsam_app.training.trackers import require_trackers
 
     require_trackers(job.pipeline.train.trackers)
+
+
+def _check_evaluation(job: Job, found: Findings) -> None:
+    if found.dataset:
+        found.dataset.require(job.evaluated_split)
 
 
 def _check_selection(job: Job) -> None:

@@ -107,7 +107,7 @@ def test_the_report_says_what_would_be_used(pipeline, fiftyone_module):
     assert result["device"].endswith(("float32", "bfloat16"))
     assert result["cost"]["disk_mib"] >= 1 and result["cost"]["minutes"] > 0
     text = rsam("check", pipeline, "--run", pipeline.parent / "run").stdout
-    assert "class     auk: " in text and "left out  1 images are left out: auk/odd.png" in text
+    assert "class     auk: " in text and "left out  1 image is left out: auk/odd.png" in text
 
 
 def test_check_ends_with_2_if_something_is_wrong(pipeline, fiftyone_module):
