@@ -95,7 +95,7 @@ def _check_options(card: Card) -> None:
 def _missing_root(card: Card) -> str:
     wrong = misread(card.root) or misread(os.environ.get("RSAM_DATA", ""))
     problem = f"card {card.name}: root {card.root_path} does not exist.{wrong}\n"
-    if os.path.isabs(os.path.expanduser(card.root)):
+    if misread(card.root) or os.path.isabs(os.path.expanduser(card.root)):
         remedy = "Correct `root` in the card."
     else:
         remedy = (
