@@ -5,8 +5,11 @@ Each case makes its input in an empty folder, gives it to the code that reads su
 
 from __future__ import annotations
 
+import io
 import math
 import os
+import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +22,7 @@ from PIL import Image
 
 from rsam_app.config import Card, ModelConfig, load_pipeline
 from rsam_app.data import load_dataset
+from rsam_app.data.download.archives import is_archive, unpack
 from rsam_app.data.left_out import left_out_lines
 from rsam_app.geometry.types import Rectangle
 from rsam_app.model import build_model
@@ -145,6 +149,71 @@ def manifest(*rows: str) -> Callable[[Path], str]:
     return outcome
 
 
+def linked(target: str, name: str) -> Callable[[Path], str]:
+    """The outcome of a link below the root of a folder dataset, to a target relative to the root."""
+    return with_file(name, lambda path: path.symlink_to(path.parents[len(Path(name).parts) - 1] / target))
+
+
+def only_in_test(**card: Any) -> Callable[[Path], str]:
+    """The outcome of a class that has images in the test split alone."""
+    split_folders = [f"{split}/{name}" for split in ("train", "val", "test") for name in ("auk", "wren")]
+    return in_folders(*split_folders, "test/gull", **card)
+
+
+def at_root(root: str) -> Callable[[Path], str]:
+    """The outcome of a card with this root."""
+
+    def outcome(folder: Path) -> str:
+        load_dataset(Card(name="birds", layout="folder", root=root))
+        return "used"
+
+    return outcome
+
+
+# ---- archives
+
+
+def archive(name: str, write: Callable[[Path], None]) -> Callable[[Path], str]:
+    """The outcome of a downloaded file."""
+
+    def outcome(folder: Path) -> str:
+        write(folder / name)
+        if not is_archive(folder / name):
+            return "kept as a file"
+        (folder / "into").mkdir()
+        done = unpack(folder / name, folder / "into")
+        files = sorted(p.relative_to(folder / "into").as_posix() for p in (folder / "into").rglob("*") if p.is_file())
+        return f"unpacked: {', '.join(files)}" + (f"; {done.links} link left out" if done.links else "")
+
+    return outcome
+
+
+def write_zip(*names: str) -> Callable[[Path], None]:
+    """Write a zip archive with files of these names."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as zipped:
+            for name in names:
+                zipped.writestr(name, b"x")
+
+    return write
+
+
+def write_tar(link: str) -> Callable[[Path], None]:
+    """Write a gzipped tar archive of one file and a link to `link`."""
+
+    def write(path: Path) -> None:
+        with tarfile.open(path, "w:gz") as tar:
+            info = tarfile.TarInfo("birds/a.jpg")
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"x"))
+            info = tarfile.TarInfo("birds/b.jpg")
+            info.type, info.linkname = tarfile.SYMTYPE, link
+            tar.addfile(info)
+
+    return write
+
+
 # ---- models and settings
 
 
@@ -248,6 +317,21 @@ CASES = [
     Case("Folders", "a folder that the card ignores", with_file("drafts/00.png", paint, ignore=["drafts"])),
     Case("Folders", "one class", in_folders("auk")),
     Case("Folders", "an empty class folder", with_file("gull/.keep", Path.touch)),
+    Case("Folders", "a class with test images only", only_in_test()),
+    Case("Folders", "the same, and `untrained_classes: refuse`", only_in_test(untrained_classes="refuse")),
+    Case("Folders", "a link from a class to the root", linked("", "auk/all")),
+    Case("Folders", "a link that makes a class a second one", linked("auk", "gull")),
+    Case("Folders", "photographs of a phone (.heic)", with_file("auk/a.heic", Path.touch)),
+    Case("Paths", "`root: C:\\photos\\birds`", at_root("C:\\photos\\birds")),
+    Case("Paths", "`root: https://example.org/birds.zip`", at_root("https://example.org/birds.zip")),
+    Case("Paths", "`root: file:///gone/birds`", at_root("file:///gone/birds")),
+    Case("Paths", "`root: ~nobody-here/birds`", at_root("~nobody-here/birds")),
+    Case("Archives", "a zip without an ending", archive("download", write_zip("birds/a.jpg"))),
+    Case("Archives", "a zip with backslashes", archive("a.zip", write_zip("birds\\a.jpg"))),
+    Case("Archives", "a link to another member", archive("a.tgz", write_tar("a.jpg"))),
+    Case("Archives", "a link that leads outside", archive("a.tgz", write_tar("../../etc/passwd"))),
+    Case("Archives", "a path that leads outside", archive("a.zip", write_zip("../a.jpg"))),
+    Case("Archives", "a .pth file", archive("a.pth", write_zip("archive/data.pkl"))),
     Case("Manifests", "a box outside of its image", manifest("edge.png,auk,300,200,40,40")),
     Case("Manifests", "a file named twice", manifest("00.png,auk,,,,")),
     Case("Manifests", "a box that reaches past the edge", manifest("edge.png,auk,30,20,40,40")),
@@ -264,6 +348,7 @@ CASES = [
         weights("a.pth", lambda state: {n: v * torch.nan if v.is_floating_point() else v for n, v in state.items()}),
     ),
     Case("Settings", "model.backbone=resnet19", set_to("model.backbone=resnet19")),
+    Case("Settings", "model.backbone=timm/resnet18.a1_in1k", set_to("model.backbone=timm/resnet18.a1_in1k")),
     Case("Settings", "model.weights=gone.pth", set_to("model.weights=gone.pth")),
     Case("Settings", "model.backbone_args.num_classes=5", set_to("model.backbone_args.num_classes=5")),
     Case("Settings", "seed=4294967296", set_to("seed=4294967296")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from itertools import groupby
 from pathlib import Path
@@ -38,4 +39,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
+    os.environ.pop("RSAM_DATA", None)
     DOCUMENT.write_text(page(), encoding="utf-8")

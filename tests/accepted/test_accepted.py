@@ -12,8 +12,9 @@ LINES = DOCUMENT.read_text(encoding="utf-8").splitlines()
 
 @pytest.fixture(autouse=True)
 def restored_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cases choose a cache folder of their own; afterwards the old one holds again."""
+    """The cases choose a cache folder of their own, and start from no data folder; afterwards the old ones hold."""
     monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.delenv("RSAM_DATA", raising=False)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.topic}: {case.given}")
