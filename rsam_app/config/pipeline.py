@@ -15,13 +15,15 @@ RESERVED_ARGS = {
     "checkpoint_path": "give the file as model.weights",
     "pretrained": "choose with model.weights: timm or none",
     "pretrained_cfg": "give weights as model.weights",
-    "pretrained_cfg_overlay": "give weights as model.weights",
     "num_classes": "the dataset sets it; remove it",
     "in_chans": "images have three channels; remove it",
     "features_only": "the classifier needs the backbone's head; remove it",
     "out_indices": "the classifier needs the whole backbone; use model.stage to gate an earlier map",
 }
 """timm's arguments that `backbone_args` must not contain, and what to do instead."""
+
+WEIGHTS_IN_OVERLAY = ("custom_load", "file", "hf_hub_filename", "hf_hub_id", "source", "state_dict", "url")
+"""Keys of timm's `pretrained_cfg_overlay` that say where weights come from."""
 
 
 class ModelConfig(Strict):
@@ -73,6 +75,8 @@ class ModelConfig(Strict):
         for key in value:
             if key in RESERVED_ARGS:
                 raise ValueError(f"{key}: {RESERVED_ARGS[key]}")
+        if weights := sorted({*value.get("pretrained_cfg_overlay", {})} & {*WEIGHTS_IN_OVERLAY}):
+            raise ValueError(f"pretrained_cfg_overlay: {weights[0]}: give weights as model.weights")
         if "global_pool" in value and not value["global_pool"]:
             raise ValueError("global_pool: the classifier needs pooled features; give avg or max, or remove it")
         return value

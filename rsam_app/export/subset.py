@@ -112,7 +112,8 @@ def _refuse_full_disk(items: Sequence[ExportItem], out: Path, mode: str) -> None
     files = {item.record.path for item in items}
     needed = sum(path.stat().st_size for path in files if path.is_file())
     existing = next(path for path in out.absolute().parents if path.exists())
-    if needed > (free := shutil.disk_usage(existing).free):
+    usage = shutil.disk_usage(existing)
+    if needed > (free := usage.free) and usage.total:  # a file system without blocks has no sizes at all
         raise UserError(
             f"{out}: {len(items):,} images need {needed >> 20:,} MiB, and {free >> 20:,} MiB are free there.\n"
             "Free disk space, or use --mode hardlink or symlink."

@@ -92,7 +92,10 @@ class AttentiveClassifier(nn.Module):
         self.detail = DETAIL if second_look else 1
         self.second_look = second_look
         self.backbone = timm.create_model(
-            backbone, num_classes=num_classes, in_chans=in_chans, **(backbone_args or {}), **(backbone_weights or {})
+            backbone,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            **{**(backbone_args or {}), **(backbone_weights or {})},
         )
         self.num_classes, self.in_chans = num_classes, in_chans
         self.num_features: int = self.backbone.num_features

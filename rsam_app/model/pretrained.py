@@ -65,7 +65,7 @@ def pretrained_weights(config: ModelConfig, classes: int) -> Pretrained:
     if trained and trained != config.backbone.split(".")[0]:
         raise UserError(f"model.weights: {path} holds weights of {trained}, not of {config.backbone}.")
     args = {**settings.pop("backbone_args", {}), **config.backbone_args}
-    overlay: dict[str, Any] = {"file": str(path), **settings}
+    overlay: dict[str, Any] = {**args.get("pretrained_cfg_overlay", {}), "file": str(path), **settings}
     if path.suffix in (".npz", ".npy"):  # timm's own formats, read by the model itself
         return Pretrained(str(path), args, {"pretrained": True, "pretrained_cfg_overlay": overlay}, **settings)
     overlay["state_dict"], count = _fitted(read_tensors(path), config, args, classes, path)
@@ -144,10 +144,10 @@ def _reached(tensors: dict[str, Tensor], config: ModelConfig, args: dict[str, An
     Found by loading tensors full of NaN. Empty if timm cannot load them.
     """
     marked = {n: torch.full_like(v, torch.nan) if v.is_floating_point() else v for n, v in tensors.items()}
-    overlay = {"state_dict": marked}
+    overlay = {**args.get("pretrained_cfg_overlay", {}), "state_dict": marked}
     try:
         filled = timm.create_model(
-            config.backbone, num_classes=classes, pretrained=True, pretrained_cfg_overlay=overlay, **args
+            config.backbone, num_classes=classes, **{**args, "pretrained": True, "pretrained_cfg_overlay": overlay}
         )
     except (RuntimeError, ValueError, TypeError, AssertionError, LookupError, AttributeError):  # timm has no own class
         return set()

@@ -231,6 +231,7 @@ def test_a_download_that_cannot_be_meant_is_named(card, entry, expected) -> None
         ("model.backbone_args={features_only: true}", ["model.backbone_args", "features_only", "remove it"]),
         ("model.backbone_args={global_pool: ''}", ["model.backbone_args", "global_pool", "avg or max"]),
         ("model.backbone_args={num_classes: 7}", ["model.backbone_args", "num_classes", "remove it"]),
+        ("model.backbone_args={pretrained_cfg_overlay: {url: x}}", ["pretrained_cfg_overlay: url", "model.weights"]),
         ("seed=4294967296", ["seed", "less than 4294967296"]),
     ],
 )

@@ -246,6 +246,15 @@ class TestInterruption:
         with pytest.raises(UserError, match="nothing left behind"):
             export(aviary.items, "folder", parent / "out", source=aviary.source)
 
+    def test_a_disk_without_room_is_named_before_anything_is_written(self, aviary: Any, tmp_path: Path) -> None:
+        usage = shutil.disk_usage(tmp_path)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+            with pytest.raises(UserError, match=r"MiB are free there\.\n.*--mode hardlink"):
+                export(aviary.items, "folder", tmp_path / "out", source=aviary.source)
+            export(aviary.items, "folder", tmp_path / "linked", "hardlink", source=aviary.source)
+        assert (tmp_path / "linked" / "DATA_CARD.md").exists() and not self.left_behind(tmp_path)
+
     def test_two_at_once_one_wins(self, aviary: Any, tmp_path: Path) -> None:
         from rsam_app.export.staging import staged
 

@@ -97,6 +97,13 @@ def test_the_model_of_a_run_is_a_weights_file(settings, tmp_path):
     assert "test_resnet, not of test_convnext" in refused(tmp_path / "model" / "model.safetensors", "test_convnext")
 
 
+def test_settings_in_timms_overlay_stay_beside_the_weights(network, tmp_path):
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    model = built(tmp_path / "a.pth", backbone_args={"pretrained_cfg_overlay": {"input_size": (3, 96, 96)}})
+    assert torch.equal(features(model), features(network))
+    assert tuple(model.backbone.pretrained_cfg["input_size"]) == (3, 96, 96)
+
+
 def test_weights_that_timm_renames_reach_the_backbone(tmp_path):
     source = timm.create_model("convnext_atto", num_classes=7)
     theirs = {}
