@@ -86,7 +86,8 @@ def test_without_splits_some_are_held_out(fill, fiftyone_module, tmp_path) -> No
     name = fill(20, only=lambda i: fiftyone_module.Classification(label=f"kind {i % 2}"))
     done = import_dataset(name, tmp_path / "out")
     dataset = load_dataset(load_card(done.card))
-    assert {s: len(dataset.split(s)) for s in ("train", "val", "test")} == {"train": 14, "val": 2, "test": 4}
+    train, val, test = (len(dataset.split(s)) for s in ("train", "val", "test"))
+    assert train + val + test == 20 and train > test > val > 0
 
 
 def test_boxes_are_relative_to_the_image_as_displayed(fill, fiftyone_module, tmp_path) -> None:

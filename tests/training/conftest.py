@@ -14,7 +14,7 @@ COLORS = {"rot": (220, 40, 40), "grün": (40, 200, 60), "blau": (50, 70, 230)}
 
 @pytest.fixture(scope="session")
 def tiny_pipeline(tmp_path_factory) -> Path:
-    """36 images of coloured blocks (train 24, val 3 held out of them, test 12) and a pipeline for them."""
+    """36 images of coloured blocks (train 22, val 2, test 12) and a pipeline for them."""
     folder = tmp_path_factory.mktemp("tiny data")
     draws = np.random.default_rng(0)
     rows = ["path,label,split,x,y,width,height"]
@@ -24,7 +24,7 @@ def tiny_pipeline(tmp_path_factory) -> Path:
         x, y = (int(v) for v in draws.integers(4, 20, 2))
         image[y : y + 18, x : x + 24] = COLORS[label]
         Image.fromarray(image).save(folder / f"{i:02} é.png")
-        rows.append(f"{i:02} é.png,{label},{'test' if i >= 24 else 'train'},{x},{y},24,18")
+        rows.append(f"{i:02} é.png,{label},{'test' if i >= 24 else 'val' if i in (20, 22) else 'train'},{x},{y},24,18")
     (folder / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
     card = {"name": "blocks", "layout": "manifest", "root": str(folder / "manifest.csv"), "licence": "CC0"}
     (folder / "blocks.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
