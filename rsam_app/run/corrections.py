@@ -18,17 +18,19 @@ from typing import Literal, NamedTuple, get_args
 from rsam_app.data.left_out import first_names
 from rsam_app.data.records import UNLABELLED, Dataset, Record
 from rsam_app.geometry.types import Rectangle
+from rsam_app.run.answers import Answers
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked, write_atomically
 
-Kind = Literal["label", "rectangle", "exclude"]
+Kind = Literal["label", "rectangle", "exclude", "place"]
 COLUMNS = ("id", "kind", "before", "after", "who", "when", "run")
 
 
 @dataclass(frozen=True)
 class Correction:
     """One decision. `before` and `after` are a class name (`label`), `cx, cy, width, height, angle` in image pixels and
-    radians as a JSON list (`rectangle`; empty if there was none), or `false`/`true` (`exclude`). `when` is ISO 8601 in
+    radians as a JSON list (`rectangle`; empty if there was none), `false`/`true` (`exclude`), or `right` or `wrong` and
+    the model's rectangle that this was said of (`place`; empty if nothing is). `when` is ISO 8601 in
     UTC. An `after` equal to the dataset's own value cancels an earlier correction."""
 
     id: str
@@ -117,14 +119,17 @@ def reversals(added: Iterable[Correction], before: dict[tuple[str, str], Correct
 
 
 class CorrectedDataset(NamedTuple):
-    """A dataset with the reviewer's corrections, and the target rectangles (image pixels) by record id."""
+    """A dataset with the reviewer's corrections."""
 
     dataset: Dataset
     targets: dict[str, Rectangle]
+    """Drawn and accepted rectangles (image pixels) by record id."""
+    answers: Answers
+    """The targets, and what the reviewer said of the places of the model's other rectangles."""
 
 
 def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> CorrectedDataset:
-    """Return the corrected dataset and the target rectangles.
+    """Return the corrected dataset, the target rectangles, and the answers about rectangles.
 
     Only `train`, `val` and `unlabelled` change: correcting the test split with the model in view would favour the
     model. An unlabelled image that got a label moves to `train`. The dataset's notes count corrections without effect:
@@ -134,6 +139,8 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
     """
     force = in_force(corrections)
     records, targets = [], {}
+    right: dict[str, Rectangle] = {}
+    wrong: dict[str, Rectangle] = {}
     for record in dataset.records:
         if record.split == "test":
             records.append(record)
@@ -150,11 +157,15 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
         rectangle = force.get((record.id, "rectangle"))
         if rectangle and rectangle.after:
             targets[record.id] = _parse_rectangle(rectangle.after, record.id)
+        elif (place := force.get((record.id, "place"))) and place.after:
+            is_right, judged = parse_place(place.after, record.id)
+            (right if is_right else wrong)[record.id] = judged
         records.append(
             replace(record, label=label.after, split=split_after_labelling(record, label.after)) if label else record
         )
     notes = (*dataset.notes, *_without_effect(dataset, force), *_emptied_classes(dataset, records))
-    return CorrectedDataset(replace(dataset, records=tuple(records), notes=notes), targets)
+    answers = Answers({**right, **targets}, wrong)
+    return CorrectedDataset(replace(dataset, records=tuple(records), notes=notes), targets, answers)
 
 
 def is_valid_label(dataset: Dataset, record: Record, label: str) -> bool:
@@ -215,7 +226,24 @@ def _parse(row: dict[str, str], location: str) -> Correction:
         raise UserError(f"{location}: exclude is {row['after']!r}, expected true or false. Fix or delete the line.")
     if row["kind"] == "rectangle" and row["after"]:
         _parse_rectangle(row["after"], location)
+    if row["kind"] == "place" and row["after"]:
+        parse_place(row["after"], location)
     return Correction(**row)  # type: ignore[arg-type]  # kind was checked above
+
+
+def place_text(is_right: bool, rectangle: Rectangle) -> str:
+    """Return an answer about a rectangle as the table has it."""
+    return f"{'right' if is_right else 'wrong'} {json.dumps([round(v, 4) for v in rectangle])}"
+
+
+def parse_place(text: str, location: str) -> tuple[bool, Rectangle]:
+    """Return whether the rectangle is right, and the rectangle. Raises `UserError`, naming `location`."""
+    verdict, _, rectangle = text.partition(" ")
+    if verdict not in ("right", "wrong"):
+        raise UserError(
+            f"{location}: place is {text!r}, expected right or wrong and a rectangle. Fix or delete the line."
+        )
+    return verdict == "right", _parse_rectangle(rectangle, location)
 
 
 def _parse_rectangle(text: str, location: str) -> Rectangle:

@@ -12,6 +12,7 @@ from rsam_app.config.validation import place_of
 from rsam_app.data import Dataset, Images, load_dataset, load_images
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.left_out import left_out_lines, listed
+from rsam_app.geometry.types import Rectangle
 from rsam_app.run.corrections import CorrectedDataset, apply_corrections, corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.trained_on import MeasuredDataset, keep_in_train, training_ids
@@ -141,9 +142,17 @@ class Job:
 
     @property
     def learns_from(self) -> str:
-        """Fingerprint of the training data: the corrected dataset and the targets."""
-        dataset, targets = self.corrected
-        return fingerprint(dataset.fingerprint, sorted(targets.items()))
+        """Fingerprint of the training data: the corrected dataset, the targets and the other answers."""
+        return fingerprint(self.corrected.dataset.fingerprint, *self.taught_rectangles)
+
+    @property
+    def taught_rectangles(self) -> tuple[list[tuple[str, Rectangle]], ...]:
+        """All rectangles that training learns from, in a fixed order, for fingerprints: the targets, and, if there are
+        any, the answers about other rectangles of training images."""
+        dataset, targets, answers = self.corrected
+        training = answers.among(dataset.split("train"))
+        others = [{k: r for k, r in part.items() if k not in targets} for part in (training.right, training.wrong)]
+        return (sorted(targets.items()), *(sorted(part.items()) for part in others if any(others)))
 
     @cached_property
     def accelerator(self) -> Accelerator:

@@ -99,7 +99,7 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     the features; a resumed run gets both from its checkpoint.
     """
     pipeline, accelerator, run = job.pipeline, job.accelerator, job.run
-    dataset, reviewed = job.corrected
+    dataset, reviewed = job.corrected.dataset, job.corrected.targets
     smallest = smallest_part(pipeline.train, len(dataset.split("train")), accelerator.num_processes)
     set_seed(pipeline.seed)
     bare = build_model(pipeline.model, dataset.classes)

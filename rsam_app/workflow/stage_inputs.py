@@ -13,9 +13,9 @@ from rsam_app.system.versions import SCORES
 
 def train_inputs(job: Job) -> str:
     """Fingerprint of the inputs of training."""
-    dataset, targets = job.corrected
+    dataset = job.corrected.dataset
     settings = job.pipeline.train.model_dump(mode="json", exclude={"workers", "trackers"})
-    return fingerprint(job.pipeline.model, settings, job.pipeline.seed, dataset.fingerprint, sorted(targets.items()))
+    return fingerprint(job.pipeline.model, settings, job.pipeline.seed, dataset.fingerprint, *job.taught_rectangles)
 
 
 def predict_inputs(job: Job, split: str) -> str:

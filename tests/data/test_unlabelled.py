@@ -101,7 +101,7 @@ def test_a_label_given_makes_a_training_image_and_taken_back_none(class_folders,
     dataset = load_dataset(card_for("folder", class_folders, unlabelled=str(class_folders / "new")))
     given = [Correction(f"unlabelled/{name}.jpg", "label", "", "wren", "Ann", f"t{name}", "r") for name in "ab"]
     back = Correction("unlabelled/b.jpg", "label", "wren", "", "Ann", "later", "r")
-    corrected, _ = apply_corrections(dataset, [*given, back])
+    corrected, *_ = apply_corrections(dataset, [*given, back])
     found = {r.id: (r.label, r.split) for r in corrected.records if r.id.startswith(UNLABELLED)}
     assert found == {"unlabelled/a.jpg": ("wren", "train"), "unlabelled/b.jpg": ("", UNLABELLED)}
     assert corrected.fingerprint != dataset.fingerprint

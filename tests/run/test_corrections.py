@@ -78,7 +78,7 @@ def test_the_last_decision_of_a_kind_is_in_force() -> None:
 
 
 def test_corrections_change_train_and_val_and_never_test(birds) -> None:
-    corrected, targets = apply_corrections(
+    corrected, targets, _ = apply_corrections(
         birds,
         [
             decided("a"),
@@ -107,7 +107,7 @@ def test_a_rectangle_can_be_reverted(birds) -> None:
 
 
 def test_corrections_of_missing_records_are_reported(birds) -> None:
-    corrected, _ = apply_corrections(birds, [decided("gone.jpg")])
+    corrected, *_ = apply_corrections(birds, [decided("gone.jpg")])
     assert corrected.records == birds.records
     assert "1 records" in corrected.notes[0]
     assert "gone.jpg" in corrected.notes[0]

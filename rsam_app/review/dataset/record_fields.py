@@ -8,8 +8,9 @@ from rsam_app.data.records import Record
 from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.label_documents import Document, label_document, list_document
+from rsam_app.review.dataset.schema import JUDGED_PLACE
 from rsam_app.review.dataset.targets import as_target
-from rsam_app.run.corrections import Correction
+from rsam_app.run.corrections import Correction, parse_place
 
 Corrections = dict[tuple[str, str], Correction]
 """Corrections in force, by record id and kind of decision."""
@@ -17,7 +18,7 @@ Corrections = dict[tuple[str, str], Correction]
 
 def record_document(record: Record, corrections: Corrections) -> Document:
     """Return the fields of a record's new sample; None if there is no value."""
-    kinds = [kind for kind in ("label", "rectangle", "exclude") if (record.id, kind) in corrections]
+    kinds = [kind for kind in ("label", "rectangle", "exclude", "place") if (record.id, kind) in corrections]
     label = corrections[record.id, "label"].after if "label" in kinds else record.label
     return {
         "metadata": metadata_document(record) if record.width else None,
@@ -26,7 +27,8 @@ def record_document(record: Record, corrections: Corrections) -> Document:
         "ground_truth": label_document("Classification", label=label) if label else None,
         "ground_truth_boxes": true_boxes_document(record) if relative_boxes(record) else None,
         "attention_target": _target(record, corrections),
-        "review": "exclude" if _is_in_force(corrections, record, "exclude") else None,
+        "review": _mark(corrections, record),
+        JUDGED_PLACE: _place(corrections, record) or None,
         "decided_kinds": kinds or None,
         "original_label": record.label,
     }
@@ -56,6 +58,23 @@ def true_boxes_document(record: Record) -> Document:
 def _is_in_force(corrections: Corrections, record: Record, kind: str) -> bool:
     correction = corrections.get((record.id, kind))
     return bool(correction and correction.after not in ("", "false"))
+
+
+def _mark(corrections: Corrections, record: Record) -> str | None:
+    if _is_in_force(corrections, record, "exclude"):
+        return "exclude"
+    place = _place(corrections, record)
+    return mark_of_place(place, record.id) if place else None
+
+
+def _place(corrections: Corrections, record: Record) -> str:
+    place = corrections.get((record.id, "place"))
+    return place.after if place else ""
+
+
+def mark_of_place(place: str, record_id: str) -> str:
+    """Return the mark that says what an answer about a rectangle says."""
+    return "right" if parse_place(place, record_id)[0] else "wrong place"
 
 
 def _target(record: Record, corrections: Corrections) -> Document | None:

@@ -30,6 +30,10 @@ FIELDS = (
 )
 """Fields of every sample that do not depend on a run."""
 
+JUDGED_PLACE = "judged_place"
+"""Field with the answer of the mark 'right' or 'wrong place' and the rectangle that it was about, as in the corrections
+table. Datasets of earlier versions lack it."""
+
 MEMORY = "rsam"
 """Key of RSAM's entry in the `info` of a dataset."""
 
@@ -146,6 +150,15 @@ def _missing_fields(review_set: Any) -> list[str]:
     return [name for name in FIELDS if not review_set.has_sample_field(name)]
 
 
+def declare_judged_place(review_set: Any) -> None:
+    """Add the field `JUDGED_PLACE` unless it exists."""
+    import fiftyone as fo
+
+    add_field(
+        review_set, JUDGED_PLACE, fo.StringField, description="the rectangle that 'right' or 'wrong place' is about"
+    )
+
+
 def _declare(review_set: Any) -> None:
     import fiftyone as fo
 
@@ -161,6 +174,7 @@ def _declare(review_set: Any) -> None:
         add_field(review_set, f"attention_target.detections.{name}", fo.FloatField)
     add_field(review_set, "attention_target.detections.accepted_from", fo.StringField)
     add_field(review_set, "attention_target.detections.model_box", fo.ListField, subfield=fo.FloatField)
+    declare_judged_place(review_set)
     add_field(review_set, "review", fo.StringField, description=f"one of: {', '.join(DECISIONS)}")
     # Unique, so that two processes cannot add a record twice; partial, so that reviewers can add images themselves.
     only_records = {"record_id": {"$type": "string"}}

@@ -7,13 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decisions_of, has_decision_tag
 from rsam_app.review.dataset.fields import moved
-from rsam_app.review.dataset.schema import DECISIONS, memory, open_review, run_keys
+from rsam_app.review.dataset.schema import DECISIONS, JUDGED_PLACE, declare_judged_place, memory, open_review, run_keys
 from rsam_app.review.dataset.targets import adopt_accepted, is_on_image, rectangle_of
 from rsam_app.review.decisions.marks import set_by_id
-from rsam_app.run.corrections import Correction, Kind, now
+from rsam_app.run.corrections import Correction, Kind, now, parse_place, place_text
 from rsam_app.system.errors import UserError
+
+VERDICTS = {"right": True, "wrong place": False}
+"""Marks that say whether the model's rectangle is in the right place."""
 
 FIELDS = (
     "id",
@@ -24,6 +28,7 @@ FIELDS = (
     "ground_truth.label",
     "original_label",
     "decided_kinds",
+    JUDGED_PLACE,
     "metadata.width",
     "metadata.height",
     "attention_target.detections",
@@ -49,6 +54,7 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
       rectangle of this run if `review` or a tag is 'accept' (it becomes the target, and stays when a later run looks
       elsewhere).
     - `exclude`: `review` or a tag is 'exclude'.
+    - `place`: `review` is 'right' or 'wrong place', of the rectangle that this run showed when the mark was first read.
 
     A decision that was read before and has been taken back is returned with the `after` that undoes it. Reading twice
     returns the same; `corrections.add_corrections` adds only what is new. Raises `UserError` if the dataset or the run
@@ -62,6 +68,7 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
             "Run `rsam review RUN` first."
         )
     keys = [run_key, *(k for k in keys if k != run_key)]
+    declare_judged_place(review_set)
     decisions = Decisions()
     for record_id in adopt_accepted(review_set, run_key):
         decisions.problems.append(
@@ -77,6 +84,7 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
         kinds = known | reader.read(sample, known)
         if kinds != known:
             new_kinds[sample["id"]] = sorted(kinds)
+    set_by_id(review_set, JUDGED_PLACE, reader.judged)
     # Stored before the corrections are: after a crash in between, the next call returns the same.
     set_by_id(review_set, "decided_kinds", new_kinds)
     return decisions
@@ -115,6 +123,8 @@ class _Reader:
         self.who = who
         self.when = now()
         self.decisions = decisions
+        self.judged: dict[str, str | None] = {}
+        """New values of `JUDGED_PLACE` by sample id."""
 
     def read(self, sample: dict[str, Any], known: set[str]) -> set[str]:
         """Append the sample's corrections and problems, and return the kinds read; `known` were read before."""
@@ -127,6 +137,7 @@ class _Reader:
         self._read_mark(sample)
         self._read_label(sample, known)
         self._read_rectangle(sample, known)
+        self._read_place(sample, known)
         excluded = sample["review"] == "exclude" or "exclude" in decisions_of(sample["tags"])
         if excluded or "exclude" in known:
             self._add(sample, "exclude", "false", "true" if excluded else "false")
@@ -168,6 +179,29 @@ class _Reader:
                 self._add(sample, "rectangle", "", json.dumps([round(v, 4) for v in rectangle]))
         elif "rectangle" in known:
             self._add(sample, "rectangle", "", "")
+
+    def _read_place(self, sample: dict[str, Any], known: set[str]) -> None:
+        is_right = VERDICTS.get(sample["review"])
+        judged = stored = sample[JUDGED_PLACE] or ""
+        if is_right is None:
+            judged = ""
+        elif not stored or parse_place(stored, sample["record_id"])[0] is not is_right:
+            shown = self._shown_rectangle(sample)
+            judged = place_text(is_right, shown) if shown else ""
+        if judged or "place" in known:
+            self._add(sample, "place", "", judged)
+        if judged != stored:
+            self.judged[sample["id"]] = judged or None
+
+    def _shown_rectangle(self, sample: dict[str, Any]) -> Rectangle | None:
+        """The rectangle of the run, None if it has none or the reviewer moved it."""
+        detections = sample.get(f"{self.keys[0]}_attention.detections") or []
+        if len(detections) != 1 or _is_edited(detections[0]):
+            return None
+        try:
+            return rectangle_of(detections[0], sample["metadata.width"], sample["metadata.height"])
+        except (ValueError, TypeError):
+            return None
 
     def _add_problem(self, sample: dict[str, Any], text: str) -> None:
         self.decisions.problems.append(f"{sample['record_id']}: {text}")

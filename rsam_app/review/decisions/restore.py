@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from rsam_app.geometry.types import Rectangle
-from rsam_app.review.dataset.schema import open_review, run_keys
+from rsam_app.review.dataset.record_fields import mark_of_place
+from rsam_app.review.dataset.schema import JUDGED_PLACE, open_review, run_keys
 from rsam_app.review.dataset.targets import as_target
 from rsam_app.review.decisions.marks import set_by_id, unmark
-from rsam_app.review.decisions.read import read_decisions
+from rsam_app.review.decisions.read import VERDICTS, read_decisions
 from rsam_app.run.corrections import Correction
 
 
@@ -18,8 +19,8 @@ def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> li
     """Set the FiftyOne dataset to each row's `after` if its decision is still the row's `before`.
 
     A label becomes the former one; a target, an acceptance or a dragged model box becomes the former target, or none;
-    an exclusion is lifted or restored. Returns the ids of records with a newer decision, which stays. Raises
-    `UserError` if the dataset or the run is not in FiftyOne.
+    an exclusion or a mark about a place is lifted or restored. Returns the ids of records with a newer decision, which
+    stays. Raises `UserError` if the dataset or the run is not in FiftyOne.
     """
     current = {(c.id, c.kind): c.after for c in read_decisions(dataset_name, run_key, "").corrections}
     review_set = open_review(dataset_name)
@@ -31,7 +32,13 @@ def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> li
             undone.setdefault(row.kind, {})[row.id] = row.after
         elif decision not in (None, row.after):
             left.add(row.id)
-    for kind, restore in (("label", _restore_labels), ("rectangle", _restore_rectangles), ("exclude", _restore_marks)):
+    restorers = {
+        "label": _restore_labels,
+        "rectangle": _restore_rectangles,
+        "exclude": _restore_marks,
+        "place": _restore_places,
+    }
+    for kind, restore in restorers.items():
         if kind in undone:
             restore(review_set, _by_sample_id(review_set, undone[kind]))
     return sorted(left)
@@ -65,6 +72,13 @@ def _restore_rectangles(review_set: Any, rectangles: dict[str, str]) -> None:
 def _restore_marks(review_set: Any, excluded: dict[str, str]) -> None:
     unmark(review_set, [i for i, text in excluded.items() if text == "false"], "exclude")
     set_by_id(review_set, "review", {i: "exclude" for i, text in excluded.items() if text == "true"})
+
+
+def _restore_places(review_set: Any, places: dict[str, str]) -> None:
+    for mark in VERDICTS:
+        unmark(review_set, [i for i, text in places.items() if not text], mark)
+    set_by_id(review_set, JUDGED_PLACE, {i: text or None for i, text in places.items()})
+    set_by_id(review_set, "review", {i: mark_of_place(text, i) for i, text in places.items() if text})
 
 
 def _restore_model_boxes(review_set: Any, sample_ids: list[str], field: str) -> None:

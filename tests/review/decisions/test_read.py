@@ -50,12 +50,53 @@ def rectangles(found: Decisions) -> dict[str, list[float]]:
     return {c.id: json.loads(c.after) for c in found.corrections if c.kind == "rectangle" and c.after}
 
 
-def test_nothing_decided_is_nothing_read(drawn: Dataset, review_set: Any) -> None:
-    change(review_set, drawn.records[0].id, review="right")
-    change(review_set, drawn.records[1].id, review="wrong place")
+def test_a_mark_that_says_nothing_of_the_rectangle_is_only_counted(drawn: Dataset, review_set: Any) -> None:
+    change(review_set, drawn.records[0].id, review="unsure")
+    change(review_set, drawn.records[1].id, review="wrong label")
     found = read(review_set)
     assert (found.corrections, found.problems) == ([], [])
-    assert found.marks == {"right": 1, "wrong place": 1}
+    assert found.marks == {"unsure": 1, "wrong label": 1}
+
+
+@pytest.mark.parametrize(("word", "verdict"), [("right", "right"), ("wrong place", "wrong")])
+def test_a_mark_about_the_place_keeps_the_rectangle_that_it_was_about(
+    drawn: Dataset, make_run: MakeRun, review_set: Any, tmp_path: Path, word: str, verdict: str
+) -> None:
+    record_id, table = drawn.records[0].id, tmp_path / "corrections.csv"
+    shown = of(review_set, record_id).run_one_attention.detections[0]
+    change(review_set, record_id, review=word)
+    (correction,) = read(review_set).corrections
+    said, _, rectangle = correction.after.partition(" ")
+    assert (correction.kind, said) == ("place", verdict)
+    assert json.loads(rectangle) == pytest.approx([shown[name] for name in RECTANGLE_FIELDS], abs=1e-3)
+    assert len(add_corrections(table, [correction])) == 1
+    write_run(make_run(drawn, name="run two", shift=30.0), drawn)  # a later model looks elsewhere
+    assert add_corrections(table, read(review_set, "run_two").corrections) == []
+    answers = apply_corrections(drawn, read_corrections(table)).answers
+    judged = answers.right if verdict == "right" else answers.wrong
+    assert list(judged) == [record_id] and len(answers.right) + len(answers.wrong) == 1
+    change(review_set, record_id, review=None)
+    assert len(add_corrections(table, read(review_set).corrections)) == 1
+    assert not apply_corrections(drawn, read_corrections(table)).answers
+
+
+def test_a_changed_mark_is_about_the_rectangle_shown_now(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:
+    record_id = drawn.records[0].id
+    change(review_set, record_id, review="wrong place")
+    before = read(review_set).corrections[0].after
+    write_run(make_run(drawn, name="run two", shift=30.0), drawn)
+    change(review_set, record_id, review="right")
+    (correction,) = read(review_set, "run_two").corrections
+    assert correction.after.startswith("right ") and correction.after.split(" ", 1)[1] != before.split(" ", 1)[1]
+
+
+def test_a_drawn_box_outweighs_a_mark_about_the_models(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+    record_id, table = drawn.records[0].id, tmp_path / "corrections.csv"
+    change(review_set, record_id, review="wrong place", attention_target=box([0.25, 0.25, 0.5, 0.5]))
+    add_corrections(table, read(review_set).corrections)
+    corrected = apply_corrections(drawn, read_corrections(table))
+    assert corrected.answers.right == corrected.targets and list(corrected.targets) == [record_id]
+    assert corrected.answers.wrong == {}
 
 
 def test_an_edited_label_becomes_a_correction_once(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
@@ -83,7 +124,7 @@ def test_an_edit_taken_back_takes_the_correction_back(drawn: Dataset, review_set
     change(review_set, target, attention_target=None)
     change(review_set, gone, review=None)
     assert len(add_corrections(table, read(review_set).corrections)) == 3
-    corrected, targets = apply_corrections(drawn, read_corrections(table))
+    corrected, targets, _ = apply_corrections(drawn, read_corrections(table))
     assert (corrected.records, targets) == (drawn.records, {})
 
 
@@ -226,7 +267,7 @@ def test_decisions_reach_the_next_run(drawn: Dataset, make_run: MakeRun, review_
     sample.save()
     table = corrections_path(run.path, drawn.name)
     add_corrections(table, read(review_set).corrections)
-    corrected, _ = apply_corrections(drawn, read_corrections(table))
+    corrected, *_ = apply_corrections(drawn, read_corrections(table))
     assert corrected.records[0].label == other
     write_run(make_run(corrected, name="run two"), corrected)
     assert add_corrections(table, read(review_set, "run_two").corrections) == []

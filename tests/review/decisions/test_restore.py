@@ -31,10 +31,11 @@ def of(review_set: Any, record_id: str) -> Any:
 
 
 def decide_everything(drawn: Dataset, review_set: Any) -> None:
-    """One decision of every kind: an edited label, a drawn, a dragged and an accepted rectangle, two exclusions."""
+    """One decision of every kind: an edited label, a drawn, a dragged and an accepted rectangle, two exclusions and
+    two marks about places."""
     import fiftyone as fo
 
-    samples = [of(review_set, r.id) for r in drawn.records[:7]]
+    samples = [of(review_set, r.id) for r in drawn.records[:9]]
     samples[0].ground_truth.label = next(c for c in drawn.classes if c != drawn.records[0].label)
     box = fo.Detection(label="target", bounding_box=[0.25, 0.25, 0.5, 0.5])
     samples[1].attention_target = fo.Detections(detections=[box])
@@ -44,6 +45,7 @@ def decide_everything(drawn: Dataset, review_set: Any) -> None:
     samples[4].tags = ["accept", "mine"]
     samples[5].review = "exclude"
     samples[6].tags = ["exclude"]
+    samples[7].review, samples[8].review = "right", "wrong place"
     for sample in samples:
         sample.save()
 
@@ -53,28 +55,31 @@ def apply(run: RunFolder, drawn: Dataset, who: str = "ann") -> int:
 
 
 def in_force(run: RunFolder, drawn: Dataset) -> tuple[Dataset, Any]:
-    return apply_corrections(drawn, read_corrections(corrections_path(run.path, drawn.name)))
+    corrected = apply_corrections(drawn, read_corrections(corrections_path(run.path, drawn.name)))
+    assert corrected.targets or not corrected.answers, "nothing else is taught"
+    return corrected.dataset, corrected.targets
 
 
 def test_undo_takes_every_kind_back_and_apply_does_not_bring_it_again(
     run: RunFolder, drawn: Dataset, review_set: Any
 ) -> None:
     decide_everything(drawn, review_set)
-    assert apply(run, drawn) == 7
+    assert apply(run, drawn) == 9
     undone = undo_last(run, drawn.name, "run_one", "bo")
-    assert (len(undone.undone), undone.left) == (7, [])
+    assert (len(undone.undone), undone.left) == (9, [])
     assert in_force(run, drawn) == (drawn, {})
     assert apply(run, drawn) == 0, "FiftyOne agrees with the table"
     table = read_corrections(undone.path)
-    assert len(table) == 14, "history is kept"
-    assert {c.who for c in table[:7]} == {"ann"} and {c.who for c in table[7:]} == {"bo"}
-    assert [(c.before, c.after) for c in table[7:]] == [(c.after, c.before) for c in table[:7]]
-    samples = [of(review_set, r.id) for r in drawn.records[:7]]
+    assert len(table) == 18, "history is kept"
+    assert {c.who for c in table[:9]} == {"ann"} and {c.who for c in table[9:]} == {"bo"}
+    assert [(c.before, c.after) for c in table[9:]] == [(c.after, c.before) for c in table[:9]]
+    samples = [of(review_set, r.id) for r in drawn.records[:9]]
     assert samples[0].ground_truth.label == drawn.records[0].label
     assert all(sample.attention_target is None for sample in samples)
     moved = samples[2].run_one_attention.detections[0]
     assert list(moved.bounding_box) == list(moved["model_box"])
-    assert [sample.review for sample in samples] == [None] * 7
+    assert [sample.review for sample in samples] == [None] * 9
+    assert [sample["judged_place"] for sample in samples] == [None] * 9
     assert [sample.tags for sample in samples[3:7]] == [[], ["mine"], [], []]
 
 
