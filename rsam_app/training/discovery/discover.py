@@ -21,8 +21,11 @@ from rsam_app.data.records import Record
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.boxes import mask_edges
 from rsam_app.geometry.types import Rectangle
+from rsam_app.run.answers import Answers
 from rsam_app.system.hardware import available_cores
 from rsam_app.training.discovery.objectness import UPSAMPLE, Objectness, fit_objectness, largest_part, learn_objectness
+from rsam_app.training.discovery.taught import focused, make_lessons, teach
+from rsam_app.training.features.late_stages import CachedLateStages
 from rsam_app.training.features.source import FeatureSource
 
 SIDE, ITERATIONS = 128, 3
@@ -43,10 +46,27 @@ CERTAIN, LAST_CERTAIN = (0.02, 0.98), (0.05, 0.95)
 """Probabilities below and above which GrabCut takes a pixel as certain, while learning and for the last cut."""
 
 
-def discover_rectangles(source: FeatureSource, records: Sequence[Record], size: int, seed: int) -> dict[str, Rectangle]:
+NO_ANSWERS = Answers()
+
+
+def discover_rectangles(
+    source: FeatureSource | CachedLateStages,
+    records: Sequence[Record],
+    size: int,
+    seed: int,
+    answers: Answers = NO_ANSWERS,
+    untaught: Objectness | None = None,
+) -> dict[str, Rectangle]:
     """Rectangles in image pixels by record id, discovered at `size` pixels; images without a plausible object have
-    none."""
-    chosen = set(np.random.default_rng(seed).permutation(len(records))[:MAX_LEARNED_IMAGES].tolist())
+    none.
+
+    A reviewer's answers teach what to look for; their right rectangles are returned as they are. All images of the
+    answers are learned from, beside `MAX_LEARNED_IMAGES` at most. `untaught` is the result of `learn_untaught` with the
+    same arguments, if at hand.
+    """
+    answers = answers.among(records)
+    chosen = _learned(len(records), seed)
+    chosen |= {i for i, r in enumerate(records) if r.id in answers.right or r.id in answers.wrong}
     ordered = [records[i] for i in sorted(chosen)] + [r for i, r in enumerate(records) if i not in chosen]
     maps: list[Tensor] = []
     images: list[np.ndarray] = []
@@ -59,11 +79,27 @@ def discover_rectangles(source: FeatureSource, records: Sequence[Record], size: 
             continue
         part_maps, part_images = torch.cat(maps), np.concatenate(images)
         if objectness is None:
-            objectness = _learn(part_maps, part_images, source.last_stage_channels(), seed)
+            untaught = untaught or _learn(part_maps, part_images, source.last_stage_channels(), seed)
+            lessons = make_lessons(answers, ordered[: len(part_maps)], *part_maps.shape[2:])
+            objectness = teach(untaught, part_maps, lessons, seed)
         part_records = ordered[len(rectangles) : len(rectangles) + len(part_maps)]
-        rectangles += _locate(objectness, part_maps, part_images, part_records, seed)
+        rectangles += locate_objects(objectness, part_maps, part_images, part_records, seed, objectness is not untaught)
         maps, images = [], []
-    return {r.id: rectangle for r, rectangle in zip(ordered, rectangles, strict=True) if rectangle is not None}
+    found = {r.id: rectangle for r, rectangle in zip(ordered, rectangles, strict=True) if rectangle is not None}
+    return found | dict(answers.right)
+
+
+def learn_untaught(
+    source: FeatureSource | CachedLateStages, records: Sequence[Record], size: int, seed: int
+) -> Objectness:
+    """The objectness that `discover_rectangles` learns before any answers."""
+    learned = [records[i] for i in sorted(_learned(len(records), seed))]
+    maps, images = zip(*source.late_stages(learned, size, SIDE), strict=True)
+    return _learn(torch.cat(maps), np.concatenate(images), source.last_stage_channels(), seed)
+
+
+def _learned(count: int, seed: int) -> set[int]:
+    return set(np.random.default_rng(seed).permutation(count)[:MAX_LEARNED_IMAGES].tolist())
 
 
 def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) -> Objectness:
@@ -77,10 +113,15 @@ def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) ->
     return objectness
 
 
-def _locate(
-    objectness: Objectness, maps: Tensor, images: np.ndarray, records: Sequence[Record], seed: int
+def locate_objects(
+    objectness: Objectness, maps: Tensor, images: np.ndarray, records: Sequence[Record], seed: int, taught: bool
 ) -> list[Rectangle | None]:
+    """The rectangle in image pixels of each record's object, None without a plausible one, from late maps
+    `(N, C, H, W)` and images `(N, SIDE, SIDE, 3)`. With `taught` objectness it is the part that looks most like the
+    object, else the largest."""
     coarse = _probabilities(objectness, maps)
+    if taught:
+        coarse = focused(coarse)
     cut = cut_out(images, coarse, LAST_CERTAIN, seed)
     return [fit_rectangle(c, p, r.width, r.height) for c, p, r in zip(cut, coarse, records, strict=True)]
 

@@ -87,17 +87,28 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
     return largest
 
 
-def fit_objectness(features: Tensor, masks: Tensor, seed: int) -> Objectness:
-    """Fit a linear classifier of the positions of features `(N, C, H, W)` to object masks `(N, H, W)` in [0, 1]."""
+def feature_scale(features: Tensor) -> Tensor:
+    """The standard deviations `(C,)` of features `(N, C, H, W)` within images."""
     squares = sum(within_image(part).square().sum(dim=(0, 2, 3)) for part in features.split(256))
-    scale = (torch.as_tensor(squares) / (features[:, 0].numel() - 1)).sqrt().clamp_min(1e-6)
+    return (torch.as_tensor(squares) / (features[:, 0].numel() - 1)).sqrt().clamp_min(1e-6)
+
+
+def fit_objectness(features: Tensor, masks: Tensor, seed: int, weights: Tensor | None = None) -> Objectness:
+    """Fit a linear classifier of the positions of features `(N, C, H, W)` to object masks `(N, H, W)` in [0, 1].
+
+    `weights` `(N,)` are the images' probabilities of being drawn, equal by default.
+    """
+    scale = feature_scale(features)
     draws = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.zeros(features.shape[1]))
     bias = nn.Parameter(torch.zeros(()))
     optimizer = torch.optim.AdamW([weight, bias], lr=2e-2, weight_decay=1e-2)
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = 2e-2 * (1 - step / STEPS)
-        chosen = torch.randint(len(features), (IMAGES_PER_STEP,), generator=draws)
+        if weights is None:
+            chosen = torch.randint(len(features), (IMAGES_PER_STEP,), generator=draws)
+        else:
+            chosen = torch.multinomial(weights, IMAGES_PER_STEP, replacement=True, generator=draws)
         logits = torch.einsum("bchw,c->bhw", within_image(features[chosen]) / scale[:, None, None], weight) + bias
         loss = F.binary_cross_entropy_with_logits(logits, masks[chosen])
         optimizer.zero_grad()

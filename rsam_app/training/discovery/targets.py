@@ -5,29 +5,40 @@ Discovered rectangles are cached, so that the next round of labelling need not d
 
 from __future__ import annotations
 
+import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rsam_app.config import Pipeline
 from rsam_app.data.images.file_identity import files_hash
 from rsam_app.data.loader import Target
 from rsam_app.data.records import Record
+from rsam_app.geometry.overlap import box_iou, upright_edges
 from rsam_app.geometry.types import Rectangle
 from rsam_app.model.store import backbone_hash
+from rsam_app.run.answers import Answers
 from rsam_app.run.job import Job
 from rsam_app.system.cache.files import cache_folder
+from rsam_app.system.cache.rows import NoRoomError
 from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.files import fingerprint, write_atomically
 from rsam_app.system.versions import DISCOVERED_RECTANGLES
-from rsam_app.training.discovery.discover import discover_rectangles
+from rsam_app.training.discovery.discover import NO_ANSWERS, discover_rectangles, learn_untaught
+from rsam_app.training.discovery.objectness import Objectness
+from rsam_app.training.features.late_stages import CachedLateStages
 from rsam_app.training.features.source import FeatureSource
 
 REVIEWED_WEIGHT = 5.0
 """The weight of the reviewer's target, relative to a discovered one."""
+
+MOVED = 0.5
+"""IoU of the upright boxes below which a rectangle counts as moved."""
 
 MAX_FILES = 64
 """Cached files; the least recently used ones are removed."""
@@ -49,7 +60,9 @@ def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
     path = job.run.path / "discovered.json"
     main = job.accelerator.is_main_process
     if main and not path.exists():
-        write_atomically(path, json.dumps(_discover(job, source, job.corrected.dataset.split("train"))))
+        corrected = job.corrected
+        found = _discover(job, source, corrected.dataset.split("train"), corrected.answers)
+        write_atomically(path, json.dumps(found))
     stored = json.loads(path.read_text(encoding="utf-8")) if main else {}
     return {key: Rectangle(*values) for key, values in of_main(job.accelerator, stored).items()}
 
@@ -60,31 +73,94 @@ def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle
     return targets | {key: (rectangle, REVIEWED_WEIGHT) for key, rectangle in reviewed.items()}
 
 
-def _discover(job: Job, source: FeatureSource, records: Sequence[Record]) -> dict[str, Rectangle]:
+def _discover(job: Job, source: FeatureSource, records: Sequence[Record], answers: Answers) -> dict[str, Rectangle]:
     size, seed, say = 2 * job.pipeline.model.image_size, job.pipeline.seed, job.reporter.say
     pretrained = job.pipeline.model.weights != "none"  # else no other run has these weights
-    path = discoveries_path(source, records, size, seed) if pretrained else None
+    answers = answers.among(records)
+    path = discoveries_path(source, records, size, seed, answers) if pretrained else None
     cached = read_discoveries(path) if path else None
     if cached is not None:
         say(f"an earlier run discovered objects in {len(cached)} of {len(records)} training images")
         return cached
-    say(f"discovering objects in {len(records)} training images, without boxes")
-    rectangles = discover_rectangles(source, records, size, seed)
+    told = f"taught by {answers.count}" if answers else "without boxes"
+    say(f"discovering objects in {len(records)} training images, {told}")
+    if pretrained:
+        rectangles = _discover_cached(source, records, size, seed, answers, say)
+    else:
+        rectangles = discover_rectangles(source, records, size, seed, answers)
     say(f"discovered objects in {len(rectangles)} of {len(records)}")
+    if answers and path:
+        before = read_discoveries(discoveries_path(source, records, size, seed))
+        if before is not None:
+            say(f"{moved(before, rectangles)} rectangles moved since they were discovered without boxes")
     if path and (problem := cache_discoveries(path, rectangles)):
         say(problem)
     return rectangles
 
 
-def discoveries_path(source: FeatureSource, records: Sequence[Record], size: int, seed: int) -> Path:
-    """The cache file of the rectangles that these weights find in these image files at `size` pixels."""
+def _discover_cached(
+    source: FeatureSource,
+    records: Sequence[Record],
+    size: int,
+    seed: int,
+    answers: Answers,
+    say: Callable[[str], None],
+) -> dict[str, Rectangle]:
+    """Discover with cached late stages, and with cached untaught objectness; it reports if there is no room."""
+    cached, path = CachedLateStages(source, records), discoveries_path(source, records, size, seed)
+    try:
+        untaught = read_objectness(path.with_suffix(".npz"))
+        if untaught is None:
+            untaught = learn_untaught(cached, records, size, seed)
+            if problem := cache_objectness(path.with_suffix(".npz"), untaught):
+                say(problem)
+        return discover_rectangles(cached, records, size, seed, answers, untaught)
+    except NoRoomError as error:
+        say(f"late feature maps are not cached, so the next discovery computes them again: {error}")
+        return discover_rectangles(source, records, size, seed, answers)
+
+
+def read_objectness(path: Path) -> Objectness | None:
+    """Cached objectness; None if there is none or the file is damaged."""
+    try:
+        with np.load(path) as stored:
+            scale, weight = (torch.from_numpy(stored[name]) for name in ("scale", "weight"))
+            return Objectness(scale, weight, float(stored["bias"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def cache_objectness(path: Path, objectness: Objectness) -> str | None:
+    """Cache objectness for the next discovery; returns a message if it cannot be written, else None."""
+    stream = io.BytesIO()
+    values = {"scale": objectness.scale.numpy(), "weight": objectness.weight.numpy(), "bias": objectness.bias}
+    np.savez(stream, **values)  # type: ignore[arg-type]
+    return _cache(path, stream.getvalue())
+
+
+def moved(before: Mapping[str, Rectangle], after: Mapping[str, Rectangle]) -> int:
+    """The number of rectangles that are new, or whose upright box overlaps the former one by less than `MOVED`."""
+    both = [key for key in after if key in before]
+    if not both:
+        return len(after)
+    unbounded = np.array([np.inf, np.inf])
+    boxes = [upright_edges(np.array([one[key] for key in both]), unbounded) for one in (before, after)]
+    return len(after) - len(both) + int((box_iou(*boxes) < MOVED).sum())
+
+
+def discoveries_path(
+    source: FeatureSource, records: Sequence[Record], size: int, seed: int, answers: Answers = NO_ANSWERS
+) -> Path:
+    """The cache file of the rectangles that these weights find in these image files at `size` pixels, taught by these
+    answers."""
     made_from = (
         DISCOVERED_RECTANGLES,
         backbone_hash(source.model),
         files_hash(records),
         [record.id for record in records],
     )
-    key = fingerprint(made_from, size, seed, source.precision, torch.__version__)
+    taught = [sorted(part.items()) for part in (answers.right, answers.wrong)] if answers else []
+    key = fingerprint(made_from, size, seed, source.precision, torch.__version__, *taught)
     return cache_folder() / "discovered" / f"{key}.json"
 
 
@@ -101,11 +177,15 @@ def read_discoveries(path: Path) -> dict[str, Rectangle] | None:
 
 def cache_discoveries(path: Path, rectangles: Mapping[str, Rectangle]) -> str | None:
     """Cache rectangles for the next run; returns a message if they cannot be written, else None."""
+    return _cache(path, json.dumps(rectangles))
+
+
+def _cache(path: Path, content: str | bytes) -> str | None:
     try:
-        write_atomically(path, json.dumps(rectangles), shared=True)
-        by_age = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)
+        write_atomically(path, content, shared=True)
+        by_age = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda file: file.stat().st_mtime)
         for file in by_age[:-MAX_FILES]:
             file.unlink(missing_ok=True)
     except OSError as error:
-        return f"the discovered rectangles could not be cached for the next run ({error})"
+        return f"discovered objects could not be cached for the next run ({error})"
     return None

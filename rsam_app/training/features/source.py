@@ -52,6 +52,12 @@ class FeatureSource:
             return None
         return int(info[-1]["num_chs"])
 
+    def late_stage_shape(self, inputs: Tensor) -> tuple[int, ...]:
+        """The shape `(C, H, W)` of an image's maps in `late_stages`, for inputs `(1, C, S, S)`."""
+        self.model.eval()
+        with torch.no_grad():
+            return tuple(self._late_stages(inputs)[0].shape[1:])
+
     def _extract(
         self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Sequence[Tensor]]
     ) -> Iterator[tuple[list[Tensor], Tensor]]:

@@ -11,6 +11,7 @@ import yaml
 from command import rsam
 from safetensors.torch import save_file
 
+from rsam_app.run.corrections import Correction, add_corrections, corrections_path, now
 from rsam_app.training.discovery.targets import MAX_FILES, cache_discoveries, read_discoveries
 
 RECTANGLES = {"a": (1.0, 2.0, 3.0, 4.0, 0.5), "ü/b": (5.0, 6.0, 7.0, 8.0, -0.25)}
@@ -42,6 +43,16 @@ def test_the_next_run_reads_what_the_last_one_discovered(tiny_pipeline, tmp_path
     assert "discovering objects" in train("other seed", "seed=1")[0]
     os.utime(data / "00 é.png", ns=(1, 1))
     assert "discovering objects" in train("changed file")[0]
+    drawn = {"01 é.png": [20.0, 15.0, 24.0, 18.0, 0.0], "02 é.png": [30.5, 20.0, 22.0, 17.0, 0.25]}
+    add_corrections(
+        corrections_path(tmp_path / "taught", "blocks"),
+        [Correction(key, "rectangle", "", json.dumps(drawn[key]), "me", now(), "one") for key in drawn],
+    )
+    said, found = train("taught")
+    assert "discovering objects in 22 training images, taught by 2 rectangles" in said
+    assert "rectangles moved since they were discovered without boxes" in said
+    assert {key: found[key] for key in drawn} == drawn
+    assert "an earlier run discovered objects" in train("taught again")[0]
 
 
 def test_a_damaged_file_counts_as_missing(tmp_path):
