@@ -56,7 +56,7 @@ def _changed_images(run: RunFolder, dataset: Dataset) -> list[str]:
     new = {record.id for record in dataset.split("train")}
     pairs = (("added", new - old), ("removed", old - new))
     return [
-        f"{len(ids)} training images {what} ({', '.join(sorted(ids)[:NAMED])}{' …' if len(ids) > NAMED else ''})"
+        f"{len(ids):,} training image{'s' if len(ids) > 1 else ''} {what} ({', '.join(sorted(ids)[:NAMED])}{' …' if len(ids) > NAMED else ''})"
         for what, ids in pairs
         if ids
     ]

@@ -37,8 +37,9 @@ def test_a_mark_reads_back_as_the_decision_it_is(review_set: Any, decision: str)
     found = read_decisions(review_set.name, "run_one", "ann")
     assert found.marks == {decision: 2}
     assert found.problems == []
-    kinds = {"accept": ["rectangle"] * 2, "exclude": ["exclude"] * 2}
-    assert [c.kind for c in found.corrections] == kinds.get(decision, [])
+    kinds = {"accept": "rectangle", "exclude": "exclude", "right": "place", "wrong place": "place"}
+    expected = [kinds[decision]] * 2 if decision in kinds else []
+    assert [c.kind for c in found.corrections] == expected
     assert len(undo(review_set).ids) == 2
     assert content(review_set) == before
 
