@@ -180,8 +180,9 @@ def test_an_accepted_rectangle_stays_when_the_model_looks_elsewhere(
             [shown[n] for n in RECTANGLE_FIELDS], abs=1e-3
         )
     change(review_set, record_id, review="wrong place")
-    (undone,) = read(review_set).corrections
+    undone, answer = read(review_set).corrections
     assert (undone.kind, undone.after) == ("rectangle", "")
+    assert answer.kind == "place" and answer.after.startswith("wrong ")
 
 
 def test_a_box_dragged_in_one_run_is_read_for_another(drawn: Dataset, make_run: MakeRun, review_set: Any) -> None:

@@ -125,8 +125,8 @@ def test_a_newer_decision_stays_and_is_applied_next(run: RunFolder, drawn: Datas
 def test_undone_decisions_can_be_made_and_undone_again(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
     for _ in range(2):
         decide_everything(drawn, review_set)
-        assert apply(run, drawn) == 7
-        assert len(undo_last(run, drawn.name, "run_one", "ann").undone) == 7
+        assert apply(run, drawn) == 9
+        assert len(undo_last(run, drawn.name, "run_one", "ann").undone) == 9
         assert in_force(run, drawn) == (drawn, {})
 
 
