@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 from rsam_app.data import Dataset
+from rsam_app.data.left_out import first_names
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.workflow.stage_inputs import train_inputs
 
 NAMED = 3
-"""Changes and images that a message names."""
+"""Changes that a message names."""
 
 
 def is_stopped(run: RunFolder) -> bool:
@@ -54,10 +55,9 @@ def _changed_settings(job: Job) -> list[str]:
 def _changed_images(run: RunFolder, dataset: Dataset) -> list[str]:
     old = set(json.loads(run.training_records.read_text(encoding="utf-8"))) if run.training_records.exists() else set()
     new = {record.id for record in dataset.split("train")}
-    pairs = (("added", new - old), ("removed", old - new))
     return [
-        f"{len(ids):,} training image{'s' if len(ids) > 1 else ''} {what} ({', '.join(sorted(ids)[:NAMED])}{' …' if len(ids) > NAMED else ''})"
-        for what, ids in pairs
+        f"{len(ids):,} training image{'s' if len(ids) > 1 else ''} {what} ({first_names(sorted(ids))})"
+        for what, ids in (("added", new - old), ("removed", old - new))
         if ids
     ]
 
