@@ -87,7 +87,7 @@ def test_without_splits_some_are_held_out(fill, fiftyone_module, tmp_path) -> No
     done = import_dataset(name, tmp_path / "out")
     dataset = load_dataset(load_card(done.card))
     train, val, test = (len(dataset.split(s)) for s in ("train", "val", "test"))
-    assert train + val + test == 20 and train > test > val > 0
+    assert train + val + test == 20 and min(train, val, test) > 0  # by a hash of ids with a random folder's name
 
 
 def test_boxes_are_relative_to_the_image_as_displayed(fill, fiftyone_module, tmp_path) -> None:

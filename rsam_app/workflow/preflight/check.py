@@ -71,7 +71,7 @@ def pass_preflight(job: Job, resume: bool = True, restart: bool = False, *, revi
 
     Call it before the run is held for writing, as a refused command must not even create its folder.
     """
-    if "train" in job.run.finished_stages and job.run.stage_done("train", train_inputs(job)):
+    if _is_trained(job):
         return
     found = check_training(job, resume, restart, review)
     if len(found.problems) > 1:
@@ -83,6 +83,13 @@ def pass_preflight(job: Job, resume: bool = True, restart: bool = False, *, revi
         job.reporter.say(summary_of(found.dataset))
     for warning in found.warnings:
         job.reporter.say(f"warning: {warning}")
+
+
+def _is_trained(job: Job) -> bool:
+    try:
+        return "train" in job.run.finished_stages and job.run.stage_done("train", train_inputs(job))
+    except UserError:  # one of the problems that are to be named together
+        return False
 
 
 def _check_data(job: Job, found: Findings) -> None:

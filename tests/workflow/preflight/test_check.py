@@ -58,6 +58,14 @@ def test_a_typo_leaves_a_finished_run_as_it_was(pipeline, setting):
         assert contents(run) == before
 
 
+def test_a_finished_run_does_not_hide_problems(pipeline):
+    run = pipeline.parent / "run"
+    rsam("train", pipeline, "--run", run)
+    (pipeline.parent / "photos").rename(pipeline.parent / "elsewhere")
+    refused = rsam("train", pipeline, "--run", run, "--set", "model.backbone=resnet19", check=2).stderr
+    assert "2 problems" in refused and "photos" in refused and "resnet19" in refused
+
+
 def test_a_folder_that_is_no_run_is_refused_before_anything_is_written(pipeline):
     run = pipeline.parent / "run"
     run.mkdir()
