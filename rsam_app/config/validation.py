@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,6 +63,14 @@ def validate(schema: type[Schema], content: dict[str, Any], path: Path, override
         if len(lines) > 2:
             lines[1:] = [f"({len(lines) - 1} more keys are wrong.)"]
         raise UserError("\n".join(lines)) from error
+
+
+def by_dotted_key(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings in nested mappings by dotted key, as `--set` names them."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= by_dotted_key(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
 
 
 def place_of(key: str, path: Path, overrides: Sequence[str]) -> str:

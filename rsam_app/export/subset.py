@@ -13,6 +13,7 @@ from rsam_app.export.formats import coco, crops, fiftyone_dataset, folders, mani
 from rsam_app.export.items import ExportItem, Mode, Source, Written
 from rsam_app.export.staging import refuse_occupied, staged
 from rsam_app.system.errors import UserError, suggest
+from rsam_app.system.files import nearest_folder
 
 MODES = ("copy", "hardlink", "symlink")
 
@@ -111,8 +112,7 @@ def _refuse_full_disk(items: Sequence[ExportItem], out: Path, mode: str) -> None
         return
     files = {item.record.path for item in items}
     needed = sum(path.stat().st_size for path in files if path.is_file())
-    existing = next(path for path in out.absolute().parents if path.exists())
-    usage = shutil.disk_usage(existing)
+    usage = shutil.disk_usage(nearest_folder(out))
     if needed > (free := usage.free) and usage.total:  # a file system without blocks has no sizes at all
         raise UserError(
             f"{out}: {len(items):,} images need {needed >> 20:,} MiB, and {free >> 20:,} MiB are free there.\n"

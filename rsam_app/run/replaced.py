@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from rsam_app.run.folder import RunFolder
+from rsam_app.system.files import remove, replace_atomically
 
 OUTPUTS = (
     "config.yaml",
@@ -34,12 +34,10 @@ def keep_finished(run: RunFolder) -> Path:
     kept = _folder(run)
     if kept.exists():
         return kept
-    partial = kept.with_name("replaced.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    for name in OUTPUTS:
-        _copy(run.path / name, partial / name)
-    os.replace(partial, kept)
+    with replace_atomically(kept) as partial:
+        partial.mkdir()
+        for name in OUTPUTS:
+            _copy(run.path / name, partial / name)
     return kept
 
 
@@ -49,7 +47,7 @@ def restore_finished(run: RunFolder) -> bool:
     if not kept.exists():
         return False
     for name in OUTPUTS:
-        _remove(run.path / name)
+        remove(run.path / name)
         _copy(kept / name, run.path / name)
     shutil.rmtree(kept)
     return True
@@ -77,11 +75,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # a file system without links
         shutil.copy2(source, target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        with suppress(FileNotFoundError):
-            path.unlink()

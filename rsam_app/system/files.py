@@ -26,12 +26,12 @@ def replace_atomically(path: Path, shared: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     name = f".{path.name[:60]}-{secrets.token_hex(8)}" if shared else path.name
     partial = path.with_name(f"{name}.partial")
-    _remove(partial)
+    remove(partial)
     try:
         yield partial
         os.replace(partial, path)
     except BaseException:
-        _remove(partial)
+        remove(partial)
         raise
 
 
@@ -71,7 +71,13 @@ def fingerprint(*parts: Any) -> str:
     return sha256_of(json.dumps(parts, sort_keys=True, default=str))
 
 
-def _remove(path: Path) -> None:
+def nearest_folder(path: Path) -> Path:
+    """The folder itself, or the nearest existing one above it: where a missing one would be created."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_dir())
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from rsam_app.config import Pipeline
+from rsam_app.config.validation import by_dotted_key
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
@@ -140,12 +141,9 @@ def _store_ids(accelerator: Accelerator, run: RunFolder) -> None:
         write_atomically(run.path / "trackers.json", json.dumps(ids))
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+def _flat(settings: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
     """Settings by dotted key; values other than numbers and text as JSON."""
-    flat: dict[str, bool | int | float | str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, bool | int | float | str) else json.dumps(value)
-    return flat
+    return {
+        key: value if isinstance(value, bool | int | float | str) else json.dumps(value)
+        for key, value in by_dotted_key(settings).items()
+    }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rsam_app.run.folder import PACKAGES
 from rsam_app.system.errors import UserError, reason_of
+from rsam_app.system.files import nearest_folder
 from rsam_app.system.hardware import available_cores
 
 OLDEST_PYTHON = (3, 11)
@@ -138,7 +139,7 @@ def _disks(runs: Path) -> Iterator[Check]:
         "disk for the database": (private_folder(), "or set RSAM_DATABASE_DIR to another folder."),
     }
     for name, (folder, otherwise) in folders.items():
-        existing = next((p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir()), Path("/"))
+        existing = nearest_folder(folder)
         free = shutil.disk_usage(existing).free / 2**30
         detail = f"{free:.1f} GB free in {existing}"
         if not os.access(existing, os.W_OK):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from rsam_app.run.job import Job
 from rsam_app.selection import find_strategy
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import nearest_folder
 from rsam_app.system.progress import is_main_process
-from rsam_app.workflow.preflight.dataset_facts import dataset_warnings, summary_of
+from rsam_app.workflow.preflight.dataset_facts import dataset_facts, dataset_warnings, summary_of
 from rsam_app.workflow.preflight.stopped_training import resume_problem
 from rsam_app.workflow.preflight.untrained_classes import refuse_untrained
 from rsam_app.workflow.stage_inputs import train_inputs
@@ -80,7 +81,7 @@ def pass_preflight(job: Job, resume: bool = True, restart: bool = False, *, revi
     if found.problems:
         raise UserError(found.problems[0])
     if found.dataset:
-        job.reporter.say(summary_of(found.dataset))
+        job.reporter.say(summary_of(dataset_facts(found.dataset)))
     for warning in found.warnings:
         job.reporter.say(f"warning: {warning}")
 
@@ -163,7 +164,7 @@ def _check_disk(job: Job, found: Findings) -> None:
     if found.dataset is None or found.model is None:
         return
     folder = job.run.path.absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = nearest_folder(folder)
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"{folder}: {existing} is not writable. Make it writable, or give another folder with --run.")
     needed, free = disk_bytes(job.pipeline, found.dataset, found.model), shutil.disk_usage(existing).free

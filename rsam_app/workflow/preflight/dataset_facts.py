@@ -34,10 +34,15 @@ def dataset_facts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def summary_of(dataset: Dataset) -> str:
-    """One line: images, classes, and the images of each split."""
-    counts = ", ".join(f"{count:,} {split}" for split, count in dataset_facts(dataset)["splits"].items())
-    return f"{dataset.name}: {len(dataset.records):,} images of {len(dataset.classes):,} classes ({counts})"
+def summary_of(facts: dict[str, Any]) -> str:
+    """One line of a dataset's facts: images, classes, and the images of each split."""
+    classes, splits = len(facts["classes"]), counts_of(facts["splits"])
+    return f"{facts['name']}: {facts['images']:,} images of {classes:,} classes ({splits})"
+
+
+def counts_of(of_split: dict[str, int]) -> str:
+    """Numbers of images by split, in words."""
+    return ", ".join(f"{count:,} {split}" for split, count in of_split.items())
 
 
 def dataset_warnings(dataset: Dataset, input_side: int) -> list[str]:

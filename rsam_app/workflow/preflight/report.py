@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rsam_app.data.left_out import left_out_lines
 from rsam_app.run.job import Job
 from rsam_app.workflow.preflight.check import Findings, check_training
-from rsam_app.workflow.preflight.dataset_facts import dataset_facts
+from rsam_app.workflow.preflight.dataset_facts import counts_of, dataset_facts, summary_of
 from rsam_app.workflow.preflight.stopped_training import is_stopped
 from rsam_app.workflow.stage_inputs import train_inputs
 
@@ -98,20 +98,14 @@ def _lines(topic: str, fact: Any) -> list[str]:
 
 
 def _data_lines(fact: dict[str, Any]) -> list[str]:
-    splits = _counts(fact["splits"])
     sizes = ", ".join(f"{name} {width} × {height}" for name, (width, height) in fact["sizes"].items())
     classes: dict[str, dict[str, int]] = fact["classes"]
-    lines = [_row("data", f"{fact['name']}: {fact['images']:,} images of {len(classes):,} classes ({splits})")]
-    lines += [_row("sizes", sizes)]
+    lines = [_row("data", summary_of(fact)), _row("sizes", sizes)]
     if len(classes) <= TABLE_CLASSES:
-        return lines + [_row("class", f"{name}: {_counts(counts)}") for name, counts in classes.items()]
+        return lines + [_row("class", f"{name}: {counts_of(counts)}") for name, counts in classes.items()]
     training = sorted((counts.get("train", 0), name) for name, counts in classes.items())
     (least, rarest), (most, largest) = training[0], training[-1]
     return [*lines, _row("classes", f"{least:,} ({rarest}) to {most:,} ({largest}) training images; --json has all")]
-
-
-def _counts(of_split: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {split}" for split, count in of_split.items())
 
 
 def _weights(fact: dict[str, Any]) -> str:

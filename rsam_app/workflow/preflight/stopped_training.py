@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
+from rsam_app.config.validation import by_dotted_key
 from rsam_app.data import Dataset
 from rsam_app.data.left_out import first_names
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
+from rsam_app.run.trained_on import training_ids
 from rsam_app.workflow.stage_inputs import train_inputs
 
 NAMED = 3
@@ -47,23 +46,16 @@ def resume_problem(job: Job, resume: bool, restart: bool, dataset: Dataset | Non
 
 
 def _changed_settings(job: Job) -> list[str]:
-    old, new = (_flat(pipeline.model_dump(mode="json")) for pipeline in (job.run.load_pipeline(), job.pipeline))
+    old, new = (by_dotted_key(pipeline.model_dump(mode="json")) for pipeline in (job.run.load_pipeline(), job.pipeline))
     learned_from = [key for key in new if key.split(".")[0] in ("dataset", "seed", "model", "train")]
     return [f"{key} was {old.get(key)!r}, now {new[key]!r}" for key in learned_from if old.get(key) != new[key]]
 
 
 def _changed_images(run: RunFolder, dataset: Dataset) -> list[str]:
-    old = set(json.loads(run.training_records.read_text(encoding="utf-8"))) if run.training_records.exists() else set()
+    old = training_ids(run.training_records)
     new = {record.id for record in dataset.split("train")}
     return [
         f"{len(ids):,} training image{'s' if len(ids) > 1 else ''} {what} ({first_names(sorted(ids))})"
         for what, ids in (("added", new - old), ("removed", old - new))
         if ids
     ]
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
