@@ -48,7 +48,7 @@ def load_model(folder: Path) -> AttentiveClassifier:
     except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{folder}: the model is damaged ({reason_of(error)}).\n"
-            "Copy the folder again, or train anew with `rsam train PIPELINE --restart`."
+            "Copy the folder again, or retrain with `rsam train PIPELINE --restart`."
         ) from error
     model.eval()
     return model
