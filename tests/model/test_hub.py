@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 
 from rsam_app.model.hub import require_known
 from rsam_app.system.errors import UserError
@@ -13,6 +14,7 @@ from rsam_app.system.errors import UserError
 @pytest.mark.parametrize("name", ["resnet18", "resnet18.a1_in1k", "resnet10t", "mobilenetv2_100"])
 def test_names_of_timm_are_known(name) -> None:
     require_known(name)
+    assert timm.is_model(name.partition(".")[0])
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,9 @@ def test_a_child_started_meanwhile_does_not_keep_the_lock(tmp_path: Path) -> Non
         child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
         child.start()
     try:
-        with locked(lock, wait=False):
-            pass
+        assert child.is_alive()
+        with locked(lock, wait=False) as taken:
+            assert taken.writable()
     finally:
         child.kill()
         child.join()

@@ -168,7 +168,8 @@ def test_connections_from_other_programs_change_nothing(tmp_path):
     assert (codes, printed) == ([0, 0, 0], "")
 
 
-def test_a_single_process_has_no_launch_to_join():
+def test_a_single_process_has_no_launch_to_join(capfd):
     join_launch()
     end_launch("never printed", 2, patience=0)
     leave_launch()
+    assert capfd.readouterr() == ("", "")
