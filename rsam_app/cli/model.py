@@ -164,8 +164,18 @@ def _headline(metrics: dict[str, Any]) -> str:
     ]
     scores = metrics.get("localization")
     if scores:
-        lines.append(
-            f"rectangles: mean IoU {scores['mean_iou']:.3f} ({100 * scores['share_iou_50']:.0f} % above .5);"
-            f" centre box {scores['centre_box_mean_iou']:.3f}, full image {scores['full_image_mean_iou']:.3f}"
-        )
+        boxes = "the boxes" if scores["boxes_from"] == "boxes" else "the masks' boxes"
+        lines.append(_overlap(scores, boxes))
+        others = {"masks": "the masks", "own_boxes": "the images' own boxes"}
+        lines += [_overlap(scores[name], truth) for name, truth in others.items() if name in scores]
     return "\n".join(lines)
+
+
+def _overlap(scores: dict[str, Any], truth: str) -> str:
+    """The rectangles' IoU with a kind of ground truth, beside its baselines."""
+    centre = scores["centre_box_mean_iou"]
+    return (
+        f"rectangles: mean IoU with {truth} {scores['mean_iou']:.3f} ({100 * scores['share_iou_50']:.0f} % above .5);"
+        f" {'no centre box' if centre is None else f'centre box {centre:.3f}'},"
+        f" full image {scores['full_image_mean_iou']:.3f}; {scores['n']} images"
+    )

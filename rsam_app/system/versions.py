@@ -21,7 +21,7 @@ ROW_CACHE = 2
 DISCOVERED_RECTANGLES = 1
 """Raise if object discovery returns other rectangles."""
 
-SCORES = 3
+SCORES = 4
 """Raise if predictions get other scores or other values of them: every run predicts again."""
 
 SIMULATION = 3

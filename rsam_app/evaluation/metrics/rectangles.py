@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.metrics.ground_truth import TruthKind, box_edges, image_sizes, object_mask, truth_kinds
+from rsam_app.evaluation.metrics.ground_truth import TruthKind, image_sizes, object_mask, true_edges, truth_kinds
 from rsam_app.geometry.overlap import (
     box_iou,
     pixel_overlap,
@@ -65,15 +65,18 @@ def score_rectangles(
         centre=np.tile(sizes, 2) * relative,
         whole=np.concatenate([np.zeros_like(sizes), sizes], axis=1),
     )
-    return _by_boxes(candidates, records) if kind == "boxes" else _by_masks(candidates, records)
+    return _by_masks(candidates, records) if kind == "masks" else _by_boxes(candidates, records, kind)
 
 
 def rectangle_ious(rectangles: Floats, records: Sequence[Record]) -> Floats:
-    """The IoU `(N,)` behind `mean_iou` for each rectangle `(N, 5)`; NaN if a record has no ground truth."""
+    """The IoU `(N,)` behind `mean_iou` for each rectangle `(N, 5)`: with the leading kind of `truth_kinds`, so with
+    boxes; NaN for records without that truth. Raises `UserError` if a mask cannot be read."""
     ious = np.full(len(rectangles), np.nan)
-    for kind in truth_kinds(records)[:1]:
+    for kind in truth_kinds(records):
         scores = score_rectangles(rectangles, records, kind, None)
         ious[scores.rows] = scores.iou
+        if len(scores.rows):
+            break
     return ious
 
 
@@ -100,8 +103,8 @@ class _Candidates:
     whole: Floats
 
 
-def _by_boxes(candidates: _Candidates, records: Sequence[Record]) -> RectangleScores:
-    truths = [box_edges(r) for r in records]
+def _by_boxes(candidates: _Candidates, records: Sequence[Record], kind: TruthKind) -> RectangleScores:
+    truths = [true_edges(r, kind) for r in records]
     counts = np.array([len(t) for t in truths], dtype=np.int64)
     rows = np.flatnonzero(counts)
     if not len(rows):

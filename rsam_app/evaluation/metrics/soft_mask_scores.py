@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.metrics.ground_truth import TruthKind, box_edges, image_sizes, object_mask
+from rsam_app.evaluation.metrics.ground_truth import TruthKind, image_sizes, object_mask, true_edges
 from rsam_app.evaluation.metrics.max_box_accuracy import LEVELS, best_iou_by_threshold, threshold_levels
 from rsam_app.geometry import rectangles as geometry
-from rsam_app.geometry.boxes import mask_edges
 from rsam_app.geometry.types import Floats, Integers
 
 GRID = 224
@@ -31,7 +30,8 @@ DEFAULT_SOFTNESS = geometry.SOFTNESS / 7
 class SoftMaskScores:
     """One entry per record with ground truth.
 
-    `best_iou` `(M, 1000)`: MaxBoxAccV2's best overlap per threshold. `energy_inside` `(M,)`: ΣA in G / ΣA, NaN for a
+    `best_iou` `(M, 1000)`: MaxBoxAccV2's best overlap per threshold; with masks `(0, 1000)`, as it compares boxes.
+    `energy_inside` `(M,)`: ΣA in G / ΣA, NaN for a
     mask of zeros. `area_share` `(M,)`: |G| / image area, the energy inside of a
     uniform mask. `true_pixels` and `all_pixels` `(1000,)`: the object's share and the number of grid cells per level of
     A, pooled over the images.
@@ -67,7 +67,8 @@ def score_maps(maps: Iterable[NDArray[np.float32]], records: Sequence[Record], k
             continue
         boxes, coverage = truth
         levels = threshold_levels(soft_mask)
-        best.append(best_iou_by_threshold(soft_mask, levels, boxes))
+        if kind != "masks":
+            best.append(best_iou_by_threshold(soft_mask, levels, boxes))
         energy.append(energy_inside(soft_mask, coverage))
         share.append(float(coverage.mean()))
         true_pixels += np.bincount(levels.ravel(), weights=coverage.ravel(), minlength=LEVELS)
@@ -88,16 +89,16 @@ def render(
 
 
 def grid_truth(record: Record, kind: TruthKind, grid: int) -> tuple[Floats, Floats] | None:
-    """Relative true boxes `(G, 4)` and the object's share `(grid, grid)` of each cell; None without ground truth."""
-    size = np.tile((record.width, record.height), 2)
-    if kind == "boxes":
-        boxes = box_edges(record) / size
+    """Relative true boxes `(G, 4)`, none with masks, and the object's share `(grid, grid)` of each cell; None without
+    ground truth."""
+    if kind != "masks":
+        boxes = true_edges(record, kind) / np.tile((record.width, record.height), 2)
         return (boxes, cell_coverage(boxes, grid)) if len(boxes) else None
     mask = object_mask(record)
     if not mask.any():
         return None
     coverage = cv2.resize(mask.astype(np.float32), (grid, grid), interpolation=cv2.INTER_AREA)
-    return mask_edges(mask) / size, np.asarray(coverage, dtype=np.float64)
+    return np.zeros((0, 4)), np.asarray(coverage, dtype=np.float64)
 
 
 def cell_coverage(boxes: Floats, grid: int) -> Floats:

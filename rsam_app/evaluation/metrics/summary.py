@@ -154,8 +154,10 @@ def _localization(
         by_id = dict(zip((r.id for r in training.records), training.rectangles, strict=True))
         training_rectangles = np.array([by_id.get(r.id, np.full(5, np.nan)) for r in training_records])
     figures = localization(arrays.rectangles[rows], records, training_records, training_rectangles, softness)
-    if figures["centre_box_mean_iou"] is None:
-        absent["localization.centre_box_mean_iou"] = f"no training image has {figures['truth']}"
+    for part, source in (("", figures["boxes_from"]), ("masks.", "masks"), ("own_boxes.", "boxes")):
+        found = figures.get(part[:-1]) if part else figures
+        if found and found["centre_box_mean_iou"] is None:
+            absent[f"localization.{part}centre_box_mean_iou"] = f"no training image has {source}"
     if figures["max_box_acc_v2_frozen"] is None:
         absent["localization.max_box_acc_v2_frozen"] = (
             "the evaluated split is the training split" if split == "train" else "no training predictions with a truth"

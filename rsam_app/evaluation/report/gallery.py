@@ -11,8 +11,7 @@ import numpy as np
 
 from rsam_app.data.images.decoding import read_image, resize
 from rsam_app.data.records import Record
-from rsam_app.evaluation.metrics.ground_truth import TruthKind, object_mask
-from rsam_app.geometry.clipping import box_corners
+from rsam_app.evaluation.metrics.ground_truth import TruthKind, object_mask, true_edges
 from rsam_app.geometry.overlap import corners
 from rsam_app.geometry.types import Floats
 from rsam_app.system.errors import UserError
@@ -82,10 +81,15 @@ def pictures(
 
 
 def truth_shapes(record: Record, kind: TruthKind | None) -> list[Floats]:
-    """The true boxes, or the mask's outer contours, as polygons `(K, 2)` in pixels."""
-    if kind == "boxes":
-        return [np.array(box_corners(box)) for box in record.boxes]
-    mask = object_mask(record) if kind == "masks" else np.zeros((0, 0), dtype=bool)
+    """The true boxes of this kind and the mask's outer contours, as polygons `(K, 2)` in pixels."""
+    if kind is None:
+        return []
+    boxes = [np.array([(x, y), (right, y), (right, low), (x, low)]) for x, y, right, low in true_edges(record, kind)]
+    return boxes + _outlines(record)
+
+
+def _outlines(record: Record) -> list[Floats]:
+    mask = object_mask(record)
     if not mask.any():
         return []
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)

@@ -77,6 +77,18 @@ def localization_tiles(located: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
+def mask_tiles(located: Mapping[str, Any]) -> list[Tile]:
+    """The overlap with masks, pixel by pixel; none without masks."""
+    masks = located.get("masks")
+    if masks is None:
+        return []
+    hint = f"upright {masks['mean_upright_iou']:.3f}" if "mean_upright_iou" in masks else "of the box"
+    return [
+        *overlap_tiles(masks, hint),
+        Tile("PxAP", percent(masks["px_ap"]), "pixel average precision", masks["px_ap"]),
+    ]
+
+
 def overlap_tiles(located: Mapping[str, Any], hint: str) -> list[Tile]:
     """Mean IoU, with this hint, and the share of images with an IoU of 0.5 or more."""
     mean, share = located["mean_iou"], located["share_iou_50"]
@@ -130,13 +142,29 @@ def _scaling_helps(metrics: Mapping[str, Any]) -> bool:
     return bool(scaled is not None and scaled < 0.5 * metrics["ece"])
 
 
+def own_boxes_note(located: Mapping[str, Any]) -> str:
+    """Why the masks' boxes are scored instead of the images' own, and the IoU with those."""
+    own, agreement = located["own_boxes"], located["box_agreement"]
+    agrees = "" if agreement is None else f" (mean IoU {agreement:.2f} between the two)"
+    centre = own["centre_box_mean_iou"]
+    baseline = "" if centre is None else f", that of a fixed centre box {centre:.3f}"
+    return (
+        f"Boxes are taken from the masks, not from the {own['n']:,} images with boxes of their own{agrees}; the"
+        f" rectangles' mean IoU with those is {own['mean_iou']:.3f}{baseline}."
+    )
+
+
 def _localization_findings(located: Mapping[str, Any]) -> list[tuple[str, str]]:
     sentences = []
     mean, centre = located["mean_iou"], located["centre_box_mean_iou"]
     if centre is not None:
         better = mean > centre
         relation = "above" if better else "not above"
-        text = f"Its rectangles have a mean IoU of {mean:.3f}, {relation} that of a fixed centre box ({centre:.3f})."
+        boxes = "the true boxes" if located["boxes_from"] == "boxes" else "the masks' boxes"
+        text = (
+            f"Its rectangles have a mean IoU of {mean:.3f} with {boxes},"
+            f" {relation} that of a fixed centre box ({centre:.3f})."
+        )
         sentences.append(("good" if better else "bad", text))
     degenerate = located["degeneracy"]
     for key, text in (("share_large", "cover more than 90 %"), ("share_small", "cover less than 2 %")):
@@ -146,6 +174,8 @@ def _localization_findings(located: Mapping[str, Any]) -> list[tuple[str, str]]:
         sentences.append(("bad", "The rectangles are nearly the same in all images."))
     if located["n_without_truth"]:
         sentences.append(
-            ("plain", f"{located['n_without_truth']:,} images have no {located['truth']} and are not scored.")
+            ("plain", f"{located['n_without_truth']:,} images have no {located['boxes_from']} and are not scored.")
         )
+    if "own_boxes" in located:
+        sentences.append(("plain", own_boxes_note(located)))
     return sentences

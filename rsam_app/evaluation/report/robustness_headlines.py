@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rsam_app.evaluation.report.headlines import Tile, overlap_tiles, percent
+from rsam_app.evaluation.report.headlines import Tile, mask_tiles, overlap_tiles, percent
 
 LARGE_GAP = 0.05
 """Background gap that is reported as a finding, if it is also above two standard errors."""
@@ -21,6 +21,7 @@ def robustness_tiles(metrics: Mapping[str, Any]) -> dict[str, list[Tile]]:
         "corruption_tiles": ("corruptions", _corruptions),
         "group_tiles": ("worst_group", _groups),
         "grad_cam_tiles": ("localization_grad_cam", _grad_cam),
+        "grad_cam_mask_tiles": ("localization_grad_cam", mask_tiles),
     }
     return {name: make(metrics[key]) if key in metrics else [] for name, (key, make) in makers.items()}
 
@@ -111,7 +112,7 @@ def _groups(entry: Mapping[str, Any]) -> list[Tile]:
 
 
 def _grad_cam(entry: Mapping[str, Any]) -> list[Tile]:
-    tiles = [
+    return [
         *overlap_tiles(entry, f"box above {percent(entry['threshold'])} of the maximum"),
         Tile("MaxBoxAccV2", percent(entry["max_box_acc_v2"]), "best threshold on this split", entry["max_box_acc_v2"]),
         Tile(
@@ -121,9 +122,6 @@ def _grad_cam(entry: Mapping[str, Any]) -> list[Tile]:
             entry["pointing_game"],
         ),
     ]
-    if "px_ap" in entry:
-        tiles.append(Tile("PxAP", percent(entry["px_ap"]), "pixel average precision, masks", entry["px_ap"]))
-    return tiles
 
 
 def _bar(value: float) -> float:

@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics.accuracy import confusion_matrix
 from rsam_app.evaluation.metrics.ground_truth import TruthKind
+from rsam_app.evaluation.metrics.localization import leading_kind
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, split_arrays
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
 from rsam_app.evaluation.report import headlines, plots
@@ -76,6 +77,7 @@ def write_report(
             findings=[*headlines.findings(metrics), *robustness_findings(metrics)],
             classification=headlines.classification_tiles(metrics),
             localization=headlines.localization_tiles(located) if located else [],
+            mask_tiles=headlines.mask_tiles(located) if located else [],
             located=located,
             **robustness_tiles(metrics),
             plots={name: (data_uri(p.light, "png"), data_uri(p.dark, "png")) for name, p in drawn.items()},
@@ -139,7 +141,7 @@ def _plots(
         rows = arrays.with_rectangle
         centre_box = None if located["centre_box"] is None else np.array(located["centre_box"])
         records = [arrays.records[i] for i in rows]
-        scores = score_rectangles(arrays.rectangles[rows], records, located["truth"], centre_box)
+        scores = score_rectangles(arrays.rectangles[rows], records, leading_kind(located), centre_box)
         drawn["iou"] = plots.iou_histogram(scores.iou, None if centre_box is None else scores.centre_box_iou)
     return drawn
 
@@ -157,7 +159,7 @@ class _Choice(NamedTuple):
 
 def _galleries(rows: pa.Table, arrays: PredictionArrays, metrics: Mapping[str, Any]) -> list[Gallery]:
     located = metrics.get("localization")
-    kind: TruthKind | None = located["truth"] if located else None
+    kind: TruthKind | None = leading_kind(located) if located else None
     labels, predicted, confidence = (rows.column(name).to_pylist() for name in ("label", "predicted", "confidence"))
     galleries = []
     for choice in _choices(rows, arrays, located is not None):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from rsam_app.config import ModelConfig
 from rsam_app.data.records import Dataset, Record
@@ -98,7 +100,24 @@ def test_a_map_that_is_the_object_scores_one_and_an_empty_one_nothing() -> None:
     assert found["centre_box_mean_iou"] == pytest.approx(1)
     assert found["energy_inside"] == pytest.approx(1)
     assert found["pointing_game"] == 0.5
-    assert "px_ap" not in found  # there are no masks
+    assert found["boxes_from"] == "boxes"
+    assert "masks" not in found and "px_ap" not in found
+
+
+def test_a_map_is_scored_by_the_masks_box_and_by_its_pixels(tmp_path: Path) -> None:
+    """The mask is the left three quarters of the box that the map fills, and a pixel column at its right edge."""
+    region = np.zeros((100, 200), dtype=np.uint8)
+    region[25:50, 50:87] = region[25:50, 99:100] = 1
+    Image.fromarray(region).save(tmp_path / "m.png")
+    record = replace(boxed(50, 25, 50, 25), boxes=(), mask=tmp_path / "m.png")
+    exact = np.zeros((1, 224, 224), np.float32)
+    exact[0, 56:112, 56:112] = 1
+    found = map_localization(exact, [record], [record])
+    assert (found["truth"], found["boxes_from"], found["n"]) == ("boxes", "masks", 1)
+    assert found["mean_iou"] == found["centre_box_mean_iou"] == pytest.approx(1)
+    assert found["masks"]["mean_iou"] == found["masks"]["centre_box_mean_iou"] == pytest.approx(38 / 50)
+    assert found["masks"]["full_image_mean_iou"] == pytest.approx(38 * 25 / 20_000)
+    assert 0.7 < found["masks"]["px_ap"] < 0.8
 
 
 def test_the_pointing_game_is_played_with_the_maximum() -> None:

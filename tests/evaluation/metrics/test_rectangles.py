@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rsam_app.data.records import Record
-from rsam_app.evaluation.metrics.ground_truth import mean_box, object_mask, truth_kinds
+from rsam_app.evaluation.metrics.ground_truth import box_agreement, mean_box, object_mask, truth_kinds
 from rsam_app.evaluation.metrics.rectangles import rectangle_ious, score_rectangles
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError
@@ -91,13 +91,51 @@ def test_a_mask_is_scored_by_pixels_and_turning_costs_nothing(tmp_path: Path) ->
     )
 
 
-def test_masks_come_before_boxes_and_empty_ones_do_not_count(tmp_path: Path) -> None:
-    empty = record("e", mask=save_mask(tmp_path / "e.png", np.zeros((80, 100), dtype=bool)))
-    boxed = record("b", (0.0, 0, 50, 80))
-    assert truth_kinds([empty, boxed]) == ["masks", "boxes"]
-    assert np.isnan(rectangle_ious(np.array([[25.0, 40, 50, 80, 0]] * 2), [empty, boxed])).all()
-    assert rectangle_ious(np.array([[25.0, 40, 50, 80, 0]]), [boxed])[0] == 1
+def block(tmp_path: Path, *places: tuple[slice, slice]) -> Path:
+    """A mask of 100 × 80 pixels that is set at some places."""
+    region = np.zeros((80, 100), dtype=bool)
+    for place in places:
+        region[place] = True
+    return save_mask(tmp_path / f"{len(list(tmp_path.iterdir()))}.png", region)
+
+
+def test_boxes_come_before_masks_and_empty_masks_do_not_count(tmp_path: Path) -> None:
+    empty, boxed = record("e", mask=block(tmp_path)), record("b", (0.0, 0, 50, 80))
+    here = np.array([[25.0, 40, 50, 80, 0]] * 3)
+    assert truth_kinds([boxed]) == ["boxes"]
+    assert truth_kinds([empty, boxed]) == ["boxes", "masks"]
+    np.testing.assert_array_equal(rectangle_ious(here[:2], [empty, boxed]), [np.nan, 1])
+    assert truth_kinds([empty, empty, boxed]) == ["mask_boxes", "masks", "boxes"], "more records have masks"
+    np.testing.assert_array_equal(rectangle_ious(here, [empty, empty, boxed]), [np.nan, np.nan, 1])
     assert np.isnan(rectangle_ious(np.zeros((1, 5)), [empty])).all()
+    assert truth_kinds([record("n")]) == []
+
+
+def test_a_mask_alone_is_scored_by_the_box_around_it(tmp_path: Path) -> None:
+    """Two arms of an L, 20 × 60 and 30 × 20: the box around it is 50 × 60, the mask 1,800 of its 3,000 pixels."""
+    masked = record("m", mask=block(tmp_path, np.s_[10:70, 20:40], np.s_[50:70, 40:70]))
+    around = np.array([[45.0, 40, 50, 60, 0]])
+    assert truth_kinds([masked]) == ["mask_boxes", "masks"]
+    assert score_rectangles(around, [masked], "mask_boxes", None).iou.tolist() == [1]
+    assert score_rectangles(around, [masked], "masks", None).iou.tolist() == [0.6]
+    assert rectangle_ious(around, [masked]).tolist() == [1]
+
+
+def test_own_boxes_of_a_part_do_not_lead(tmp_path: Path) -> None:
+    """The mask is 40 × 60; a box of half of it agrees with IoU .5, one that is a tenth too high with 60 / 66."""
+    mask = block(tmp_path, np.s_[10:70, 20:60])
+    head, whole = record("h", (20.0, 10, 40, 30), mask=mask), record("w", (20.0, 4, 40, 66), mask=mask)
+    halves = record("t", (20.0, 10, 40, 30), (20.0, 40, 40, 30), mask=mask)
+    assert box_agreement([head]) == 0.5
+    assert box_agreement([whole]) == pytest.approx(60 / 66)
+    assert box_agreement([halves]) == 1, "several boxes are compared together"
+    assert box_agreement([head, whole, record("n"), record("b", (0.0, 0, 9, 9))]) == pytest.approx((0.5 + 60 / 66) / 2)
+    assert box_agreement([record("m", mask=mask), record("b", (0.0, 0, 9, 9))]) is None, "none has both"
+    assert truth_kinds([head, record("b", (0.0, 0, 9, 9))]) == ["mask_boxes", "masks", "boxes"]
+    assert truth_kinds([whole, record("b", (0.0, 0, 9, 9))]) == ["boxes", "masks"]
+    on_mask = np.array([[40.0, 40, 40, 60, 0]] * 3)
+    assert rectangle_ious(on_mask[:1], [whole]).tolist() == [pytest.approx(60 / 66)]
+    assert rectangle_ious(on_mask, [head, head, whole]).tolist() == [1, 1, 1], "all with the box of the mask"
 
 
 def test_the_centre_box_is_the_mean_of_the_relative_boxes() -> None:
