@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rsam_app.data.records import Record, by_id
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
@@ -126,8 +129,8 @@ class RoundChange:
     broken: int
     """Right before, wrong now."""
     iou_before: float | None
-    """Mean IoU in [0, 1] of the rectangles with the truth at the time of each prediction, over images for which both
-    rounds have it; None if there are none."""
+    """Mean IoU in [0, 1] of the rectangles with the dataset's boxes (see `rectangle_ious`), over images with a box and
+    a rectangle of both rounds; None if there are none."""
     iou_now: float | None
 
     @property
@@ -150,8 +153,11 @@ class RoundChange:
         )
 
 
-def compare_predictions(before: pa.Table, now: pa.Table) -> RoundChange | None:
-    """The change between two predictions tables of one dataset; None if no labelled image is in both."""
+def compare_predictions(before: pa.Table, now: pa.Table, records: Sequence[Record]) -> RoundChange | None:
+    """The change between two predictions tables of `records`; None if no labelled image is in both.
+
+    Raises `UserError` if a mask cannot be read.
+    """
     now = now.filter(pc.is_valid(now["label"]))
     row_of = {id: row for row, id in enumerate(before["id"].to_pylist())}
     rows = [(row_of[id], row) for row, id in enumerate(now["id"].to_pylist()) if id in row_of]
@@ -160,18 +166,16 @@ def compare_predictions(before: pa.Table, now: pa.Table) -> RoundChange | None:
     old, new = before.take([first for first, _ in rows]), now.take([second for _, second in rows])
     labels = np.array(new["label"].to_pylist(), dtype=object)
     was, is_ = (np.array(table["predicted"].to_pylist(), dtype=object) == labels for table in (old, new))
-    ious = [_ious(table) for table in (old, new)]
-    both = np.isfinite(ious).all(axis=0)
-    means = [float(values[both].mean()) if both.any() else None for values in ious]
     counts = (int(x.sum()) for x in (was, is_, is_ & ~was, was & ~is_))
-    return RoundChange(len(rows), *counts, *means)
+    return RoundChange(len(rows), *counts, *_mean_ious(old, new, by_id(records)))
 
 
 def report_change(job: Job, before: RunFolder) -> None:
     """Report the change since the round `before` on the evaluated split, and record it in `run.json`."""
     split = job.evaluated_split
     try:
-        change = compare_predictions(*(read_predictions(run.predictions, [split]) for run in (before, job.run)))
+        old, new = (read_predictions(run.predictions, [split]) for run in (before, job.run))
+        change = compare_predictions(old, new, job.measured.dataset.split(split))
     except UserError as error:  # the round itself is complete
         job.reporter.say(f"no comparison with {before.path}: {error}")
         return
@@ -183,7 +187,14 @@ def report_change(job: Job, before: RunFolder) -> None:
     job.run.update_json(round=entry | {"change": {"split": split, **asdict(change), "p": change.p}})
 
 
-def _ious(table: pa.Table) -> np.ndarray:
-    if "off_object" not in table.column_names:
-        return np.full(len(table), np.nan)
-    return np.asarray(1 - table["off_object"].to_numpy(zero_copy_only=False).astype(np.float64))
+def _mean_ious(old: pa.Table, new: pa.Table, records: Mapping[str, Record]) -> list[float | None]:
+    """Both rounds' IoU with the present truth: the column `off_object` of an older version may be of another kind."""
+    from rsam_app.evaluation.metrics.rectangles import rectangle_ious
+
+    rectangles = [np.stack([t[name].to_numpy().astype(np.float64) for name in RECTANGLE_FIELDS], 1) for t in (old, new)]
+    drawn = np.asarray(np.isfinite(rectangles).all(axis=(0, 2)))
+    ids = new["id"].to_pylist()
+    rows = [row for row, id in enumerate(ids) if drawn[row] and id in records]
+    ious = [rectangle_ious(places[rows], [records[ids[row]] for row in rows]) for places in rectangles]
+    known = np.isfinite(ious[0])
+    return [float(values[known].mean()) if known.any() else None for values in ious]

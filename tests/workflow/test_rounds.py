@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,8 @@ import yaml
 from command import rsam
 from PIL import Image
 
+from rsam_app.data.records import Record
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.corrections import Correction, add_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
@@ -124,16 +127,26 @@ def test_a_round_learns_from_the_decisions_and_leaves_the_first_run_alone(first,
     assert "no corrections since round 2" in said and str(second) in said
 
 
+BOXED = [Record(name, Path(name), "x", "test", 100, 100, boxes=((0.0, 0.0, 100.0, 50.0),)) for name in "abc"]
+
+
 def predictions(*rows: tuple[str, str | None, str, float | None]) -> pa.Table:
-    return pa.table(dict(zip(("id", "label", "predicted", "off_object"), zip(*rows, strict=True), strict=True)))
+    """Each row's rectangle has this IoU with the box of `BOXED`: as wide, and a part of its height."""
+
+    def row(id: str, label: str | None, predicted: str, iou: float | None) -> dict[str, Any]:
+        place = dict(zip(RECTANGLE_FIELDS, (50.0, 25.0 * (iou or 0), 100.0, 50.0 * (iou or 0), 0.0), strict=True))
+        drawn = place if iou is not None else dict.fromkeys(place)
+        return {"id": id, "label": label, "predicted": predicted, "off_object": 0.0, **drawn}
+
+    return pa.Table.from_pylist([row(*values) for values in rows])
 
 
 def test_a_change_is_counted_image_by_image_under_the_present_labels():
-    before = predictions(("a", "x", "x", 0.5), ("b", "x", "y", 0.7), ("c", "x", "x", None), ("gone", "x", "x", 0.1))
+    before = predictions(("a", "x", "x", 0.5), ("b", "x", "y", 0.3), ("c", "x", "x", None), ("gone", "x", "x", 0.9))
     now = predictions(
-        ("new", "x", "x", 0.0), ("c", "y", "x", 0.2), ("b", "x", "x", 0.5), ("a", "x", "x", 0.5), ("d", None, "x", 0.1)
+        ("new", "x", "x", 1.0), ("c", "y", "x", 0.8), ("b", "x", "x", 0.5), ("a", "x", "x", 0.5), ("d", None, "x", 0.9)
     )
-    change = compare_predictions(before, now)
+    change = compare_predictions(before, now, BOXED)
     assert (change.images, change.right_before, change.right_now, change.mended, change.broken) == (3, 1, 2, 1, 0)
     assert (change.iou_before, change.iou_now) == (pytest.approx(0.4), pytest.approx(0.5))
     assert change.p == 1.0, "one image says nothing"
@@ -149,7 +162,7 @@ def test_the_test_of_a_change_is_exact():
 
 
 def test_nothing_in_common_is_no_change():
-    assert compare_predictions(predictions(("a", "x", "x", 0.5)), predictions(("b", "x", "x", 0.5))) is None
+    assert compare_predictions(predictions(("a", "x", "x", 0.5)), predictions(("b", "x", "x", 0.5)), BOXED) is None
 
 
 def test_a_round_before_without_predictions_is_reported(first, pipeline, tmp_path, capsys):
