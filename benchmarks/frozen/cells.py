@@ -294,8 +294,9 @@ def _class_activation(model: AttentiveClassifier, data: FrozenData) -> np.ndarra
 
 
 def _located(found: dict[str, Any]) -> dict[str, Any]:
-    wanted = ("truth", "mean_iou", "share_iou_50", "centre_box_mean_iou", "centre_box_share_iou_50", "max_box_acc_v2")
-    return {key: found[key] for key in wanted if key in found}
+    overlap = ("mean_iou", "share_iou_50", "centre_box_mean_iou", "centre_box_share_iou_50")
+    masks = {f"masks_{key}": found["masks"][key] for key in overlap if "masks" in found}
+    return {key: found[key] for key in ("truth", "boxes_from", *overlap, "max_box_acc_v2")} | masks
 
 
 def _top1(logits: np.ndarray, data: FrozenData) -> float:
