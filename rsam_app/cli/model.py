@@ -162,20 +162,8 @@ def _headline(metrics: dict[str, Any]) -> str:
         f"{metrics['split']}: {metrics['n']} images, top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f},"
         f" macro {metrics['macro_top1']:.4f}, NLL {metrics['nll']:.3f}, ECE {metrics['ece']:.3f}"
     ]
-    scores = metrics.get("localization")
-    if scores:
-        boxes = "the boxes" if scores["boxes_from"] == "boxes" else "the masks' boxes"
-        lines.append(_overlap(scores, boxes))
-        others = {"masks": "the masks", "own_boxes": "the images' own boxes"}
-        lines += [_overlap(scores[name], truth) for name, truth in others.items() if name in scores]
+    if scores := metrics.get("localization"):
+        from rsam_app.evaluation.report.headlines import overlap_lines
+
+        lines += overlap_lines(scores)
     return "\n".join(lines)
-
-
-def _overlap(scores: dict[str, Any], truth: str) -> str:
-    """The rectangles' IoU with a kind of ground truth, beside its baselines."""
-    centre = scores["centre_box_mean_iou"]
-    return (
-        f"rectangles: mean IoU with {truth} {scores['mean_iou']:.3f} ({100 * scores['share_iou_50']:.0f} % above .5);"
-        f" {'no centre box' if centre is None else f'centre box {centre:.3f}'},"
-        f" full image {scores['full_image_mean_iou']:.3f}; {scores['n']} images"
-    )

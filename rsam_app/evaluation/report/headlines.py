@@ -77,6 +77,27 @@ def localization_tiles(located: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
+def overlap_lines(located: Mapping[str, Any]) -> list[str]:
+    """The rectangles' IoU with boxes, then with masks, each beside its baselines: one line per kind of truth."""
+    names = {"masks": "the masks", "own_boxes": "the images' own boxes"}
+    others = [(located[key], name) for key, name in names.items() if key in located]
+    return [_overlap_line(found, truth) for found, truth in [(located, boxes_name(located)), *others]]
+
+
+def boxes_name(located: Mapping[str, Any]) -> str:
+    """The boxes of the headline figures, in words."""
+    return "the true boxes" if located["boxes_from"] == "boxes" else "the boxes around the masks"
+
+
+def _overlap_line(found: Mapping[str, Any], truth: str) -> str:
+    mean, share, centre = found["mean_iou"], 100 * found["share_iou_50"], found["centre_box_mean_iou"]
+    return (
+        f"rectangles: mean IoU {mean:.3f} with {truth} ({share:.1f} % with .5 or more);"
+        f" {'no centre box' if centre is None else f'centre box {centre:.3f}'},"
+        f" full image {found['full_image_mean_iou']:.3f}; {found['n']:,} images"
+    )
+
+
 def mask_tiles(located: Mapping[str, Any]) -> list[Tile]:
     """The overlap with masks, pixel by pixel; none without masks."""
     masks = located.get("masks")
@@ -160,9 +181,8 @@ def _localization_findings(located: Mapping[str, Any]) -> list[tuple[str, str]]:
     if centre is not None:
         better = mean > centre
         relation = "above" if better else "not above"
-        boxes = "the true boxes" if located["boxes_from"] == "boxes" else "the masks' boxes"
         text = (
-            f"Its rectangles have a mean IoU of {mean:.3f} with {boxes},"
+            f"Its rectangles have a mean IoU of {mean:.3f} with {boxes_name(located)},"
             f" {relation} that of a fixed centre box ({centre:.3f})."
         )
         sentences.append(("good" if better else "bad", text))

@@ -77,6 +77,7 @@ def write_report(
             findings=[*headlines.findings(metrics), *robustness_findings(metrics)],
             classification=headlines.classification_tiles(metrics),
             localization=headlines.localization_tiles(located) if located else [],
+            boxes_name=headlines.boxes_name,
             mask_tiles=headlines.mask_tiles(located) if located else [],
             located=located,
             **robustness_tiles(metrics),

@@ -10,12 +10,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation import evaluate_predictions, write_report
+from rsam_app.evaluation.metrics.rectangles import score_rectangles
+from rsam_app.evaluation.report.headlines import findings, overlap_lines
 from rsam_app.evaluation.report.write import read_log
+from rsam_app.geometry.types import RECTANGLE_FIELDS
 
 
 class Page(HTMLParser):
@@ -101,6 +105,73 @@ def test_missing_boxes_rectangles_and_logs_are_reported(tmp_path: Path, dataset:
     _, html = report(tmp_path / "without attention", dataset, make_table(dataset.records, rectangles=False))
     assert 'class="seen" points=' not in html
     assert "There is no training log" in html
+
+
+def masked(dataset: Dataset, folder: Path, keep_boxes: bool, part: float = 1.0) -> Dataset:
+    """The dataset with masks: an L, three quarters of each record's box. Own boxes keep a part of their height."""
+    records = []
+    for record in dataset.records:
+        left, top = (round(edge) for edge in record.boxes[0][:2])
+        right, low = left + 40, top + 30
+        region = np.zeros((record.height, record.width), dtype=np.uint8)
+        region[top:low, left:right] = 1
+        region[top : top + 15, left + 20 : right] = 0
+        mask = folder / f"{record.path.stem}.png"
+        Image.fromarray(region).save(mask)
+        boxes = ((float(left), float(top), 40.0, 30 * part),) if keep_boxes else ()
+        records.append(replace(record, boxes=boxes, mask=mask))
+    return replace(dataset, records=tuple(records))
+
+
+@pytest.mark.parametrize(("keep_boxes", "part"), [(False, 1.0), (True, 1.0), (True, 0.5)])
+def test_boxes_lead_and_masks_stand_below(
+    tmp_path: Path, dataset: Dataset, make_table: Any, keep_boxes: bool, part: float
+) -> None:
+    with_masks = masked(dataset, tmp_path, keep_boxes, part)
+    table = make_table(dataset.records)
+    metrics = evaluate_predictions(table, with_masks, "test")
+    located, n = metrics["localization"], metrics["n"]
+    path = write_report(tmp_path / "run" / "evaluation", metrics, table, with_masks, tmp_path / "none")
+    text = Page(path.read_text(encoding="utf-8")).text
+    truth = "the true boxes" if keep_boxes and part == 1 else "the boxes around the masks"
+    assert f"mean IoU of {located['mean_iou']:.3f} with {truth}" in text
+    assert f"Measured against {truth}, on {n} images" in text
+    assert f"Measured against masks, pixel by pixel, on {n} images" in text
+    assert text.index(f"{located['mean_iou']:.3f}") < text.index(f"{located['masks']['mean_iou']:.3f}")
+    assert located["masks"]["mean_iou"] < 0.8 * located["mean_iou"]
+    lines = overlap_lines(located)
+    assert lines[0].startswith(f"rectangles: mean IoU {located['mean_iou']:.3f} with {truth} (")
+    assert lines[1].startswith(f"rectangles: mean IoU {located['masks']['mean_iou']:.3f} with the masks (")
+    for line, figures in zip(lines, (located, located["masks"]), strict=False):
+        for baseline in ("centre box", "full image"):
+            assert f"{baseline} {figures[baseline.replace(' ', '_') + '_mean_iou']:.3f}" in line
+    of_part = keep_boxes and part < 1
+    assert len(lines) == 2 + of_part
+    assert ("Boxes are taken from the masks, not from the 10 images with boxes of their own" in text) == of_part
+    shown = metrics["per_class"][0]["mean_iou"]
+    ious = rectangle_ious_of(table, with_masks, metrics["per_class"][0]["class"])
+    assert shown == pytest.approx(ious), "the table per class and the headline have one kind"
+
+
+def rectangle_ious_of(table: Any, dataset: Dataset, label: str) -> float:
+    """The mean IoU with the boxes around the masks, over the test images of a class."""
+    rows = {row["id"]: row for row in table.to_pylist()}
+    records = [r for r in dataset.split("test") if r.label == label]
+    places = np.array([[rows[r.id][name] for name in RECTANGLE_FIELDS] for r in records])
+    return float(score_rectangles(places, records, "mask_boxes", None).iou.mean())
+
+
+def test_missing_centre_boxes_and_truths_are_said(dataset: Dataset, make_table: Any, tmp_path: Path) -> None:
+    with_masks = masked(dataset, tmp_path, keep_boxes=False)
+    kept = {r.id for r in with_masks.split("test")[:8]}
+    few = tuple(r if r.id in kept else replace(r, mask=None) for r in with_masks.records)
+    metrics = evaluate_predictions(make_table(dataset.records), replace(with_masks, records=few), "test")
+    located = metrics["localization"]
+    assert (located["n"], located["n_without_truth"]) == (8, 2)
+    assert metrics["absent"]["localization.centre_box_mean_iou"] == "no training image has masks"
+    assert metrics["absent"]["localization.masks.centre_box_mean_iou"] == "no training image has masks"
+    assert all("no centre box, full image" in line and line.endswith("; 8 images") for line in overlap_lines(located))
+    assert ("plain", "2 images have no masks and are not scored.") in findings(metrics)
 
 
 def test_missing_images_are_listed(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
