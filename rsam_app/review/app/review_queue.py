@@ -18,7 +18,7 @@ SCORE_MEANINGS = {
     "outside_evidence": ("how much the outside alone tells about the class", True),
     "unusual_geometry": ("how unusual the rectangle is for its class", True),
     "degeneracy": ("how far the rectangle is from pointing at anything", True),
-    "off_object": ("how far the rectangle is off the annotated object", True),
+    "off_object": ("how far the rectangle is off the object's true box", True),
     "label_quality": ("how well the label fits", False),
     "confidence": ("how sure the model is", False),
     "margin": ("how far the first class is ahead of the second", False),
