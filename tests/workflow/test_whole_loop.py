@@ -52,6 +52,8 @@ def test_every_photograph_has_a_prediction_a_rectangle_and_a_sample(run, review_
     where = metrics["localization"]
     assert {"mean_iou", "share_iou_50", "centre_box_mean_iou", "full_image_mean_iou"} <= set(where)
     assert {"max_box_acc_v2", "pointing_game"} <= set(where)
+    assert (where["truth"], where["boxes_from"]) == ("boxes", "masks"), "test pets have masks and no boxes"
+    assert where["masks"]["n"] == where["n"] > 0
     assert "<html" in (run / "evaluation" / "report.html").read_text()
 
 

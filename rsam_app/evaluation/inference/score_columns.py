@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from rsam_app.data.records import Record
 from rsam_app.evaluation.inference.run_model import Outputs
-from rsam_app.evaluation.metrics.ground_truth import image_sizes, truth_kinds
+from rsam_app.evaluation.metrics.ground_truth import image_sizes
 from rsam_app.evaluation.scores.degeneracy import degenerate
 from rsam_app.evaluation.scores.misattention import misattention
 from rsam_app.evaluation.scores.off_object import off_object
@@ -46,7 +46,7 @@ def score_columns(
     }
     if np.isnan(outputs.instability).all():
         absent["instability"] = "evaluate.stability_views is 0"
-    if truth_kinds(records):
+    if any(r.boxes or r.mask for r in records):
         try:
             columns["off_object"] = off_object(rectangles, records)
         except UserError as error:
