@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, relaunched, reporter, show
+from rsam_app.cli.exit_codes import GATE_CLOSED
 from rsam_app.cli.options import JsonOption, PipelineArgument, ProcessesOption, RunArgument, RunOption, SetOption, app
 from rsam_app.system.errors import UserError
 
@@ -108,6 +109,38 @@ def evaluate(
         metrics = stages.evaluate(job, split or job.evaluated_split, robustness)
     if metrics:
         show(metrics if as_json else _headline(metrics), as_json)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder of the earlier model.")],
+    run_b: Annotated[Path, typer.Argument(help="Run folder of the later model.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of page and JSON; default: RUN_B/compare-with-NAME_OF_A.")
+    ] = None,
+    max_attention_drop: Annotated[
+        float | None, typer.Option(help="Exit with code 3 if the mean IoU with the truth fell by more than this.")
+    ] = None,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Write each changed image's verdict into FiftyOne, for `rsam review`.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two evaluated runs, image by image.
+
+    Writes a page and JSON. Differences are those of RUN_B from RUN_A.
+    """
+    main_process_only()
+    from rsam_app.workflow import compare as comparing
+
+    first, second = job_of_run(run_a, None), job_of_run(run_b, None)
+    comparison = comparing.compare(first, second, output, max_attention_drop)
+    show(comparison.figures if as_json else comparison.text(), as_json)
+    if verdicts:
+        second.reporter.say(comparing.write_verdicts(comparison, first, second))
+    if comparison.gate_closed:
+        typer.echo(f"rsam: {comparison.gate_line()}.\nSee {comparison.page}", err=True)
+        raise typer.Exit(GATE_CLOSED)
 
 
 @app.command()

@@ -135,11 +135,10 @@ class RoundChange:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of the exact test of McNemar (1947) that fixed and broken images are equally likely."""
-        from scipy.stats import binomtest
+        """Two-sided p-value of McNemar's exact test, see `mcnemar`."""
+        from rsam_app.evaluation.metrics.paired import mcnemar
 
-        changed = self.mended + self.broken
-        return float(binomtest(self.mended, changed).pvalue) if changed else 1.0
+        return mcnemar(self.mended, self.broken)
 
     def summary(self, split: str, before: str) -> str:
         """One line of text; `before` names the round before."""

@@ -1,4 +1,4 @@
-"""Means with confidence intervals, and paired comparisons of two variants."""
+"""Means with confidence intervals, and paired comparisons of two variants or two runs."""
 
 from __future__ import annotations
 
@@ -31,6 +31,13 @@ def paired_difference(first: Mapping[Cell, float], second: Mapping[Cell, float])
     constant = bool(np.ptp(differences) == 0)
     p = float(mean == 0) if constant else float(stats.ttest_1samp(differences, 0.0).pvalue)
     return Difference(mean, mean - reach, mean + reach, p, len(differences))
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """Two-sided p of the exact test of McNemar (1947) that a changed image is as likely `fixed` (wrong before, right
+    now) as `broken`; 1 if no image changed."""
+    changed = fixed + broken
+    return float(stats.binomtest(fixed, changed).pvalue) if changed else 1.0
 
 
 def half_width(values: np.ndarray) -> float:

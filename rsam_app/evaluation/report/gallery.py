@@ -30,9 +30,14 @@ class Caption:
     note: str
 
 
+OtherAnswer = tuple[Floats, Caption]
+"""Another run's rectangle `(5,)` in pixels (NaN: none) and its caption."""
+
+
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a gallery. `outline` and `truths` are SVG `points` in a view box of `width` × `height`."""
+    """One picture of a gallery. `outline` and `truths` are SVG `points` in a view box of `width` × `height`, and so is
+    `other_outline`: the rectangle of another run, whose answer is in `other_caption`."""
 
     width: int
     height: int
@@ -40,6 +45,8 @@ class Picture:
     outline: str
     truths: tuple[str, ...]
     caption: Caption
+    other_outline: str = ""
+    other_caption: Caption | None = None
 
     @property
     def wrong(self) -> bool:
@@ -47,8 +54,30 @@ class Picture:
         return self.caption.label != self.caption.predicted
 
 
-def picture(record: Record, rectangle: Floats, caption: Caption, kind: TruthKind | None) -> Picture:
-    """Draw a record with its rectangle `(5,)` in pixels (NaN: none).
+@dataclass(frozen=True)
+class Gallery:
+    """Images of one kind; `about` describes which."""
+
+    title: str
+    about: str
+    pictures: list[Picture]
+    unreadable: list[str]
+
+    @property
+    def with_outline(self) -> bool:
+        """Whether a picture shows a rectangle."""
+        return any(p.outline for p in self.pictures)
+
+    @property
+    def with_truth(self) -> bool:
+        """Whether a picture shows the ground truth."""
+        return any(p.truths for p in self.pictures)
+
+
+def picture(
+    record: Record, rectangle: Floats, caption: Caption, kind: TruthKind | None, other: OtherAnswer | None = None
+) -> Picture:
+    """Draw a record with its rectangle `(5,)` in pixels (NaN: none), and that of another run.
 
     Raises `UserError` if the image or its mask cannot be read.
     """
@@ -56,25 +85,31 @@ def picture(record: Record, rectangle: Floats, caption: Caption, kind: TruthKind
     scale = min(1.0, SIDE / max(true_width, true_height))
     width, height = max(1, round(true_width * scale)), max(1, round(true_height * scale))
     factor = np.array([width / true_width, height / true_height])
-    outline = _points(corners(rectangle[None])[0] * factor) if np.isfinite(rectangle).all() else ""
     return Picture(
         width=width,
         height=height,
         image=data_uri(_jpeg(resize(pixels, width, height)), "jpeg"),
-        outline=outline,
+        outline=_outline(rectangle, factor),
         truths=tuple(_points(shape * factor) for shape in truth_shapes(record, kind)),
         caption=caption,
+        other_outline=_outline(other[0], factor) if other else "",
+        other_caption=other[1] if other else None,
     )
 
 
 def pictures(
-    records: Sequence[Record], rectangles: Floats, captions: Sequence[Caption], kind: TruthKind | None
+    records: Sequence[Record],
+    rectangles: Floats,
+    captions: Sequence[Caption],
+    kind: TruthKind | None,
+    others: Sequence[OtherAnswer] | None = None,
 ) -> tuple[list[Picture], list[str]]:
     """Return pictures of the records with readable files, and a message for each other."""
     drawn, unreadable = [], []
-    for record, rectangle, caption in zip(records, rectangles, captions, strict=True):
+    beside: Sequence[OtherAnswer | None] = others or [None] * len(records)
+    for record, rectangle, caption, other in zip(records, rectangles, captions, beside, strict=True):
         try:
-            drawn.append(picture(record, rectangle, caption, kind))
+            drawn.append(picture(record, rectangle, caption, kind, other))
         except UserError as error:
             unreadable.append(str(error))
     return drawn, unreadable
@@ -105,6 +140,10 @@ def data_uri(content: bytes, kind: str) -> str:
 def _jpeg(pixels: np.ndarray) -> bytes:
     _, encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
     return encoded.tobytes()
+
+
+def _outline(rectangle: Floats, factor: Floats) -> str:
+    return _points(corners(rectangle[None])[0] * factor) if np.isfinite(rectangle).all() else ""
 
 
 def _points(polygon: Floats) -> str:

@@ -164,6 +164,25 @@ def iou_histogram(ious: Floats, centre_box_ious: Floats | None) -> Plot:
     return _draw_plot(draw, width=4.8, height=3.2)
 
 
+def iou_scatter(first: Floats, second: Floats) -> Plot:
+    """Plot each image's IoU with the object in the second run over that in the first; both `(N,)`."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], "--", color=theme.ink, linewidth=1)
+        axes.scatter(first, second, s=14, color=theme.series[0], alpha=0.6, linewidths=0)
+        axes.plot(first.mean(), second.mean(), "D", color=theme.series[1], markersize=7, label="means")
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.set_aspect("equal")
+        axes.set_xlabel("IoU with the object, first run")
+        axes.set_ylabel("second run")
+        _legend_above(axes, theme)
+        _finish(axes, theme)
+
+    return _draw_plot(draw, width=4.2, height=4.2)
+
+
 def stability_bars(by_transform: Mapping[str, Mapping[str, float]]) -> Plot:
     """Plot the rectangle's rotated IoU with itself under each transform, with marks for a fixed rectangle."""
 

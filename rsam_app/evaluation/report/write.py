@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics.accuracy import confusion_matrix
@@ -22,33 +18,14 @@ from rsam_app.evaluation.metrics.localization import leading_kind
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, split_arrays
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
 from rsam_app.evaluation.report import headlines, plots
-from rsam_app.evaluation.report.gallery import Caption, Picture, data_uri, pictures
+from rsam_app.evaluation.report.gallery import Caption, Gallery, data_uri, pictures
+from rsam_app.evaluation.report.page import page_templates
 from rsam_app.evaluation.report.robustness_headlines import robustness_findings, robustness_tiles
 from rsam_app.geometry.types import Floats, Integers
 from rsam_app.system.files import write_atomically
 
 PICTURES = 12
 """Images per gallery."""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Images of one kind; `about` describes which."""
-
-    title: str
-    about: str
-    pictures: list[Picture]
-    unreadable: list[str]
-
-    @property
-    def with_outline(self) -> bool:
-        """Whether a picture shows a rectangle."""
-        return any(p.outline for p in self.pictures)
-
-    @property
-    def with_truth(self) -> bool:
-        """Whether a picture shows the ground truth."""
-        return any(p.truths for p in self.pictures)
 
 
 def write_report(
@@ -68,7 +45,7 @@ def write_report(
         write_atomically(folder / f"{name}.png", plot.light_solid)
     located = metrics.get("localization")
     page = (
-        _environment()
+        page_templates()
         .get_template("report.html")
         .render(
             run=folder.resolve().parent.name,
@@ -106,22 +83,6 @@ def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
         else:
             broken += bool(text.strip())
     return lines, broken
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("rsam_app.evaluation.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["percent"] = headlines.percent
-    environment.filters["degrees"] = lambda radians: f"{math.degrees(radians):.1f}°"
-    environment.filters["words"] = lambda name: name.replace("_", " ")
-    environment.filters["breakable"] = _breakable
-    return environment
-
-
-def _breakable(name: str) -> Markup:
-    """A name, escaped, with optional line breaks after underscores."""
-    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def _plots(

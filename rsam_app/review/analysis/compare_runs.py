@@ -1,13 +1,14 @@
-"""Comparison of two runs: the overlap of their rectangles, image by image."""
+"""Comparison of two runs: the overlap of their rectangles and the verdict of each image."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rsam_app.geometry.types import RECTANGLE_FIELDS
-from rsam_app.review.dataset.fields import OVERLAP
+from rsam_app.review.dataset.fields import OVERLAP, VERDICT
 from rsam_app.review.dataset.schema import add_field, run_keys
 from rsam_app.system.errors import UserError
 
@@ -24,12 +25,7 @@ def compare_runs(review_set: Any, first: str, second: str) -> tuple[str, int]:
 
     from rsam_app.geometry.overlap import rotated_iou
 
-    known = run_keys(review_set)
-    for key in (first, second):
-        if key not in known:
-            raise UserError(f"compare runs: {key!r} is not a run of this dataset. Its runs: {', '.join(known)}.")
-    if first == second:
-        raise UserError(f"compare runs: {first!r} is given twice. Choose two runs; `rsam review RUN` adds one.")
+    _require_runs(review_set, first, second)
     paths = [f"{key}_attention.detections.{name}" for key in (first, second) for name in RECTANGLE_FIELDS]
     ids, *columns = review_set.values(["id", *paths])
     rows = [_numbers(row) for row in zip(*columns, strict=True)]
@@ -46,6 +42,42 @@ def compare_runs(review_set: Any, first: str, second: str) -> tuple[str, int]:
     values_by_id = {i: overlaps.get(i) for i in ids}
     review_set.set_values(name, values_by_id, key_field="id", validate=False, expand_schema=False)
     return name, len(both)
+
+
+def write_verdicts(review_set: Any, first: str, second: str, verdicts: Mapping[str, str]) -> tuple[str, int]:
+    """Write how each image changed from the run `first` to the run `second` to the field `SECOND_verdict_with_FIRST`,
+    by record id, and save a view of these images; return the view's name and how many samples it has.
+
+    Images without a verdict have no value. A view of that name stays as the reviewer left it. Raises `UserError` for
+    an unknown run, or the same run twice.
+    """
+    import fiftyone as fo
+
+    _require_runs(review_set, first, second)
+    field, view = f"{second}_{VERDICT}{first}", f"{second} compared with {first}"
+    text = f"how the image changed from {first} to {second}, by `rsam compare`"
+    add_field(review_set, field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification, description=text)
+    labels = {
+        sample_id: fo.Classification(label=verdicts[record_id]) if record_id in verdicts else None
+        for sample_id, record_id in zip(*review_set.values(["id", "record_id"]), strict=True)
+    }
+    review_set.set_values(field, labels, key_field="id", validate=False, expand_schema=False)
+    changed = review_set.exists(field).sort_by(f"{field}.label")
+    if not review_set.has_saved_view(view):
+        review_set.save_view(view, changed, description=text)
+    return view, len(changed)
+
+
+def _require_runs(review_set: Any, first: str, second: str) -> None:
+    known = run_keys(review_set)
+    for key in (first, second):
+        if key not in known:
+            raise UserError(
+                f"compare runs: {key!r} is not a run of this dataset. Its runs: {', '.join(known)}."
+                " `rsam review RUN` adds one."
+            )
+    if first == second:
+        raise UserError(f"compare runs: {first!r} is given twice. Choose two runs; `rsam review RUN` adds one.")
 
 
 def _numbers(row: tuple[Any, ...]) -> list[float] | None:
