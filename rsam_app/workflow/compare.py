@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,11 +61,9 @@ def compare(first: Job, second: Job, output: Path | None = None, max_attention_d
         raise UserError(f"--max-attention-drop {max_attention_drop}: is not an IoU. Give a number from 0 to 1.")
     split = _shared_split(first, second)
     folder = output or second.run.path / f"compare-with-{first.run.path.resolve().name}"
-    _create(folder)
-    with second.run.writing() if output is None else nullcontext():
-        figures, arrays = _figures(first, second, split)
-        figures["attention_gate"] = _gate(figures, second, max_attention_drop)
-        return _write(folder, figures, arrays, _names(first, second))
+    figures, arrays = _figures(first, second, split)
+    figures["attention_gate"] = _gate(figures, second, max_attention_drop)
+    return _write(folder, figures, arrays, _names(first, second))
 
 
 def write_verdicts(comparison: Comparison, first: Job, second: Job) -> str:
@@ -212,5 +209,6 @@ def _write(
 ) -> Comparison:
     from rsam_app.evaluation.report.write_comparison import write_comparison
 
+    _create(folder)
     write_atomically(folder / "comparison.json", json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     return Comparison(write_comparison(folder, figures, *arrays, names), figures, names)

@@ -91,7 +91,7 @@ def _accuracy(figures: Mapping[str, Any]) -> tuple[str, str]:
     pair, test = figures["top1"], figures["mcnemar"]
     tone = ("good" if pair["difference"] > 0 else "bad") if test["p"] < SIGNIFICANT else "plain"
     doubt = "" if test["p"] < SIGNIFICANT else ", which chance explains"
-    counts = f"{test['fixed']:,} images were fixed and {test['broken']:,} broken"
+    counts = f"{test['fixed']:,} fixed, {test['broken']:,} broken"
     text = f"Top-1 changed by {change(pair['difference'])} points{_in_interval(pair, 'percent')}: {counts}{doubt}"
     return tone, f"{text} (p = {test['p']:.2g} by McNemar's exact test)."
 
@@ -146,12 +146,14 @@ def _shared(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
     lines = []
     for run in ("first", "second"):
         if only := figures[run]["only_here"]:
-            lines.append(f"{only:,} images are not compared: only {names[run]} evaluated them.")
+            lines.append(f"Images that only {names[run]} evaluated, left out: {only:,}.")
     if figures["removed"]:
-        lines.append(f"{figures['removed']:,} images are not compared: the dataset no longer has them.")
+        lines.append(f"Images that the dataset no longer has, left out: {figures['removed']:,}.")
     for run in ("first", "second"):
         if relabelled := figures[run]["relabelled"]:
-            lines.append(f"{relabelled:,} labels changed since {names[run]} was evaluated; the present ones count.")
+            lines.append(
+                f"Labels that changed since {names[run]} was evaluated (the present ones count): {relabelled:,}."
+            )
     if figures["split"] == "val":
         lines.append("These are the validation images, which also chose each run's best epoch.")
     return lines

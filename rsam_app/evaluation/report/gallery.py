@@ -45,6 +45,7 @@ class Picture:
     outline: str
     truths: tuple[str, ...]
     caption: Caption
+    id: str
     other_outline: str = ""
     other_caption: Caption | None = None
 
@@ -92,6 +93,7 @@ def picture(
         outline=_outline(rectangle, factor),
         truths=tuple(_points(shape * factor) for shape in truth_shapes(record, kind)),
         caption=caption,
+        id=record.id,
         other_outline=_outline(other[0], factor) if other else "",
         other_caption=other[1] if other else None,
     )
