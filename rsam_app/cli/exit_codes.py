@@ -11,13 +11,13 @@ from rsam_app.cli.utf8 import print_any_text, use_utf8
 from rsam_app.system.distributed import end_launch, leave_launch
 from rsam_app.system.errors import UserError
 
-GATE_CLOSED = 3
-"""The command did its work, and what it measured is beyond the limit that the user set."""
+BEYOND_LIMIT = 3
+"""The command is done, and what it measured is beyond a limit that the user set."""
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done; 2 the user must change something; 3 done, and the gate that the user set is
-    closed (`rsam compare`); 130 stopped by Ctrl-C or SIGTERM; 1 a bug, or a process of the launch was killed."""
+    """Run a command. Exit codes: 0 done; 2 the user must change something; 3 done, and the result is beyond a limit
+    that the user set; 130 stopped by Ctrl-C or SIGTERM; 1 a bug, or a process of the launch was killed."""
     use_utf8()
     print_any_text()
     try:

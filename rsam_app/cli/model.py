@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, relaunched, reporter, show
-from rsam_app.cli.exit_codes import GATE_CLOSED
+from rsam_app.cli.exit_codes import BEYOND_LIMIT
 from rsam_app.cli.options import JsonOption, PipelineArgument, ProcessesOption, RunArgument, RunOption, SetOption, app
 from rsam_app.system.errors import UserError
 
@@ -121,8 +121,8 @@ def compare(
     max_attention_drop: Annotated[
         float | None, typer.Option(help="Exit with code 3 if the mean IoU with the truth fell by more than this.")
     ] = None,
-    verdicts: Annotated[
-        bool, typer.Option("--verdicts", help="Write each changed image's verdict into FiftyOne, for `rsam review`.")
+    changes: Annotated[
+        bool, typer.Option("--changes", help="Write how each image changed into FiftyOne, for `rsam review`.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -136,11 +136,11 @@ def compare(
     first, second = job_of_run(run_a, None), job_of_run(run_b, None)
     comparison = comparing.compare(first, second, output, max_attention_drop)
     show(comparison.figures if as_json else comparison.text(), as_json)
-    if verdicts:
-        second.reporter.say(comparing.write_verdicts(comparison, first, second))
-    if comparison.gate_closed:
-        typer.echo(f"rsam: {comparison.gate_line()}.\nSee {comparison.page}", err=True)
-        raise typer.Exit(GATE_CLOSED)
+    if changes:
+        second.reporter.say(comparing.write_changes(comparison, first, second))
+    if comparison.exceeds_limit:
+        typer.echo(f"rsam: {comparison.limit_line()}.\nSee {comparison.page}", err=True)
+        raise typer.Exit(BEYOND_LIMIT)
 
 
 @app.command()

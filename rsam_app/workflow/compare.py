@@ -28,15 +28,16 @@ class Comparison:
     names: Mapping[str, str]
 
     @property
-    def gate_closed(self) -> bool:
-        """Whether the attention gate was asked for and closed."""
-        return bool(self.figures["attention_gate"] and self.figures["attention_gate"]["closed"])
+    def exceeds_limit(self) -> bool:
+        """Whether attention fell by more than the limit that was given, if any."""
+        limit = self.figures["attention_limit"]
+        return bool(limit and limit["exceeded"])
 
-    def gate_line(self) -> str:
-        """The attention gate in a line."""
-        from rsam_app.evaluation.report.comparison_lines import gate_text
+    def limit_line(self) -> str:
+        """The fall of attention, and its limit, in a line."""
+        from rsam_app.evaluation.report.comparison_lines import limit_text
 
-        return gate_text(self.figures)
+        return limit_text(self.figures)
 
     def text(self) -> str:
         """The table and the findings for the terminal."""
@@ -55,26 +56,26 @@ def compare(first: Job, second: Job, output: Path | None = None, max_attention_d
     """Compare two evaluated runs, and write `comparison.html` and `comparison.json` into `output`.
 
     Labels and truth are those of the second run's dataset, corrections applied. Raises `UserError` if the runs cannot
-    be compared, or if there is a gate but nothing to measure attention with.
+    be compared, or if there is a limit but nothing to measure attention with.
     """
     if max_attention_drop is not None and not 0 <= max_attention_drop <= 1:
         raise UserError(f"--max-attention-drop {max_attention_drop}: is not an IoU. Give a number from 0 to 1.")
     split = _shared_split(first, second)
     folder = output or second.run.path / f"compare-with-{first.run.path.resolve().name}"
     figures, arrays = _figures(first, second, split)
-    figures["attention_gate"] = _gate(figures, second, max_attention_drop)
+    figures["attention_limit"] = _limit(figures, second, max_attention_drop)
     return _write(folder, figures, arrays, _names(first, second))
 
 
-def write_verdicts(comparison: Comparison, first: Job, second: Job) -> str:
-    """Write the verdict of each changed image into FiftyOne, and save a view of them; returns a line about it."""
-    from rsam_app.evaluation.metrics.comparison import verdict_by_id
-    from rsam_app.review.analysis.compare_runs import write_verdicts
+def write_changes(comparison: Comparison, first: Job, second: Job) -> str:
+    """Write how each changed image changed into FiftyOne, and save a view of them; returns a line about it."""
+    from rsam_app.evaluation.metrics.comparison import change_by_id
+    from rsam_app.review.analysis.compare_runs import write_changes
     from rsam_app.review.dataset.schema import open_review
 
     review_set = open_review(second.card.name)
     key_a, key_b = (job.pipeline.review.key or job.run.key for job in (first, second))
-    view, number = write_verdicts(review_set, key_a, key_b, verdict_by_id(comparison.figures))
+    view, number = write_changes(review_set, key_a, key_b, change_by_id(comparison.figures))
     return f"FiftyOne dataset {review_set.name!r}: saved view {view!r} with {number:,} changed images"
 
 
@@ -187,8 +188,8 @@ def _arrays(run: Path, table: pa.Table, dataset: Dataset, split: str, classes: t
         raise UserError(f"{run}: {error}") from error
 
 
-def _gate(figures: Mapping[str, Any], second: Job, max_drop: float | None) -> dict[str, Any] | None:
-    from rsam_app.evaluation.metrics.comparison import attention_gate
+def _limit(figures: Mapping[str, Any], second: Job, max_drop: float | None) -> dict[str, Any] | None:
+    from rsam_app.evaluation.metrics.comparison import attention_limit
 
     if max_drop is None:
         return None
@@ -198,7 +199,7 @@ def _gate(figures: Mapping[str, Any], second: Job, max_drop: float | None) -> di
             f" {figures['absent']['attention']}.\n"
             "Add boxes or masks to the dataset, or leave the option out."
         )
-    return attention_gate(figures["attention"], max_drop)
+    return attention_limit(figures["attention"], max_drop)
 
 
 def _write(

@@ -31,8 +31,8 @@ def test_importing_us_imports_nothing_heavy(what):
 def test_help_names_every_command_of_the_contract():
     said = rsam("--help").stdout
     for command in (
-        "demo", "run", "train", "evaluate", "predict", "review", "select", "apply", "export", "download", "doctor",
-        "import-fiftyone",
+        "demo", "run", "train", "evaluate", "compare", "predict", "review", "select", "apply", "export", "download",
+        "doctor", "import-fiftyone",
     ):  # fmt: skip
         assert f"  {command} " in said
 

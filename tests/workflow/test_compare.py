@@ -1,4 +1,4 @@
-"""`rsam compare` on two real runs: figures, page, attention gate, and the runs that cannot be compared."""
+"""`rsam compare` on two real runs: figures, page, the limit for attention, and the runs that cannot be compared."""
 
 from __future__ import annotations
 
@@ -137,19 +137,19 @@ def test_exchanged_runs_change_in_the_other_direction(runs, compared, tmp_path):
     assert {p.name for p in (tmp_path / "ci" / "page").iterdir()} == {"comparison.html", "comparison.json", "iou.png"}
 
 
-def test_a_closed_attention_gate_is_exit_code_3_with_the_figures_and_the_page(runs, compared, tmp_path):
+def test_attention_off_the_objects_is_exit_code_3_with_the_figures_and_the_page(runs, compared, tmp_path):
     drop = -compared[0]["attention"]["difference"]
     closed = rsam("compare", *runs, "--output", tmp_path, "--max-attention-drop", drop / 2, check=3)
     assert len(closed.stderr.strip().splitlines()[-2:]) == 2
     assert f"{-drop:+.3f} (95" in closed.stderr
-    assert "attention gate closed" in closed.stderr
-    assert "Attention gate closed" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "rsam: Attention moved off the objects" in closed.stderr
+    assert "Attention moved off the objects" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     opened = rsam("compare", *runs, "--output", tmp_path, "--max-attention-drop", drop * 2)
-    assert "Attention gate open" in opened.stdout
-    assert "gate" not in opened.stderr
+    assert "Attention did not move off the objects" in opened.stdout
+    assert "Attention" not in opened.stderr
     rsam("compare", *reversed(runs), "--output", tmp_path, "--max-attention-drop", 0)
-    gate = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))["attention_gate"]
-    assert gate == {"max_drop": 0, "drop": pytest.approx(-drop), "closed": False}
+    limit = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))["attention_limit"]
+    assert limit == {"max_drop": 0, "drop": pytest.approx(-drop), "exceeded": False}
 
 
 @pytest.mark.parametrize("limit", ["nan", "-0.1", "30"])
@@ -209,7 +209,7 @@ def test_runs_without_a_common_image_are_refused_and_the_others_are_counted(fold
     assert "no image of the split test" in refused(first, half)
 
 
-def test_a_model_without_attention_is_compared_but_has_no_gate(folder, runs, tmp_path):
+def test_a_model_without_attention_is_compared_but_has_no_limit(folder, runs, tmp_path):
     plain = untrained(write_card(folder), tmp_path / "plain", 3, attention="none")
     rsam("evaluate", plain)
     figures = json.loads(rsam("compare", runs[0], plain, "--json").stdout)

@@ -20,7 +20,7 @@ from rsam_app.geometry.types import Floats, Integers, Mask
 MOVED = 0.2
 """Change of an image's IoU with the truth from which its rectangle counts as moved off, or onto, the object."""
 
-VERDICTS = ("broken", "fixed", "moved off the object", "moved onto the object")
+CHANGES = ("broken", "fixed", "moved off the object", "moved onto the object")
 """How an image changed: right before and wrong now, wrong before and right now, and where the rectangle went."""
 
 
@@ -31,7 +31,7 @@ def compare_arrays(
 
     The records' boxes are the truth of `with_true_boxes`, from `sources`. IoUs are of upright boxes, clipped to the
     image. Each figure has `first`, `second` and `difference`; `top1` and `attention` also `interval`, the 95 % interval
-    of a paired t-test over images. `changed` lists the images of each verdict, a figure that is missing is null, and
+    of a paired t-test over images. `changed` lists the images of each change, a figure that is missing is null, and
     `absent` gives the reason. JSON-serialisable and free of NaN.
     """
     right = first.predicted == first.labels, second.predicted == second.labels
@@ -57,19 +57,19 @@ def compare_arrays(
     return result
 
 
-def attention_gate(attention: Mapping[str, Any], max_drop: float) -> dict[str, Any]:
-    """Whether the mean IoU of a comparison's `attention` fell by more than `max_drop`, up to rounding: `closed`."""
+def attention_limit(attention: Mapping[str, Any], max_drop: float) -> dict[str, Any]:
+    """Whether the mean IoU of a comparison's `attention` fell by more than `max_drop`, up to rounding: `exceeded`."""
     drop = -attention["difference"]
-    return {"max_drop": max_drop, "drop": drop, "closed": bool(drop > max_drop + 1e-9)}
+    return {"max_drop": max_drop, "drop": drop, "exceeded": bool(drop > max_drop + 1e-9)}
 
 
-def verdict_by_id(figures: Mapping[str, Any]) -> dict[str, str]:
-    """The verdict of each changed image; that of its class comes before that of its rectangle."""
-    verdicts: dict[str, str] = {}
-    for verdict in VERDICTS:
-        for image in figures["changed"][verdict]:
-            verdicts.setdefault(image["id"], verdict)
-    return verdicts
+def change_by_id(figures: Mapping[str, Any]) -> dict[str, str]:
+    """The change of each changed image; that of its class comes before that of its rectangle."""
+    changes: dict[str, str] = {}
+    for change in CHANGES:
+        for image in figures["changed"][change]:
+            changes.setdefault(image["id"], change)
+    return changes
 
 
 def _pair(first: float, second: float) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _changed(
     right: tuple[Mask, Mask],
     classes: Sequence[str],
 ) -> dict[str, list[dict[str, Any]]]:
-    """The images of each verdict: the most confident answers of the second run, or the largest moves, first."""
+    """The images of each change: the most confident answers of the second run, or the largest moves, first."""
     sure = tuple(calibration.confidences(arrays.logits) for arrays in (first, second))
     moved = np.nan_to_num(ious[1] - ious[0])
     chosen: list[tuple[Mask, Floats]] = [
@@ -204,8 +204,8 @@ def _changed(
         return {"id": second.records[row].id, "label": classes[second.labels[row]], **answers}
 
     return {
-        verdict: [entry(int(row)) for row in _in_order(mask, order)]
-        for verdict, (mask, order) in zip(VERDICTS, chosen, strict=True)
+        change: [entry(int(row)) for row in _in_order(mask, order)]
+        for change, (mask, order) in zip(CHANGES, chosen, strict=True)
     }
 
 

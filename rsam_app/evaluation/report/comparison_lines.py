@@ -29,14 +29,14 @@ def share(value: float, form: Form = "percent") -> str:
     return percent(value) if form == "percent" else f"{value:.3f}"
 
 
-def change(value: float, form: Form = "percent") -> str:
+def signed(value: float, form: Form = "percent") -> str:
     """A difference with its sign: in points, or as a number with three decimals."""
     return f"{100 * value:+.1f}" if form == "percent" else f"{value:+.3f}"
 
 
 def interval_text(pair: Mapping[str, Any], form: Form = "percent") -> str:
     """The interval of a difference; empty without one."""
-    return " to ".join(change(edge, form) for edge in pair["interval"] or [])
+    return " to ".join(signed(edge, form) for edge in pair["interval"] or [])
 
 
 def table_rows(figures: Mapping[str, Any]) -> list[Row]:
@@ -58,12 +58,12 @@ def table_rows(figures: Mapping[str, Any]) -> list[Row]:
 def _row(name: str, pair: Mapping[str, Any], form: Form) -> Row:
     interval = interval_text(pair, form) if "interval" in pair else ""
     first, second = (share(pair[run], form) for run in ("first", "second"))
-    return Row(name, first, second, change(pair["difference"], form), interval)
+    return Row(name, first, second, signed(pair["difference"], form), interval)
 
 
 def _worst_row(name: str, pair: Mapping[str, Any], key: str) -> Row:
     first, second = (share(pair[run][key]) for run in ("first", "second"))
-    return Row(name, first, second, change(pair["difference"]))
+    return Row(name, first, second, signed(pair["difference"]))
 
 
 def truth_text(attention: Mapping[str, Any]) -> str:
@@ -76,7 +76,7 @@ def truth_text(attention: Mapping[str, Any]) -> str:
 
 def findings(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, str]]:
     """Sentences that interpret a comparison, each with its tone: `good`, `bad` or `plain`."""
-    sentences = [_accuracy(figures), _attention(figures), *_gate(figures)]
+    sentences = [_accuracy(figures), _attention(figures), *_limit(figures)]
     if figures["agreement"] is not None:
         text = f"The upright boxes of the two runs' rectangles have a mean IoU of {figures['agreement']:.3f}."
         sentences.append(("plain", text))
@@ -92,7 +92,7 @@ def _accuracy(figures: Mapping[str, Any]) -> tuple[str, str]:
     tone = ("good" if pair["difference"] > 0 else "bad") if test["p"] < SIGNIFICANT else "plain"
     doubt = "" if test["p"] < SIGNIFICANT else ", which chance explains"
     counts = f"{test['fixed']:,} fixed, {test['broken']:,} broken"
-    text = f"Top-1 changed by {change(pair['difference'])} points{_in_interval(pair, 'percent')}: {counts}{doubt}"
+    text = f"Top-1 changed by {signed(pair['difference'])} points{_in_interval(pair, 'percent')}: {counts}{doubt}"
     return tone, f"{text} (p = {test['p']:.2g} by McNemar's exact test)."
 
 
@@ -102,7 +102,7 @@ def _attention(figures: Mapping[str, Any]) -> tuple[str, str]:
         return "plain", f"Attention is not compared: {figures['absent']['attention']}."
     low, high = pair["interval"] or (-1.0, 1.0)
     tone = "bad" if high < 0 else "good" if low > 0 else "plain"
-    text = f"The rectangles' mean IoU with {truth_text(pair)} changed by {change(pair['difference'], 'number')}"
+    text = f"The rectangles' mean IoU with {truth_text(pair)} changed by {signed(pair['difference'], 'number')}"
     moves = [len(figures["changed"][f"moved {way} the object"]) for way in ("off", "onto")]
     return tone, f"{text}{_in_interval(pair, 'number')}; {moves[0]:,} moved off the object, {moves[1]:,} onto it."
 
@@ -111,21 +111,20 @@ def _in_interval(pair: Mapping[str, Any], form: Form) -> str:
     return f" (95\N{NO-BREAK SPACE}% interval {interval_text(pair, form)})" if pair["interval"] else ""
 
 
-def _gate(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    gate = figures["attention_gate"]
-    if gate is None:
-        return []
-    return [("bad" if gate["closed"] else "good", f"{gate_text(figures)[0].upper()}{gate_text(figures)[1:]}.")]
+def _limit(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    limit = figures["attention_limit"]
+    return [] if limit is None else [("bad" if limit["exceeded"] else "good", f"{limit_text(figures)}.")]
 
 
-def gate_text(figures: Mapping[str, Any]) -> str:
-    """The attention gate in one sentence, without a full stop."""
-    pair, gate = figures["attention"], figures["attention_gate"]
-    state, relation = ("closed", "more than") if gate["closed"] else ("open", "within")
-    change_text = f"{change(pair['difference'], 'number')}{_in_interval(pair, 'number')}"
+def limit_text(figures: Mapping[str, Any]) -> str:
+    """Whether attention fell by more than the limit, in a sentence without a full stop."""
+    pair, limit = figures["attention"], figures["attention_limit"]
+    outcome = "Attention moved off the objects" if limit["exceeded"] else "Attention did not move off the objects"
+    relation = "more than" if limit["exceeded"] else "within"
     return (
-        f"attention gate {state}: mean IoU with {truth_text(pair)} changed by {change_text},"
-        f" from {pair['first']:.3f} to {pair['second']:.3f}: {relation} the allowed drop of {gate['max_drop']:g}"
+        f"{outcome}: mean IoU with {truth_text(pair)} changed by {signed(pair['difference'], 'number')}"
+        f"{_in_interval(pair, 'number')}, from {pair['first']:.3f} to {pair['second']:.3f}, {relation} the allowed drop"
+        f" of {limit['max_drop']:g}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rsam_app.evaluation.metrics.comparison import MOVED, VERDICTS
+from rsam_app.evaluation.metrics.comparison import CHANGES, MOVED
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays
 from rsam_app.evaluation.report import comparison_lines, plots
 from rsam_app.evaluation.report.gallery import Caption, Gallery, data_uri, pictures
@@ -24,7 +24,7 @@ TITLES = (
     ("Moved off the object", f"The IoU with the truth fell by {MOVED} or more, the largest fall first."),
     ("Moved onto the object", f"The IoU with the truth rose by {MOVED} or more, the largest rise first."),
 )
-"""Titles of the galleries and their order, by verdict."""
+"""Titles of the galleries and their order, by change."""
 
 
 def write_comparison(
@@ -40,7 +40,7 @@ def write_comparison(
     runs' names. Unreadable images are listed on the page. Each file is replaced atomically.
     """
     templates = page_templates()
-    templates.filters |= {"share": comparison_lines.share, "change": comparison_lines.change}
+    templates.filters |= {"share": comparison_lines.share, "signed": comparison_lines.signed}
     plot = _plot(first, second)
     if plot is not None:
         write_atomically(folder / "iou.png", plot.light_solid)
@@ -66,11 +66,11 @@ def _plot(first: PredictionArrays, second: PredictionArrays) -> plots.Plot | Non
 
 
 def _galleries(figures: Mapping[str, Any], first: PredictionArrays, second: PredictionArrays) -> list[Gallery]:
-    """The changed images of each verdict, with both rectangles; a verdict without images has no gallery."""
+    """The changed images of each change, with both rectangles; a change without images has no gallery."""
     row_of = {record.id: row for row, record in enumerate(second.records)}
     galleries = []
-    for verdict, (title, about) in zip(VERDICTS, TITLES, strict=True):
-        images: Sequence[Mapping[str, Any]] = figures["changed"][verdict]
+    for change, (title, about) in zip(CHANGES, TITLES, strict=True):
+        images: Sequence[Mapping[str, Any]] = figures["changed"][change]
         shown = images[:PICTURES]
         if not shown:
             continue

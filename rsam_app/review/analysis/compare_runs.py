@@ -1,4 +1,4 @@
-"""Comparison of two runs: the overlap of their rectangles and the verdict of each image."""
+"""Comparison of two runs: the overlap of their rectangles and how each image changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rsam_app.geometry.types import RECTANGLE_FIELDS
-from rsam_app.review.dataset.fields import OVERLAP, VERDICT
+from rsam_app.review.dataset.fields import CHANGE, OVERLAP
 from rsam_app.review.dataset.schema import add_field, run_keys
 from rsam_app.system.errors import UserError
 
@@ -44,21 +44,21 @@ def compare_runs(review_set: Any, first: str, second: str) -> tuple[str, int]:
     return name, len(both)
 
 
-def write_verdicts(review_set: Any, first: str, second: str, verdicts: Mapping[str, str]) -> tuple[str, int]:
-    """Write how each image changed from the run `first` to the run `second` to the field `SECOND_verdict_with_FIRST`,
+def write_changes(review_set: Any, first: str, second: str, changes: Mapping[str, str]) -> tuple[str, int]:
+    """Write how each image changed from the run `first` to the run `second` to the field `SECOND_change_from_FIRST`,
     by record id, and save a view of these images; return the view's name and how many samples it has.
 
-    Images without a verdict have no value. A view of that name stays as the reviewer left it. Raises `UserError` for
+    Other images have no value. A view of that name stays as the reviewer left it. Raises `UserError` for
     an unknown run, or the same run twice.
     """
     import fiftyone as fo
 
     _require_runs(review_set, first, second)
-    field, view = f"{second}_{VERDICT}{first}", f"{second} compared with {first}"
+    field, view = f"{second}_{CHANGE}{first}", f"{second} compared with {first}"
     text = f"how the image changed from {first} to {second}, by `rsam compare`"
     add_field(review_set, field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification, description=text)
     labels = {
-        sample_id: fo.Classification(label=verdicts[record_id]) if record_id in verdicts else None
+        sample_id: fo.Classification(label=changes[record_id]) if record_id in changes else None
         for sample_id, record_id in zip(*review_set.values(["id", "record_id"]), strict=True)
     }
     review_set.set_values(field, labels, key_field="id", validate=False, expand_schema=False)

@@ -12,7 +12,7 @@ from rsam_app.run.predictions import SCHEMA
 CERTAINTY = ("confidence", "margin", "entropy")
 OVERLAP = "iou_with_"
 """Between the keys of two runs: the name of the field with the overlap of their rectangles."""
-VERDICT = "verdict_with_"
+CHANGE = "change_from_"
 """Between the keys of two runs: the name of the field that says how an image changed between them."""
 SOFT_MASK = "soft_mask"
 """Column added to the predictions table: the path of each row's soft mask."""

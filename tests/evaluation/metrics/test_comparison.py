@@ -12,7 +12,7 @@ from scipy import stats
 
 from rsam_app.data.records import Record
 from rsam_app.evaluation.metrics.attention_truth import with_true_boxes
-from rsam_app.evaluation.metrics.comparison import VERDICTS, attention_gate, compare_arrays, verdict_by_id
+from rsam_app.evaluation.metrics.comparison import CHANGES, attention_limit, change_by_id, compare_arrays
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays
 from rsam_app.geometry.types import Rectangle
 
@@ -62,9 +62,9 @@ def test_images_that_changed_sides_are_listed_with_both_answers(figures):
 def test_rectangles_that_moved_are_listed_largest_move_first(figures):
     assert ids(figures["changed"]["moved off the object"]) == ["5.jpg", "1.jpg"]
     assert ids(figures["changed"]["moved onto the object"]) == ["3.jpg"]
-    verdicts = verdict_by_id(figures)
-    assert verdicts["1.jpg"] == "broken", "the class comes first"
-    assert verdicts == {
+    changes = change_by_id(figures)
+    assert changes["1.jpg"] == "broken", "the class comes first"
+    assert changes == {
         "1.jpg": "broken", "4.jpg": "broken", "2.jpg": "fixed",
         "5.jpg": "moved off the object", "3.jpg": "moved onto the object",
     }  # fmt: skip
@@ -142,7 +142,7 @@ def test_without_attention_or_truth_the_reason_is_given(first, sources, reason):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "limit", "closed"),
+    ("first", "second", "limit", "exceeded"),
     [
         (0.6, 0.4, 0.1, True),
         (0.6, 0.4, 0.3, False),
@@ -151,17 +151,17 @@ def test_without_attention_or_truth_the_reason_is_given(first, sources, reason):
         (0.4, 0.4, 0.0, False),
     ],
 )
-def test_the_gate_closes_only_when_attention_fell_by_more_than_the_limit(first, second, limit, closed):
-    gate = attention_gate({"first": first, "second": second, "difference": second - first}, limit)
-    assert gate["closed"] is closed
-    assert gate["drop"] == pytest.approx(first - second)
+def test_a_limit_is_exceeded_only_when_attention_fell_by_more(first, second, limit, exceeded):
+    found = attention_limit({"first": first, "second": second, "difference": second - first}, limit)
+    assert found["exceeded"] is exceeded
+    assert found["drop"] == pytest.approx(first - second)
 
 
 def test_one_image_has_no_interval():
     one = [PredictionArrays(a.logits[:1], a.labels[:1], a.rectangles[:1], a.records[:1]) for a in (FIRST, SECOND)]
     figures = compare_arrays(*one, SOURCES[:1], CLASSES)
     assert (figures["top1"]["interval"], figures["attention"]["interval"]) == (None, None)
-    assert set(figures["changed"]) == set(VERDICTS)
+    assert set(figures["changed"]) == set(CHANGES)
 
 
 def test_the_truth_is_boxes_then_the_masks_box_then_the_reviewers_target(tmp_path):
