@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,8 @@ def test_without_boxes_the_reviewers_targets_are_the_truth_and_corrections_count
     assert figures["attention"]["truth"] == {"reviewer's targets": 1}
     assert (figures["removed"], figures["n"]) == (1, len(records) - 1)
     assert [figures[run]["relabelled"] for run in ("first", "second")] == [1, 1]
+    labels = [r.label for r in (records[0], *records[3:])] + [other]
+    assert {row["class"]: row["n"] for row in figures["per_class"]} == dict(Counter(labels))
     page = (runs[1] / "compare-with-a" / "comparison.html").read_text(encoding="utf-8")
     assert page.count("(the present ones count): 1.") == 2
     assert "favour that run" in page
