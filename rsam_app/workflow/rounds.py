@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -159,14 +159,15 @@ def compare_predictions(before: pa.Table, now: pa.Table, records: Sequence[Recor
     """
     now = now.filter(pc.is_valid(now["label"]))
     row_of = {id: row for row, id in enumerate(before["id"].to_pylist())}
-    rows = [(row_of[id], row) for row, id in enumerate(now["id"].to_pylist()) if id in row_of]
+    known = by_id(records)
+    rows = [(row_of[id], row) for row, id in enumerate(now["id"].to_pylist()) if id in row_of and id in known]
     if not rows:
         return None
     old, new = before.take([first for first, _ in rows]), now.take([second for _, second in rows])
     labels = np.array(new["label"].to_pylist(), dtype=object)
     was, is_ = (np.array(table["predicted"].to_pylist(), dtype=object) == labels for table in (old, new))
     counts = (int(x.sum()) for x in (was, is_, is_ & ~was, was & ~is_))
-    return RoundChange(len(rows), *counts, *_mean_ious(old, new, by_id(records)))
+    return RoundChange(len(rows), *counts, *_mean_ious(old, new, [known[id] for id in new["id"].to_pylist()]))
 
 
 def report_change(job: Job, before: RunFolder) -> None:
@@ -186,14 +187,11 @@ def report_change(job: Job, before: RunFolder) -> None:
     job.run.update_json(round=entry | {"change": {"split": split, **asdict(change), "p": change.p}})
 
 
-def _mean_ious(old: pa.Table, new: pa.Table, records: Mapping[str, Record]) -> list[float | None]:
+def _mean_ious(old: pa.Table, new: pa.Table, records: Sequence[Record]) -> list[float | None]:
     """Both rounds' IoU with the present truth: the column `off_object` of an older version may be of another kind."""
     from rsam_app.evaluation.metrics.rectangles import rectangle_ious
 
     rectangles = [np.stack([t[name].to_numpy().astype(np.float64) for name in RECTANGLE_FIELDS], 1) for t in (old, new)]
-    drawn = np.asarray(np.isfinite(rectangles).all(axis=(0, 2)))
-    ids = new["id"].to_pylist()
-    rows = [row for row, id in enumerate(ids) if drawn[row] and id in records]
-    ious = [rectangle_ious(places[rows], [records[ids[row]] for row in rows]) for places in rectangles]
-    known = np.isfinite(ious[0])
-    return [float(values[known].mean()) if known.any() else None for values in ious]
+    ious = [rectangle_ious(places, records) for places in rectangles]
+    both = np.isfinite(ious).all(axis=0)
+    return [float(values[both].mean()) if both.any() else None for values in ious]

@@ -41,10 +41,7 @@ class PredictionArrays:
     def ious(self) -> Floats:
         """IoU `(N,)` of each rectangle with the object (see `rectangle_ious`); NaN without either. Raises `UserError`
         if a mask cannot be read."""
-        rows = self.with_rectangle
-        ious = np.full(len(self.labels), np.nan)
-        ious[rows] = rectangle_ious(self.rectangles[rows], [self.records[i] for i in rows])
-        return ious
+        return rectangle_ious(self.rectangles, self.records)
 
 
 def split_arrays(table: pa.Table, dataset: Dataset, split: str, classes: Sequence[str]) -> PredictionArrays:

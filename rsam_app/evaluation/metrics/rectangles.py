@@ -70,11 +70,12 @@ def score_rectangles(
 
 def rectangle_ious(rectangles: Floats, records: Sequence[Record]) -> Floats:
     """The IoU `(N,)` behind `mean_iou` for each rectangle `(N, 5)`: with the leading kind of `truth_kinds`, so with
-    boxes; NaN for records without that truth. Raises `UserError` if a mask cannot be read."""
-    ious = np.full(len(rectangles), np.nan)
-    for kind in truth_kinds(records):
-        scores = score_rectangles(rectangles, records, kind, None)
-        ious[scores.rows] = scores.iou
+    boxes; NaN for records without that truth, or without a rectangle. Raises `UserError` if a mask cannot be read."""
+    ious, drawn = np.full(len(rectangles), np.nan), np.flatnonzero(np.isfinite(rectangles).all(axis=1))
+    located = [records[int(row)] for row in drawn]
+    for kind in truth_kinds(located):
+        scores = score_rectangles(rectangles[drawn], located, kind, None)
+        ious[drawn[scores.rows]] = scores.iou
         if len(scores.rows):
             break
     return ious

@@ -109,6 +109,8 @@ def test_boxes_come_before_masks_and_empty_masks_do_not_count(tmp_path: Path) ->
     np.testing.assert_array_equal(rectangle_ious(here, [empty, empty, boxed]), [np.nan, np.nan, 1])
     assert np.isnan(rectangle_ious(np.zeros((1, 5)), [empty])).all()
     assert truth_kinds([record("n")]) == []
+    undrawn = np.array([[np.nan] * 5, here[0]])
+    np.testing.assert_array_equal(rectangle_ious(undrawn, [boxed, boxed]), [np.nan, 1])
 
 
 def test_a_mask_alone_is_scored_by_the_box_around_it(tmp_path: Path) -> None:
