@@ -31,10 +31,9 @@ class SoftMaskScores:
     """One entry per record with ground truth.
 
     `best_iou` `(M, 1000)`: MaxBoxAccV2's best overlap per threshold; with masks `(0, 1000)`, as it compares boxes.
-    `energy_inside` `(M,)`: ΣA in G / ΣA, NaN for a
-    mask of zeros. `area_share` `(M,)`: |G| / image area, the energy inside of a
-    uniform mask. `true_pixels` and `all_pixels` `(1000,)`: the object's share and the number of grid cells per level of
-    A, pooled over the images.
+    `energy_inside` `(M,)`: ΣA in G / ΣA, NaN for a mask of zeros. `area_share` `(M,)`: |G| / image area, the energy
+    inside of a uniform mask. `true_pixels` and `all_pixels` `(1000,)`: the object's share and the number of grid cells
+    per level of A, pooled over the images.
     """
 
     best_iou: NDArray[np.float32]
