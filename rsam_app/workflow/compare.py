@@ -139,8 +139,8 @@ def _figures(first: Job, second: Job, split: str) -> tuple[dict[str, Any], tuple
             f"{first.run.path} and {second.run.path}: no image of the split {split} was evaluated by both.\n"
             "Run `rsam evaluate` on both with the present dataset."
         )
-    pairs = [with_true_boxes(known[i], second.corrected.targets.get(i)) for i in shared]
-    dataset = replace(second.corrected.dataset, records=tuple(record for record, _ in pairs))
+    records, sources = with_true_boxes([known[i] for i in shared], second.corrected.targets)
+    dataset = replace(second.corrected.dataset, records=records)
     parts = {name: _rows_of(table, shared) for name, table in tables.items()}
     before, now = (_arrays(jobs[name].run.path, parts[name], dataset, split, classes) for name in jobs)
     figures: dict[str, Any] = {"dataset": dataset.name, "split": split}
@@ -152,7 +152,7 @@ def _figures(first: Job, second: Job, split: str) -> tuple[dict[str, Any], tuple
             "relabelled": sum(old != new for old, new in zip(was, is_, strict=True)),
         }
     figures["removed"] = len(both) - len(shared)
-    return figures | compare_arrays(before, now, [source for _, source in pairs], classes), (before, now)
+    return figures | compare_arrays(before, now, sources, classes), (before, now)
 
 
 def _shared_classes(first: Job, second: Job) -> tuple[str, ...]:

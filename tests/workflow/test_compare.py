@@ -68,7 +68,7 @@ def runs(folder: Path) -> tuple[Path, Path]:
     made = [untrained(write_card(folder), folder / "runs" / f"modell {seed}", seed) for seed in (0, 1)]
     for run in made:
         rsam("evaluate", run)
-    first, second = sorted(made, key=lambda run: -metrics(run)["localization"]["boxes"]["mean_iou"])
+    first, second = sorted(made, key=lambda run: -metrics(run)["localization"]["mean_iou"])
     return first, second
 
 
@@ -96,14 +96,27 @@ def test_each_runs_figures_are_those_of_its_evaluation(runs, compared):
         assert figures["n"] == own["n"]
         for key in ("top1", "macro_top1", "nll", "ece"):
             assert figures[key][name] == pytest.approx(own[key]), key
-        assert figures["attention"][name] == pytest.approx(own["localization"]["boxes"]["mean_iou"])
+        assert figures["attention"][name] == pytest.approx(own["localization"]["mean_iou"])
         assert figures["worst_group"][name]["top1"] == own["worst_group"]["worst"]
         assert {r["class"]: r["recall"][name] for r in figures["per_class"]} == pytest.approx(
             {r["class"]: r["recall"] for r in own["per_class"] if r["n"]}
         )
-    assert figures["attention"]["truth"] == {"boxes": figures["n"]}
+    assert figures["attention"]["boxes_from"] == {"boxes": figures["n"]}
     assert figures["attention"]["difference"] < 0
     assert 0 < figures["agreement"] < 1
+
+
+@pytest.mark.parametrize(("source", "columns"), [("boxes", ("x", "y", "width", "height")), ("masks", ("mask",))])
+def test_the_mean_iou_is_the_headline_of_each_runs_evaluation(folder, tmp_path, source, columns):
+    card = write_card(folder, f"only-{source}", ("path", "label", "split", *columns))
+    runs = [untrained(card, tmp_path / f"{seed}", seed) for seed in (0, 1)]
+    for run in runs:
+        rsam("evaluate", run)
+    attention = json.loads(rsam("compare", *runs, "--json").stdout)["attention"]
+    headlines = [metrics(run)["localization"] for run in runs]
+    assert [attention["first"], attention["second"]] == pytest.approx([found["mean_iou"] for found in headlines])
+    assert [found["boxes_from"] for found in headlines] == [source] * 2
+    assert attention["boxes_from"] == {source: headlines[0]["n"]}
 
 
 def test_the_page_shows_the_changed_images_with_both_rectangles_and_their_ids(runs, compared):
@@ -241,7 +254,7 @@ def test_without_boxes_the_reviewers_targets_are_the_truth_and_corrections_count
     )
     done = rsam("compare", *runs, "--json", "--max-attention-drop", 1)
     figures = json.loads(done.stdout)
-    assert figures["attention"]["truth"] == {"reviewer's targets": 1}
+    assert figures["attention"]["boxes_from"] == {"targets": 1}
     assert (figures["removed"], figures["n"]) == (1, len(records) - 1)
     assert [figures[run]["relabelled"] for run in ("first", "second")] == [1, 1]
     labels = [r.label for r in (records[0], *records[3:])] + [other]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rsam_app.evaluation.metrics import accuracy, calibration
-from rsam_app.evaluation.metrics.attention_truth import TruthSource
+from rsam_app.evaluation.metrics.attention_truth import BoxSource
 from rsam_app.evaluation.metrics.ground_truth import image_sizes
 from rsam_app.evaluation.metrics.paired import mcnemar, paired_difference
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays
@@ -25,11 +25,11 @@ CHANGES = ("broken", "fixed", "moved off the object", "moved onto the object")
 
 
 def compare_arrays(
-    first: PredictionArrays, second: PredictionArrays, sources: Sequence[TruthSource | None], classes: Sequence[str]
+    first: PredictionArrays, second: PredictionArrays, sources: Sequence[BoxSource | None], classes: Sequence[str]
 ) -> dict[str, Any]:
     """Compare two runs on the same rows: the same images and labels, in one order; differences are second - first.
 
-    The records' boxes are the truth of `with_true_boxes`, from `sources`. IoUs are of upright boxes, clipped to the
+    The records have the boxes and `sources` of `with_true_boxes`. IoUs are of upright boxes, clipped to the
     image. Each figure has `first`, `second` and `difference`; `top1` and `attention` also `interval`, the 95 % interval
     of a paired t-test over images. `changed` lists the images of each change, a figure that is missing is null, and
     `absent` gives the reason. JSON-serialisable and free of NaN.
@@ -132,7 +132,7 @@ def _attention(
     first: PredictionArrays,
     second: PredictionArrays,
     ious: tuple[Floats, Floats],
-    sources: Sequence[TruthSource | None],
+    sources: Sequence[BoxSource | None],
     ids: Sequence[str],
     absent: dict[str, str],
 ) -> dict[str, Any] | None:
@@ -140,12 +140,12 @@ def _attention(
     if not rows:
         absent["attention"] = _no_attention(first, second, sources)
         return None
-    truth = Counter(sources[row] for row in rows)
+    counts = Counter(sources[row] for row in rows)
     figures = _paired(ious[0][rows], ious[1][rows], [ids[row] for row in rows])
-    return {"n": len(rows), "truth": dict(truth), **figures}
+    return {"n": len(rows), "boxes_from": dict(counts), **figures}
 
 
-def _no_attention(first: PredictionArrays, second: PredictionArrays, sources: Sequence[TruthSource | None]) -> str:
+def _no_attention(first: PredictionArrays, second: PredictionArrays, sources: Sequence[BoxSource | None]) -> str:
     for name, arrays in (("first", first), ("second", second)):
         if not len(arrays.with_rectangle):
             return f"the model of the {name} run has no attention and so no rectangle"

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rsam_app.evaluation.report.headlines import percent
+from rsam_app.evaluation.report.headlines import BOXES, percent
 
 Form = Literal["percent", "number"]
 
 SIGNIFICANT = 0.05
+
+TRUTHS = {**BOXES, "targets": "the reviewer's targets"}
+"""The truth in words, by source."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,8 @@ def _worst_row(name: str, pair: Mapping[str, Any], key: str) -> Row:
 
 def truth_text(attention: Mapping[str, Any]) -> str:
     """The truth that the attention was measured with, and on how many images."""
-    parts = list(attention["truth"].items())
-    if len(parts) == 1:
-        return f"the {parts[0][0]} of {parts[0][1]:,} images"
-    return " and ".join(f"the {source} of {n:,}" for source, n in parts) + " images"
+    parts = [f"{TRUTHS[source]} of {n:,}" for source, n in attention["boxes_from"].items()]
+    return " and ".join(parts) + " images"
 
 
 def findings(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -81,7 +82,7 @@ def findings(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple
         text = f"The upright boxes of the two runs' rectangles have a mean IoU of {figures['agreement']:.3f}."
         sentences.append(("plain", text))
     sentences += [("plain", text) for text in _worst(figures, names)]
-    if figures["attention"] and "reviewer's targets" in figures["attention"]["truth"]:
+    if figures["attention"] and "targets" in figures["attention"]["boxes_from"]:
         text = "Targets that were accepted from a run's own rectangles favour that run."
         sentences.append(("plain", text))
     return [*sentences, *(("plain", text) for text in _shared(figures, names))]
@@ -90,7 +91,7 @@ def findings(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[tuple
 def _accuracy(figures: Mapping[str, Any]) -> tuple[str, str]:
     pair, test = figures["top1"], figures["mcnemar"]
     tone = ("good" if pair["difference"] > 0 else "bad") if test["p"] < SIGNIFICANT else "plain"
-    doubt = "" if test["p"] < SIGNIFICANT else ", which chance explains"
+    doubt = "" if test["p"] < SIGNIFICANT else ", which may be chance"
     counts = f"{test['fixed']:,} fixed, {test['broken']:,} broken"
     text = f"Top-1 changed by {signed(pair['difference'])} points{_in_interval(pair, 'percent')}: {counts}{doubt}"
     return tone, f"{text} (p = {test['p']:.2g} by McNemar's exact test)."

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+BOXES = {"boxes": "the true boxes", "masks": "the boxes around the masks"}
+"""True boxes in words, by `boxes_from`."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -86,7 +89,7 @@ def overlap_lines(located: Mapping[str, Any]) -> list[str]:
 
 def boxes_name(located: Mapping[str, Any]) -> str:
     """The boxes of the headline figures, in words."""
-    return "the true boxes" if located["boxes_from"] == "boxes" else "the boxes around the masks"
+    return BOXES[located["boxes_from"]]
 
 
 def _overlap_line(found: Mapping[str, Any], truth: str) -> str:

@@ -13,6 +13,7 @@ from scipy import stats
 from rsam_app.data.records import Record
 from rsam_app.evaluation.metrics.attention_truth import with_true_boxes
 from rsam_app.evaluation.metrics.comparison import CHANGES, attention_limit, change_by_id, compare_arrays
+from rsam_app.evaluation.metrics.localization import localization
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays
 from rsam_app.geometry.types import Rectangle
 
@@ -81,7 +82,7 @@ def test_accuracy_and_its_interval_are_those_of_a_paired_t_test(figures):
 
 def test_attention_is_compared_with_the_truth_and_with_each_other(figures):
     attention = figures["attention"]
-    assert (attention["n"], attention["truth"]) == (6, {"boxes": 6})
+    assert (attention["n"], attention["boxes_from"]) == (6, {"boxes": 6})
     ious = np.array([1, 1, 1, 0, 1 / 3, 1]), np.array([1, 1 / 3, 1, 1, 1 / 3, 0])
     assert (attention["first"], attention["second"]) == pytest.approx((ious[0].mean(), ious[1].mean()))
     interval = stats.ttest_rel(ious[1], ious[0]).confidence_interval(0.95)
@@ -121,7 +122,7 @@ def test_images_without_a_rectangle_or_truth_are_not_measured():
     records = (replace(SECOND.records[0], boxes=()), *SECOND.records[1:])
     first, second = replace(FIRST, records=records), replace(SECOND, rectangles=rectangles, records=records)
     attention = compare_arrays(first, second, [None, *SOURCES[1:]], CLASSES)["attention"]
-    assert (attention["n"], attention["truth"]) == (4, {"boxes": 4})
+    assert (attention["n"], attention["boxes_from"]) == (4, {"boxes": 4})
     assert attention["first"] == pytest.approx((1 + 1 + 0 + 1 / 3) / 4)
 
 
@@ -164,19 +165,42 @@ def test_one_image_has_no_interval():
     assert set(figures["changed"]) == set(CHANGES)
 
 
-def test_the_truth_is_boxes_then_the_masks_box_then_the_reviewers_target(tmp_path):
+@pytest.fixture
+def masked(tmp_path: Path) -> Record:
+    """A record whose own box is not around its mask: they share 100 pixels."""
     mask = np.zeros((100, 100), dtype=np.uint8)
     mask[10:30, 50:90] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    record = replace(FIRST.records[0], mask=tmp_path / "mask.png")
-    target = Rectangle(50.0, 50.0, 40.0, 20.0, np.pi / 2)
+    return replace(FIRST.records[0], id="masked", mask=tmp_path / "mask.png")
 
-    def truth(record: Record, target: Rectangle | None) -> tuple[object, ...]:
-        changed, source = with_true_boxes(record, target)
-        assert changed.mask is None
-        return source, *(tuple(round(v, 6) for v in box) for box in changed.boxes)
 
-    assert truth(record, target) == ("boxes", TRUE)
-    assert truth(replace(record, boxes=()), target) == ("masks' boxes", (50, 10, 40, 20))
-    assert truth(replace(record, boxes=(), mask=None), target) == ("reviewer's targets", (40, 30, 20, 40))
-    assert truth(replace(record, boxes=(), mask=None), None) == (None,)
+TARGETS = {name: Rectangle(50.0, 50.0, 40.0, 20.0, np.pi / 2) for name in ("masked", "boxed", "bare")}
+AROUND, TARGET = (50, 10, 40, 20), (40, 30, 20, 40)
+
+
+def test_true_boxes_are_of_one_source_and_targets_are_for_records_without_any(masked):
+    boxed, bare = replace(FIRST.records[0], id="boxed"), replace(FIRST.records[0], id="bare", boxes=())
+
+    def truth(*records: Record) -> list[tuple[object, ...]]:
+        changed, sources = with_true_boxes(records, TARGETS)
+        assert all(record.mask is None for record in changed)
+        boxes = [tuple(tuple(round(v, 6) for v in box) for box in record.boxes) for record in changed]
+        return [(source, *own) for source, own in zip(sources, boxes, strict=True)]
+
+    assert truth(boxed, bare) == [("boxes", TRUE), ("targets", TARGET)]
+    only_mask = replace(masked, boxes=())
+    assert truth(only_mask, bare) == [("masks", AROUND), ("targets", TARGET)]
+    assert truth(masked, boxed, bare) == [("masks", AROUND), (None,), ("targets", TARGET)], "own boxes are of a part"
+    assert truth(only_mask, boxed, boxed) == [(None,), ("boxes", TRUE), ("boxes", TRUE)], "more records have boxes"
+    assert truth(bare) == [("targets", TARGET)]
+    assert truth(replace(bare, id="without a target")) == [(None,)]
+
+
+@pytest.mark.parametrize("rectangle", [ON, (70.0, 20.0, 40.0, 20.0, 0.3)])
+def test_ious_are_those_of_the_headline(masked, rectangle):
+    records = (masked, replace(masked, id="only a mask", boxes=()), FIRST.records[1])
+    changed, _ = with_true_boxes(records, {})
+    located = localization(np.array([rectangle] * 3), records, [])
+    compared = replace(FIRST, labels=LABELS[:3], rectangles=np.array([rectangle] * 3), records=changed).ious()
+    assert located["boxes_from"] == "masks"
+    assert np.nanmean(compared) == pytest.approx(located["mean_iou"])
