@@ -39,24 +39,26 @@ class ModelConfig(Strict):
     `model/model.safetensors`; it must hold all of the backbone's tensors, the classifier's aside."""
     attention: Literal["rsam", "positionwise", "conv_map", "none"] = "rsam"
     """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, none."""
-    predictor: Literal["profiles", "regression", "moments"] = "profiles"
-    """How RSAM predicts its rectangle: regression from profiles of the last two stages along both axes, regression from
-    the layout of the last map, or moments of a learned map."""
+    predictor: Literal["peaks", "profiles", "regression", "moments"] = "peaks"
+    """How RSAM predicts its rectangle: around peaks of maps learned from the last two stages, by regression from
+    profiles of both along both axes, by regression from the layout of the last map, or by moments of a learned map."""
     gate: Literal["wide", "tight"] = "wide"
     """How far around the rectangle features count: `wide` for pretrained networks with large receptive fields, `tight`
     if the surroundings mislead."""
     stage: int = Field(-1, ge=-1)
     """The feature map that attention gates: the last one (-1), or the output of this stage, counted from 0."""
-    second_look: bool = False
+    second_look: bool | Literal["auto", "only"] = "auto"
     """Classify a crop along the rectangle too, at twice the resolution and by the same network: more accurate at twice
-    the cost. A model trained with it can be evaluated without."""
+    the cost. A model trained with it can be evaluated without. `only`: classify the crop alone, so that what is around
+    the object cannot mislead. `auto`: as validation supports once a reviewer has answered about rectangles, else
+    false; a trained model keeps what it was trained with."""
     image_size: int = Field(224, ge=32, le=2048)
     """Side of the network's square input, in pixels; whole images are resized to it."""
 
     @property
     def input_side(self) -> int:
         """Side of the square that images are loaded at, in pixels: twice `image_size` with a second look."""
-        return 2 * self.image_size if self.second_look else self.image_size
+        return 2 * self.image_size if self.second_look in (True, "only") else self.image_size
 
     @property
     def weights_file(self) -> Path | None:
@@ -83,7 +85,7 @@ class ModelConfig(Strict):
 
     @model_validator(mode="after")
     def _second_look_needs_a_rectangle(self) -> Self:
-        if self.second_look and self.attention == "none":
+        if self.second_look in (True, "only") and self.attention == "none":
             raise ValueError("second_look crops along the rectangle, but attention: none has none")
         return self
 
@@ -149,8 +151,6 @@ def why_not_cached(pipeline: Pipeline) -> str:
     """Why this training cannot use cached feature maps of a frozen backbone; empty if it can."""
     if not pipeline.train.frozen_backbone:
         return "without train.frozen_backbone they change at every step"
-    if pipeline.model.second_look:
-        return "model.second_look crops the images themselves"
     if pipeline.model.stage != -1 and pipeline.model.attention != "none":
         return "after model.stage they change with the attention"
     if pipeline.train.mix.mixup or pipeline.train.mix.cutmix:

@@ -52,7 +52,7 @@ def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier
         "attention": config.attention,
         "predictor": config.predictor,
         "backbone_args": pretrained.backbone_args,
-        "second_look": config.second_look,
+        "second_look": False if config.second_look == "auto" else config.second_look,
         "stage": config.stage,
         "gate": config.gate,
     }

@@ -29,9 +29,9 @@ class AttentiveOutput(NamedTuple):
     """A model's logits for images, and the rectangle behind them.
 
     `logits` `(B, classes)`; `rectangle` `(B, 5)` in network-input pixels and `mask` `(B, H, W)` on the feature map,
-    both None without attention. `view_logits` `(views, B, classes)` are those of the whole image and, with a second
-    look, of the crop; `logits` is their mean. `outside` `(B, classes)` are the logits of what the mask leaves out, if
-    requested.
+    both None without attention. `view_logits` `(views, B, classes)` are those of the views that are classified, the
+    whole image and, with a second look, the crop, or the crop alone; `logits` is their mean. `outside` `(B, classes)`
+    are the logits of what the mask leaves out, if requested.
     """
 
     logits: Tensor
@@ -61,8 +61,9 @@ class AttentiveClassifier(nn.Module):
     `attention` is `rsam`, `positionwise`, `conv_map` or `none`; `predictor` is RSAM's. It gates the last map, or the
     output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the backbone's pixels along
     each side: the whole image is shrunk to them, and the crop, upright around the rectangle, keeps the full
-    resolution; both go through one backbone and head. Setting the attribute `second_look` to False leaves the crop out
-    and halves the time. Raises `UserError` for a backbone whose features are not a map.
+    resolution; both go through one backbone and head. With `only` the head sees the crop alone, and the whole image is
+    looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out and halves the
+    time. Raises `UserError` for a backbone whose features are not a map.
     """
 
     backbone: Any  # timm's models have no common type
@@ -79,12 +80,12 @@ class AttentiveClassifier(nn.Module):
         self,
         backbone: str,
         attention: str = "rsam",
-        predictor: str = "profiles",
+        predictor: str = "peaks",
         num_classes: int = 1000,
         in_chans: int = 3,
         backbone_args: dict[str, Any] | None = None,
         backbone_weights: dict[str, Any] | None = None,
-        second_look: bool = False,
+        second_look: bool | str = False,
         stage: int = -1,
         gate: str = "wide",
     ) -> None:
@@ -140,12 +141,20 @@ class AttentiveClassifier(nn.Module):
         return view_logits.mean(dim=0)
 
     def forward_maps(
-        self, features: Tensor, stages: Sequence[Tensor], size: Sequence[int], outside: bool = False
+        self,
+        features: Tensor,
+        stages: Sequence[Tensor],
+        size: Sequence[int],
+        outside: bool = False,
+        crop: Tensor | None = None,
     ) -> AttentiveOutput:
-        """The output for the maps of images of `size` (height, width), as `maps` returns them."""
+        """The output for the maps of images of `size` (height, width), as `maps` returns them, and, with a second look,
+        for the crops' embeddings `(B, D)`."""
         result = self.attend(features, stages)
-        view_logits = self.forward_head(features if result is None else result.features)[None]
-        return self._output(features, result, self.to_input(result, size), view_logits, outside)
+        logits = [] if crop is None else [self.get_classifier()(crop)]
+        if self.second_look != "only":
+            logits.insert(0, self.forward_head(features if result is None else result.features))
+        return self._output(features, result, self.to_input(result, size), torch.stack(logits), outside)
 
     def inspect(self, images: Tensor) -> Inspection:
         """The output with its embedding (mean over the views) and the whole image's inside and outside logits."""
@@ -193,6 +202,10 @@ class AttentiveClassifier(nn.Module):
         """
         return upright_crop(images, rectangle.detach(), images.shape[2] // self.detail, images.shape[3] // self.detail)
 
+    def crop_features(self, images: Tensor, rectangle: Tensor) -> Tensor:
+        """The crops' map `(B, C, H, W)`, without attention."""
+        return self._forward_ungated(self.crop(images, rectangle))
+
     def _forward_views(self, images: Tensor) -> tuple[Tensor, AttentionResult | None, Tensor | None, list[Tensor]]:
         """The whole images' map `(B, C, H, W)`, attention result and rectangle in their pixels, and each view's map as
         the head receives it."""
@@ -200,7 +213,8 @@ class AttentiveClassifier(nn.Module):
         rectangle = self.to_input(result, images.shape[2:])
         views = [features if result is None or self.attended_stage is not None else result.features]
         if self.second_look and rectangle is not None:
-            views.append(self._forward_ungated(self.crop(images, rectangle)))
+            crop = self.crop_features(images, rectangle)
+            views = [crop] if self.second_look == "only" else [*views, crop]
         return features, result, rectangle, views
 
     # ---- backbone, attention and head of one view

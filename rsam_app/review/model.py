@@ -81,7 +81,8 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
         run = RunFolder(path)
         pipeline = run.load_pipeline()
         model = load_model(run.model)
-        model.second_look = pipeline.model.second_look and model.detail != 1
+        if pipeline.model.second_look != "auto" and model.detail != 1:
+            model.second_look = pipeline.model.second_look
         if rectangles and pipeline.model.attention == "none":
             raise UserError(f"{run.path}: the model has no attention and so no rectangles. Load it without rectangles.")
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -24,6 +24,7 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 from rsam_app.training.checkpoint import find_checkpoint, save_checkpoint
 from rsam_app.training.discovery.targets import discovered_targets, join_targets
+from rsam_app.training.features.crops import embed_crops
 from rsam_app.training.features.frozen import FeatureBatch
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.mixing import Mixture, mix
@@ -111,6 +112,8 @@ def discover_targets(job: Job, state: TrainState) -> None:
     if (state.progress.epoch, state.progress.batch) == (state.discovery_epoch, 0):  # else done before the run stopped
         start_attention(job, state.bare, state.frozen or source, targets)
         parameters_of_main(job.accelerator, state.bare)
+    if state.crops:
+        state.crops = embed_crops(source, state.objective.pipeline, state.crops.frozen, targets)
     state.load_targets(targets)
     state.discovery_epoch = None
 
@@ -208,8 +211,8 @@ def validate(job: Job, state: TrainState) -> dict[str, float]:
     labels = np.array([dataset.class_index[record.label] for record in dataset.split("val")])
     figures: dict[str, float] = {}
     for prefix, model in models.items():
-        frozen = state.frozen
-        logits = frozen.validation_logits(model) if frozen else model_outputs(job, model, "val").logits
+        stored = state.crops or state.frozen
+        logits = stored.validation_logits(model) if stored else model_outputs(job, model, "val").logits
         figures |= validation_figures(logits, labels, prefix)
     return figures
 

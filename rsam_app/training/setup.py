@@ -26,11 +26,14 @@ from rsam_app.model import AttentiveClassifier, build_model
 from rsam_app.model.preprocess import normalise
 from rsam_app.run.job import Job
 from rsam_app.system.cache.rows import NoRoomError
+from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import write_atomically
 from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import TrainingProgress
+from rsam_app.training.choose_second_look import Look, choose, may_choose
 from rsam_app.training.discovery.targets import discovered_targets, discovery_epoch, join_targets
+from rsam_app.training.features.crops import CropEmbeddings, embed_crops
 from rsam_app.training.features.frozen import (
     FeatureBatch,
     FeatureViews,
@@ -65,6 +68,7 @@ class TrainState:
     workers: int
     device: torch.device
     frozen: FrozenFeatures | None
+    crops: CropEmbeddings | None
     dynamics: TrainingDynamics
     progress: TrainingProgress
     discovery_epoch: int | None
@@ -77,6 +81,8 @@ class TrainState:
     def load_targets(self, targets: dict[str, Target]) -> None:
         """Draw batches with these targets from now on, in new loading processes: running ones hold the old targets."""
         self.views.targets = targets
+        if isinstance(self.views, FeatureViews):
+            self.views.crops = self.crops
         self.loader = self._make_loader()
 
     def inputs(self, batch: Batch | FeatureBatch) -> Tensor | list[Tensor]:
@@ -98,11 +104,17 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     A `fresh` run first removes an earlier one's files and, with pretrained weights, fits rectangle and classifier to
     the features; a resumed run gets both from its checkpoint.
     """
-    pipeline, accelerator, run = job.pipeline, job.accelerator, job.run
+    accelerator, run = job.accelerator, job.run
     dataset, reviewed = job.corrected.dataset, job.corrected.targets
-    smallest = smallest_part(pipeline.train, len(dataset.split("train")), accelerator.num_processes)
+    smallest = smallest_part(job.pipeline.train, len(dataset.split("train")), accelerator.num_processes)
+    if fresh and accelerator.is_main_process:
+        for file in (run.path / "discovered.json", run.held_out_probabilities):
+            file.unlink(missing_ok=True)
+        write_atomically(run.training_records, json.dumps([record.id for record in dataset.split("train")]))
+    accelerator.wait_for_everyone()
+    pipeline, fitted = decide_second_look(job, fresh)
     set_seed(pipeline.seed)
-    bare = build_model(pipeline.model, dataset.classes)
+    bare = fitted or build_model(pipeline.model, dataset.classes)
     if smallest == 1:
         refuse_single_images(pipeline, bare)
     if accelerator.is_main_process:
@@ -112,25 +124,60 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     source = feature_source(job, bare)
     processes = f"{accelerator.num_processes} process(es)"
     job.reporter.say(f"training on {accelerator.device.type} in {source.precision}, {processes}")
-    if fresh and accelerator.is_main_process:
-        for file in (run.path / "discovered.json", run.held_out_probabilities):
-            file.unlink(missing_ok=True)
-        write_atomically(run.training_records, json.dumps([record.id for record in dataset.split("train")]))
-    accelerator.wait_for_everyone()
     discovered = discovered_targets(job, source) if discovery_epoch(pipeline) == 0 else {}
     targets = join_targets(discovered, reviewed)
-    frozen = frozen_features(job, source)
+    frozen = frozen_features(job, pipeline, source)
+    crops = embed_crops(source, pipeline, frozen, targets) if frozen and bare.second_look else None
     if fresh and pipeline.model.weights != "none":
-        start_attention(job, bare, frozen or source, targets)
+        if fitted is None:
+            start_attention(job, bare, frozen or source, targets)
         embeddings = frozen.embeddings(bare) if frozen else model_outputs(job, bare, "train").embeddings
+        embeddings = crops.embeddings(embeddings) if crops else embeddings
         start_classifier(job, bare, embeddings)
         if accelerator.is_main_process:
-            embeddings = frozen.averaged_embeddings(bare, embeddings) if frozen else embeddings
+            if crops:
+                embeddings = crops.averaged(embeddings)
+            elif frozen:
+                embeddings = frozen.averaged_embeddings(bare, embeddings)
             write_held_out_probabilities(run.held_out_probabilities, embeddings, dataset, pipeline.seed)
-    state = build_state(pipeline, dataset, targets, bare, accelerator, frozen, inputs)
+    state = build_state(pipeline, dataset, targets, bare, accelerator, frozen, inputs, crops)
     registered = [state.schedule, state.progress, state.dynamics, *([state.average] if state.average else [])]
     accelerator.register_for_checkpointing(*registered)
     return state
+
+
+def decide_second_look(job: Job, fresh: bool) -> tuple[Pipeline, AttentiveClassifier | None]:
+    """The job's pipeline with `model.second_look` decided, and, if a second look was chosen now, the model with its
+    rectangle fitted to the targets.
+
+    `auto` is decided by `choose` if a reviewer has answered; the run stores the choice for a resume.
+    """
+    accelerator, run = job.accelerator, job.run
+    if not fresh or not may_choose(job):
+        stored = {} if fresh else run.read_json().get("second_look") or {}
+        return _with_look(job.pipeline, of_main(accelerator, stored.get("chosen", False))), None
+    pipeline, dataset = _with_look(job.pipeline, "only"), job.corrected.dataset
+    set_seed(pipeline.seed)
+    model = build_model(pipeline.model, dataset.classes)
+    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    source = feature_source(job, model)
+    targets = join_targets(discovered_targets(job, source), job.corrected.targets)
+    start_attention(job, model, source, targets)
+    choice = choose(source, pipeline, dataset.split("train"), dataset.split("val"), targets)
+    choice = of_main(accelerator, choice)
+    job.reporter.say(choice.line())
+    if accelerator.is_main_process:
+        run.update_json(second_look=choice.as_dict())
+    if choice.look is False:
+        return _with_look(job.pipeline, False), None
+    model.second_look = model._model_args["second_look"] = choice.look
+    return _with_look(job.pipeline, choice.look), model
+
+
+def _with_look(pipeline: Pipeline, look: Look) -> Pipeline:
+    if pipeline.model.second_look != "auto":
+        return pipeline
+    return pipeline.model_copy(update={"model": pipeline.model.model_copy(update={"second_look": look})})
 
 
 def smallest_part(config: TrainConfig, images: int, processes: int) -> int:
@@ -174,6 +221,7 @@ def build_state(
     accelerator: Accelerator,
     frozen: FrozenFeatures | None = None,
     inputs: str = "",
+    crops: CropEmbeddings | None = None,
 ) -> TrainState:
     """Prepare model, optimizer, schedule and loader for the accelerator; on `frozen` features if given.
 
@@ -213,11 +261,12 @@ def build_state(
         objective=Objective(
             pipeline, model, torch.from_numpy(sample_weights.astype(np.float32)), accelerator.device, precision
         ),
-        views=FeatureViews(frozen, targets) if frozen else _image_views(pipeline, dataset, targets),
+        views=FeatureViews(frozen, targets, crops) if frozen else _image_views(pipeline, dataset, targets),
         batches=batches,
         workers=loading_processes(config.workers, accelerator.num_processes),
         device=accelerator.device,
         frozen=frozen,
+        crops=crops,
         dynamics=TrainingDynamics(len(labels), len(dataset.classes)),
         progress=TrainingProgress(inputs=inputs),
         discovery_epoch=discovery_epoch(pipeline),
@@ -255,10 +304,10 @@ def feature_source(job: Job, model: AttentiveClassifier) -> FeatureSource:
     return FeatureSource(model, job.corrected.dataset.class_index, accelerator.device, precision, workers)
 
 
-def frozen_features(job: Job, source: FeatureSource) -> FrozenFeatures | None:
+def frozen_features(job: Job, pipeline: Pipeline, source: FeatureSource) -> FrozenFeatures | None:
     """The frozen backbone's maps; one process of each machine computes those that are not cached yet. None if the
     pipeline does not want them, or, with a message, if there is no room for them."""
-    views, dataset = views_to_cache(job.pipeline), job.corrected.dataset
+    views, dataset = views_to_cache(pipeline), job.corrected.dataset
     if not views:
         return None
     training, validation = dataset.split("train"), dataset.split("val")
@@ -268,7 +317,7 @@ def frozen_features(job: Job, source: FeatureSource) -> FrozenFeatures | None:
     make = job.accelerator.is_local_main_process
     frozen, problem = None, ""
     try:
-        frozen = extract_features(source, job.pipeline, training, validation, views, make)
+        frozen = extract_features(source, pipeline, training, validation, views, make)
     except NoRoomError as error:
         problem = str(error)
     job.accelerator.wait_for_everyone()

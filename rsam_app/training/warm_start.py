@@ -36,7 +36,7 @@ def start_attention(
     records = sorted(records, key=lambda record: -targets[record.id][1])[:MAX_LEARNED_IMAGES]
     if not isinstance(attention, RSAM) or not records:
         return
-    evidence = source.evidence(records, pipeline.model.input_side)
+    evidence = source.evidence(records, pipeline.model.image_size * model.detail)
     height, width = evidence[-1].shape[2:]
     rectangles = torch.tensor([targets[r.id][0] for r in records])
     to_map = torch.cat([geometry.scaling(width / r.width, height / r.height, rectangles) for r in records])

@@ -114,6 +114,8 @@ def load_trained_model(job: Job) -> AttentiveClassifier:
 
     model = load_model(job.run.model).to(job.accelerator.device)
     second_look = job.pipeline.model.second_look
+    if second_look == "auto":
+        return model
     if second_look and model.detail == 1:
         raise UserError(
             f"{job.run.path}: this model was trained without a second look.\n"

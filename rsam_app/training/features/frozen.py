@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from rsam_app.system.files import sha256_of
 from rsam_app.system.precision import autocast
 from rsam_app.training.features.source import FeatureSource
 
+if TYPE_CHECKING:
+    from rsam_app.training.features.crops import CropEmbeddings
+
 BLOCK = 32
 """Images per batch of the backbone. A block is computed as a whole, so that a row's last bits do not depend on which
 rows were cached already."""
@@ -43,8 +46,8 @@ AUTOMATIC_VIEWS = 4
 
 
 class FeatureBatch(TypedDict):
-    """`maps`: the last feature map `(B, C, H, W)` and those of the stages that the rectangle is predicted from, half
-    precision; the other fields as in a batch of images."""
+    """`maps`: the last feature map `(B, C, H, W)`, those of the stages that the rectangle is predicted from, and, with
+    a second look, the crops' embeddings `(B, D)`, half precision; the other fields as in a batch of images."""
 
     maps: list[Tensor]
     label: Tensor
@@ -61,8 +64,10 @@ class OnMaps(nn.Module):
         self.model, self.side = model, side
 
     def forward(self, maps: Sequence[Tensor], return_output: bool = True, outside: bool = False) -> AttentiveOutput:
-        """The output for the last map `(B, C, H, W)` and the stages'; the rectangle is in input pixels."""
-        return self.model.forward_maps(maps[0], maps[1:], (self.side, self.side), outside)
+        """The output for the `maps` of a batch; the rectangle is in input pixels."""
+        crop = maps[-1] if self.model.second_look else None
+        stages = maps[1:] if crop is None else maps[1:-1]
+        return self.model.forward_maps(maps[0], stages, (self.side, self.side), outside, crop)
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,10 @@ class FrozenFeatures:
 class FeatureViews(Dataset[FeatureBatch]):
     """Training images as maps of one of their views, which is drawn from seed, epoch and index alone."""
 
-    def __init__(self, features: FrozenFeatures, targets: Mapping[str, Target]) -> None:
-        self.features, self.targets = features, targets
+    def __init__(
+        self, features: FrozenFeatures, targets: Mapping[str, Target], crops: CropEmbeddings | None = None
+    ) -> None:
+        self.features, self.targets, self.crops = features, targets, crops
 
     def __len__(self) -> int:
         return len(self.features.training)
@@ -153,6 +160,8 @@ class FeatureViews(Dataset[FeatureBatch]):
         features = self.features
         view = int(np.random.default_rng((features.seed, epoch, index)).integers(1 + features.views))
         maps, to_image = features.maps_of(view * len(self) + index)
+        if self.crops is not None:
+            maps.append(self.crops.training[view, index])
         record = features.training[index]
         target, weight = Views.target_in_view(self.targets.get(record.id), to_image, features.side)
         return FeatureBatch(
@@ -184,9 +193,8 @@ def extract_features(
     """
     side, seed = pipeline.model.input_side, pipeline.seed
     with torch.no_grad():
-        features, stages = source.model.eval().maps(
-            torch.zeros(1, source.model.in_chans, side, side, device=source.device)
-        )
+        blank = torch.zeros(1, source.model.in_chans, side, side, device=source.device)
+        features, stages = source.model.eval().maps(source.model.shrink(blank))
     shapes = tuple(tuple(maps.shape[1:]) for maps in (features, *stages))
     count = (1 + views) * len(training) + len(validation)
     row = (2 * sum(map(math.prod, shapes)) + AFFINE_BYTES,)
@@ -203,17 +211,15 @@ def extract_features(
 
 
 def _compute_missing(frozen: FrozenFeatures, source: FeatureSource, pipeline: Pipeline) -> None:
-    augment = TrainAugment(pipeline.train.augment, frozen.side)
-    whole = Views(frozen.training, frozen.class_index, frozen.side)
-    augmented = Views(frozen.training, frozen.class_index, frozen.side, augment, seed=frozen.seed)
     validation = Views(frozen.validation, frozen.class_index, frozen.side)
     begin, missing = 0, set(frozen.rows.missing())
-    for views, epoch in [(whole, 0), *((augmented, view) for view in range(frozen.views)), (validation, 0)]:
+    for views, epoch in [*training_views(frozen, pipeline), (validation, 0)]:
         blocks = [range(b, min(b + BLOCK, len(views))) for b in range(0, len(views), BLOCK)]
         incomplete = [block for block in blocks if any(begin + i in missing for i in block)]
-        for batch in make_loader(views, _Blocks(incomplete, epoch), source.workers, False):
+        for batch in make_loader(views, Blocks(incomplete, epoch), source.workers, False):
             with torch.inference_mode(), all_cores(), autocast(frozen.precision, frozen.device):
-                maps, stages = source.model.maps(normalise(batch["image"], source.model, frozen.device))
+                images = normalise(batch["image"], source.model, frozen.device)
+                maps, stages = source.model.maps(source.model.shrink(images))
             halves = [one.half().cpu().numpy().reshape(len(one), -1) for one in (maps, *stages)]
             affine = batch["to_image"].numpy().reshape(-1, 6).view(np.uint8)
             raw = np.concatenate([np.concatenate(halves, axis=1).view(np.uint8), affine], axis=1)
@@ -222,7 +228,20 @@ def _compute_missing(frozen: FrozenFeatures, source: FeatureSource, pipeline: Pi
         begin += len(views)
 
 
-class _Blocks(Sampler[list[Draw]]):
+def training_views(
+    frozen: FrozenFeatures, pipeline: Pipeline, targets: Mapping[str, Target] | None = None
+) -> list[tuple[Views, int]]:
+    """The views of the training images that are cached, each as dataset and epoch to draw from: the whole images, then
+    the augmented ones."""
+    augment = TrainAugment(pipeline.train.augment, frozen.side)
+    whole = Views(frozen.training, frozen.class_index, frozen.side, None, targets)
+    augmented = Views(frozen.training, frozen.class_index, frozen.side, augment, targets, frozen.seed)
+    return [(whole, 0), *((augmented, view) for view in range(frozen.views))]
+
+
+class Blocks(Sampler[list[Draw]]):
+    """Batches of these images, all of one epoch."""
+
     def __init__(self, blocks: Sequence[range], epoch: int) -> None:
         self.blocks, self.epoch = blocks, epoch
 

@@ -49,7 +49,7 @@ def preflight_report(job: Job) -> PreflightReport:
         facts["data"] = dataset_facts(found.dataset)
         facts["left out"] = left_out_lines(found.dataset, job.card.root_path)
     facts["model"] = f"{config.backbone}, attention {config.attention}, {config.image_size} pixels" + (
-        ", with a second look" if config.second_look else ""
+        ", with a second look" if config.second_look in (True, "only") else ""
     )
     if found.model:
         facts["weights"] = dict(found.model.pretrained)
