@@ -28,8 +28,8 @@ class RSAM(nn.Module):
     Everything but the gated features is float32, also under autocast. `predictor` is `peaks`, `profiles`,
     `regression` or `moments`; the first two use the maps of a backbone's stages, of `stage_channels` each, if there are
     any. The returned mask is the rectangle's own; the gate is as wide as `reach` (see `GATES`), which also sets the
-    default `gating`: `plain` (times the mask), `normalised` (times the mask with its mean brought to one) or `residual` (a learned
-    mixture of normalised and ungated features). Raises `ValueError` for an unknown gating.
+    default `gating`: `plain` (times the mask), `normalised` (times the mask with its mean brought to one) or `residual`
+    (a learned mixture of normalised and ungated features). Raises `ValueError` for an unknown gating.
     """
 
     def __init__(

@@ -22,6 +22,9 @@ from rsam_app.system.precision import autocast
 from rsam_app.training.features.frozen import BLOCK, Blocks, FrozenFeatures, training_views
 from rsam_app.training.features.source import FeatureSource
 
+CUT_OFF = 0.4
+"""Share of a target that a view may cut off."""
+
 
 @dataclass(frozen=True)
 class CropEmbeddings:
@@ -70,18 +73,24 @@ class CropEmbeddings:
 def embed_crops(
     source: FeatureSource, pipeline: Pipeline, frozen: FrozenFeatures, targets: Mapping[str, Target]
 ) -> CropEmbeddings:
-    """Embeddings of crops of all cached views of the training images along their targets; of whole views without
-    one."""
+    """Embeddings of crops of all cached views of the training images along their targets; of whole images without one.
+
+    A view that cuts off more than `CUT_OFF` of the target counts as the whole image: its crop would teach the
+    surroundings.
+    """
     source.model.eval()
-    parts = []
+    full = torch.tensor([targets[r.id][1] if r.id in targets else 0.0 for r in frozen.training])
+    parts: list[Tensor] = []
     for views, epoch in training_views(frozen, pipeline, targets):
         loader = make_loader(views, Blocks(_blocks(len(views)), epoch), source.workers, False)
-        parts.append(torch.cat([_embedded(source, batch) for batch in loader]))
+        embedded, visible = zip(*[(_embedded(source, batch), batch["target_weight"]) for batch in loader], strict=True)
+        shown = torch.cat(visible) > (1 - CUT_OFF) * full
+        parts.append(torch.where(shown[:, None], torch.cat(embedded), parts[0]) if parts else torch.cat(embedded))
     return CropEmbeddings(torch.stack(parts), frozen, source)
 
 
 def _embedded(source: FeatureSource, batch: Batch) -> Tensor:
-    """The embeddings `(B, D)`, half precision, of crops of a batch."""
+    """The embeddings `(B, D)`, half precision, of crops of a batch along its targets, of whole views without one."""
     model = source.model
     images, side = normalise(batch["image"], model, source.device), batch["image"].shape[3]
     whole = torch.tensor([side / 2, side / 2, side, side, 0.0])
