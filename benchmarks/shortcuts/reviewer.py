@@ -1,17 +1,24 @@
-"""A simulated reviewer, who draws boxes a little off, and some of them on the wrong thing."""
+"""A simulated reviewer, whose boxes are a little off and who is sometimes wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rsam_app.data.records import Record
+from rsam_app.geometry.overlap import box_iou, upright_edges
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
 
 JITTER, WRONG = 0.1, 0.05
-"""How far an edge is off, at most, as a share of the box's side; the share of the boxes that are anywhere."""
+"""How far an edge is off, at most, as a share of the box's side; the share of the answers that are wrong."""
+
+ON_OBJECT = 0.5
+"""IoU with the true box from which the reviewer says that a rectangle is right."""
+
+SECONDS = {"box": 6, "yes or no": 2, "label": 4}
+"""What an answer takes, in seconds."""
 
 
 def draw_boxes(records: Sequence[Record], count: int, seed: int) -> Answers:
@@ -20,6 +27,21 @@ def draw_boxes(records: Sequence[Record], count: int, seed: int) -> Answers:
     chosen = draws.permutation(len(records))[:count].tolist()
     wrong = set(draws.permutation(count)[: round(WRONG * count)].tolist())
     return Answers({records[i].id: _drawn(records[i], turn in wrong, draws) for turn, i in enumerate(chosen)})
+
+
+def judge(records: Sequence[Record], shown: Mapping[str, Rectangle], count: int, seed: int) -> Answers:
+    """The answers, right or wrong, to the rectangles shown in `count` of the records, drawn at random."""
+    draws = np.random.default_rng((seed, 78))
+    asked = [r for r in records if r.id in shown]
+    asked = [asked[i] for i in draws.permutation(len(asked))[:count]]
+    mistaken = set(draws.permutation(len(asked))[: round(WRONG * len(asked))].tolist())
+    answers: dict[bool, dict[str, Rectangle]] = {True: {}, False: {}}
+    for turn, record in enumerate(asked):
+        size, (x, y, width, height) = np.array([[record.width, record.height]]), record.boxes[0]
+        edges = upright_edges(np.array([shown[record.id]]), size)
+        is_right = bool(box_iou(edges, np.array([[x, y, x + width, y + height]]))[0] >= ON_OBJECT)
+        answers[is_right != (turn in mistaken)][record.id] = shown[record.id]
+    return Answers(answers[True], answers[False])
 
 
 def _drawn(record: Record, wrong: bool, draws: np.random.Generator) -> Rectangle:

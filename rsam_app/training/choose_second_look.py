@@ -134,20 +134,22 @@ def _embeddings(
     for batch in make_loader(views, ShardedBatches(len(records), 32), source.workers, False):
         images, weights = normalise(batch["image"], model, source.device), batch["target_weight"].to(source.device)
         with torch.inference_mode(), all_cores(), autocast(source.precision, source.device):
-            predicted = model.locate(images)
-            assert predicted is not None  # a second look has attention
-            rectangle = torch.where(weights[:, None] > 0, batch["target"].to(source.device), predicted.float())
+            rectangle, gated = _located(model, images)
+            rectangle = torch.where(weights[:, None] > 0, batch["target"].to(source.device), rectangle)
             if exchange:
                 images = on_other_surroundings(images, rectangle)
-            gated = _gated(model, images)
+                gated = _located(model, images)[1]
             crop = model.crop_features(images, rectangle)
             parts.append([model.forward_head(one, pre_logits=True).float().cpu() for one in (gated, crop)])
     return [torch.cat(one) for one in zip(*parts, strict=True)]
 
 
-def _gated(model: AttentiveClassifier, images: Tensor) -> Tensor:
-    features, result = model.forward_attention(model.shrink(images))
-    return features if result is None else result.features
+def _located(model: AttentiveClassifier, images: Tensor) -> tuple[Tensor, Tensor]:
+    """The predicted rectangles `(B, 5)` in pixels of the images, and the gated map of the whole images."""
+    result = model.forward_attention(model.shrink(images))[1]
+    rectangle = model.to_input(result, images.shape[2:])
+    assert result is not None and rectangle is not None  # a second look has attention
+    return rectangle.float(), result.features
 
 
 def on_other_surroundings(images: Tensor, rectangles: Tensor) -> Tensor:

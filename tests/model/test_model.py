@@ -152,8 +152,7 @@ def test_a_second_look_classifies_the_crop_and_can_be_turned_off(tmp_path):
     model = build_model(config("test_resnet", second_look=True, image_size=64), CLASSES).eval()
     assert model.pretrained_cfg["input_size"] == (3, 128, 128)
     with torch.no_grad():
-        model.attention.predictor.across.bias.copy_(torch.tensor([-0.5, -0.8]))
-        model.attention.predictor.down.bias.copy_(torch.tensor([0.5, -0.8]))
+        model.attention.predictor.out.bias.copy_(torch.tensor([-0.5, 0.5, -0.8, -0.8, 1.0, 0.0]))
     images = torch.randn(2, 3, 128, 128)
     with torch.no_grad():
         both, seen = model(images, return_output=True), model.inspect(images)
@@ -172,6 +171,11 @@ def test_a_second_look_classifies_the_crop_and_can_be_turned_off(tmp_path):
         assert torch.equal(loaded(images), model(images))
         loaded.second_look = False
         assert torch.allclose(loaded(images), first, atol=1e-5)
+        loaded.second_look = "only"
+        only, inspected = loaded(images, return_output=True), loaded.inspect(images)
+    assert torch.equal(only.logits, only.view_logits[0]) and len(only.view_logits) == 1
+    assert torch.allclose(only.logits, alone, atol=1e-5) and torch.equal(only.rectangle, both.rectangle)
+    assert torch.allclose(loaded.get_classifier()(inspected.embedding), alone, atol=1e-5)
 
 
 def test_a_second_look_without_a_rectangle_is_refused():
@@ -186,7 +190,7 @@ def test_attention_at_an_earlier_stage_gates_the_input_of_the_next_one(backbone,
     model = build_model(config(backbone, attention=attention, stage=1), CLASSES).eval()
     if attention == "rsam":  # initially the rectangle changes nothing
         with torch.no_grad():
-            model.attention_module.predictor.across.bias.copy_(torch.tensor([-1.0, -2.0]))
+            model.attention_module.predictor.out.bias.copy_(torch.tensor([-1.0, 0.0, -2.0, 0.0, 1.0, 0.0]))
     images = torch.randn(2, 3, 96, 128)
     output = model(images, return_output=True)
     last = model.forward_features(images)

@@ -7,9 +7,10 @@ import torch
 
 from rsam_app.model.attention import RSAM, MapAttention, PositionwiseAttention
 from rsam_app.model.attention.gating import GATINGS, gate
-from rsam_app.model.attention.predictors import PREDICTORS, ProfilePredictor, _resampled
+from rsam_app.model.attention.predictors import PREDICTORS, PeakPredictor, ProfilePredictor, _resampled
 
 MODULES = {
+    "peaks": lambda c: RSAM(c, "peaks"),
     "moments": lambda c: RSAM(c, "moments"),
     "profiles": lambda c: RSAM(c, "profiles"),
     "regression": lambda c: RSAM(c, "regression"),
@@ -69,8 +70,7 @@ def test_a_wide_gate_reaches_further_than_a_tight_one():
     wide = RSAM(5, gating="plain", reach="wide")
     with torch.no_grad():
         for module in (tight, wide):
-            module.predictor.across.bias.copy_(torch.tensor([0.0, -1.0]))
-            module.predictor.down.bias.copy_(torch.tensor([0.0, -1.0]))
+            module.predictor.out.bias.copy_(torch.tensor([0.0, 0.0, -1.3, -1.3, 1.0, 0.0]))
     near, far = tight(features), wide(features)
     assert torch.equal(near.mask, far.mask)
     assert torch.allclose(near.features, features * near.mask[:, None])
@@ -98,6 +98,24 @@ def test_profiles_predictor_uses_stages_and_returns_cells_of_the_gated_map():
     assert result.mask.shape == (2, 3, 5)
     assert torch.allclose(result.rectangle[:, :4], torch.tensor([[2.5, 1.5, 4.75, 2.85]]), rtol=1e-4)
     assert RSAM(16, "moments", stage_channels=(4, 6)).evidence(result.features, stages) == [result.features]
+
+
+def test_peaks_follow_an_object_wherever_it_is():
+    """An object of one cell, moved by 3 cells to the right and 2 down, moves the rectangle by as much."""
+    torch.manual_seed(0)
+    predictor = PeakPredictor((6, 8))
+    with torch.no_grad():
+        predictor.direct[0].weight[0, 0] = 5.0  # the first channel marks the object
+        predictor.score.bias.zero_()
+    rectangles = []
+    for x, y in ((3, 4), (6, 6)):
+        finest = torch.zeros(1, 6, 10, 12)
+        finest[0, 0, y, x] = 1.0
+        rectangles.append(predictor([finest, torch.zeros(1, 8, 5, 6)])[0])
+    first, second = rectangles
+    assert torch.allclose(second[:2] - first[:2], torch.tensor([1.5, 1.0]), atol=1e-2)  # in cells of the last map
+    assert torch.allclose(first[:2], torch.tensor([1.75, 2.25]), atol=0.02)
+    assert torch.allclose(first[2:], second[2:], atol=1e-2) and first[2] < 1.0
 
 
 def test_profiles_on_other_grids_keep_their_means():

@@ -114,7 +114,6 @@ def test_without_room_it_reports_so_and_runs_the_backbone_in_every_epoch(tiny_pi
     ("other", "why"),
     [
         ("train.frozen_backbone=false", "change at every step"),
-        ("model.second_look=true", "crops the images"),
         ("model.stage=2", "change with the attention"),
         ("train.signals.equivariance=1", "new views"),
     ],

@@ -1,0 +1,121 @@
+"""The look that is classified is chosen on validation images, as they are and on exchanged surroundings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from rsam_app.run.corrections import Correction, add_corrections, corrections_path, now
+from rsam_app.run.job import Job
+from rsam_app.system.progress import Reporter
+from rsam_app.training.choose_second_look import Choice, may_choose, on_other_surroundings
+from rsam_app.training.setup import decide_second_look
+
+COLORS = {"red": (220, 40, 40), "green": (40, 200, 60)}
+GROUNDS = {"red": (40, 40, 160), "green": (160, 160, 40)}
+
+
+def write_set(folder: Path, usual: float) -> Path:
+    """Patches on grounds, each class on its own with probability `usual`; returns a pipeline."""
+    draws, rows = np.random.default_rng(0), ["path,label,split,x,y,width,height"]
+    for number in range(96):
+        label = list(COLORS)[number % 2]
+        other = list(COLORS)[1 - number % 2]
+        ground = GROUNDS[label if draws.random() < usual else other]
+        image = np.clip(np.array(ground) + draws.normal(0, 8, (64, 64, 3)), 0, 255).astype(np.uint8)
+        image[24:40, 24:40] = np.array(COLORS[label]) + draws.normal(0, 8, (16, 16, 3)).astype(int)
+        cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
+        rows.append(f"{number}.png,{label},{'val' if number >= 64 else 'train'},24,24,16,16")
+    (folder / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
+    card = {"name": "patches", "layout": "manifest", "root": str(folder / "manifest.csv"), "licence": "CC0"}
+    (folder / "patches.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+    weights = folder / "test_resnet.safetensors"
+    if not weights.exists():
+        import timm
+        from safetensors.torch import save_file
+
+        torch.manual_seed(0)
+        save_file(timm.create_model("test_resnet").state_dict(), weights)
+    pipeline = {
+        "dataset": str(folder / "patches.yaml"),
+        "model": {"backbone": "test_resnet", "weights": str(weights), "image_size": 64},
+        "train": {"frozen_backbone": True, "workers": 0, "epochs": 1, "precision": "float32", "trackers": []},
+    }
+    (folder / "patches_run.yaml").write_text(yaml.safe_dump(pipeline), encoding="utf-8")
+    return folder / "patches_run.yaml"
+
+
+def answered(pipeline: Path, *overrides: str) -> Job:
+    """A job in which a reviewer drew twelve rectangles."""
+    job = Job.of_pipeline(str(pipeline), list(overrides), pipeline.parent / "runs" / "run", Reporter())
+    job.run.path.mkdir(parents=True, exist_ok=True)
+    job.create_run()
+    rectangle = json.dumps([32.0, 32.0, 16.0, 16.0, 0.0])
+    ids = [record.id for record in job.original.split("train")[:12]]
+    rows = [Correction(key, "rectangle", "", rectangle, "someone", now(), "run") for key in ids]
+    add_corrections(corrections_path(job.run.path, job.original.name), rows)
+    return job
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_only_an_open_look_with_answers_is_chosen(tmp_path):
+    pipeline = write_set(tmp_path, 1.0)
+    unanswered = Job.of_pipeline(str(pipeline), [], tmp_path / "elsewhere" / "run", Reporter())
+    assert not may_choose(unanswered)
+    assert may_choose(answered(pipeline))
+    for setting in ("model.second_look=false", "model.second_look=true", "model.weights=none", "model.attention=none"):
+        assert not may_choose(answered(pipeline, setting))
+
+
+def test_surroundings_that_give_the_class_away_make_it_crop(tmp_path):
+    job = answered(write_set(tmp_path, 1.0))
+    pipeline, model = decide_second_look(job, fresh=True)
+    chosen = job.run.read_json()["second_look"]
+    assert pipeline.model.second_look in (True, "only") and chosen["chosen"] == pipeline.model.second_look
+    assert model is not None and model.second_look == pipeline.model.second_look
+    assert model._model_args["second_look"] == pipeline.model.second_look
+    figures = chosen["validation"]
+    assert figures["false"]["top1_exchanged"] < figures["only"]["top1_exchanged"]
+    resumed, again = decide_second_look(job, fresh=False)
+    assert resumed.model.second_look == chosen["chosen"] and again is None
+
+
+def test_it_stays_with_the_whole_image_if_a_crop_is_no_better(tmp_path, monkeypatch):
+    """Equal embeddings of whole image and crop: no look is better by a standard error."""
+    job = answered(write_set(tmp_path, 0.5))
+    from rsam_app.training import choose_second_look
+
+    real = choose_second_look._embeddings
+
+    def same(*arguments):
+        whole = real(*arguments)[0]
+        return [whole, whole]
+
+    monkeypatch.setattr(choose_second_look, "_embeddings", same)
+    pipeline, model = decide_second_look(job, fresh=True)
+    assert pipeline.model.second_look is False and model is None
+    assert job.run.read_json()["second_look"]["chosen"] is False
+
+
+def test_the_sentence_names_all_figures():
+    choice = Choice("only", {False: 0.8, True: 0.9, "only": 0.85}, {False: 0.1, True: 0.5, "only": 0.8})
+    assert choice.line().startswith("the crop alone is classified from now on")
+    assert "the whole image 0.800 and 0.100" in choice.line() and "the crop alone 0.850 and 0.800" in choice.line()
+    assert choice.as_dict()["validation"]["only"] == {"top1": 0.85, "top1_exchanged": 0.8}
+
+
+def test_exchanged_surroundings_keep_the_content():
+    images = torch.stack([torch.full((3, 160, 160), float(i)) for i in range(3)])
+    mixed = on_other_surroundings(images, torch.tensor([[80.0, 80.0, 60.0, 60.0, 0.0]]).repeat(3, 1))
+    assert torch.allclose(mixed[:, 0, 80, 80], torch.tensor([0.0, 1.0, 2.0]), atol=0.01)
+    assert torch.allclose(mixed[:, 0, 0, 0], torch.tensor([2.0, 0.0, 1.0]), atol=0.01)
