@@ -136,6 +136,27 @@ def apply(
 
 
 @app.command()
+def locate(
+    run: RunArgument,
+    no_app: Annotated[bool, typer.Option("--no-fiftyone", help="Write nothing into FiftyOne.")] = False,
+    as_json: JsonOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Find the objects in training images again, taught by all answers.
+
+    Says how many rectangles moved, shows them in FiftyOne, and keeps them for the next training.
+    """
+    main_process_only()
+    from rsam_app.workflow import locate as locating
+
+    job = job_of_run(run, set_)
+    located = locating.locate(job)
+    show(located.as_dict() if as_json else located.text(), as_json)
+    if not no_app:
+        job.reporter.say(locating.show_located(job, located))
+
+
+@app.command()
 def annotate(
     run: RunArgument,
     file: Annotated[Path, typer.Argument(help="Task file to write, or export to read.")],

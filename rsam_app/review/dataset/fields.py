@@ -14,6 +14,8 @@ OVERLAP = "iou_with_"
 """Between the keys of two runs: the name of the field with the overlap of their rectangles."""
 CHANGE = "change_from_"
 """Between the keys of two runs: the name of the field that says how an image changed between them."""
+LOCATED = "located"
+"""Behind a run's key: the field with the rectangles that its discovery found with all answers given so far."""
 SOFT_MASK = "soft_mask"
 """Column added to the predictions table: the path of each row's soft mask."""
 

@@ -48,7 +48,9 @@ def is_on_image(rectangle: Rectangle, width: int, height: int) -> bool:
     return inside is not None and inside.area >= 1
 
 
-def as_target(rectangle: Rectangle, width: int, height: int, accepted_from: str | None = None) -> Any:
+def as_target(
+    rectangle: Rectangle, width: int, height: int, accepted_from: str | None = None, label: str = "target"
+) -> Any:
     """Return a rectangle (image pixels, radians) as a value of `attention_target`: the upright box around it, clipped
     to the image, with the five numbers as attributes. `accepted_from` is the key of the run it was accepted from."""
     import fiftyone as fo
@@ -60,7 +62,7 @@ def as_target(rectangle: Rectangle, width: int, height: int, accepted_from: str 
     attributes: dict[str, Any] = dict(zip(RECTANGLE_FIELDS, rectangle, strict=True))
     if accepted_from:
         attributes["accepted_from"] = accepted_from
-    detection = fo.Detection(label="target", bounding_box=box, model_box=list(box), **attributes)
+    detection = fo.Detection(label=label, bounding_box=box, model_box=list(box), **attributes)
     return fo.Detections(detections=[detection])
 
 

@@ -49,6 +49,17 @@ def predict_in_child(run: Path, splits: Sequence[str] | None = None) -> Generato
     return predicted
 
 
+def locate_in_child(run: Path) -> str:
+    """Locate the objects in the run's training images again, and write them into FiftyOne, in a child process; return
+    the sentence about it. Raises `UserError` with the child's output if it fails."""
+    command = [sys.executable, "-m", "rsam_app", "locate", str(run), "--json"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
+    if done.returncode:
+        reason = "\n".join(done.stderr.splitlines()[-REASON_LINES:])
+        raise UserError((reason or f"the process exited with status {done.returncode}").removeprefix("rsam: "))
+    return str(json.loads(done.stdout)["text"])
+
+
 def _follow(process: subprocess.Popen[str]) -> Generator[Step, None, tuple[list[str] | None, list[str]]]:
     """Yield the child's steps until it exits; return the splits it predicted, and its other output."""
     assert process.stdout is not None

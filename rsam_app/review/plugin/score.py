@@ -70,6 +70,7 @@ class Score(ReportingOperator):
     def steps(self, ctx: Any, review_set: Any) -> Generator[Any, None, str]:
         """Apply, predict, write."""
         from rsam_app.review.decisions.apply import apply_to
+        from rsam_app.review.plugin.predict_process import locate_in_child
 
         run, key = run_folder_of(ctx), key_of(ctx)
         images = str(ctx.params.get("images") or CHANGED)
@@ -78,7 +79,12 @@ class Score(ReportingOperator):
         lines = []
         if images != WRITTEN:
             if ctx.params.get("apply", True):
-                lines += apply_to(run, review_set.name, key, None).text().splitlines()[:1]
+                applied = apply_to(run, review_set.name, key, None)
+                lines += applied.text().splitlines()[:1]
+                answered = {"rectangle", "place"} & {correction.kind for correction in applied.added}
+                if answered and (run.path / "discovered.json").exists():
+                    yield progress(ctx, 0, 0, "locating objects")
+                    lines.append(locate_in_child(run.path) + ".")
             predicted = yield from self._predict(ctx, run, self._splits(ctx, review_set, images))
             lines.append(f"New predictions: {', '.join(predicted)}." if predicted else "Nothing had changed.")
         report = yield from self._write(ctx, run, key)

@@ -61,7 +61,7 @@ def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
     main = job.accelerator.is_main_process
     if main and not path.exists():
         corrected = job.corrected
-        found = _discover(job, source, corrected.dataset.split("train"), corrected.answers)
+        found = discover_in_training(job, source, corrected.dataset.split("train"), corrected.answers)
         write_atomically(path, json.dumps(found))
     stored = json.loads(path.read_text(encoding="utf-8")) if main else {}
     return {key: Rectangle(*values) for key, values in of_main(job.accelerator, stored).items()}
@@ -73,7 +73,11 @@ def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle
     return targets | {key: (rectangle, REVIEWED_WEIGHT) for key, rectangle in reviewed.items()}
 
 
-def _discover(job: Job, source: FeatureSource, records: Sequence[Record], answers: Answers) -> dict[str, Rectangle]:
+def discover_in_training(
+    job: Job, source: FeatureSource, records: Sequence[Record], answers: Answers
+) -> dict[str, Rectangle]:
+    """Rectangles by record id, discovered in the training images `records` and taught by these answers, or as an
+    earlier run cached them."""
     size, seed, say = 2 * job.pipeline.model.image_size, job.pipeline.seed, job.reporter.say
     pretrained = job.pipeline.model.weights != "none"  # else no other run has these weights
     answers = answers.among(records)
@@ -92,7 +96,7 @@ def _discover(job: Job, source: FeatureSource, records: Sequence[Record], answer
     if answers and path:
         before = read_discoveries(discoveries_path(source, records, size, seed))
         if before is not None:
-            say(f"{moved(before, rectangles)} rectangles moved since they were discovered without boxes")
+            say(f"{len(moved(before, rectangles))} rectangles moved since they were discovered without boxes")
     if path and (problem := cache_discoveries(path, rectangles)):
         say(problem)
     return rectangles
@@ -138,14 +142,15 @@ def cache_objectness(path: Path, objectness: Objectness) -> str | None:
     return _cache(path, stream.getvalue())
 
 
-def moved(before: Mapping[str, Rectangle], after: Mapping[str, Rectangle]) -> int:
-    """The number of rectangles that are new, or whose upright box overlaps the former one by less than `MOVED`."""
+def moved(before: Mapping[str, Rectangle], after: Mapping[str, Rectangle]) -> list[str]:
+    """The ids of rectangles that are new, or whose upright box overlaps the former one by less than `MOVED`."""
     both = [key for key in after if key in before]
+    new = [key for key in after if key not in before]
     if not both:
-        return len(after)
+        return new
     unbounded = np.array([np.inf, np.inf])
     boxes = [upright_edges(np.array([one[key] for key in both]), unbounded) for one in (before, after)]
-    return len(after) - len(both) + int((box_iou(*boxes) < MOVED).sum())
+    return new + [key for key, iou in zip(both, box_iou(*boxes), strict=True) if iou < MOVED]
 
 
 def discoveries_path(
