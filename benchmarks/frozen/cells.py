@@ -26,7 +26,7 @@ from rsam_app.model.attention.second_look import upright_crop
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast, choose_precision
 from rsam_app.training import losses
-from rsam_app.training.discovery.targets import REVIEWED_WEIGHT
+from rsam_app.training.decision_weights import REVIEWED_WEIGHT
 from rsam_app.training.optimizer import parameter_groups, warmup_cosine
 from rsam_app.training.warm_start import fit_attention, fit_classifier
 

@@ -29,13 +29,11 @@ from rsam_app.system.cache.rows import NoRoomError
 from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.files import fingerprint, write_atomically
 from rsam_app.system.versions import DISCOVERED_RECTANGLES
+from rsam_app.training.decision_weights import REVIEWED_WEIGHT, RIGHT_WEIGHT
 from rsam_app.training.discovery.discover import NO_ANSWERS, discover_rectangles, learn_untaught
 from rsam_app.training.discovery.objectness import Objectness
 from rsam_app.training.features.late_stages import CachedLateStages
 from rsam_app.training.features.source import FeatureSource
-
-REVIEWED_WEIGHT = 5.0
-"""The weight of the reviewer's target, relative to a discovered one."""
 
 MOVED = 0.5
 """IoU of the upright boxes below which a rectangle counts as moved."""
@@ -69,7 +67,7 @@ def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
 
 def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle]) -> dict[str, Target]:
     """Return all targets with their weights; the reviewer's target replaces a discovered one."""
-    targets: dict[str, Target] = {key: (rectangle, 1.0) for key, rectangle in discovered.items()}
+    targets: dict[str, Target] = {key: (rectangle, RIGHT_WEIGHT) for key, rectangle in discovered.items()}
     return targets | {key: (rectangle, REVIEWED_WEIGHT) for key, rectangle in reviewed.items()}
 
 

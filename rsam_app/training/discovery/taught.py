@@ -24,6 +24,7 @@ from rsam_app.geometry.boxes import mask_edges
 from rsam_app.geometry.overlap import rasterise
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
+from rsam_app.training.decision_weights import TAUGHT_SHARE
 from rsam_app.training.discovery.objectness import (
     ROUNDS,
     UPSAMPLE,
@@ -41,9 +42,6 @@ ITERATIONS = 25
 """Iterations of L-BFGS, enough with this regularisation."""
 
 FOLDS = 5
-
-TAUGHT_SHARE = 0.3
-"""The share of the images drawn in self-training that are answered ones, however few they are."""
 
 FINE = 128
 """Side of the grid that rectangles are drawn on before their share of each cell is taken."""
