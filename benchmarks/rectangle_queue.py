@@ -43,7 +43,7 @@ from rsam_app.training.discovery.learning_curve import find_outlook
 from rsam_app.training.discovery.taught import make_lessons, teach
 
 RESULTS = Path(__file__).resolve().parent / "results"
-STRATEGIES = ("random", "failure_clusters", "misattention", "least_confidence")
+STRATEGIES = ("failure_clusters", "random", "misattention", "least_confidence")
 ANSWERS = (5, 10, 20)
 POOL_SHARE = 0.9
 

@@ -1,20 +1,19 @@
-"""Failure clusters: one image for each group of misattended images that look at similar things, large groups first."""
+"""Failure clusters: one image for each group of images in which the model looks at similar things, those with the most
+misattention first."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from rsam_app.selection.embeddings import directions, finite_rows
+from rsam_app.selection.embeddings import directions, finite_rows, sample_rows
 from rsam_app.selection.pool import Pool
 from rsam_app.selection.strategies.misattention import misattention
 from rsam_app.selection.strategies.typiclust import k_means
 from rsam_app.selection.strategy import Choice, Strategy, missing_last
 
-FAILURES = 0.5
-"""Share of the images, by misattention, that are clustered: the others come last."""
 CLUSTERS = 10
 MAX_RECORDS = 20_000
-"""Maximum number of clustered images, the most misattended ones."""
+"""Maximum number of clustered images: larger pools are sampled by seed."""
 
 
 def choose_from_clusters(
@@ -44,18 +43,15 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     usable = np.intersect1d(finite_rows(embeddings), np.flatnonzero(~np.isnan(wrong)))
     if not len(usable):
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
-    ordered = usable[np.argsort(-wrong[usable], kind="stable")]
-    failures = ordered[: min(MAX_RECORDS, int(np.ceil(FAILURES * len(ordered))))]
-    points = directions(embeddings[failures])
+    candidates = sample_rows(usable, max(MAX_RECORDS, budget), rng)
+    points = directions(embeddings[candidates])
     clusters = k_means(points, min(CLUSTERS, len(points)), rng)
     centres = np.stack([points[clusters == cluster].mean(axis=0) for cluster in range(int(clusters.max()) + 1)])
     distances = np.linalg.norm(points - centres[clusters], axis=1)
     radii = np.array([distances[clusters == cluster].max() for cluster in range(len(centres))])
     answered = _count_near(directions(known[finite_rows(known)]), centres, radii)
-    chosen, worths = choose_from_clusters(clusters, distances, wrong[failures], answered, budget)
-    rest = ordered[len(failures) :][: budget - len(chosen)]
-    indices, scores = np.concatenate([failures[chosen], rest]), np.concatenate([worths, np.zeros(len(rest))])
-    return missing_last(indices, scores, usable, pool, budget, rng)
+    chosen, worths = choose_from_clusters(clusters, distances, wrong[candidates], answered, budget)
+    return missing_last(candidates[chosen], worths, usable, pool, budget, rng)
 
 
 def _count_near(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> np.ndarray:
@@ -68,15 +64,15 @@ def _count_near(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> n
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     return [
-        f"the model probably looked at the wrong place (misattention {pool.scores['misattention'][i]:.2f});"
-        f" typical of images that look wrong alike, {score:.1f} for each answer"
+        f"typical of images in which the model looks at the same kind of thing: {score:.1f} misattention for each answer"
+        f" there, {pool.scores['misattention'][i]:.2f} its own"
         for i, score in zip(indices, scores, strict=True)
     ]
 
 
 FAILURE_CLUSTERS = Strategy(
     name="failure_clusters",
-    summary="typical images of each group of misplaced rectangles, large groups first; for correcting rectangles",
+    summary="typical images of groups that look at similar things, most misattention first; for correcting rectangles",
     source="ours",
     pick=_pick,
     explain=_explain,

@@ -18,7 +18,7 @@ MakePool = Callable[..., Pool]
 @pytest.fixture
 def failures(make_pool: MakePool, monkeypatch: pytest.MonkeyPatch) -> Pool:
     """12 images that look wrong in one way, 8 in another, and 20 that look right."""
-    monkeypatch.setattr(failure_clusters, "CLUSTERS", 2)
+    monkeypatch.setattr(failure_clusters, "CLUSTERS", 3)
     rng = np.random.default_rng(0)
     ways = np.repeat(np.eye(3), [12, 8, 20], axis=0)
     wrong = np.repeat([0.9, 0.8, 0.1], [12, 8, 20])
@@ -32,9 +32,10 @@ def pick(pool: Pool, budget: int) -> list[int]:
     return np.repeat([0, 1, 2], [12, 8, 20])[[int(pool.ids[i][-8:-4]) for i in chosen]].tolist()
 
 
-def test_each_group_gets_an_image_the_larger_first_and_images_that_look_right_come_last(failures: Pool) -> None:
-    assert pick(failures, 3) == [0, 1, 0]
-    assert pick(failures, 24)[20:] == [2] * 4
+def test_each_failure_gets_an_image_the_larger_first(failures: Pool) -> None:
+    """Worth 12 · .9, 8 · .8 and 20 · .1 for the first answer, and that divided by 2 for the second."""
+    assert pick(failures, 5) == [0, 1, 0, 0, 1]
+    assert pick(failures, 40).count(2) == 20
 
 
 def test_answers_lower_the_worth_of_their_group(failures: Pool) -> None:
@@ -50,7 +51,7 @@ def test_the_first_of_a_group_is_its_most_central_image(failures: Pool) -> None:
     first = units[:12]
     assert choice.indices[0] == np.linalg.norm(first - first.mean(axis=0), axis=1).argmin()
     assert choice.scores[0] == pytest.approx(12 * 0.9, rel=1e-3)
-    assert "misattention 0.90" in STRATEGIES["failure_clusters"].reasons(failures, choice)[0]
+    assert "10.8 misattention for each answer there, 0.90" in STRATEGIES["failure_clusters"].reasons(failures, choice)[0]
 
 
 def test_worth_is_the_weight_per_answer() -> None:
