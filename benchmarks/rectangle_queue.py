@@ -39,7 +39,6 @@ from rsam_app.run.answers import Answers
 from rsam_app.run.folder import RunFolder
 from rsam_app.selection import Pool, find_strategy, load_pool
 from rsam_app.training.discovery.discover import locate_objects
-from rsam_app.training.discovery.learning_curve import find_outlook
 from rsam_app.training.discovery.taught import make_lessons, teach
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -102,17 +101,14 @@ class Queue:
         return self.locate(draw_in([records[pool.ids[i]] for i in chosen], draws))
 
     def locate(self, answers: Answers) -> dict[str, Any]:
-        """Mean IoU in the test images after these answers, and what the answers say about it."""
+        """Mean IoU in the test images after these answers."""
         training, test = self.data.dataset.split("train"), self.data.dataset.split("test")
         maps, objectness = self.data.late["train"][0], self.data.untaught
-        lessons = make_lessons(answers, training, *maps.shape[2:])
-        objectness = teach(objectness, maps, lessons, 0)
+        objectness = teach(objectness, maps, make_lessons(answers, training, *maps.shape[2:]), 0)
         found = locate_objects(objectness, *self.data.late["test"], test, 0, objectness is not self.data.untaught)
         sizes = np.array([(r.width, r.height) for r in test], dtype=np.float64)
         ious = box_iou(found_edges(found, sizes), true_edges(test))
-        outlook = find_outlook(self.data.untaught, maps, lessons)
-        told = {"agreement": outlook.held_out_agreement, "flattens_after": outlook.flattens_after}
-        return {"iou_test": round(float(ious.mean()), 4), **told}
+        return {"iou_test": round(float(ious.mean()), 4)}
 
 
 def _trained(folder: Path, card: Path, weights: Path) -> RunFolder:

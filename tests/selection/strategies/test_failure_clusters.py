@@ -51,7 +51,9 @@ def test_the_first_of_a_group_is_its_most_central_image(failures: Pool) -> None:
     first = units[:12]
     assert choice.indices[0] == np.linalg.norm(first - first.mean(axis=0), axis=1).argmin()
     assert choice.scores[0] == pytest.approx(12 * 0.9, rel=1e-3)
-    assert "10.8 misattention for each answer there, 0.90" in STRATEGIES["failure_clusters"].reasons(failures, choice)[0]
+    assert (
+        "10.8 misattention for each answer there, 0.90" in STRATEGIES["failure_clusters"].reasons(failures, choice)[0]
+    )
 
 
 def test_worth_is_the_weight_per_answer() -> None:
