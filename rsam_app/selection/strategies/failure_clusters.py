@@ -64,8 +64,8 @@ def _count_near(points: np.ndarray, centres: np.ndarray, radii: np.ndarray) -> n
 
 def _explain(pool: Pool, indices: np.ndarray, scores: np.ndarray) -> list[str]:
     return [
-        f"typical of images in which the model looks at the same kind of thing: {score:.1f} misattention for each answer"
-        f" there, {pool.scores['misattention'][i]:.2f} its own"
+        f"typical of images in which the model looks at the same kind of thing: {score:.1f} misattention for each"
+        f" answer there, {pool.scores['misattention'][i]:.2f} its own"
         for i, score in zip(indices, scores, strict=True)
     ]
 
