@@ -13,10 +13,26 @@ from rsam_app.run.outlook import Outlook, read_outlook
 @pytest.mark.parametrize(
     ("outlook", "agreement", "gain"),
     [
-        (Outlook(1, None, None), "1 rectangle answered", ": with 8 drawn or accepted ones, you see here whether more are"),
-        (Outlook(23, 0.584, 17), "23 rectangles answered; held-out answers agree .58", "; after about 20 more the gain"),
-        (Outlook(40, 0.6, 0), "40 rectangles answered; held-out answers agree .60", "; 10 more would gain less than .01."),
-        (Outlook(12, 0.3, None), "12 rectangles answered; held-out answers agree .30", "; whether more would help cannot"),
+        (
+            Outlook(1, None, None),
+            "1 rectangle answered",
+            ": with 8 drawn or accepted ones, you see here whether more are",
+        ),
+        (
+            Outlook(23, 0.584, 17),
+            "23 rectangles answered; held-out answers agree .58",
+            "; after about 20 more the gain",
+        ),
+        (
+            Outlook(40, 0.6, 0),
+            "40 rectangles answered; held-out answers agree .60",
+            "; 10 more would gain less than .01.",
+        ),
+        (
+            Outlook(12, 0.3, None),
+            "12 rectangles answered; held-out answers agree .30",
+            "; whether more would help cannot",
+        ),
     ],
 )
 def test_the_sentence_says_what_more_answers_would_gain(outlook: Outlook, agreement: str, gain: str) -> None:
