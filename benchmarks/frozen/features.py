@@ -231,7 +231,7 @@ class _Maker:
         if not path.exists():
             print(f"{self.dataset.name}: discovering objects in {len(records)} images", flush=True)
             source = FeatureSource(self.model, self.dataset.class_index, CPU, choose_precision("auto", CPU), 1)
-            path.write_text(json.dumps(discover_rectangles(source, records, 2 * SIDE, 0)))
+            path.write_text(json.dumps(discover_rectangles(source, records, 2 * SIDE, 0).rectangles))
         return {key: tuple(value) for key, value in json.loads(path.read_text()).items()}
 
 

@@ -25,8 +25,13 @@ def draw_boxes(records: Sequence[Record], count: int, seed: int) -> Answers:
     """The answers of a reviewer to `count` of the records, drawn at random: one box each."""
     draws = np.random.default_rng((seed, 77))
     chosen = draws.permutation(len(records))[:count].tolist()
-    wrong = set(draws.permutation(count)[: round(WRONG * count)].tolist())
-    return Answers({records[i].id: _drawn(records[i], turn in wrong, draws) for turn, i in enumerate(chosen)})
+    return draw_in([records[i] for i in chosen], draws)
+
+
+def draw_in(records: Sequence[Record], draws: np.random.Generator) -> Answers:
+    """The answers of a reviewer to all of these records."""
+    wrong = set(draws.permutation(len(records))[: round(WRONG * len(records))].tolist())
+    return Answers({record.id: _drawn(record, turn in wrong, draws) for turn, record in enumerate(records)})
 
 
 def judge(records: Sequence[Record], shown: Mapping[str, Rectangle], count: int, seed: int) -> Answers:

@@ -19,13 +19,14 @@ from rsam_app.system.errors import UserError
 @dataclass(frozen=True)
 class Located:
     """Where the objects of the training images are now: `rectangles` in image pixels by record id; the `answers` that
-    taught it; the ids of the rectangles that `moved` since the run was trained; and of those marked wrong that `left`
-    the place."""
+    taught it; the ids of the rectangles that `moved` since the run was trained, and of those marked wrong that `left`
+    the place; and what more answers would bring."""
 
     rectangles: dict[str, Rectangle]
     answers: Answers
     moved: list[str]
     left: list[str]
+    outlook: str
     seconds: float
 
     def text(self) -> str:
@@ -34,8 +35,8 @@ class Located:
         elsewhere = f"; of the {len(wrong):,} marked wrong {len(self.left):,} are elsewhere now" if wrong else ""
         return (
             f"{self.answers.count}: {len(self.moved):,} of {len(self.rectangles):,} rectangles moved{elsewhere}"
-            f" ({self.seconds:.0f} s)"
-        )
+            f" ({self.seconds:.0f} s). {self.outlook}"
+        ).rstrip()
 
     def as_dict(self) -> dict[str, Any]:
         """Its numbers, for JSON."""
@@ -75,10 +76,12 @@ def locate(job: Job) -> Located:
             "Draw, accept or mark some in the App, then run `rsam apply`."
         )
     begun = time.perf_counter()
-    after = discover_in_training(job, _features(job), records, answers)
+    found = discover_in_training(job, _features(job), records, answers)
+    after = found.rectangles
     changed, wrong = moved(before, after), {k: r for k, r in answers.wrong.items() if k not in answers.right}
     left = [key for key in moved(wrong, {k: after[k] for k in wrong if k in after}) if key in wrong]
-    return Located(after, answers, changed, left, time.perf_counter() - begun)
+    outlook = found.outlook.sentence() if found.outlook else ""
+    return Located(after, answers, changed, left, outlook, time.perf_counter() - begun)
 
 
 def _features(job: Job) -> Any:

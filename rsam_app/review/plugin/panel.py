@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import fiftyone.operators as foo
@@ -10,10 +11,13 @@ import fiftyone.operators.types as types
 
 from rsam_app.review.app.layout import REVIEW_PANEL
 from rsam_app.review.app.review_queue import count, explain, next_sample, queue_of, sorted_by
+from rsam_app.review.dataset.schema import memory
 from rsam_app.review.plugin.base import key_of, review_set_of
 from rsam_app.review.plugin.keys import LABEL, MARKS, NEXT, TAKE, UNDO
 from rsam_app.review.plugin.label import ask_for_label, take_suggestion
 from rsam_app.review.plugin.mark import ICONS, mark_images, open_next, undo_mark
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.outlook import read_outlook
 from rsam_app.system.errors import UserError
 
 HELP = """Images come in the order of the open view, else by misattention. A mark records your decision; a box drawn in
@@ -84,6 +88,9 @@ class ReviewPanel(foo.Panel):
         if shown is not None:
             _button(row, "next", f"{'Skip' if current else 'Open it'} ({NEXT})", "skip_next", self.next_image)
         _button(row, "undo", f"Undo ({UNDO})", "undo", self.undo)
+        outlook = read_outlook(RunFolder(Path(memory(review_set).runs[key].path)))
+        if outlook:
+            panel.md(outlook.sentence(), name="outlook")
 
     def _decision_buttons(self, panel: Any, suggested: str | None) -> None:
         for number, decisions in enumerate(ROWS):

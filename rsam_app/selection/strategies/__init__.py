@@ -5,6 +5,7 @@ from __future__ import annotations
 from rsam_app.selection.strategies.auto import AUTO
 from rsam_app.selection.strategies.badge import BADGE
 from rsam_app.selection.strategies.diverse_margin import DIVERSE_MARGIN
+from rsam_app.selection.strategies.failure_clusters import FAILURE_CLUSTERS
 from rsam_app.selection.strategies.herding import HERDING
 from rsam_app.selection.strategies.k_center import K_CENTER
 from rsam_app.selection.strategies.misattention import MISATTENTION, UNCERTAIN_ATTENTION
@@ -17,7 +18,7 @@ from rsam_app.selection.strategies.uncertainty import ENTROPY, LEAST_CONFIDENCE,
 from rsam_app.selection.strategy import Strategy
 from rsam_app.system.errors import UserError, suggest
 
-_RELABEL = (AUTO, SUSPECT_LABEL, MISATTENTION, UNCERTAIN_ATTENTION)
+_RELABEL = (AUTO, SUSPECT_LABEL, MISATTENTION, UNCERTAIN_ATTENTION, FAILURE_CLUSTERS)
 _LABEL = (
     TRANSDUCTIVE_DESIGN,
     HERDING,

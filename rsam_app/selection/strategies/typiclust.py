@@ -73,7 +73,7 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
         return missing_last(usable, np.zeros(0), usable, pool, budget, rng)
     points = np.concatenate([embeddings[candidates].astype(np.float32), covered[known].astype(np.float32)])
     labelled = np.arange(len(points)) >= len(candidates)
-    clusters = _k_means(points, min(len(known) + budget, MAX_CLUSTERS, len(points)), rng)
+    clusters = k_means(points, min(len(known) + budget, MAX_CLUSTERS, len(points)), rng)
     typical = np.empty(len(points))
     for cluster in range(int(clusters.max()) + 1):
         members = np.flatnonzero(clusters == cluster)
@@ -82,7 +82,8 @@ def _pick(pool: Pool, budget: int, rng: np.random.Generator) -> Choice:
     return missing_last(candidates[chosen], typical[chosen], usable, pool, budget, rng)
 
 
-def _k_means(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def k_means(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Divide `points` `(N, D)` into at most `count` clusters, 0 to K - 1, none of them empty: `(N,)` int64."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     distinct = min(count, len(np.unique(points, axis=0)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -22,7 +23,9 @@ from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.boxes import mask_edges
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
+from rsam_app.run.outlook import Outlook
 from rsam_app.system.hardware import available_cores
+from rsam_app.training.discovery.learning_curve import find_outlook
 from rsam_app.training.discovery.objectness import UPSAMPLE, Objectness, fit_objectness, largest_part, learn_objectness
 from rsam_app.training.discovery.taught import focused, make_lessons, teach
 from rsam_app.training.features.late_stages import CachedLateStages
@@ -49,6 +52,14 @@ CERTAIN, LAST_CERTAIN = (0.02, 0.98), (0.05, 0.95)
 NO_ANSWERS = Answers()
 
 
+@dataclass(frozen=True)
+class Discovery:
+    """Rectangles in image pixels by record id, and the outlook of the answers if there were any."""
+
+    rectangles: dict[str, Rectangle]
+    outlook: Outlook | None
+
+
 def discover_rectangles(
     source: FeatureSource | CachedLateStages,
     records: Sequence[Record],
@@ -56,9 +67,8 @@ def discover_rectangles(
     seed: int,
     answers: Answers = NO_ANSWERS,
     untaught: Objectness | None = None,
-) -> dict[str, Rectangle]:
-    """Rectangles in image pixels by record id, discovered at `size` pixels; images without a plausible object have
-    none.
+) -> Discovery:
+    """Discover rectangles at `size` pixels; images without a plausible object have none.
 
     A reviewer's answers teach what to look for; their right rectangles are returned as they are. All images of the
     answers are learned from, beside `MAX_LEARNED_IMAGES` at most. `untaught` is the result of `learn_untaught` with the
@@ -72,6 +82,7 @@ def discover_rectangles(
     images: list[np.ndarray] = []
     rectangles: list[Rectangle | None] = []
     objectness: Objectness | None = None
+    outlook: Outlook | None = None
     for batch_maps, batch_images in source.late_stages(ordered, size, SIDE):
         maps.append(batch_maps)
         images.append(batch_images)
@@ -82,11 +93,12 @@ def discover_rectangles(
             untaught = untaught or _learn(part_maps, part_images, source.last_stage_channels(), seed)
             lessons = make_lessons(answers, ordered[: len(part_maps)], *part_maps.shape[2:])
             objectness = teach(untaught, part_maps, lessons, seed)
+            outlook = find_outlook(untaught, part_maps, lessons) if answers else None
         part_records = ordered[len(rectangles) : len(rectangles) + len(part_maps)]
         rectangles += locate_objects(objectness, part_maps, part_images, part_records, seed, objectness is not untaught)
         maps, images = [], []
     found = {r.id: rectangle for r, rectangle in zip(ordered, rectangles, strict=True) if rectangle is not None}
-    return found | dict(answers.right)
+    return Discovery(found | dict(answers.right), outlook)
 
 
 def learn_untaught(

@@ -24,13 +24,14 @@ from rsam_app.geometry.types import Rectangle
 from rsam_app.model.store import backbone_hash
 from rsam_app.run.answers import Answers
 from rsam_app.run.job import Job
+from rsam_app.run.outlook import Outlook
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.cache.rows import NoRoomError
 from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.files import fingerprint, write_atomically
 from rsam_app.system.versions import DISCOVERED_RECTANGLES
 from rsam_app.training.decision_weights import REVIEWED_WEIGHT, RIGHT_WEIGHT
-from rsam_app.training.discovery.discover import NO_ANSWERS, discover_rectangles, learn_untaught
+from rsam_app.training.discovery.discover import NO_ANSWERS, Discovery, discover_rectangles, learn_untaught
 from rsam_app.training.discovery.objectness import Objectness
 from rsam_app.training.features.late_stages import CachedLateStages
 from rsam_app.training.features.source import FeatureSource
@@ -60,7 +61,10 @@ def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
     if main and not path.exists():
         corrected = job.corrected
         found = discover_in_training(job, source, corrected.dataset.split("train"), corrected.answers)
-        write_atomically(path, json.dumps(found))
+        if found.outlook:
+            job.reporter.say(found.outlook.sentence())
+        job.run.update_json(discovery=found.outlook and found.outlook.as_dict())
+        write_atomically(path, json.dumps(found.rectangles))
     stored = json.loads(path.read_text(encoding="utf-8")) if main else {}
     return {key: Rectangle(*values) for key, values in of_main(job.accelerator, stored).items()}
 
@@ -71,33 +75,38 @@ def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle
     return targets | {key: (rectangle, REVIEWED_WEIGHT) for key, rectangle in reviewed.items()}
 
 
-def discover_in_training(
-    job: Job, source: FeatureSource, records: Sequence[Record], answers: Answers
-) -> dict[str, Rectangle]:
-    """Rectangles by record id, discovered in the training images `records` and taught by these answers, or as an
-    earlier run cached them."""
+def discover_in_training(job: Job, source: FeatureSource, records: Sequence[Record], answers: Answers) -> Discovery:
+    """What is discovered in the training images `records`, taught by these answers, or as an earlier run cached it."""
     size, seed, say = 2 * job.pipeline.model.image_size, job.pipeline.seed, job.reporter.say
     pretrained = job.pipeline.model.weights != "none"  # else no other run has these weights
     answers = answers.among(records)
     path = discoveries_path(source, records, size, seed, answers) if pretrained else None
-    cached = read_discoveries(path) if path else None
+    cached = _read_cached(path, taught=bool(answers)) if path else None
     if cached is not None:
-        say(f"an earlier run discovered objects in {len(cached)} of {len(records)} training images")
+        say(f"an earlier run discovered objects in {len(cached.rectangles)} of {len(records)} training images")
         return cached
     told = f"taught by {answers.count}" if answers else "without boxes"
     say(f"discovering objects in {len(records)} training images, {told}")
     if pretrained:
-        rectangles = _discover_cached(source, records, size, seed, answers, say)
+        found = _discover_cached(source, records, size, seed, answers, say)
     else:
-        rectangles = discover_rectangles(source, records, size, seed, answers)
+        found = discover_rectangles(source, records, size, seed, answers)
+    rectangles = found.rectangles
     say(f"discovered objects in {len(rectangles)} of {len(records)}")
     if answers and path:
         before = read_discoveries(discoveries_path(source, records, size, seed))
         if before is not None:
             say(f"{len(moved(before, rectangles))} rectangles moved since they were discovered without boxes")
-    if path and (problem := cache_discoveries(path, rectangles)):
+    if path and (problem := cache_discoveries(path, rectangles) or _cache_outlook(path, found.outlook)):
         say(problem)
-    return rectangles
+    return found
+
+
+def _read_cached(path: Path, taught: bool) -> Discovery | None:
+    """What an earlier run discovered; None if any part of it is not cached."""
+    rectangles = read_discoveries(path)
+    outlook = _read_outlook(path) if taught else None
+    return None if rectangles is None or (taught and outlook is None) else Discovery(rectangles, outlook)
 
 
 def _discover_cached(
@@ -107,7 +116,7 @@ def _discover_cached(
     seed: int,
     answers: Answers,
     say: Callable[[str], None],
-) -> dict[str, Rectangle]:
+) -> Discovery:
     """Discover with cached late stages, and with cached untaught objectness; it reports if there is no room."""
     cached, path = CachedLateStages(source, records), discoveries_path(source, records, size, seed)
     try:
@@ -181,6 +190,17 @@ def read_discoveries(path: Path) -> dict[str, Rectangle] | None:
 def cache_discoveries(path: Path, rectangles: Mapping[str, Rectangle]) -> str | None:
     """Cache rectangles for the next run; returns a message if they cannot be written, else None."""
     return _cache(path, json.dumps(rectangles))
+
+
+def _read_outlook(path: Path) -> Outlook | None:
+    try:
+        return Outlook(**json.loads(path.with_suffix(".outlook").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _cache_outlook(path: Path, outlook: Outlook | None) -> str | None:
+    return _cache(path.with_suffix(".outlook"), json.dumps(outlook.as_dict())) if outlook else None
 
 
 def _cache(path: Path, content: str | bytes) -> str | None:

@@ -151,31 +151,47 @@ def fit_to_answers(features: Tensor, lessons: Lessons, scale: Tensor) -> Objectn
 
 
 def _choose(untaught: Objectness, features: Tensor, lessons: Lessons, scale: Tensor, share: float) -> Objectness:
-    """The untaught score, the taught one or their mean: the one that agrees best with held-out answers.
-
-    It must be better than the one before it by a standard error, so that few answers do not undo what many images have
-    in common.
-    """
-    answered = features[lessons.rows]
-    taught = fit_to_answers(answered, lessons, scale)
+    """The untaught score, the taught one or their mean: the one that agrees best with held-out answers."""
+    taught = fit_to_answers(features[lessons.rows], lessons, scale)
     candidates = (untaught, _mean(untaught, taught, features), taught)
     if len(lessons.rows) < 2:
         return candidates[1]
-    merits: list[list[float]] = [[], [], []]
+    return candidates[best_kind(held_out_merits(untaught, features, lessons, scale, share))]
+
+
+def held_out_merits(
+    untaught: Objectness, features: Tensor, lessons: Lessons, scale: Tensor, share: float, parts: int = 1
+) -> np.ndarray:
+    """How well the untaught score, its mean with a taught one, and the taught one agree with each lesson, as
+    `Lessons.merits`: `(3, n)`.
+
+    The taught score is fitted to the lessons of the other folds, divided into `parts`: to one part at a time, and the
+    merits are the means over the parts.
+    """
+    answered = features[lessons.rows]
+    merits = np.zeros((3, len(lessons.rows)))
     folds = torch.arange(len(lessons.rows)) % FOLDS
     for fold in folds.unique().tolist():
-        fitted = fit_to_answers(answered[folds != fold], lessons.take(folds != fold), scale)
-        tested = folds == fold
-        scores = [one.with_share(features, share) for one in (_mean(untaught, fitted, features), fitted)]
-        for kind, score in enumerate((untaught, *scores)):
-            boxes = _boxes_around(_part_masks(score, answered[tested]))
-            merits[kind] += lessons.take(tested).merits(boxes).tolist()
+        tested, others = folds == fold, torch.nonzero(folds != fold)[:, 0]
+        for part in range(parts):
+            chosen = others[part::parts]
+            fitted = fit_to_answers(answered[chosen], lessons.take(chosen), scale)
+            scores = [one.with_share(features, share) for one in (_mean(untaught, fitted, features), fitted)]
+            for kind, score in enumerate((untaught, *scores)):
+                boxes = _boxes_around(_part_masks(score, answered[tested]))
+                merits[kind, tested.numpy()] += lessons.take(tested).merits(boxes).numpy() / parts
+    return merits
+
+
+def best_kind(merits: np.ndarray) -> int:
+    """The row of `held_out_merits` to use. It must be better than the one before it by a standard error, so that few
+    answers do not undo what many images have in common."""
     best = 0
     for kind in (1, 2):
-        gain = np.array(merits[kind]) - np.array(merits[best])
+        gain = merits[kind] - merits[best]
         if gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)):
             best = kind
-    return candidates[best]
+    return best
 
 
 def _boxes_around(masks: Tensor) -> Tensor:

@@ -376,6 +376,14 @@ def test_the_panel_reports_when_all_are_marked_and_when_it_does_not_apply(
         users_dataset.delete()
 
 
+def test_the_panel_says_whether_more_answers_are_worth_giving(review_set: Any, run: RunFolder) -> None:
+    assert "answered" not in texts(panel(review_set, "on_load")[1])
+    run.update_json(discovery={"answers": 23, "held_out_agreement": 0.584, "flattens_after": 17})
+    assert "23 rectangles answered; held-out answers agree .58; after about 20 more" in texts(
+        panel(review_set, "on_load")[1]
+    )
+
+
 def panel(review_set: Any, method: str, current_sample: str | None = None, **params: Any) -> tuple[Any, dict[str, Any]]:
     given = {"__method__": method, "panel_id": "panel", "panel_state": {}, **params}
     return call(review_set, "rsam_review", current_sample=current_sample, params=given)

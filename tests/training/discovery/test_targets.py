@@ -52,7 +52,13 @@ def test_the_next_run_reads_what_the_last_one_discovered(tiny_pipeline, tmp_path
     assert "discovering objects in 22 training images, taught by 2 rectangles" in said
     assert "rectangles moved since they were discovered without boxes" in said
     assert {key: found[key] for key in drawn} == drawn
-    assert "an earlier run discovered objects" in train("taught again")[0]
+    said, _ = train("taught again")
+    assert "an earlier run discovered objects" in said and "2 rectangles answered" in said
+    outlooks = [json.loads((tmp_path / name / "run.json").read_text())["discovery"] for name in ("one", "taught again")]
+    assert outlooks == [None, {"answers": 2, "held_out_agreement": None, "flattens_after": None}]
+    (outlook,) = (tmp_path / "cache").glob("rsam/discovered/*.outlook")
+    outlook.write_text("{")
+    assert "discovering objects in 22" in train("damaged outlook")[0]
 
 
 def test_a_damaged_file_counts_as_missing(tmp_path):

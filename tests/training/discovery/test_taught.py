@@ -83,7 +83,7 @@ def scene() -> Scene:
 
 
 def discover(scene: Scene, answers: Answers) -> dict[str, Rectangle]:
-    return discover_rectangles(scene, scene.records, 448, 0, answers)  # type: ignore[arg-type]
+    return discover_rectangles(scene, scene.records, 448, 0, answers).rectangles  # type: ignore[arg-type]
 
 
 def right(scene: Scene, count: int) -> dict[str, Rectangle]:
