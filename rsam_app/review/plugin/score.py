@@ -84,7 +84,7 @@ class Score(ReportingOperator):
                 answered = {"rectangle", "place"} & {correction.kind for correction in applied.added}
                 if answered and (run.path / "discovered.json").exists():
                     yield progress(ctx, 0, 0, "locating objects")
-                    lines.append(locate_in_child(run.path) + ".")
+                    lines.append(locate_in_child(run.path))
             predicted = yield from self._predict(ctx, run, self._splits(ctx, review_set, images))
             lines.append(f"New predictions: {', '.join(predicted)}." if predicted else "Nothing had changed.")
         report = yield from self._write(ctx, run, key)
