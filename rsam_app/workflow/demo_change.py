@@ -24,10 +24,15 @@ def change_sentences(
 
     `figures` and `names` are those of a comparison of the two runs.
     """
-    from rsam_app.evaluation.report.comparison_lines import findings
+    from rsam_app.evaluation.report.comparison_lines import findings, share
 
+    top1, iou = (
+        " → ".join(share(pair[run], form) for run in ("first", "second"))
+        for pair, form in ((figures["top1"], "percent"), (figures["attention"], "number"))
+    )
+    headline = f"Test images: top-1 {top1}; the rectangles' mean IoU with the true boxes {iou}."
     accuracy, attention = (text for _, text in findings(figures, names)[:2])
-    return [accuracy, attention, *_moves(figures["changed"]), shortcut_change(planted, *tables)]
+    return [headline, accuracy, attention, *_moves(figures["changed"]), shortcut_change(planted, *tables)]
 
 
 def shortcut_change(planted: Planted, before: pa.Table, now: pa.Table) -> str:

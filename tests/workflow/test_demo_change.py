@@ -67,7 +67,14 @@ def test_images_without_flowers_or_without_a_rectangle_are_not_counted() -> None
 
 def test_figures_and_moves_become_sentences() -> None:
     moved = [{"id": f"{n}.jpg", "first": {"iou": 0.0}, "second": {"iou": 0.75}} for n in range(4)]
-    figures = {
+    worst = {run: {"class": "plain_lanternback", "n": 6, "recall": 0.5} for run in ("first", "second")}
+    others = dict.fromkeys(("attention_limit", "agreement", "worst_group", "removed"))
+    run = {"only_here": 0, "relabelled": 0}
+    figures = others | {
+        "split": "test",
+        "first": run,
+        "second": run,
+        "worst_class": worst,
         "top1": {"first": 0.5, "second": 0.833, "difference": 0.333, "interval": None},
         "mcnemar": {"fixed": 2, "broken": 0, "p": 0.5},
         "attention": {
@@ -75,9 +82,11 @@ def test_figures_and_moves_become_sentences() -> None:
         },
         "changed": {"moved off the object": [], "moved onto the object": moved},
     }  # fmt: skip
-    accuracy, attention, onto, shortcut = change_sentences(
+    headline, accuracy, attention, onto, shortcut = change_sentences(
         PLANTED, (BEFORE, NOW), figures, {"first": "demo", "second": "demo-round2"}
     )
+    said = headline.replace("\N{NO-BREAK SPACE}", " ")
+    assert said == "Test images: top-1 50.0 % → 83.3 %; the rectangles' mean IoU with the true boxes 0.500 → 0.830."
     assert "Top-1 changed by +33.3 points: 2 fixed, 0 broken, which may be chance" in accuracy
     assert "changed by +0.330; 0 moved off the object, 4 onto it" in attention
     assert onto == (
