@@ -42,6 +42,7 @@ def run_demo(run: Path, reporter: Reporter, echo: Echo, simulate_reviewer: bool 
 
     Returns the name of the FiftyOne dataset. Raises `UserError`.
     """
+    run, _ = rounds.round_of(run)
     card = make_dataset(run.with_name(f"{run.name}-data"), reporter)
     planted = read_planted(card.parent / "planted.json")
     job = due_job(card, run, reporter)
