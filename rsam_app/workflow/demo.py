@@ -14,6 +14,7 @@ import yaml
 
 from rsam_app.data.synthetic.generate import generate
 from rsam_app.data.synthetic.planting import Planted, read_planted
+from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.run.predictions import read_predictions
 from rsam_app.system.files import sha256_of
@@ -147,6 +148,6 @@ def _is_later(job: Job) -> bool:
     return rounds.round_of(job.run.path)[1] > 1
 
 
-def _before(job: Job) -> rounds.RunFolder:
+def _before(job: Job) -> RunFolder:
     first, number = rounds.round_of(job.run.path)
     return rounds.round_folder(first, number - 1)

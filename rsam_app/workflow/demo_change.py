@@ -26,11 +26,11 @@ def change_sentences(
     """
     from rsam_app.evaluation.report.comparison_lines import findings, share
 
-    top1, iou = (
-        " → ".join(share(pair[run], form) for run in ("first", "second"))
-        for pair, form in ((figures["top1"], "percent"), (figures["attention"], "number"))
+    top1, iou = figures["top1"], figures["attention"]
+    headline = (
+        f"Test images: top-1 {share(top1['first'])} → {share(top1['second'])};"
+        f" the rectangles' mean IoU with the true boxes {iou['first']:.3f} → {iou['second']:.3f}."
     )
-    headline = f"Test images: top-1 {top1}; the rectangles' mean IoU with the true boxes {iou}."
     accuracy, attention = (text for _, text in findings(figures, names)[:2])
     return [headline, accuracy, attention, *_moves(figures["changed"]), shortcut_change(planted, *tables)]
 
