@@ -26,6 +26,7 @@ from rsam_app.workflow.demo_report import report_planted
 PIPELINE = Path(__file__).with_name("demo_pipeline.yaml")
 
 LATER_ROUND = (
+    "model.predictor=peaks",
     "train.epochs=12",
     "train.learning_rate=1.0e-3",
     "train.head_learning_rate=null",
