@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -19,10 +20,13 @@ def demo(
     port: PortOption = None,
     remote: RemoteOption = False,
     address: AddressOption = "127.0.0.1",
+    simulate_reviewer: Annotated[
+        bool, typer.Option("--simulate-reviewer", help="Let a simulated reviewer correct the queue; train again.")
+    ] = False,
 ) -> None:
     """Run the whole loop on generated data.
 
-    Downloads nothing. Opens the App at the end.
+    Downloads nothing. Opens the App at the end. Run again after your corrections, it trains the next round with them.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("rsam demo runs on one process: start it without a launcher.")
@@ -30,7 +34,7 @@ def demo(
     from rsam_app.workflow.demo import run_demo
 
     check_listening(address, port, no_app)
-    name = run_demo(run or Path("runs/demo"), reporter(), typer.echo)
+    name = run_demo(run or Path("runs/demo"), reporter(), typer.echo, simulate_reviewer)
     open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
 
 

@@ -22,7 +22,7 @@ _MIN_IMAGES = 5
 
 
 @dataclass(frozen=True)
-class _Rows:
+class PlantedRows:
     """Predictions and truth, one row per image; arrays of equal length, with NaN for scores that the table lacks."""
 
     truth: list[PlantedImage]
@@ -35,14 +35,17 @@ class _Rows:
 
     @property
     def species(self) -> Array:
+        """The true species."""
         return np.array([t.species for t in self.truth], dtype=object)
 
     @property
     def flowers(self) -> Array:
+        """Whether there are pink flowers."""
         return np.array([t.flowers is not None for t in self.truth], dtype=bool)
 
     @property
     def right(self) -> Array:
+        """Whether the predicted species is the true one."""
         return np.asarray(self.predicted == self.species)
 
 
@@ -54,7 +57,7 @@ def report_planted(planted: Planted, predictions: pa.Table) -> list[str]:
     `misattention` (0 fine … 1 wrong) and `label_quality` (0 wrong … 1 fine). Raises `UserError` if it has none of the
     images.
     """
-    train, test = _rows(planted, predictions, "train"), _rows(planted, predictions, "test")
+    train, test = planted_rows(planted, predictions, "train"), planted_rows(planted, predictions, "test")
     if not train.truth and not test.truth:
         raise UserError(
             f"The predictions contain none of the {len(planted.images)} generated images: the run is on other data.\n"
@@ -76,7 +79,8 @@ def shortcut_victims(planted: Planted, truth: list[PlantedImage], predicted: Arr
     return np.asarray((own & ~called & ~flowers) | (~own & called & flowers))
 
 
-def _rows(planted: Planted, table: pa.Table, split: str) -> _Rows:
+def planted_rows(planted: Planted, table: pa.Table, split: str) -> PlantedRows:
+    """The generated images of a split that a predictions table has, in its order."""
     ids = table.column("id").to_pylist()
     chosen = [n for n, i in enumerate(ids) if i in planted.images and planted.images[i].split == split]
     part = table.take(pa.array(chosen, pa.int64()))
@@ -89,7 +93,7 @@ def _rows(planted: Planted, table: pa.Table, split: str) -> _Rows:
     def words(name: str) -> Array:
         return np.array(part.column(name).to_pylist(), dtype=object)
 
-    return _Rows(
+    return PlantedRows(
         truth=[planted.images[ids[n]] for n in chosen],
         label=words("label"),
         predicted=words("predicted"),
@@ -100,7 +104,7 @@ def _rows(planted: Planted, table: pa.Table, split: str) -> _Rows:
     )
 
 
-def _wrong_labels(rows: _Rows, planted: int) -> str:
+def _wrong_labels(rows: PlantedRows, planted: int) -> str:
     if not rows.truth:
         return f"Wrong labels: {planted} planted; not measured, no predictions of the train split."
     wrong = np.asarray(rows.label != rows.species)
@@ -118,7 +122,7 @@ def _wrong_labels(rows: _Rows, planted: int) -> str:
     )
 
 
-def _species(rows: _Rows, alike: tuple[str, str]) -> str:
+def _species(rows: PlantedRows, alike: tuple[str, str]) -> str:
     pair = np.isin(rows.species, alike)
     return (
         f"Species: {_share(rows.right)} of {len(rows.truth)} test images are right; {_share(rows.right[pair])}"
@@ -126,7 +130,7 @@ def _species(rows: _Rows, alike: tuple[str, str]) -> str:
     )
 
 
-def _shortcut(planted: Planted, rows: _Rows) -> str:
+def _shortcut(planted: Planted, rows: PlantedRows) -> str:
     name = planted.shortcut
     own, called = np.asarray(rows.species == name), np.asarray(rows.predicted == name)
     beside, away = rows.flowers, ~rows.flowers
@@ -149,14 +153,14 @@ def _flower_share(planted: Planted, split: str, own: bool) -> str:
     return _share(np.array([t.flowers is not None for t in images]))
 
 
-def _shortcut_victims(planted: Planted, rows: _Rows) -> str:
+def _shortcut_victims(planted: Planted, rows: PlantedRows) -> str:
     victims = shortcut_victims(planted, rows.truth, rows.predicted)
     return (
         f"Misattention: the shortcut misled the model in {int(victims.sum())} test images; {_detection(rows, victims)}."
     )
 
 
-def _rectangles(planted: Planted, rows: _Rows) -> list[str]:
+def _rectangles(planted: Planted, rows: PlantedRows) -> list[str]:
     located = ~np.isnan(rows.rectangle).any(axis=1)
     if not located.any():
         return ["Rectangles: this run has none."]
@@ -183,7 +187,7 @@ def _rectangles(planted: Planted, rows: _Rows) -> list[str]:
     ]
 
 
-def _detection(rows: _Rows, wanted: Array) -> str:
+def _detection(rows: PlantedRows, wanted: Array) -> str:
     """AUROC of misattention for the wanted images, beside that of low confidence, which needs no attention."""
     scored = ~np.isnan(rows.misattention)
     if not scored.any():

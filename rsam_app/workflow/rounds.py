@@ -47,18 +47,17 @@ def next_round(job: Job) -> Job:
     the last round.
     """
     first, _ = round_of(job.run.path)
-    number = _last_round(first)
+    number = last_round(first)
     last = round_folder(first, number)
-    finished = last.finished_stages
-    if number > 1 and not all(name in finished for name in STAGES):
+    if number > 1 and not is_finished(last):
         return _in_folder(job, last, number)
-    if "train" not in finished:
+    if "train" not in last.finished_stages:
         raise UserError(
             f"{last.path}: the first round is not trained yet, so there is nothing to review.\n"
             f"Run `rsam run {job.pipeline.name}`, review in the App, run `rsam apply {last.path}`; then the next round."
         )
     following = _in_folder(job, round_folder(first, number + 1), number + 1)
-    if following.learns_from == last.read_json()["data"]["learns_from"]:
+    if not has_new_corrections(following, last):
         raise UserError(
             f"{last.path}: no corrections since round {number} that the next round could learn from.\n"
             f"Review in the App (`rsam review {last.path}`), then run `rsam apply {last.path}`."
@@ -98,7 +97,17 @@ def end_round(job: Job) -> None:
         report_change(job, round_folder(first, number - 1))
 
 
-def _last_round(first: Path) -> int:
+def is_finished(run: RunFolder) -> bool:
+    """Whether all stages of a round have finished."""
+    return all(name in run.finished_stages for name in STAGES)
+
+
+def has_new_corrections(following: Job, last: RunFolder) -> bool:
+    """Whether the job of a new round would learn from other corrections than the round before."""
+    return bool(following.learns_from != last.read_json()["data"]["learns_from"])
+
+
+def last_round(first: Path) -> int:
     """The largest number of a round that has begun; 1 if there is only the first, or none."""
     begun = [round_of(path)[1] for path in first.parent.glob(f"{first.name}-round*") if (path / "run.json").exists()]
     return max([1, *begun])
