@@ -75,8 +75,8 @@ def due_job(card: Path, run: Path, reporter: Reporter) -> Job:
 
 
 def job_of_round(card: Path, run: Path, number: int, reporter: Reporter) -> Job:
-    """The job of a round. A later one starts from the weights of the one before, which stays as it is, so that it is not
-    compared across two trainings from other noise."""
+    """The job of a round. A later one starts from the weights of the one before, which stays as it is, so that two
+    trainings from different noise are not compared."""
     settings = ["name=demo", f"dataset={card}"]
     if number > 1:
         weights = rounds.round_folder(run, number - 1).model / "model.safetensors"
