@@ -303,12 +303,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(names), figsize=(4 * len(names), 3.4), sharey=True, squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        for row in (row for row in rows if row["set"] == name):
+        of_set = [row for row in rows if row["set"] == name]
+        plain = [row["unusual"] for row in of_set if row["method"] == "none"]
+        for row in of_set:
             kind = row["method"].rpartition("-")[0] if row["method"][-1].isdigit() else row["method"]
-            starts = {"boxes": "rsam", "yes-no": "rsam", "both": "rsam", "labels": "none", "dfr": "none"}
             found[kind][row["reviewer_seconds"]].append(row["unusual"])
-            for method in (m for m, start in starts.items() if start == kind):
-                found[method][0].append(row["unusual"])
+            if row["reviewer_seconds"]:
+                found[kind][0] = plain
         for kind in sorted(found):
             points = sorted((seconds, float(np.mean(values))) for seconds, values in found[kind].items())
             if len(points) > 1:

@@ -142,7 +142,7 @@ def locate(
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Find the objects in training images again, taught by all answers.
+    """Find objects again, taught by all answers.
 
     Says how many rectangles moved, shows them in FiftyOne, and keeps them for the next training.
     """

@@ -65,7 +65,9 @@ def test_labels_boxes_and_tagged_splits_become_a_card(fill, fiftyone_module, tmp
     ]
     dataset = load_dataset(load_card(report["card"]))
     assert dataset.name != name  # `rsam review` will make a dataset of the card's name
-    assert {s: len(dataset.split(s)) for s in ("train", "val", "test")} == {"train": 4, "val": 1, "test": 3}
+    numbers = {s: len(dataset.split(s)) for s in ("train", "val", "test")}
+    # A hash of the path decides which training images are for validation, and the path is another one in each test run.
+    assert numbers["test"] == 3 and numbers["train"] + numbers["val"] == 5 and numbers["val"] >= 1
     assert [r.path.name for r in dataset.split("unlabelled")] == ["ä, 4.jpg"]
     boxes = {r.path.name: r.boxes for r in dataset.records}
     assert boxes["ä, 0.jpg"] == ()
