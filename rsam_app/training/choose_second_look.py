@@ -56,7 +56,7 @@ class Choice:
         """The choice and its reason in a sentence."""
         figures = (f"{LOOKS[k]} {v:.3f} and {self.exchanged[k]:.3f}" for k, v in self.as_they_are.items())
         return (
-            f"{LOOKS[self.look]} is classified from now on; top-1 on validation images as they are and on exchanged"
+            f"classified from now on: {LOOKS[self.look]}; top-1 on validation images as they are and on exchanged"
             f" surroundings: {', '.join(figures)} (model.second_look)"
         )
 

@@ -58,7 +58,7 @@ def test_it_stays_with_the_whole_image_if_a_crop_is_no_better(tmp_path, monkeypa
 
 def test_the_sentence_names_all_figures():
     choice = Choice("only", {False: 0.8, True: 0.9, "only": 0.85}, {False: 0.1, True: 0.5, "only": 0.8})
-    assert choice.line().startswith("the crop alone is classified from now on")
+    assert choice.line().startswith("classified from now on: the crop alone; ")
     assert "the whole image 0.800 and 0.100" in choice.line() and "the crop alone 0.850 and 0.800" in choice.line()
     assert choice.as_dict()["validation"]["only"] == {"top1": 0.85, "top1_exchanged": 0.8}
 
