@@ -49,18 +49,17 @@ from shortcuts.retraining import afr, dfr
 from shortcuts.reviewer import SECONDS, draw_boxes, judge
 from shortcuts.sets import SETS, build
 
-from rsam_app.config import load_card
+from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset
 from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Dataset, Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import Outputs, run_model
-from rsam_app.evaluation.metrics.ground_truth import image_sizes
 from rsam_app.evaluation.metrics.paired import half_width, paired_difference
-from rsam_app.geometry.overlap import box_iou, upright_edges
+from rsam_app.evaluation.metrics.rectangles import rectangle_ious
 from rsam_app.geometry.types import Rectangle
-from rsam_app.model import load_model
+from rsam_app.model import build_model, load_model
 from rsam_app.model.preprocess import normalise
 from rsam_app.run.answers import Answers
 from rsam_app.run.corrections import Correction, Kind, add_corrections, corrections_path, now, place_text
@@ -225,9 +224,6 @@ class Cells:
         return self._accuracy((crops["test"] @ weight.T + bias).numpy(), self.dataset.split("test"))
 
     def _true_crops(self, records: Sequence[Record]) -> torch.Tensor:
-        from rsam_app.config import ModelConfig
-        from rsam_app.model import build_model
-
         config = ModelConfig(backbone=self.backbone, second_look="only")
         model = build_model(config, self.dataset.classes).eval()
         boxes = {r.id: (x + w / 2, y + h / 2, w, h, 0.0) for r in records for x, y, w, h in r.boxes}
@@ -257,11 +253,7 @@ def _outputs(job: Job, records: Sequence[Record]) -> Outputs:
 def _overlap(rectangles: np.ndarray, records: Sequence[Record]) -> dict[str, float]:
     if not np.isfinite(rectangles).all():
         return {}
-    boxes = np.array([record.boxes[0] for record in records])
-    edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    sizes = image_sizes(records)
-    truth = np.clip(edges, 0, np.tile(sizes, 2))
-    return {"iou": float(box_iou(upright_edges(rectangles.astype(np.float64), sizes), truth).mean())}
+    return {"iou": float(rectangle_ious(rectangles.astype(np.float64), records).mean())}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -15,6 +15,6 @@ RIGHT_WEIGHT = 1.0
 it."""
 
 TAUGHT_SHARE = 0.3
-"""The share of the images drawn in the discovery's self-training that are answered ones, however few they are. Of 450
-images 23 answers found the object in the test images with a mean IoU of .61, and without any with .09 (birds by
-`benchmarks/shortcut.py`)."""
+"""The share of the images drawn in the discovery's self-training that are answered ones, however few they are. No other
+share was compared. With this one, 23 answers about 450 images of birds let discovery find the object in the test images
+with a mean IoU of .61, and without any with .06 (one seed)."""

@@ -79,7 +79,7 @@ def locate(job: Job) -> Located:
     found = discover_in_training(job, _features(job), records, answers)
     after = found.rectangles
     changed, wrong = moved(before, after), {k: r for k, r in answers.wrong.items() if k not in answers.right}
-    left = [key for key in moved(wrong, {k: after[k] for k in wrong if k in after}) if key in wrong]
+    left = moved(wrong, {k: after[k] for k in wrong if k in after})
     outlook = found.outlook.sentence() if found.outlook else ""
     return Located(after, answers, changed, left, outlook, time.perf_counter() - begun)
 

@@ -117,17 +117,7 @@ class PeakPredictor(Predictor):
         width = (across[:, 0] * raw[:, 2].exp()).clamp(self.smallest, 1.0)
         height = (down[:, 0] * raw[:, 3].exp()).clamp(self.smallest, 1.0)
         centre_x, centre_y = x[:, 0] + raw[:, 0] * width / 2, y[:, 0] + raw[:, 1] * height / 2
-        cells_high, cells_wide = maps[-1].shape[2:]
-        return torch.stack(
-            [
-                centre_x * cells_wide,
-                centre_y * cells_high,
-                width * cells_wide,
-                height * cells_high,
-                0.5 * torch.atan2(raw[:, 5], raw[:, 4]),
-            ],
-            dim=1,
-        )
+        return _in_cells(torch.stack([centre_x, centre_y, width, height], dim=1), raw[:, 4:], maps[-1])
 
     def _features_and_weights(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Reduced features `(B, C, H, W)` on the earliest map's grid, and each peak's distribution
@@ -197,11 +187,16 @@ class RegressionPredictor(Predictor):
 
 def _placed(raw: Tensor, last: Tensor) -> Tensor:
     """Rectangles `(B, 5)` in cells of a map from six numbers `(B, 6)`: a sigmoid maps centre and size to (0, 1) of the
-    map, and the angle is half the direction of a vector, so it does not jump at ±π/2."""
-    extent = raw.new_tensor([last.shape[3], last.shape[2]])
-    placed = torch.sigmoid(raw[:, :4]) * torch.cat([extent, extent])
-    angle = 0.5 * torch.atan2(raw[:, 5], raw[:, 4])
-    return torch.cat([placed, angle[:, None]], dim=1)
+    map, and the last two are the direction of `_in_cells`."""
+    return _in_cells(torch.sigmoid(raw[:, :4]), raw[:, 4:], last)
+
+
+def _in_cells(shares: Tensor, direction: Tensor, last: Tensor) -> Tensor:
+    """Rectangles `(B, 5)` in cells of a map from centres and sizes `(B, 4)` as shares of it. The angle is half the
+    direction of a vector `(B, 2)`, so it does not jump at ±π/2."""
+    extent = shares.new_tensor([last.shape[3], last.shape[2]])
+    angle = 0.5 * torch.atan2(direction[:, 1], direction[:, 0])
+    return torch.cat([shares * torch.cat([extent, extent]), angle[:, None]], dim=1)
 
 
 def _on_grid(maps: Tensor, size: Sequence[int]) -> Tensor:

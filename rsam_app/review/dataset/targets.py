@@ -52,7 +52,8 @@ def as_target(
     rectangle: Rectangle, width: int, height: int, accepted_from: str | None = None, label: str = "target"
 ) -> Any:
     """Return a rectangle (image pixels, radians) as a value of `attention_target`: the upright box around it, clipped
-    to the image, with the five numbers as attributes. `accepted_from` is the key of the run it was accepted from."""
+    to the image, with the five numbers as attributes; or of another field of rectangles, with their `label`.
+    `accepted_from` is the key of the run it was accepted from."""
     import fiftyone as fo
 
     cx, cy, w, h, angle = rectangle

@@ -1,6 +1,7 @@
-"""Parent side of `rsam_app.workflow.predict_process`: the App's server must neither hold a model nor fork.
+"""Parent side of `rsam_app.workflow.predict_process`, and of `rsam locate`.
 
-The child prints one JSON message a line: `{"step": …}` while it works, `{"predicted": [splits]}` when it is done.
+The App's server must neither hold a model nor fork. A predicting child prints one JSON message a line: `{"step": …}`
+while it works, `{"predicted": [splits]}` when it is done.
 """
 
 from __future__ import annotations

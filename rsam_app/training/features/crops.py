@@ -6,7 +6,7 @@ that the model predicts, which changes as it learns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast
-from rsam_app.training.features.frozen import BLOCK, Blocks, FrozenFeatures, training_views
+from rsam_app.training.features.frozen import Blocks, FrozenFeatures, blocks_of, training_views
 from rsam_app.training.features.source import FeatureSource
 
 CUT_OFF = 0.4
@@ -56,7 +56,7 @@ class CropEmbeddings:
         views, parts = Views(records, frozen.class_index, frozen.side), []
         training = model.training
         model.eval()
-        for batch in make_loader(views, Blocks(_blocks(len(views)), 0), source.workers, False):
+        for batch in make_loader(views, Blocks(blocks_of(len(views)), 0), source.workers, False):
             stored = [frozen.maps_of(first + i)[0] for i in batch["index"].tolist()]
             maps = [torch.stack(one).to(frozen.device).float() for one in zip(*stored, strict=True)]
             images = normalise(batch["image"], model, frozen.device)
@@ -82,7 +82,7 @@ def embed_crops(
     full = torch.tensor([targets[r.id][1] if r.id in targets else 0.0 for r in frozen.training])
     parts: list[Tensor] = []
     for views, epoch in training_views(frozen, pipeline, targets):
-        loader = make_loader(views, Blocks(_blocks(len(views)), epoch), source.workers, False)
+        loader = make_loader(views, Blocks(blocks_of(len(views)), epoch), source.workers, False)
         embedded, visible = zip(*[(_embedded(source, batch), batch["target_weight"]) for batch in loader], strict=True)
         shown = torch.cat(visible) > (1 - CUT_OFF) * full
         parts.append(torch.where(shown[:, None], torch.cat(embedded), parts[0]) if parts else torch.cat(embedded))
@@ -97,7 +97,3 @@ def _embedded(source: FeatureSource, batch: Batch) -> Tensor:
     rectangle = torch.where(batch["target_weight"][:, None] > 0, batch["target"], whole).to(source.device)
     with torch.inference_mode(), all_cores(), autocast(source.precision, source.device):
         return model.forward_head(model.crop_features(images, rectangle), pre_logits=True).half().cpu()
-
-
-def _blocks(count: int) -> Sequence[range]:
-    return [range(begin, min(begin + BLOCK, count)) for begin in range(0, count, BLOCK)]

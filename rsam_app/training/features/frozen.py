@@ -214,8 +214,7 @@ def _compute_missing(frozen: FrozenFeatures, source: FeatureSource, pipeline: Pi
     validation = Views(frozen.validation, frozen.class_index, frozen.side)
     begin, missing = 0, set(frozen.rows.missing())
     for views, epoch in [*training_views(frozen, pipeline), (validation, 0)]:
-        blocks = [range(b, min(b + BLOCK, len(views))) for b in range(0, len(views), BLOCK)]
-        incomplete = [block for block in blocks if any(begin + i in missing for i in block)]
+        incomplete = [block for block in blocks_of(len(views)) if any(begin + i in missing for i in block)]
         for batch in make_loader(views, Blocks(incomplete, epoch), source.workers, False):
             with torch.inference_mode(), all_cores(), autocast(frozen.precision, frozen.device):
                 images = normalise(batch["image"], source.model, frozen.device)
@@ -237,6 +236,11 @@ def training_views(
     whole = Views(frozen.training, frozen.class_index, frozen.side, None, targets)
     augmented = Views(frozen.training, frozen.class_index, frozen.side, augment, targets, frozen.seed)
     return [(whole, 0), *((augmented, view) for view in range(frozen.views))]
+
+
+def blocks_of(count: int) -> list[range]:
+    """The indices of `count` images, in order, in batches of `BLOCK`."""
+    return [range(begin, min(begin + BLOCK, count)) for begin in range(0, count, BLOCK)]
 
 
 class Blocks(Sampler[list[Draw]]):
