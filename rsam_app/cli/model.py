@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,26 +146,79 @@ def compare(
 
 @app.command()
 def predict(
-    run: RunArgument,
-    split: Annotated[str, typer.Option(help="train, val, test, unlabelled or all.")] = "all",
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="Run folder; with PATHs also a model's folder or hf-hub:NAME.")
+    ],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Photographs, folders, globs, addresses; - reads a list from stdin."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With PATHs: file of one row an image, .csv, .jsonl or .parquet."),
+    ] = None,
+    draw: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With PATHs: save each picture with its rectangle drawn.")
+    ] = None,
+    as_json: JsonOption = False,
+    split: Annotated[str, typer.Option(help="Without PATHs: train, val, test, unlabelled or all.")] = "all",
     processes: ProcessesOption = 1,
     set_: SetOption = None,
 ) -> None:
     """Predict labels and rectangles of every image.
 
-    Writes predictions/SPLIT.parquet.
+    With PATHs: of these photographs, without dataset or database. Without: of the run's dataset, into
+    predictions/SPLIT.parquet.
     """
+    if paths:
+        _predict_photographs(
+            run, paths, output, draw, as_json, only_splits=bool(set_) or processes > 1 or split != "all"
+        )
+        return
     if relaunched(processes):
         return
     from rsam_app.workflow.predict import predict as predict_splits
     from rsam_app.workflow.predict import present_splits
 
-    job = job_of_run(run, set_)
+    if output or draw or as_json:
+        raise UserError("--output, --draw and --json need PATHs: photographs or folders after RUN.")
+    job = job_of_run(Path(run), set_)
     present = present_splits(job)
     if split not in (*present, "all"):
         raise UserError(f"--split {split}: the dataset has {', '.join(present)}; or give `all`.")
     with job.run.writing_on_main():
         predict_splits(job, present if split == "all" else [split])
+
+
+def _predict_photographs(
+    run: str, paths: list[str], output: Path | None, draw: Path | None, as_json: bool, only_splits: bool
+) -> None:
+    from contextlib import ExitStack
+
+    from rsam_app.evaluation.inference.trained_model import load
+    from rsam_app.workflow import predict_photographs as photographs
+
+    if only_splits:
+        raise UserError("--split, --processes and --set are for the run's own dataset: leave them out, or the PATHs.")
+    listed = photographs.listed_photographs(paths, sys.stdin)
+    reporting = reporter()
+    with ExitStack() as stack:
+        writers = [photographs.terminal_lines(as_json, typer.echo)] if as_json or not output else []
+        writers += [stack.enter_context(photographs.row_writer(output))] if output else []
+        writers += [photographs.Pictures(draw)] if draw else []
+        model = load(run)
+        advance = stack.enter_context(reporting.counter("predicting", len(listed))) if output else lambda images: None
+        count = photographs.predict_photographs(
+            model,
+            listed,
+            photographs.all_of(writers),
+            lambda skipped: reporting.say(photographs.broken_line(skipped)),
+            advance,
+        )
+        if not count.answered:
+            raise UserError("no photograph could be read. Give others.")
+    if output or count.broken:
+        reporting.say(photographs.closing_line(count, output))
 
 
 @app.command("export-model")

@@ -37,6 +37,12 @@ def load_pipeline(reference: str | Path, overrides: list[str] | None = None) -> 
     return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", near=path, place=place))})
 
 
+def validated_pipeline(content: dict[str, Any], where: str) -> Pipeline:
+    """The pipeline of `content`, whose dataset is a card's path or name. Raises `UserError`, named by `where`."""
+    pipeline = validate(Pipeline, content, Path(where))
+    return pipeline.model_copy(update={"dataset": str(_find(pipeline.dataset, "datasets", place=where))})
+
+
 def apply_overrides(pipeline: Pipeline, overrides: list[str], path: Path) -> Pipeline:
     """`pipeline`, read from `path`, with `key.sub=value` overrides. Raises `UserError`."""
     content = pipeline.model_dump(mode="json")

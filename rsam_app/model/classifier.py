@@ -167,6 +167,13 @@ class AttentiveClassifier(nn.Module):
         inside, outside = self._part_logits(features, result), self._part_logits(features, result, inside=False)
         return Inspection(output, embedding, inside, outside, features)
 
+    def embed(self, images: Tensor) -> tuple[AttentiveOutput, Tensor]:
+        """The output for images, and their embedding `(B, D)`, as `inspect` returns both but without its parts."""
+        features, result, rectangle, views = self._forward_views(images)
+        view_logits = torch.stack([self.forward_head(view) for view in views])
+        embedding = torch.stack([self.forward_head(view, pre_logits=True) for view in views]).mean(dim=0)
+        return self._output(features, result, rectangle, view_logits), embedding
+
     def locate(self, images: Tensor) -> Tensor | None:
         """The rectangles `(B, 5)` of normalised images `(B, 3, H, W)`, in their pixels; None without attention.
 

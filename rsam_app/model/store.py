@@ -54,6 +54,28 @@ def load_model(folder: Path) -> AttentiveClassifier:
     return model
 
 
+def load_from_hub(name: str) -> AttentiveClassifier:
+    """The model `ORGANISATION/NAME[@REVISION]` of the hub, in evaluation mode.
+
+    Raises `UserError` if the hub cannot be reached, has no such model, or one that is not RSAM's.
+    """
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    where = f"hf-hub:{name}"
+    try:
+        model = timm.create_model(where, pretrained=True)
+    except (RepositoryNotFoundError, HfHubHTTPError) as error:
+        raise UserError(f"{where}: the hub has no such model that you may read ({reason_of(error)}).") from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
+    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).") from error
+    if not isinstance(model, AttentiveClassifier):
+        raise UserError(f"{where}: is a plain timm model. Make a run of it with `rsam adopt {where} --data CARD`.")
+    model.label_names = tuple(model.pretrained_cfg["label_names"])
+    return model.eval()
+
+
 def backbone_hash(model: AttentiveClassifier) -> str:
     """SHA-256 of the backbone's arguments, its input's mean and std, and its weights without classifier and
     attention."""

@@ -17,8 +17,7 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from rsam_app.data.images.decoding import displayed_size
-from rsam_app.data.images.scan import DECODE_ERRORS
+from rsam_app.data.images.decoding import DECODE_ERRORS, displayed_size
 from rsam_app.export.staging import staged
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError, suggest

@@ -18,8 +18,9 @@ from rsam_app.data.augmentation.random_view import whole_image
 from rsam_app.data.images.decoding import read_image
 from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.evaluation.inference.predictions_table import relative_shapes
+from rsam_app.evaluation.inference.trained_model import default_device, network_of
 from rsam_app.geometry import rectangles as geometry
-from rsam_app.model import AttentiveClassifier, load_model
+from rsam_app.model import AttentiveClassifier
 from rsam_app.model.preprocess import normalise
 from rsam_app.review.writing.documents import attention_document, prediction_document, rectangle_document
 from rsam_app.run.folder import RunFolder
@@ -80,12 +81,10 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
         """Load the model of the run folder `path`; see `review.load_model`."""
         run = RunFolder(path)
         pipeline = run.load_pipeline()
-        model = load_model(run.model)
-        if pipeline.model.second_look != "auto" and model.detail != 1:
-            model.second_look = pipeline.model.second_look
+        model = network_of(run)
         if rectangles and pipeline.model.attention == "none":
             raise UserError(f"{run.path}: the model has no attention and so no rectangles. Load it without rectangles.")
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        chosen = torch.device(device or default_device())
         return cls(model.to(chosen), chosen, pipeline.train.precision, rectangles)
 
     @property

@@ -206,6 +206,43 @@ def pool_of_images(
     )
 
 
+def pool_of_arrays(
+    embeddings: np.ndarray | None,
+    probabilities: np.ndarray | None,
+    labels: Sequence[int] | np.ndarray | None,
+    covered: np.ndarray | None,
+    misattention: np.ndarray | None,
+) -> Pool:
+    """Return a pool of N images without names, of `embeddings` `(N, D)`, `probabilities` `(N, C)` and `labels` `(N,)`,
+    their columns or -1; `covered` and `misattention` are as in `Pool`. What is None is unknown."""
+    known = next(v for v in (embeddings, probabilities, labels, misattention) if v is not None)
+    ids = tuple(f"{row:012d}" for row in range(len(known)))
+    vectors = np.empty((len(ids), 0), np.float32) if embeddings is None else np.asarray(embeddings)
+    nearest = vectors[:0] if covered is None else np.asarray(covered)
+    pool = replace(pool_of_images(ids, ids, "given", vectors, nearest), covered=covered)
+    if embeddings is None:
+        pool = replace(pool, embeddings=None, covered=None)
+    if misattention is not None:
+        pool = replace(pool, scores={"misattention": np.asarray(misattention, np.float32)})
+    if probabilities is None:
+        return pool
+    shares = np.asarray(probabilities, np.float32)
+    classes = tuple(f"class {column}" for column in range(shares.shape[1]))
+    ranked = np.sort(shares, axis=1)[:, ::-1]
+    logarithms = np.log(np.maximum(shares, np.finfo(np.float32).tiny))
+    given = [-1] * len(ids) if labels is None else [int(label) for label in labels]
+    return replace(
+        pool,
+        labels=tuple(classes[label] if label >= 0 else "" for label in given),
+        predicted=tuple(classes[column] for column in shares.argmax(axis=1)),
+        classes=classes,
+        logits=logarithms,
+        confidence=ranked[:, 0],
+        margin=ranked[:, 0] - (ranked[:, 1] if len(classes) > 1 else 0),
+        entropy=-(shares * logarithms).sum(axis=1),
+    )
+
+
 def cover_labelled(pool: Pool, run: RunFolder) -> Pool:
     """Return a pool of images without a label, with the run's labelled images as `covered` and in `label_counts`.
 

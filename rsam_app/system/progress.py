@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,20 @@ class Reporter:
                 advance(done, total or max(done, 1))
 
             yield count
+
+
+class LogReporter(Reporter):
+    """A reporter for Python programs: lines go to the logger `rsam_app`, which is silent until the program sets up
+    logging; there are no bars."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.console.quiet = True
+
+    def say(self, text: str) -> None:
+        """Log one line at the level INFO on the main process."""
+        if is_main_process():
+            logging.getLogger("rsam_app").info("%s", text)
 
 
 class Step(NamedTuple):

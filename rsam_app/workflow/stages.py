@@ -34,13 +34,18 @@ def run_all(job: Job) -> None:
 
     Raises `UserError` before training if the split to evaluate has no images.
     """
+    train_and_evaluate(job)
+    run_if_changed(job, _reviewing(job))
+    run_if_changed(job, _selection(job, job.pipeline.select))
+
+
+def train_and_evaluate(job: Job) -> None:
+    """As `run_all`, without the stages that use FiftyOne."""
     job.corrected.dataset.require(job.evaluated_split)
     run_if_changed(job, _training(job, resume=True, restart=True))
     if stale := from_main(job, stale_splits(job)):
         predict(job, stale)
     run_if_changed(job, _evaluation(job, job.evaluated_split))
-    run_if_changed(job, _reviewing(job))
-    run_if_changed(job, _selection(job, job.pipeline.select))
 
 
 def train(job: Job, resume: bool = False, restart: bool = False) -> None:

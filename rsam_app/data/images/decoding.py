@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rsam_app.data.images.depth import Range, declared_range, load_colour, stores_deep_colour, to_eight_bits
 from rsam_app.system.errors import UserError
+
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, KeyError, IndexError)
+"""What PIL's decoders raise for damaged files; it depends on the format."""
 
 BANNER_GREY = 128
 """The grey that covers a banner, which the network must not read."""
@@ -62,6 +67,14 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
     """
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return decode_image(data, str(path), side, banner)
+
+
+def decode_image(data: bytes, where: str, side: int = 0, banner: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `read_image`, of a file's content; `where` names it in errors."""
+    try:
         with Image.open(BytesIO(data)) as image:
             deep = stores_deep_colour(image)  # before the size, which may load it
             size = displayed_size(image)
@@ -69,13 +82,18 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
             pixels = _decode_jpeg(data, image, stored)
             if pixels is None:
                 pixels = resize(_decode_any(data, image, deep), *stored)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}). Replace or remove the file.") from error
+    except (*DECODE_ERRORS, Image.DecompressionBombError) as error:
+        raise _unreadable(where, error) from error
     if banner:
         rows = math.ceil(banner * pixels.shape[0] / size[1])
         rows += RESAMPLING_REACH if pixels.shape[0] != size[1] else 0
         pixels[max(0, pixels.shape[0] - rows) :] = BANNER_GREY
     return pixels, size
+
+
+def _unreadable(where: str | Path, error: Exception) -> UserError:
+    reason = "no image, or of an unknown format" if isinstance(error, UnidentifiedImageError) else error
+    return UserError(f"{where}: cannot be read as an image ({reason}). Replace or remove the file.")
 
 
 def stored_size(displayed: tuple[int, int], side: int) -> tuple[int, int]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rsam_app.data.images.decoding import displayed_size
+from rsam_app.data.images.decoding import DECODE_ERRORS, displayed_size
 from rsam_app.data.images.depth import load_colour, require_finite, stores_deep_colour
 from rsam_app.data.images.masks import mask_indices
 from rsam_app.data.records import Record, Skipped
@@ -28,9 +26,6 @@ from rsam_app.system.progress import Progress
 from rsam_app.system.versions import IMAGE_SCAN
 
 T = TypeVar("T")
-
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, KeyError, IndexError)
-"""What PIL's decoders raise for damaged files; it depends on the format."""
 
 THREADS = min(8, available_cores())
 

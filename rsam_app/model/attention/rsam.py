@@ -50,6 +50,12 @@ class RSAM(nn.Module):
         self.strength: nn.Parameter | None = nn.Parameter(torch.tensor(0.0)) if gating == "residual" else None
         self.gating = gating
 
+    @classmethod
+    def as_published(cls, channels: int) -> RSAM:
+        """The module in the paper's plain setting: five numbers regressed from the gated map, and features times the
+        mask of the rectangle itself."""
+        return cls(channels, predictor="regression", gating="plain", reach="tight")
+
     def forward(self, features: Tensor, stages: Sequence[Tensor] = ()) -> AttentionResult:
         """Gate features `(B, C, H, W)`; the rectangle is in cells of that map. `stages` are the backbone's stage maps,
         for a predictor that uses them."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-import rsam_app
 from rsam_app.model import AttentiveClassifier
 from rsam_app.system.errors import UserError, reason_of
+from rsam_app.system.version import __version__
 
 INPUT = "images"
 OUTPUTS = {
@@ -98,5 +98,5 @@ def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:
         "normalisation": "inside",
         "outputs": {name: OUTPUTS[name] for name in deployed.output_names},
         "model": dict(model._model_args),
-        "versions": {"rsam-app": rsam_app.__version__, "torch": torch.__version__},
+        "versions": {"rsam-app": __version__, "torch": torch.__version__},
     }

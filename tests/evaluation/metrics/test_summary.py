@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import log_loss, recall_score
 
 from rsam_app.data.records import Dataset
-from rsam_app.evaluation import evaluate_predictions
+from rsam_app.evaluation.metrics.summary import evaluate_predictions
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 

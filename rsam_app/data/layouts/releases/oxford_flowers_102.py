@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from rsam_app.config import Card
-from rsam_app.data.images.scan import DECODE_ERRORS, THREADS
+from rsam_app.data.images.decoding import DECODE_ERRORS
+from rsam_app.data.images.scan import THREADS
 from rsam_app.data.layouts.formats.matlab import read_variables, whole_numbers
 from rsam_app.data.layouts.listing import Listing, require_file, require_folder
 from rsam_app.data.records import Record

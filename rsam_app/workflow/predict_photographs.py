@@ -1,0 +1,299 @@
+"""`rsam predict MODEL PATH…`: answers about any photographs, as rows of a file, lines, or pictures."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rsam_app.data.layouts.folder import SUFFIXES, images_below
+from rsam_app.data.layouts.ignored import Ignored
+from rsam_app.data.records import Skipped
+from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.system.errors import UserError
+from rsam_app.system.files import replace_atomically
+from rsam_app.system.paths import misread
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from rsam_app.evaluation.inference.answers import Answer
+    from rsam_app.evaluation.inference.trained_model import TrainedModel
+
+SCHEMES = ("http://", "https://")
+
+LIST = "-"
+"""The argument that stands for a list of paths on standard input, one a line."""
+
+ROWS = 512
+"""Answers that a Parquet file takes at once."""
+
+DRAWN_SIDE = 1280
+"""Longest side of a drawn picture, pixels."""
+
+
+@dataclass
+class Count:
+    """Photographs that were answered about, and the files that could not be read."""
+
+    answered: int = 0
+    broken: int = 0
+
+
+def listed_photographs(arguments: Sequence[str], stdin: TextIO) -> list[str]:
+    """The photographs that the arguments name, each file once: files, addresses, folders at any depth, globs, and `-`
+    for a list on `stdin`. Raises `UserError` for an argument that names nothing."""
+    found: dict[str, str] = {}
+    for argument in arguments:
+        lines = (line.rstrip("\r\n") for line in stdin) if argument == LIST else [argument]
+        for name in filter(None, lines):
+            for photograph in _below(name):
+                real = photograph if photograph.lower().startswith(SCHEMES) else os.path.realpath(photograph)
+                found.setdefault(real, photograph)
+    if not found:
+        raise UserError("standard input lists no photographs. Give one path or address a line.")
+    return list(found.values())
+
+
+def _below(name: str) -> list[str]:
+    """What an argument names: itself, the images below a folder, or the matches of a glob."""
+    if name.lower().startswith(SCHEMES):
+        return [name]
+    path = os.path.expanduser(name)
+    if os.path.isdir(path):
+        strays: Counter[str] = Counter()
+        images = [os.path.join(path, image) for image in images_below(Path(path), strays, Ignored(Path(path), ()))]
+        if not images:
+            raise UserError(f"{name}: no images in this folder ({', '.join(sorted(SUFFIXES))}).")
+        return images
+    if glob.has_magic(path) and not os.path.exists(path):
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise UserError(f"{name}: no file matches. Check the pattern; ** stands for folders at any depth.")
+        return [image for match in matches for image in (_below(match) if os.path.isdir(match) else [match])]
+    if not os.path.exists(path):
+        raise UserError(f"{name}: no such file or folder.{misread(Path(name))} Give photographs, folders or addresses.")
+    return [path]
+
+
+def predict_photographs(
+    model: TrainedModel,
+    photographs: Sequence[str],
+    write: Callable[[Answer], object],
+    broken: Callable[[Skipped], object],
+    advance: Callable[[int], object] = lambda images: None,
+) -> Count:
+    """Call `write` with the answer about each photograph, in order, or `broken` if it cannot be read."""
+    count = Count()
+    for answer in model.stream(photographs):
+        if isinstance(answer, Skipped):
+            broken(answer)
+            count.broken += 1
+        else:
+            write(answer)
+            count.answered += 1
+        advance(1)
+    return count
+
+
+# ---- rows
+
+
+def row_of(answer: Answer) -> dict[str, Any]:
+    """An answer as a row: the columns of the predictions table, then `probability`, `top`, `top_probabilities`."""
+    import numpy as np
+
+    width, height = answer.size
+    shares = _softmax(answer.logits)
+    ranked = np.sort(shares)[::-1]
+    rectangle = answer.rectangle
+    corners = [value for x, y in answer.corners or () for value in (x / width, y / height)]
+    return {
+        "id": answer.image,
+        "path": answer.image,
+        "split": None,
+        "label": None,
+        "predicted": answer.label,
+        "confidence": answer.confidence,
+        "margin": float(ranked[0] - ranked[1]) if len(ranked) > 1 else float(ranked[0]),
+        "entropy": float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum()),
+        "logits": answer.logits.tolist(),
+        **dict(zip(RECTANGLE_FIELDS, rectangle or [None] * 5, strict=True)),
+        "corners": corners or None,
+        "box": None if answer.box is None else [v / e for v, e in zip(answer.box, (width, height) * 2, strict=True)],
+        "probability": answer.probability,
+        "top": [name for name, _ in answer.top],
+        "top_probabilities": [share for _, share in answer.top],
+    }
+
+
+def _softmax(logits: Any) -> Any:
+    import numpy as np
+
+    powers = np.exp(logits.astype(np.float64) - logits.max())
+    return powers / powers.sum()
+
+
+def row_writer(path: Path) -> AbstractContextManager[Callable[[Answer], None]]:
+    """A writer of answers into a new file; the file is complete when the block ends, and absent if it failed.
+
+    The ending chooses the format. Raises `UserError` for another ending, or if the file cannot be written.
+    """
+    writers = {".csv": _csv, ".jsonl": _json_lines, ".parquet": _parquet}
+    if path.suffix.lower() not in writers:
+        raise UserError(f"--output {path}: unknown ending {path.suffix!r}. Give a file {', '.join(writers)}.")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        what = "is a folder" if path.is_dir() else f"there is no folder {path.absolute().parent}"
+        raise UserError(f"--output {path}: {what}. Give a file in an existing folder.")
+    return writers[path.suffix.lower()](path)
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[Callable[[Answer], None]]:
+    """Rows of comma-separated values; lists are JSON in one cell."""
+    with replace_atomically(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        writer: csv.DictWriter[str] | None = None
+
+        def write(answer: Answer) -> None:
+            nonlocal writer
+            row = {k: json.dumps(v) if isinstance(v, list) else _text(v) for k, v in row_of(answer).items()}
+            if writer is None:
+                writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(row)
+
+        yield write
+
+
+def _text(value: Any) -> Any:
+    """A cell that a spreadsheet does not take for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+@contextmanager
+def _json_lines(path: Path) -> Iterator[Callable[[Answer], None]]:
+    with replace_atomically(path) as partial, partial.open("w", encoding="utf-8") as stream:
+        yield lambda answer: print(json_line(answer), file=stream)
+
+
+def json_line(answer: Answer) -> str:
+    """An answer's row as one line of JSON."""
+    return json.dumps(row_of(answer), ensure_ascii=False)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Callable[[Answer], None]]:
+    import pyarrow.parquet as pq
+
+    schema = _schema()
+    with replace_atomically(path) as partial, pq.ParquetWriter(partial, schema) as writer:
+        rows: list[dict[str, Any]] = []
+
+        def flush() -> None:
+            import pyarrow as pa
+
+            writer.write_table(pa.Table.from_pylist(rows, schema))
+            rows.clear()
+
+        def write(answer: Answer) -> None:
+            rows.append(row_of(answer))
+            if len(rows) == ROWS:
+                flush()
+
+        yield write
+        flush()
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    from rsam_app.run.predictions import SCHEMA
+
+    further = {"probability": pa.float32(), "top": pa.list_(pa.string()), "top_probabilities": pa.list_(pa.float32())}
+    return pa.schema([*SCHEMA, *further.items()])
+
+
+# ---- lines and pictures
+
+
+def line_of(answer: Answer) -> str:
+    """An answer as a line of the terminal: class, calibrated probability, rectangle, path."""
+    where = "-"
+    if answer.rectangle is not None:
+        cx, cy, width, height, angle = answer.rectangle
+        where = f"{width:.0f}x{height:.0f} at {cx:.0f},{cy:.0f} turned {angle * 57.29578:.0f}"
+    return f"{answer.label}\t{answer.probability:.3f}\t{where}\t{_printable(answer.image)}"
+
+
+HEADER = "class\tprobability\trectangle\tphotograph"
+"""The line above those of `line_of`."""
+
+
+def _printable(name: str) -> str:
+    """A name without the characters by which it could control the terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+
+
+def broken_line(skipped: Skipped) -> str:
+    """A line about a photograph that could not be read."""
+    return f"{_printable(skipped.id)}: {' '.join(skipped.reason.split())}"
+
+
+def closing_line(count: Count, output: Path | None) -> str:
+    """The last line: how many photographs were answered about, where the rows are, and how many files were broken."""
+    what = "1 photograph" if count.answered == 1 else f"{count.answered:,} photographs"
+    broken = f"; {count.broken:,} could not be read: see above" if count.broken else ""
+    return f"{what} predicted{f' into {output}' if output else ''}{broken}"
+
+
+class Pictures:
+    """Saves each photograph with its rectangle and label into a new or existing folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._taken: Counter[str] = Counter()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--draw {folder}: cannot create this folder ({error}). Give another.") from error
+
+    def __call__(self, answer: Answer) -> None:
+        """Save the picture about an answer as `NAME.jpg`; a name that is taken gets a number."""
+        from PIL import Image
+
+        from rsam_app.evaluation.inference.photographs import decode
+
+        picture = Image.fromarray(decode(answer.image).pixels)
+        picture.thumbnail((DRAWN_SIDE, DRAWN_SIDE))
+        stem = Path(answer.image.rpartition("/")[2]).stem or "photograph"
+        self._taken[stem] += 1
+        number = f"-{self._taken[stem]}" if self._taken[stem] > 1 else ""
+        answer.draw(picture).save(self.folder / f"{stem}{number}.jpg", quality=90)
+
+
+def all_of(writers: Iterable[Callable[[Answer], object]]) -> Callable[[Answer], None]:
+    """One writer that calls several."""
+    several = list(writers)
+
+    def write(answer: Answer) -> None:
+        for writer in several:
+            writer(answer)
+
+    return write
+
+
+def terminal_lines(as_json: bool, echo: Callable[[str], object]) -> Callable[[Answer], object]:
+    """A writer of lines: a table with a header, or JSON."""
+    if as_json:
+        return lambda answer: echo(json_line(answer))
+    if sys.stdout.isatty():
+        echo(HEADER)
+    return lambda answer: echo(line_of(answer))
