@@ -244,6 +244,27 @@ def export_model(
     show(written.as_dict() if as_json else written.text(), as_json)
 
 
+@app.command()
+def push(
+    run: RunArgument,
+    name: Annotated[str, typer.Argument(metavar="ORGANISATION/NAME", help="The model's name on the hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Create it so that only you see it.")] = False,
+    no_picture: Annotated[
+        bool, typer.Option("--no-picture", help="Upload no example image of the dataset with the model card.")
+    ] = False,
+) -> None:
+    """Publish the model and its card on the hub.
+
+    Uploads weights, configuration, model card and an example image.
+    """
+    main_process_only()
+    from rsam_app.workflow.push import push as push_model
+
+    job = job_of_run(run, None)
+    with job.run.writing():
+        typer.echo(push_model(job, name, private, not no_picture))
+
+
 def _headline(metrics: dict[str, Any]) -> str:
     lines = [
         f"{metrics['split']}: {metrics['n']} images, top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f},"

@@ -17,6 +17,7 @@ from rsam_app.model.attention.gating import gate
 from rsam_app.model.attention.predictors import PREDICTORS
 from rsam_app.model.attention.second_look import shrunk, upright_crop
 from rsam_app.model.backbone import has_channels_first, last_two_channels, stage_of
+from rsam_app.model.timm_interface import TimmInterface
 
 CELLS_PER_BATCH = 4096
 """Cells that `class_map` sends through the head at once: with ten thousand classes their logits take 160 MB."""
@@ -55,7 +56,7 @@ class Inspection(NamedTuple):
     features: Tensor | None = None
 
 
-class AttentiveClassifier(nn.Module):
+class AttentiveClassifier(TimmInterface):
     """features → attention → head, on a timm convnet.
 
     `attention` is `rsam`, `positionwise`, `conv_map` or `none`; `predictor` is RSAM's. It gates the last map, or the
@@ -66,7 +67,6 @@ class AttentiveClassifier(nn.Module):
     time. Raises `UserError` for a backbone whose features are not a map.
     """
 
-    backbone: Any  # timm's models have no common type
     pretrained_cfg: dict[str, Any]
     label_names: tuple[str, ...]
     _model_args: dict[str, Any]

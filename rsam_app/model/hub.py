@@ -55,8 +55,6 @@ def require_reachable(config: ModelConfig) -> None:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError
 
-    # Of the hub's HTTP client, which depends on the hub's version.
-    no_answer: tuple[type[Exception], ...] = (OSError, *cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__))
     repository, _, revision = hub_id.partition("@")
     if any(isinstance(try_to_load_from_cache(repository, f, revision=revision or None), str) for f in FILES):
         return
@@ -64,8 +62,18 @@ def require_reachable(config: ModelConfig) -> None:
         get_hf_file_metadata(hf_hub_url(repository, FILES[0], revision=revision or None))
     except HfHubHTTPError:  # an answer; timm finds the file, or says what is wrong with it
         return
-    except no_answer as error:
+    except no_answer() as error:
         raise UserError(_unreachable(config, error)) from error
+
+
+def no_answer() -> tuple[type[Exception], ...]:
+    """Errors of the hub's client if the hub cannot be reached; its HTTP library depends on its version.
+
+    They include `HfHubHTTPError`, an answer that refuses: handle that first.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (OSError, *cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__))
 
 
 def _unreachable(config: ModelConfig, error: BaseException) -> str:

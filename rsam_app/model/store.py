@@ -59,14 +59,17 @@ def load_from_hub(name: str) -> AttentiveClassifier:
 
     Raises `UserError` if the hub cannot be reached, has no such model, or one that is not RSAM's.
     """
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    from rsam_app.model.hub import no_answer
 
     where = f"hf-hub:{name}"
+    silent: tuple[type[Exception], ...] = (LocalEntryNotFoundError, *no_answer())
     try:
         model = timm.create_model(where, pretrained=True)
-    except (RepositoryNotFoundError, HfHubHTTPError) as error:
+    except HfHubHTTPError as error:
         raise UserError(f"{where}: the hub has no such model that you may read ({reason_of(error)}).") from error
-    except (LocalEntryNotFoundError, OSError) as error:
+    except silent as error:
         raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
     except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).") from error

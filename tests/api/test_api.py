@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +230,15 @@ assert not heavy, heavy
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("red", "blue", "green")
+
+
+def test_the_example_page_shows_picture_and_classes(model: rsam_app.TrainedModel, photographs: list[str]) -> None:
+    path = Path(__file__).resolve().parents[2] / "examples" / "space" / "app.py"
+    page: dict[str, Callable[..., tuple[Image.Image, dict[str, float]]]] = runpy.run_path(str(path))
+    with Image.open(photographs[0]) as picture:
+        drawn, classes = page["classify"](model, picture)
+        assert drawn.size == picture.size
+    assert set(classes) == {"blue", "green", "red"}
 
 
 def test_every_public_name_is_there() -> None:

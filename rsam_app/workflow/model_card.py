@@ -1,0 +1,139 @@
+"""The model card of a run: `README.md` beside the saved model, as the hub shows it, from what the run measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rsam_app.config import Card
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.job import Job
+from rsam_app.system.errors import UserError
+from rsam_app.system.files import replace_atomically, write_atomically
+
+PICTURE = "example.jpg"
+"""The picture beside the card."""
+
+PICTURE_SIDE = 480
+"""Longest side of that picture, pixels."""
+
+
+def write_model_card(job: Job, picture: bool = True) -> Path:
+    """Write `README.md`, and with `picture` an example, into the run's model folder; returns the card's path.
+
+    The example is the test image with the surest right answer. Raises `UserError` if the run was not evaluated.
+    """
+    metrics = _metrics(job.run)
+    example = job.run.model / PICTURE
+    example.unlink(missing_ok=True)
+    if picture:
+        _draw_example(job, str(metrics["split"]), example)
+    path = job.run.model / "README.md"
+    write_atomically(path, card_text(job, metrics, example.is_file()))
+    return path
+
+
+def card_text(job: Job, metrics: Mapping[str, Any], picture: bool) -> str:
+    """The card as Markdown: the hub's metadata, use, data, figures with intervals, and limits."""
+    metadata = yaml.safe_dump(
+        {
+            "library_name": "timm",
+            "pipeline_tag": "image-classification",
+            "tags": ["image-classification", "timm", "rsam", "fine-grained"],
+            "license": "other",
+            "license_name": "see-training-data",
+        },
+        sort_keys=False,
+    )
+    model = job.pipeline.model
+    classes = metrics["n_classes"]
+    parts = [
+        f"---\n{metadata}---\n# {job.pipeline.name}",
+        f"A classifier of {classes} classes: `{model.backbone}` at {model.image_size} pixels"
+        + (", with a rectangle that says where it looked." if model.attention != "none" else "."),
+        *([f"![An image with the rectangle that the model looked at]({PICTURE})"] if picture else []),
+        "## Use\n\n```python\nimport rsam_app as rsam\n\n"
+        'model = rsam.load("hf-hub:ORGANISATION/NAME")\nanswer = model.predict("photograph.jpg")\n'
+        "print(answer.label, answer.probability, answer.rectangle)\n```\n\n"
+        "After `import rsam_app`, `timm.create_model('hf-hub:ORGANISATION/NAME', pretrained=True)` loads it too.",
+        f"## Data\n\n{_data(job.card, metrics, job.run)}",
+        f"## Figures\n\n{_figures(metrics)}",
+        f"## Limits\n\n{_limits(metrics)}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(card: Card, metrics: Mapping[str, Any], run: RunFolder) -> str:
+    records = run.read_json().get("data", {}).get("records")
+    images = f"{records:,} images" if records else "images"
+    return f"Trained on `{card.name}`, {images}. License of the data: {card.licence}."
+
+
+def _figures(metrics: Mapping[str, Any]) -> str:
+    low, high = metrics["top1_interval"]
+    rows = [
+        ("top-1", f"{metrics['top1']:.3f} (95 % interval {low:.3f} to {high:.3f})"),
+        ("top-5", f"{metrics['top5']:.3f}"),
+        ("mean over classes of top-1", f"{metrics['macro_top1']:.3f}"),
+        ("always the most frequent class", f"{metrics['majority_class_top1']:.3f}"),
+        ("expected calibration error", f"{metrics['ece']:.3f}"),
+    ]
+    where = metrics.get("localization") or {}
+    if "mean_iou" in where:
+        rows.append((f"mean IoU of the rectangle with the {where['truth']}", f"{where['mean_iou']:.3f}"))
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return f"On the {metrics['n']:,} images of the split `{metrics['split']}`:\n\n| | |\n|---|---|\n{table}"
+
+
+def _limits(metrics: Mapping[str, Any]) -> str:
+    lines = [
+        f"- It answers with one of {metrics['n_classes']} classes, also about what is none of them.",
+        "- The figures hold for photographs like those of its data.",
+    ]
+    worst = min(metrics["per_class"], key=lambda row: row["recall"] if row["recall"] is not None else 2.0)
+    if worst["recall"] is not None:
+        lines.append(
+            f"- The worst class is {worst['class']}: {worst['recall']:.0%} of its {worst['n']} images are right."
+        )
+    if pairs := metrics.get("confusion_pairs"):
+        pair = pairs[0]
+        lines.append(
+            f"- The most frequent confusion: {pair['label']} taken for {pair['predicted']}, {pair['count']} times."
+        )
+    return "\n".join(lines)
+
+
+def _metrics(run: RunFolder) -> dict[str, Any]:
+    path = run.evaluation / "metrics.json"
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{run.path}: was not evaluated. Run `rsam evaluate {run.path}` first.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error}). Run `rsam evaluate {run.path}` again.") from error
+    return metrics
+
+
+def _draw_example(job: Job, split: str, path: Path) -> None:
+    from PIL import Image
+
+    from rsam_app.data.images.decoding import read_image
+    from rsam_app.evaluation.inference.trained_model import load
+    from rsam_app.run.predictions import read_predictions
+
+    rows = (
+        read_predictions(job.run.predictions, [split]).select(["path", "label", "predicted", "confidence"]).to_pylist()
+    )
+    right = [row for row in rows if row["label"] == row["predicted"]]
+    if not right:
+        return
+    surest = max(right, key=lambda row: row["confidence"])
+    pixels, _ = read_image(Path(surest["path"]))
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    with replace_atomically(path) as partial:
+        load(job.run.path).predict(surest["path"]).draw(picture).save(partial, format="JPEG", quality=90)

@@ -1,0 +1,50 @@
+"""`rsam push RUN ORGANISATION/NAME`: a run's model on the hub, with its model card."""
+
+from __future__ import annotations
+
+import re
+
+from rsam_app.run.job import Job
+from rsam_app.system.errors import UserError, reason_of
+from rsam_app.workflow.model_card import PICTURE, write_model_card
+
+FILES = ("config.json", "model.safetensors", "README.md")
+"""What is uploaded, besides the picture."""
+
+
+def push(job: Job, name: str, private: bool = False, picture: bool = True) -> str:
+    """Create the hub's repository `name` if needed and upload the run's model and card; returns its address.
+
+    Raises `UserError` for a wrong name, a run without a model or evaluation, and if the hub refuses or cannot be
+    reached.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from rsam_app.model import load_model
+    from rsam_app.model.hub import no_answer
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise UserError(f"{name}: is no name of the hub. Give ORGANISATION/NAME.")
+    load_model(job.run.model)  # raises if it is missing or damaged
+    card = write_model_card(job, picture)
+    card.write_text(card.read_text(encoding="utf-8").replace("ORGANISATION/NAME", name), encoding="utf-8")
+    files = [*FILES, *([PICTURE] if (job.run.model / PICTURE).is_file() else [])]
+    api = HfApi()
+    try:
+        address = api.create_repo(name, private=private, exist_ok=True)
+        api.create_commit(
+            name,
+            [CommitOperationAdd(file, str(job.run.model / file)) for file in files],
+            commit_message="Upload an RSAM classifier",
+        )
+    except HFValidationError as error:
+        raise UserError(f"{name}: is no name of the hub ({reason_of(error)}). Give ORGANISATION/NAME.") from error
+    except HfHubHTTPError as error:
+        raise UserError(
+            f"{name}: the hub refuses the upload ({reason_of(error)}).\n"
+            "Log in with `hf auth login`, with a token that may write to this organisation."
+        ) from error
+    except no_answer() as error:
+        raise UserError(f"{name}: the hub cannot be reached ({reason_of(error)}). Nothing was published.") from error
+    return str(address)
