@@ -245,6 +245,30 @@ def export_model(
 
 
 @app.command()
+def adopt(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(help="File of weights, local-dir:FOLDER, hf-hub:NAME, or timm's name of pretrained weights."),
+    ],
+    data: Annotated[str, typer.Option("--data", metavar="CARD", help="Card of the dataset: its name or file.")],
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/CARD-adopted.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="timm's name of the network, if the file does not say.")] = None,
+    classes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Names of the checkpoint's outputs, in order, one a line.")
+    ] = None,
+) -> None:
+    """Make a run of a classifier trained elsewhere.
+
+    Keeps its head and answers; its rectangle is that of its class map. Predicts and evaluates; then review and select.
+    """
+    main_process_only()
+    from rsam_app.workflow.adopt import adopt as adopt_checkpoint
+
+    job = adopt_checkpoint(checkpoint, data, run, backbone, classes, reporter())
+    typer.echo(f"{job.run.path}: next, `rsam review {job.run.path}` or `rsam select {job.run.path}`")
+
+
+@app.command()
 def push(
     run: RunArgument,
     name: Annotated[str, typer.Argument(metavar="ORGANISATION/NAME", help="The model's name on the hub.")],

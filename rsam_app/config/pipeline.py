@@ -37,8 +37,9 @@ class ModelConfig(Strict):
     """`timm`, `none`, or a path to a `.safetensors` or `.pth` file. `timm` loads `BACKBONE.safetensors` from the folder
     RSAM_WEIGHTS if it is there, else from timm's hub. A file may be a checkpoint of another program or a run's
     `model/model.safetensors`; it must hold all of the backbone's tensors, the classifier's aside."""
-    attention: Literal["rsam", "positionwise", "conv_map", "none"] = "rsam"
-    """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, none."""
+    attention: Literal["rsam", "positionwise", "conv_map", "class_map", "none"] = "rsam"
+    """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, none. `class_map` gates nothing: its rectangle is
+    that of the predicted class's map, for models that others trained."""
     predictor: Literal["peaks", "profiles", "regression", "moments"] = "peaks"
     """How RSAM predicts its rectangle: around peaks of maps learned from the last two stages, by regression from
     profiles of both along both axes, by regression from the layout of the last map, or by moments of a learned map."""

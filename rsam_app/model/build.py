@@ -73,7 +73,7 @@ def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier
         interpolation="bicubic",
         crop_pct=1.0,
         crop_mode="squash",
-        classifier=_in_backbone(source.get("classifier")),
+        classifier=classifier_in_backbone(source.get("classifier")),
     )
     model.label_names = classes
     if pretrained.load:
@@ -82,7 +82,7 @@ def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier
     return cast(AttentiveClassifier, model)
 
 
-def _in_backbone(classifier: Any) -> Any:
+def classifier_in_backbone(classifier: Any) -> Any:
     """timm's name or names (a distilled backbone has two) of the last layer, prefixed by the backbone's name."""
     if isinstance(classifier, list | tuple):
         return tuple(f"backbone.{name}" for name in classifier)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.attended_stage import AttendedStage
-from rsam_app.model.attention import RSAM, AttentionResult, MapAttention, PositionwiseAttention
+from rsam_app.model.attention import RSAM, AttentionResult, ClassMapAttention, MapAttention, PositionwiseAttention
 from rsam_app.model.attention.gating import gate
 from rsam_app.model.attention.predictors import PREDICTORS
 from rsam_app.model.attention.second_look import shrunk, upright_crop
@@ -59,12 +59,12 @@ class Inspection(NamedTuple):
 class AttentiveClassifier(TimmInterface):
     """features → attention → head, on a timm convnet.
 
-    `attention` is `rsam`, `positionwise`, `conv_map` or `none`; `predictor` is RSAM's. It gates the last map, or the
-    output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the backbone's pixels along
-    each side: the whole image is shrunk to them, and the crop, upright around the rectangle, keeps the full
-    resolution; both go through one backbone and head. With `only` the head sees the crop alone, and the whole image is
-    looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out and halves the
-    time. Raises `UserError` for a backbone whose features are not a map.
+    `attention` is `rsam`, `positionwise`, `conv_map`, `class_map` or `none`; `predictor` is RSAM's. It gates the last
+    map, or the output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the backbone's
+    pixels along each side: the whole image is shrunk to them, and the crop, upright around the rectangle, keeps the
+    full resolution; both go through one backbone and head. With `only` the head sees the crop alone, and the whole
+    image is looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out and
+    halves the time. Raises `UserError` for a backbone whose features are not a map.
     """
 
     pretrained_cfg: dict[str, Any]
@@ -256,6 +256,9 @@ class AttentiveClassifier(TimmInterface):
         or if it gated an earlier stage already."""
         if self.attention is None:
             return None
+        if isinstance(self.attention, ClassMapAttention):
+            evidence = self.class_map(features, self.forward_head(features).argmax(dim=1))
+            return cast(AttentionResult, self.attention(features, evidence))
         result: AttentionResult = (
             self.attention(features, stages) if self.predictor_stages else self.attention(features)
         )
@@ -332,4 +335,6 @@ def make_attention(
     RSAM's."""
     if name == "rsam":
         return RSAM(channels, predictor, stage_channels, gating, reach)
+    if name == "class_map":
+        return ClassMapAttention()
     return {"positionwise": PositionwiseAttention, "conv_map": MapAttention}[name](channels) if name != "none" else None

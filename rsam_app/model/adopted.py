@@ -1,0 +1,186 @@
+"""A plain timm classifier that others trained, as a model of ours: its classes reordered, its answers unchanged."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import timm
+import torch
+from timm.models import load_model_config_from_hf, parse_model_name
+from torch import Tensor, nn
+
+from rsam_app.model.build import BUILD_ERRORS, TIMM_MEAN, TIMM_STD, classifier_in_backbone
+from rsam_app.model.classifier import AttentiveClassifier
+from rsam_app.model.hub import no_answer
+from rsam_app.model.pretrained import SHOWN
+from rsam_app.model.registry import rsam_classifier
+from rsam_app.model.weights_file import read_tensors, without_prefix
+from rsam_app.system.errors import UserError, reason_of, suggest
+
+FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
+
+
+class Plain(NamedTuple):
+    """A timm `model` with its own head, timm's name of the `network`, and the `args` that it was created with."""
+
+    model: Any
+    network: str
+    args: dict[str, Any]
+
+
+def plain_classifier(checkpoint: str, backbone: str | None) -> Plain:
+    """The timm model of a checkpoint.
+
+    `checkpoint` is a file of weights, whose architecture is `backbone` or what the file or the `config.json` beside it
+    names; `local-dir:FOLDER`; or a model of timm's hub, by `hf-hub:NAME` or timm's name. Raises `UserError` if it
+    cannot be read, does not fit, or is a model of ours already.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.suffix.lower() in FILES:
+        if not path.is_file():
+            raise UserError(f"{checkpoint}: no such file. Give a checkpoint, or the name of a model of timm's hub.")
+        plain = _of_file(path, backbone)
+    else:
+        plain = _of_name(checkpoint)
+    plain.model.eval()
+    if isinstance(plain.model, AttentiveClassifier):
+        raise UserError(f"{checkpoint}: is a model of rsam already. Use its run, or `rsam predict {checkpoint} PATH`.")
+    return plain
+
+
+def _of_name(name: str) -> Plain:
+    refusals: tuple[type[Exception], ...] = (*no_answer(), *BUILD_ERRORS)
+    try:
+        model: Any = timm.create_model(name, pretrained=True)
+    except refusals as error:
+        known = suggest(name, timm.list_pretrained()) if ":" not in name else ""
+        raise UserError(f"{name}: cannot be loaded ({reason_of(error)}).{known}") from error
+    source, _ = parse_model_name(name)
+    if not source:
+        return Plain(model, name, {})
+    if source == "hf-hub":
+        _, network, args = load_model_config_from_hf(name.partition(":")[2])
+        return Plain(model, str(network), _arguments(args))
+    config = _config_in(Path(name.partition(":")[2]).expanduser())
+    return Plain(model, str(config["architecture"]), _arguments(config.get("model_args")))
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    """The `config.json` in a folder; empty if there is none. Raises `UserError` if it is damaged."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error}). Copy the folder again.") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: is damaged (not an object). Copy the folder again.")
+    return config
+
+
+def _arguments(args: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (args or {}).items() if key not in ("num_classes", "in_chans")}
+
+
+def _of_file(path: Path, backbone: str | None) -> Plain:
+    config = _config_in(path.parent)
+    name = backbone or config.get("architecture") or _named_in(path)
+    if not name:
+        raise UserError(f"{path}: does not say which network it is for. Give timm's name of it with --backbone.")
+    if not timm.is_model(str(name).partition(".")[0]) and name != "rsam_classifier":
+        raise UserError(f"--backbone {name}: timm has no such network.{suggest(str(name), timm.list_models())}")
+    tensors, args = read_tensors(path), _arguments(config.get("model_args"))
+    blank: Any = timm.create_model(name, num_classes=2, **args)
+    fitted = without_prefix(tensors, blank.state_dict().keys())
+    layer = blank.pretrained_cfg.get("classifier")
+    layers = [layer] if isinstance(layer, str) else list(layer or ())
+    weights = [fitted.get(f"{one}.weight") for one in layers]
+    if not weights or any(weight is None for weight in weights):
+        raise UserError(
+            f"{path}: has no classifier ({', '.join(layers) or 'unknown'}). It is a backbone: train with it."
+        )
+    model: Any = timm.create_model(name, num_classes=len(cast(Tensor, weights[0])), **args)
+    values = model.state_dict()
+    wrong = [key for key in values if key not in fitted or fitted[key].shape != values[key].shape]
+    wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
+    if wrong:
+        raise UserError(
+            f"{path}: {len(values) - len(wrong)} of {len(values)} tensors fit {name}; first that does not:"
+            f" {', '.join(wrong[:SHOWN])}. Give the right network with --backbone."
+        )
+    model.load_state_dict({key: fitted[key] for key in values if key in fitted}, strict=False)
+    model.pretrained_cfg.update(config.get("pretrained_cfg") or {})
+    if "label_names" in config:
+        model.pretrained_cfg["label_names"] = config["label_names"]
+    return Plain(model, str(name), args)
+
+
+def _named_in(path: Path) -> str | None:
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as stream:
+            return (stream.metadata() or {}).get("architecture")
+    return None
+
+
+def rows_of_classes(own: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
+    """The output of each `wanted` class among a checkpoint's `own` class names, compared without case, punctuation and
+    leading numbers where they are not equal. Raises `UserError` that names the classes that it lacks."""
+    exact = {name: row for row, name in enumerate(own)}
+    plain = {_plain(name): row for row, name in enumerate(own)}
+    rows = {name: exact.get(name, plain.get(_plain(name))) for name in wanted}
+    missing = [name for name, row in rows.items() if row is None]
+    if missing:
+        raise UserError(
+            f"{where}: has {len(own)} classes, and {len(missing)} of the dataset's {len(wanted)} are none of them:"
+            f" {', '.join(missing[:SHOWN])}{' …' if len(missing) > SHOWN else ''}.\n"
+            "Give the names of its outputs, in their order, one a line, with --classes FILE."
+        )
+    chosen = [cast(int, row) for row in rows.values()]
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"{where}: two of the dataset's classes are the same class of the checkpoint. Rename one.")
+    return chosen
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", re.sub(r"^\d+[._ -]+", "", name)).casefold()
+
+
+def adopt(plain: Plain, rows: Sequence[int], classes: tuple[str, ...]) -> AttentiveClassifier:
+    """The model that answers about `classes` as `plain` does by its outputs `rows`; its rectangle is that of the class
+    map. Raises `UserError` for a head whose outputs cannot be chosen."""
+    name, heads = plain.network, plain.model.get_classifier()
+    listed = list(heads) if isinstance(heads, tuple | list) else [heads]
+    for head in listed:
+        if not isinstance(head, nn.Linear):
+            raise UserError(f"{name}: its last layer is {type(head).__name__}, not linear, so its head cannot be kept.")
+    backbone = name.partition(".")[0]
+    settings = {"backbone": backbone, "attention": "class_map", "backbone_args": plain.args}
+    model = rsam_classifier(
+        **settings,
+        num_classes=len(classes),
+        pretrained_cfg={"architecture": "rsam_classifier", "num_classes": len(classes)},
+    )
+    outputs = {id(p) for head in listed for p in head.parameters()}
+    values, chosen = plain.model.state_dict(keep_vars=True), torch.tensor(rows)
+    kept = {key: value[chosen] if id(value) in outputs else value for key, value in values.items()}
+    model.backbone.load_state_dict({key: value.detach() for key, value in kept.items()})
+    model._model_args = settings
+    cfg = plain.model.pretrained_cfg
+    side = int((cfg.get("input_size") or (3, 224, 224))[-1])
+    model.pretrained_cfg.update(
+        input_size=(3, side, side),
+        mean=tuple(cfg.get("mean") or TIMM_MEAN),
+        std=tuple(cfg.get("std") or TIMM_STD),
+        interpolation="bicubic",
+        crop_pct=1.0,
+        crop_mode="squash",
+        classifier=classifier_in_backbone(cfg.get("classifier")),
+    )
+    model.label_names = classes
+    model.pretrained = {"source": name, "tensors": len(values), "arrived": 1.0}
+    return cast(AttentiveClassifier, model.eval())
