@@ -27,12 +27,12 @@ WEIGHTS_IN_OVERLAY = ("custom_load", "file", "hf_hub_filename", "hf_hub_id", "so
 
 
 class ModelConfig(Strict):
-    """A timm convnet and its attention."""
+    """A timm network and its attention."""
 
     backbone: str = "mobilenetv2_100"
-    """Any timm convnet with a feature map (`timm.list_models()`)."""
+    """Any timm network with a feature map or a grid of patch tokens (`timm.list_models()`)."""
     backbone_args: dict[str, Any] = {}
-    """Passed to the timm model, e.g. `drop_rate: 0.2`."""
+    """Passed to the timm model, e.g. `drop_rate: 0.2`; `img_size` builds a transformer for another `image_size`."""
     weights: str = "timm"
     """`timm`, `none`, or a path to a `.safetensors` or `.pth` file. `timm` loads `BACKBONE.safetensors` from the folder
     RSAM_WEIGHTS if it is there, else from timm's hub. A file may be a checkpoint of another program or a run's

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import timm
 import torch
 
 from rsam_app.config import ModelConfig
+from rsam_app.model.backbone import dry_run, no_stage_of_tokens, require_gateable
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.hub import require_known
 from rsam_app.model.pretrained import pretrained_weights
@@ -37,6 +39,8 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     """
     require_known(config.backbone)
     try:
+        if config.weights == "timm" and config.weights_file is None:
+            _refuse_before_download(config)
         return _build(config, classes)
     except BUILD_ERRORS as error:
         raise UserError(
@@ -78,7 +82,7 @@ def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier
     model.label_names = classes
     if pretrained.load:
         _refuse_nan(model, pretrained.source)
-    _refuse_size(model, config)
+    _refuse_size(model.backbone, config)
     return cast(AttentiveClassifier, model)
 
 
@@ -99,21 +103,30 @@ def _refuse_nan(model: AttentiveClassifier, source: str) -> None:
             )
 
 
-def _refuse_size(model: AttentiveClassifier, config: ModelConfig) -> None:
+def _refuse_before_download(config: ModelConfig) -> None:
+    """Raise `UserError` if the backbone, built without memory for its weights, cannot be used as `config` says."""
+    side = config.backbone_args.get("img_size")
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        backbone = timm.create_model(config.backbone, **{**config.backbone_args, "pretrained": False})
+        features = dry_run(backbone, 3, side, backbone.forward_features)
+        tokens = require_gateable(features, backbone, config.backbone)
+        if tokens and config.stage != -1 and config.attention != "none":
+            raise no_stage_of_tokens(config.backbone)
+        _refuse_size(backbone, config)
+
+
+def _refuse_size(backbone: Any, config: ModelConfig) -> None:
     """Raise `UserError` if the backbone does not take images of the pipeline's size."""
-    training, side = model.training, config.image_size
+    side = config.image_size
     try:
-        with torch.no_grad():
-            model.eval().forward_features(torch.zeros(1, model.in_chans, side, side))
+        dry_run(backbone, 3, side, backbone.forward_features)
     except (AssertionError, RuntimeError, ValueError) as error:  # timm has no exception class for this
-        own = model.backbone.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
+        own = backbone.pretrained_cfg.get("input_size", (3, 224, 224))[-1]
         raise UserError(
             f"model.image_size: {config.backbone} does not take images of {side} pixels ({reason_of(error)}).\n"
             f"Set model.image_size: {own}, or build the backbone for this size if it can be:"
             f" model.backbone_args: {{img_size: {side}}}."
         ) from error
-    finally:
-        model.train(training)
 
 
 def _remedy(config: ModelConfig) -> str:

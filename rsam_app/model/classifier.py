@@ -1,4 +1,4 @@
-"""Any timm convnet with attention between its features and its head."""
+"""Any timm network with attention between its features and its head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rsam_app.model.attention import RSAM, AttentionResult, ClassMapAttention, M
 from rsam_app.model.attention.gating import gate
 from rsam_app.model.attention.predictors import PREDICTORS
 from rsam_app.model.attention.second_look import shrunk, upright_crop
-from rsam_app.model.backbone import has_channels_first, last_two_channels, stage_of
+from rsam_app.model.backbone import last_two_channels, layout_of, no_stage_of_tokens, stage_of
+from rsam_app.model.feature_layout import TokenLayout
 from rsam_app.model.timm_interface import TimmInterface
 
 CELLS_PER_BATCH = 4096
@@ -57,14 +58,15 @@ class Inspection(NamedTuple):
 
 
 class AttentiveClassifier(TimmInterface):
-    """features → attention → head, on a timm convnet.
+    """features → attention → head, on a timm convnet or transformer.
 
     `attention` is `rsam`, `positionwise`, `conv_map`, `class_map` or `none`; `predictor` is RSAM's. It gates the last
     map, or the output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the backbone's
     pixels along each side: the whole image is shrunk to them, and the crop, upright around the rectangle, keeps the
     full resolution; both go through one backbone and head. With `only` the head sees the crop alone, and the whole
     image is looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out and
-    halves the time. Raises `UserError` for a backbone whose features are not a map.
+    halves the time. A transformer's tokens become a map by its `layout` (see `TokenLayout`). Raises `UserError` for a
+    backbone whose features are neither.
     """
 
     pretrained_cfg: dict[str, Any]
@@ -102,7 +104,7 @@ class AttentiveClassifier(TimmInterface):
         self.num_features: int = self.backbone.num_features
         self.head_hidden_size: int = self.backbone.head_hidden_size
         side = (backbone_args or {}).get("img_size")
-        self.channels_first = has_channels_first(self.backbone, backbone, in_chans, side)
+        self.layout = layout_of(self.backbone, backbone, in_chans, side)
         self.predictor_stages = 0  # last stages that the rectangle is predicted from; 0: from the gated map
         self._stage_name: str | None = None
         if stage == -1 or attention == "none":
@@ -110,14 +112,21 @@ class AttentiveClassifier(TimmInterface):
             channels = last_two_channels(self.backbone, in_chans, side) if from_stages else ()
             # One head classifies both views, so the whole image's gated features must keep the size of the crop's.
             gating = "residual" if second_look else None
-            self.attention = make_attention(attention, predictor, self.num_features, channels, gate, gating)
+            self.attention = make_attention(attention, predictor, self.layout.channels, channels, gate, gating)
             self.predictor_stages = len(channels)
         else:
+            if isinstance(self.layout, TokenLayout):
+                raise no_stage_of_tokens(backbone)
             self._stage_name, gated = stage_of(self.backbone, stage, backbone)
             module = cast(nn.Module, make_attention(attention, predictor, gated, (), gate))
             wrapped = AttendedStage(self.backbone.get_submodule(self._stage_name), module, self.channels_first)
             self.backbone.set_submodule(self._stage_name, wrapped)
             self.attention = None
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether the backbone's own maps, if it has any, are `(B, C, H, W)` rather than `(B, H, W, C)`."""
+        return self.layout.channels_first
 
     @property
     def attended_stage(self) -> AttendedStage | None:
@@ -238,7 +247,7 @@ class AttentiveClassifier(TimmInterface):
         if not self.predictor_stages:
             return self.forward_features(images), []
         features, stages = self.backbone.forward_intermediates(images, indices=self.predictor_stages)
-        return features if self.channels_first else features.permute(0, 3, 1, 2), stages
+        return self.layout.to_map(features, images.shape[2:]), stages
 
     def evidence(self, images: Tensor) -> list[Tensor]:
         """The maps that the rectangle is predicted from; it is in cells of the last one."""
@@ -247,9 +256,8 @@ class AttentiveClassifier(TimmInterface):
         return stages or [features if stage is None else stage.take()[0]]
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """The backbone's feature map, always channels first: `(B, C, H, W)`."""
-        features: Tensor = self.backbone.forward_features(images)
-        return features if self.channels_first else features.permute(0, 3, 1, 2)
+        """The backbone's features as a map, always channels first: `(B, C, H, W)`."""
+        return self.layout.to_map(self.backbone.forward_features(images), images.shape[2:])
 
     def attend(self, features: Tensor, stages: Sequence[Tensor] = ()) -> AttentionResult | None:
         """The result of attention on the last map `(B, C, H, W)` and those of `maps`' stages; None without attention,
@@ -266,9 +274,7 @@ class AttentiveClassifier(TimmInterface):
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits, or the last layer's input, from a feature map `(B, C, H, W)`."""
-        if not self.channels_first:
-            features = features.permute(0, 2, 3, 1)
-        out: Tensor = self.backbone.forward_head(features, pre_logits=pre_logits)
+        out: Tensor = self.backbone.forward_head(self.layout.to_features(features), pre_logits=pre_logits)
         return out
 
     @staticmethod

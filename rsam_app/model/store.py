@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
 from safetensors import SafetensorError
 from timm.models import save_for_hf
+from torch import Tensor, nn
 
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.system.errors import UserError, reason_of
@@ -24,6 +25,7 @@ def save_model(model: AttentiveClassifier, folder: Path) -> None:
     """
     plain = copy.deepcopy(model).cpu()
     plain.to(memory_format=torch.contiguous_format)  # safetensors takes no other
+    plain.register_state_dict_post_hook(_separate_shared)
     with replace_atomically(folder) as partial:
         save_for_hf(
             plain,
@@ -33,6 +35,15 @@ def save_model(model: AttentiveClassifier, folder: Path) -> None:
             safe_serialization=True,
         )
         shutil.rmtree(folder, ignore_errors=True)  # a rename replaces files only
+
+
+def _separate_shared(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]) -> None:
+    """Copy tensors that have another's memory, as the weights of CoaT's blocks do: safetensors takes each once."""
+    seen: set[int] = set()
+    for name, values in state.items():
+        if values.numel() and values.data_ptr() in seen:
+            state[name] = values.clone()
+        seen.add(values.data_ptr())
 
 
 def load_model(folder: Path) -> AttentiveClassifier:

@@ -1,4 +1,4 @@
-"""Convnets with attention build, learn, save and load; backbones without feature maps are refused by name."""
+"""Convnets with attention build, learn, save and load."""
 
 from __future__ import annotations
 
@@ -57,12 +57,6 @@ def test_maps_with_channels_last():
             assert torch.allclose(model.forward_head(model.forward_features(images)), plain, atol=1e-5)
         assert seen.output.mask.shape[1] == seen.output.mask.shape[2] == size // 32
         assert seen.embedding.shape == (1, model.head_hidden_size)
-
-
-@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "deit_tiny_patch16_224", "crossvit_tiny_240"])
-def test_tokens_and_lists_are_refused_by_name(backbone):
-    with pytest.raises(UserError, match=f"(?s){backbone}.*Choose a convnet"):
-        build_model(ModelConfig(backbone=backbone, weights="none"), CLASSES)
 
 
 def test_an_unknown_backbone_gets_the_nearest_names():

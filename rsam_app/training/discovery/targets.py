@@ -77,7 +77,8 @@ def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle
 
 def discover_in_training(job: Job, source: FeatureSource, records: Sequence[Record], answers: Answers) -> Discovery:
     """What is discovered in the training images `records`, taught by these answers, or as an earlier run cached it."""
-    size, seed, say = 2 * job.pipeline.model.image_size, job.pipeline.seed, job.reporter.say
+    side, seed, say = job.pipeline.model.image_size, job.pipeline.seed, job.reporter.say
+    size = source.largest_size(2 * side, side)
     pretrained = job.pipeline.model.weights != "none"  # else no other run has these weights
     answers = answers.among(records)
     path = discoveries_path(source, records, size, seed, answers) if pretrained else None
@@ -86,6 +87,8 @@ def discover_in_training(job: Job, source: FeatureSource, records: Sequence[Reco
         say(f"an earlier run discovered objects in {len(cached.rectangles)} of {len(records)} training images")
         return cached
     told = f"taught by {answers.count}" if answers else "without boxes"
+    if size == side:
+        told += f"; at {side} pixels rather than {2 * side}, which {job.pipeline.model.backbone} does not take"
     say(f"discovering objects in {len(records)} training images, {told}")
     if pretrained:
         found = _discover_cached(source, records, size, seed, answers, say)

@@ -52,6 +52,15 @@ class FeatureSource:
             return None
         return int(info[-1]["num_chs"])
 
+    def largest_size(self, wanted: int, own: int) -> int:
+        """The side of images in pixels to run on: `wanted`, or `own` if the backbone takes no other, as transformers
+        with a fixed number of tokens do."""
+        try:
+            self.late_stage_shape(torch.zeros(1, self.model.in_chans, wanted, wanted, device=self.device))
+        except (AssertionError, RuntimeError, ValueError):  # timm has no exception class for this
+            return own
+        return wanted
+
     def late_stage_shape(self, inputs: Tensor) -> tuple[int, ...]:
         """The shape `(C, H, W)` of an image's maps in `late_stages`, for inputs `(1, C, S, S)`."""
         self.model.eval()

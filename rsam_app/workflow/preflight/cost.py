@@ -34,7 +34,7 @@ def disk_bytes(pipeline: Pipeline, dataset: Dataset, model: AttentiveClassifier)
     learned = [p for p in model.parameters() if not pipeline.train.frozen_backbone or not _in_backbone(p, model)]
     moments = (2 if pipeline.train.optimizer == "adamw" else 1) * sum(p.numel() * 4 for p in learned)
     checkpoint = weights * (2 if pipeline.train.ema else 1) + moments
-    row = ROW_BYTES + 4 * len(dataset.classes) + 2 * int(model.num_features)
+    row = ROW_BYTES + 4 * len(dataset.classes) + 2 * int(model.head_hidden_size)
     return int(CHECKPOINTS * checkpoint + weights + row * len(dataset.records))
 
 

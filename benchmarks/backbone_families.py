@@ -1,0 +1,137 @@
+"""Whether one small model of every family of timm's builds, runs, learns, reloads and exports with attention.
+
+    python benchmarks/backbone_families.py [--families eva beit …]
+
+A family is a module of timm. *Builds*: with RSAM, random weights and three classes; *runs*: a mask of ones leaves the
+network's own logits; *learns*: every parameter of the attention gets a gradient; *reloads*: the saved model gives the
+same logits to the last bit; *exports*: the checked ONNX and `torch.export` files, for any number of images or, if the
+network's code fixes it, for one. Rows are added to `benchmarks/results/backbone_families.jsonl`, so that an interrupted
+call resumes; the table is written beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from rsam_app.config import ModelConfig
+from rsam_app.model import AttentiveClassifier, build_model, load_model, save_model
+from rsam_app.model.attention.gating import gate
+from rsam_app.model.export import export_model, format_of
+from rsam_app.system.errors import UserError
+from tests.model.families import MAPS, REFUSED, TOKENS, Member
+
+RESULTS = Path(__file__).resolve().parent / "results" / "backbone_families.jsonl"
+CLASSES = ("a", "b", "c")
+STEPS = ("builds", "runs", "learns", "reloads", "onnx", "torch_export")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    families = TOKENS | MAPS | {family: Member(name) for family, name in REFUSED.items()}
+    parser.add_argument("--families", nargs="+", choices=families, default=list(families), metavar="FAMILY")
+    arguments = parser.parse_args()
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
+    for family in arguments.families:
+        if any(row["family"] == family for row in rows):
+            continue
+        rows.append({"family": family, **_row(families[family])})
+        print(json.dumps(rows[-1]), flush=True)
+        with RESULTS.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(rows[-1]) + "\n")
+    RESULTS.with_suffix(".md").write_text(_table(rows), encoding="utf-8")
+
+
+def _row(member: Member) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": member.name, "side": member.side}
+    torch.manual_seed(0)
+    config = ModelConfig(
+        backbone=member.name, backbone_args=member.args, weights="none", image_size=member.side, second_look=False
+    )
+    try:
+        model = build_model(config, CLASSES)
+    except UserError as error:
+        return row | {"builds": False, "why": str(error).splitlines()[0]}
+    with torch.no_grad():  # the initial state: an even map and zero heads have no gradients
+        for parameter in (*model.attention.parameters(), *model.get_classifier().parameters()):
+            parameter += 0.2 * torch.randn_like(parameter)
+    images = torch.randn(2, 3, member.side, member.side)
+    row |= {"features": type(model.layout).__name__.removesuffix("Layout").lower(), "builds": True}
+    row |= {"runs": _runs(model.eval(), images), "learns": _learns(model, images)}
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model.eval(), Path(folder) / "model")
+        with torch.no_grad():
+            row["reloads"] = torch.equal(load_model(Path(folder) / "model")(images), model(images))
+        for step, name in (("onnx", "model.onnx"), ("torch_export", "model.pt2")):
+            row |= _exports(step, Path(folder) / "model", Path(folder) / name)
+    return row
+
+
+def _runs(model: AttentiveClassifier, images: torch.Tensor) -> bool:
+    with torch.no_grad():
+        maps, own = model.forward_features(images), model.backbone(images)
+        ungated = model.forward_head(gate(maps, torch.ones(len(maps), *maps.shape[2:])))
+    return torch.allclose(ungated, own, atol=1e-4 * float(own.abs().max()))
+
+
+def _learns(model: AttentiveClassifier, images: torch.Tensor) -> bool:
+    model.train()(images).square().sum().backward()
+    return all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in model.attention.parameters())
+
+
+def _exports(step: str, model: Path, out: Path) -> dict[str, Any]:
+    """The largest difference from the model relative to an output's scale, and the batch; False, and why, if it does
+    not export."""
+
+    def export(batch: int | None) -> dict[str, Any]:
+        written = export_model(model, out, format_of(out, None), batch)
+        worst = max(difference.relative for difference in written.differences.values())
+        return {step: worst, f"{step}_batch": batch or "any"}
+
+    return _first(lambda: export(None), lambda: export(1), step)
+
+
+def _first(best: Callable[[], dict[str, Any]], other: Callable[[], dict[str, Any]], step: str) -> dict[str, Any]:
+    try:
+        return best()
+    except Exception:
+        try:
+            return other()
+        except Exception as error:
+            return {step: False, f"{step}_why": str(error).splitlines()[0][:200]}
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        "# One model of each of timm's families with attention",
+        "",
+        "Random weights, see `benchmarks/backbone_families.py`. Exports: the largest difference from the model relative"
+        " to the output's scale, and the number of images that the file takes.",
+        "",
+        "| family | model | features | " + " | ".join(STEPS).replace("_", ".") + " |",
+        "|---" * (3 + len(STEPS)) + "|",
+    ]
+    for row in rows:
+        cells = [_cell(row, step) for step in STEPS]
+        lines.append(f"| {row['family']} | {row['model']} | {row.get('features', '')} | {' | '.join(cells)} |")
+    notes = [f"- {row['family']}: {row[key]}" for row in rows for key in row if key.endswith("why")]
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _cell(row: dict[str, Any], step: str) -> str:
+    value = row.get(step, "")
+    if isinstance(value, bool) or value == "":
+        return {True: "yes", False: "no"}.get(value, "")
+    return f"{value:.0e} ({row[f'{step}_batch']})"
+
+
+if __name__ == "__main__":
+    main()
