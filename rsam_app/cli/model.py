@@ -177,7 +177,7 @@ def export_model(
 ) -> None:
     """Export the model to ONNX or torch.export.
 
-    Its outputs are logits and rectangle. The written file is compared with the model.
+    Its outputs are logits, rectangle and calibrated probabilities. The written file is compared with the model.
     """
     main_process_only()
     from rsam_app.model.export import batch_of, export_model, format_of

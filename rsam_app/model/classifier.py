@@ -21,6 +21,9 @@ from rsam_app.model.backbone import has_channels_first, last_two_channels, stage
 CELLS_PER_BATCH = 4096
 """Cells that `class_map` sends through the head at once: with ten thousand classes their logits take 160 MB."""
 
+FITTED = ("temperature",)
+"""Keys of `pretrained_cfg` that are ours: what was fitted to the model's predictions of validation images."""
+
 DETAIL = 2
 """Input pixels per pixel of the shrunk whole image, along a side, in a model with a second look."""
 
@@ -118,6 +121,12 @@ class AttentiveClassifier(nn.Module):
             wrapped = AttendedStage(self.backbone.get_submodule(self._stage_name), module, self.channels_first)
             self.backbone.set_submodule(self._stage_name, wrapped)
             self.attention = None
+
+    @property
+    def temperature(self) -> float | None:
+        """What to divide the logits by to get calibrated probabilities; None if it has not been fitted."""
+        temperature: float | None = self.pretrained_cfg.get("temperature")
+        return temperature
 
     @property
     def attended_stage(self) -> AttendedStage | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -14,7 +15,7 @@ from timm.models import save_for_hf
 
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.system.errors import UserError, reason_of
-from rsam_app.system.files import fingerprint, replace_atomically, sha256_of
+from rsam_app.system.files import fingerprint, replace_atomically, sha256_of, write_atomically
 
 
 def save_model(model: AttentiveClassifier, folder: Path) -> None:
@@ -52,6 +53,18 @@ def load_model(folder: Path) -> AttentiveClassifier:
         ) from error
     model.eval()
     return model
+
+
+def save_fitted(folder: Path, **values: Any) -> None:
+    """Write values by their key in `FITTED` into the `config.json` of a saved model; None removes one.
+
+    `load_model` and `timm.create_model` return them in the model's `pretrained_cfg`. The weights stay untouched.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    cfg = {key: value for key, value in config["pretrained_cfg"].items() if key not in values}
+    config["pretrained_cfg"] = cfg | {key: value for key, value in values.items() if value is not None}
+    write_atomically(path, json.dumps(config, indent=2) + "\n")
 
 
 def backbone_hash(model: AttentiveClassifier) -> str:
