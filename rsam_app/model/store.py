@@ -55,6 +55,11 @@ def load_model(folder: Path) -> AttentiveClassifier:
     return model
 
 
+def read_fitted(folder: Path, key: str) -> Any:
+    """The value of a key in `FITTED` of a saved model, without loading it; None if it was not fitted."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"].get(key)
+
+
 def save_fitted(folder: Path, **values: Any) -> None:
     """Write values by their key in `FITTED` into the `config.json` of a saved model; None removes one.
 

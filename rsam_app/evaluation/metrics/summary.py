@@ -120,10 +120,10 @@ def _calibration(
     if validation is None:
         absent["calibration.temperature"] = "it would be fitted on the evaluated split itself"
         return figures
-    if not len(validation.labels):
-        absent["calibration.temperature"] = "no predictions of the val split"
+    temperature, why_not = calibration.temperature_to_apply(validation.logits, validation.labels)
+    if temperature is None:
+        absent["calibration.temperature"] = why_not
         return figures
-    temperature = calibration.fit_temperature(validation.logits, validation.labels)
     confidence = calibration.confidences(arrays.logits, temperature)
     scaled = calibration.reliability(confidence, arrays.predicted == arrays.labels)
     figures["temperature"] = temperature

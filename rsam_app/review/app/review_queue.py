@@ -21,6 +21,7 @@ SCORE_MEANINGS = {
     "off_object": ("how far the rectangle is off the object's true box", True),
     "label_quality": ("how well the label fits", False),
     "confidence": ("how sure the model is", False),
+    "calibrated_confidence": ("how often the model is right when it is as sure as here", False),
     "margin": ("how far the first class is ahead of the second", False),
     "entropy": ("how undecided the model is", True),
 }
