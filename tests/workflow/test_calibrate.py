@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import timm
 import torch
 import yaml
 from PIL import Image
@@ -18,6 +19,7 @@ from scipy.special import softmax
 
 from rsam_app.config import EvaluateConfig, ModelConfig, Pipeline
 from rsam_app.model import build_model, load_model, save_model
+from rsam_app.model.known_classes import KnownClasses
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.run.predictions import SCHEMA, read_embeddings
@@ -140,3 +142,20 @@ def test_another_second_look_than_the_trained_one_changes_no_temperature(job: Jo
     predict(job, list(SPLITS))
     assert "not calibrated: model.second_look" in said(job)
     assert load_model(job.run.model).temperature == temperature
+
+
+def test_new_images_get_the_share_of_validation_images_that_look_more_known(job: Job) -> None:
+    predict(job, ["test"])
+    assert "no unknown: train and val not predicted" in said(job)
+    predict(job, list(SPLITS))
+    known = KnownClasses.load(job.run.known_classes)
+    assert known.means.shape[0] == 2 and len(known.ranks) == 24
+    assert "unknown" not in table(job, "train").schema.names
+    for split in ("val", "test", "unlabelled"):
+        scores = table(job, split)["unknown"].to_numpy()
+        logits = np.array(table(job, split)["logits"].to_pylist())
+        expected = known.unknown_score(read_embeddings(job.run.predictions, [split]), logits)
+        np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    ranks = np.sort(table(job, "val")["unknown"].to_numpy())
+    np.testing.assert_allclose(ranks, np.arange(24) / 24, atol=3 / 24)  # among themselves, some of them equal
+    assert timm.create_model(f"local-dir:{job.run.model}").num_classes == 2  # the file beside the weights is no weights
