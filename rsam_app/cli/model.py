@@ -231,7 +231,7 @@ def export_model(
 ) -> None:
     """Export the model to ONNX or torch.export.
 
-    Its outputs are logits and rectangle. The written file is compared with the model.
+    Its outputs are logits, rectangle and calibrated probabilities. The written file is compared with the model.
     """
     main_process_only()
     from rsam_app.model.export import batch_of, export_model, format_of
@@ -294,8 +294,14 @@ def _headline(metrics: dict[str, Any]) -> str:
         f"{metrics['split']}: {metrics['n']} images, top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f},"
         f" macro {metrics['macro_top1']:.4f}, NLL {metrics['nll']:.3f}, ECE {metrics['ece']:.3f}"
     ]
-    if scores := metrics.get("localization"):
-        from rsam_app.evaluation.report.headlines import overlap_lines
+    from rsam_app.evaluation.report.headlines import overlap_lines, selective_line
 
+    lines.append(selective_line(metrics))
+    if temperature := metrics["calibration"]["temperature"]:
+        lines.append(
+            f"temperature {temperature:.3f}, fitted to val: NLL {metrics['calibration']['nll_scaled']:.3f},"
+            f" ECE {metrics['calibration']['ece_scaled']:.3f} with it"
+        )
+    if scores := metrics.get("localization"):
         lines += overlap_lines(scores)
     return "\n".join(lines)

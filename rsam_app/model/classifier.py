@@ -23,6 +23,9 @@ from rsam_app.model.timm_interface import TimmInterface
 CELLS_PER_BATCH = 4096
 """Cells that `class_map` sends through the head at once: with ten thousand classes their logits take 160 MB."""
 
+FITTED = ("temperature",)
+"""Keys of `pretrained_cfg` that are ours: what was fitted to the model's predictions of validation images."""
+
 DETAIL = 2
 """Input pixels per pixel of the shrunk whole image, along a side, in a model with a second look."""
 
@@ -127,6 +130,12 @@ class AttentiveClassifier(TimmInterface):
     def channels_first(self) -> bool:
         """Whether the backbone's own maps, if it has any, are `(B, C, H, W)` rather than `(B, H, W, C)`."""
         return self.layout.channels_first
+
+    @property
+    def temperature(self) -> float | None:
+        """What to divide the logits by to get calibrated probabilities; None if it has not been fitted."""
+        temperature: float | None = self.pretrained_cfg.get("temperature")
+        return temperature
 
     @property
     def attended_stage(self) -> AttendedStage | None:

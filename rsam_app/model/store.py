@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +16,10 @@ from torch import Tensor, nn
 
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.system.errors import UserError, reason_of
-from rsam_app.system.files import fingerprint, replace_atomically, sha256_of
+from rsam_app.system.files import fingerprint, replace_atomically, sha256_of, write_atomically
+
+KNOWN_CLASSES = "known_classes.safetensors"
+"""The file of `KnownClasses` in a model's folder."""
 
 
 def save_model(model: AttentiveClassifier, folder: Path) -> None:
@@ -88,6 +92,35 @@ def load_from_hub(name: str) -> AttentiveClassifier:
         raise UserError(f"{where}: is a plain timm model. Make a run of it with `rsam adopt {where} --data CARD`.")
     model.label_names = tuple(model.pretrained_cfg["label_names"])
     return model.eval()
+
+
+def hub_file(name: str, file: str) -> Path | None:
+    """A further file of the model `ORGANISATION/NAME[@REVISION]` of the hub; None if it has no such file."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision or None))
+    except EntryNotFoundError:
+        return None
+
+
+def read_fitted(folder: Path, key: str) -> Any:
+    """The value of a key in `FITTED` of a saved model, without loading it; None if it was not fitted."""
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"].get(key)
+
+
+def save_fitted(folder: Path, **values: Any) -> None:
+    """Write values by their key in `FITTED` into the `config.json` of a saved model; None removes one.
+
+    `load_model` and `timm.create_model` return them in the model's `pretrained_cfg`. The weights stay untouched.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    cfg = {key: value for key, value in config["pretrained_cfg"].items() if key not in values}
+    config["pretrained_cfg"] = cfg | {key: value for key, value in values.items() if value is not None}
+    write_atomically(path, json.dumps(config, indent=2) + "\n")
 
 
 def backbone_hash(model: AttentiveClassifier) -> str:

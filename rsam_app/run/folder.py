@@ -40,6 +40,8 @@ class RunFolder:
         """Table of the predicted images that show the same photograph."""
         self.model = path / "model"
         """Folder that `timm.create_model('local-dir:…')` loads."""
+        self.known_classes = self.model / "known_classes.safetensors"
+        """The model's classes in its embedding, which tell images of other classes."""
         self.checkpoints = path / "checkpoints"
         """Folder of the checkpoints `last` and `best`."""
         self.evaluation = path / "evaluation"

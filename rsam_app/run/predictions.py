@@ -4,10 +4,12 @@ never the model."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rsam_app.run.folder import RunFolder
@@ -65,6 +67,22 @@ def write_predictions(path: Path, table: pa.Table, embeddings: np.ndarray | None
     if embeddings is not None:
         with replace_atomically(embeddings_path(path)) as partial, partial.open("wb") as stream:
             np.save(stream, embeddings.astype(np.float16))
+
+
+def read_logits(path: Path) -> np.ndarray:
+    """The logits `(N, C)` float32 of a predictions table."""
+    table = _read_table(path, ["logits"])
+    return np.asarray(pc.list_flatten(table.column("logits")).to_numpy().reshape(table.num_rows, -1))
+
+
+def replace_scores(path: Path, scores: Mapping[str, np.ndarray]) -> None:
+    """Set score columns `(N,)` of a predictions table, atomically; NaN is null. The embeddings beside it stay."""
+    table = _read_table(path)
+    table = table.drop_columns([name for name in scores if name in table.column_names])
+    for name, values in scores.items():
+        table = table.append_column(name, pa.array(values, type=pa.float32(), from_pandas=True))
+    with replace_atomically(path) as partial:
+        pq.write_table(table, partial)
 
 
 def embeddings_path(path: Path) -> Path:

@@ -24,6 +24,12 @@ DISCOVERED_RECTANGLES = 1
 SCORES = 4
 """Raise if predictions get other scores or other values of them: every run predicts again."""
 
+CALIBRATION = 1
+"""Raise if the temperature, the known classes or their columns of the predictions change."""
+
+METRICS = 1
+"""Raise if evaluations get other figures: every run evaluates again."""
+
 SIMULATION = 3
 """Raise if a strategy chooses other images: finished simulations are not mixed with new ones."""
 

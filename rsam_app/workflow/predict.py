@@ -9,6 +9,7 @@ from rsam_app.data import SPLITS, UNLABELLED
 from rsam_app.run.job import Job
 from rsam_app.system.errors import UserError
 from rsam_app.system.progress import is_main_process
+from rsam_app.workflow.calibrate import calibrate
 from rsam_app.workflow.stage import Stage, run_stage
 from rsam_app.workflow.stage_inputs import predict_inputs, training_is_predicted
 
@@ -31,6 +32,7 @@ def predict(job: Job, splits: list[str]) -> None:
         inputs, work = partial(predict_inputs, job, split), partial(_predict_split, job, model, split)
         run_stage(job, Stage(f"predict {split}", inputs, work, every_process=True))
     if is_main_process():
+        calibrate(job)
         _find_near_duplicates(job)
 
 

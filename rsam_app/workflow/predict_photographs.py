@@ -108,7 +108,8 @@ def predict_photographs(
 
 
 def row_of(answer: Answer) -> dict[str, Any]:
-    """An answer as a row: the columns of the predictions table, then `probability`, `top`, `top_probabilities`."""
+    """An answer as a row: the columns of the predictions table, then `calibrated_confidence`, `unknown`, `top` and
+    `top_probabilities`."""
     import numpy as np
 
     width, height = answer.size
@@ -129,7 +130,8 @@ def row_of(answer: Answer) -> dict[str, Any]:
         **dict(zip(RECTANGLE_FIELDS, rectangle or [None] * 5, strict=True)),
         "corners": corners or None,
         "box": None if answer.box is None else [v / e for v, e in zip(answer.box, (width, height) * 2, strict=True)],
-        "probability": answer.probability,
+        "calibrated_confidence": answer.probability,
+        "unknown": answer.unknown,
         "top": [name for name, _ in answer.top],
         "top_probabilities": [share for _, share in answer.top],
     }
@@ -217,8 +219,9 @@ def _schema() -> pa.Schema:
 
     from rsam_app.run.predictions import SCHEMA
 
-    further = {"probability": pa.float32(), "top": pa.list_(pa.string()), "top_probabilities": pa.list_(pa.float32())}
-    return pa.schema([*SCHEMA, *further.items()])
+    scores = {"calibrated_confidence": pa.float32(), "unknown": pa.float32()}
+    top = {"top": pa.list_(pa.string()), "top_probabilities": pa.list_(pa.float32())}
+    return pa.schema([*SCHEMA, *scores.items(), *top.items()])
 
 
 # ---- lines and pictures

@@ -9,7 +9,7 @@ from rsam_app.system.errors import UserError, reason_of
 from rsam_app.workflow.model_card import PICTURE, write_model_card
 
 FILES = ("config.json", "model.safetensors", "README.md")
-"""What is uploaded, besides the picture."""
+"""What is always uploaded."""
 
 
 def push(job: Job, name: str, private: bool = False, picture: bool = True) -> str:
@@ -23,13 +23,14 @@ def push(job: Job, name: str, private: bool = False, picture: bool = True) -> st
 
     from rsam_app.model import load_model
     from rsam_app.model.hub import no_answer
+    from rsam_app.model.store import KNOWN_CLASSES
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise UserError(f"{name}: is no name of the hub. Give ORGANISATION/NAME.")
     load_model(job.run.model)  # raises if it is missing or damaged
     card = write_model_card(job, picture)
     card.write_text(card.read_text(encoding="utf-8").replace("ORGANISATION/NAME", name), encoding="utf-8")
-    files = [*FILES, *([PICTURE] if (job.run.model / PICTURE).is_file() else [])]
+    files = [*FILES, *(file for file in (KNOWN_CLASSES, PICTURE) if (job.run.model / file).is_file())]
     api = HfApi()
     try:
         address = api.create_repo(name, private=private, exist_ok=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rsam_app.config import SelectConfig
-from rsam_app.data import UNLABELLED
+from rsam_app.data import SPLITS, UNLABELLED
 from rsam_app.run.job import Job
 from rsam_app.system.files import fingerprint, sha256_of
-from rsam_app.system.versions import SCORES
+from rsam_app.system.versions import CALIBRATION, METRICS, SCORES
 
 
 def train_inputs(job: Job) -> str:
@@ -53,7 +53,18 @@ def evaluate_inputs(job: Job, split: str) -> str:
     settings = job.pipeline.evaluate
     robustness = [settings.robustness_images, job.pipeline.seed] if settings.robustness else []
     groups = [(r.id, r.group) for r in job.measured.dataset.split(split) if r.group]  # not in the dataset's fingerprint
-    return fingerprint(predict_inputs(job, split), "evaluate", *robustness, *groups)
+    return fingerprint(predict_inputs(job, split), "evaluate", METRICS, *robustness, *groups)
+
+
+def predicted_splits(job: Job) -> list[str]:
+    """The splits with images whose predictions come from the run's present model, labels and images."""
+    present = [split for split in (*SPLITS, UNLABELLED) if job.measured.dataset.split(split)]
+    return [split for split in present if job.run.stage_done(f"predict {split}", predict_inputs(job, split))]
+
+
+def calibrate_inputs(job: Job) -> str:
+    """Fingerprint of the inputs of the calibration: the predictions."""
+    return fingerprint(CALIBRATION, {split: predict_inputs(job, split) for split in predicted_splits(job)})
 
 
 def review_inputs(job: Job) -> str:

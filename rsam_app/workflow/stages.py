@@ -19,6 +19,7 @@ from rsam_app.run.replaced import forget_finished, keep_finished, restore_finish
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 from rsam_app.system.progress import is_main_process
+from rsam_app.workflow.calibrate import calibrate
 from rsam_app.workflow.predict import load_trained_model, predict, present_splits, stale_splits
 from rsam_app.workflow.preflight.stopped_training import is_stopped, resume_problem
 from rsam_app.workflow.preflight.untrained_classes import refuse_untrained
@@ -45,6 +46,8 @@ def train_and_evaluate(job: Job) -> None:
     run_if_changed(job, _training(job, resume=True, restart=True))
     if stale := from_main(job, stale_splits(job)):
         predict(job, stale)
+    elif is_main_process():
+        calibrate(job)  # predictions of an earlier version are not
     run_if_changed(job, _evaluation(job, job.evaluated_split))
 
 

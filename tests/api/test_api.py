@@ -76,6 +76,8 @@ def test_answers_equal_the_predictions_table(
         row = rows[Path(answer.image).name]
         assert answer.label == row["predicted"]
         assert answer.confidence == pytest.approx(row["confidence"], abs=1e-5)
+        assert answer.probability == pytest.approx(row["calibrated_confidence"], abs=1e-5)
+        assert answer.unknown == pytest.approx(row["unknown"], abs=0.3)  # embeddings in the run are float16
         assert np.allclose(answer.logits, row["logits"], atol=1e-4)
         assert answer.rectangle is not None
         assert np.allclose(answer.rectangle, [row[name] for name in answer.rectangle._fields], atol=1e-2)
@@ -143,13 +145,13 @@ def test_predict_writes_a_row_for_each_photograph(
     rows = {"csv": _csv_rows, "jsonl": _json_rows, "parquet": lambda path: pq.read_table(path).to_pylist()}[ending](
         output
     )
-    assert set(rows[0]) == {*SCHEMA.names, "probability", "top", "top_probabilities"}
+    assert set(rows[0]) == {*SCHEMA.names, "calibrated_confidence", "unknown", "top", "top_probabilities"}
     answers = {answer.image: answer for answer in model.predict(photographs)}
     assert {row["path"] for row in rows} == set(answers)
     for row in rows:
         answer = answers[row["path"]]
         assert row["predicted"] == answer.label
-        assert float(row["probability"]) == pytest.approx(answer.probability, abs=1e-5)
+        assert float(row["calibrated_confidence"]) == pytest.approx(answer.probability, abs=1e-5)
         assert np.allclose(row["logits"], answer.logits, atol=1e-4)
 
 

@@ -62,7 +62,7 @@ def test_a_published_run_loads_from_the_hub(run: Path, tmp_path: Path) -> None:
     logits, kind = loaded.stdout.strip().splitlines()
     assert np.allclose(eval(logits), rsam_app.load(run).predict(photograph).logits, atol=1e-5)
     assert kind == "AttentiveClassifier"
-    assert set(files) == {"config.json", "model.safetensors", "README.md", "example.jpg"}
+    assert set(files) == {"config.json", "model.safetensors", "README.md", "example.jpg", "known_classes.safetensors"}
     _, metadata, text = files["README.md"].decode().split("---\n", 2)
     assert yaml.safe_load(metadata)["library_name"] == "timm"
     assert yaml.safe_load(metadata)["pipeline_tag"] == "image-classification"

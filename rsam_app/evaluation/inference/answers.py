@@ -25,7 +25,8 @@ class Answer:
     label: str
     """The most probable class."""
     probability: float
-    """Its probability, calibrated if the run was evaluated; in [0, 1]."""
+    """Its probability, calibrated if the run has validation images: `calibrated_confidence` in the predictions table;
+    in [0, 1]."""
     top: tuple[tuple[str, float], ...]
     """The most probable classes with their probabilities, most probable first."""
     rectangle: Rectangle | None
@@ -34,6 +35,9 @@ class Answer:
     """The upright box `x, y, width, height` around the rectangle, clipped to the photograph; None without attention."""
     confidence: float
     """The probability of `label` before calibration: `confidence` in the predictions table."""
+    unknown: float | None
+    """The share, in [0, 1], of validation images that look more like a known class than this one; near 1 the
+    photograph may show none of the classes. None if the run has no known classes."""
     logits: np.ndarray = field(repr=False, compare=False)
     """`(C,)` float32, in the order of the model's classes."""
     embedding: np.ndarray = field(repr=False, compare=False)

@@ -23,8 +23,10 @@ from rsam_app.evaluation.inference.photographs import Decoded, Photograph, decod
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.types import Box, Pixels, Rectangle
 from rsam_app.model import AttentiveClassifier, load_model
+from rsam_app.model.calibration import calibrated_probabilities
+from rsam_app.model.known_classes import KnownClasses
 from rsam_app.model.preprocess import normalise
-from rsam_app.model.store import load_from_hub
+from rsam_app.model.store import KNOWN_CLASSES, hub_file, load_from_hub
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 from rsam_app.system.hardware import available_cores
@@ -56,15 +58,20 @@ class TrainedModel:
     """
 
     def __init__(
-        self, model: AttentiveClassifier, device: torch.device, precision: str = "auto", batch_size: int = 32
+        self,
+        model: AttentiveClassifier,
+        device: torch.device,
+        precision: str = "auto",
+        batch_size: int = 32,
+        known: KnownClasses | None = None,
     ) -> None:
         self.network = model.eval().to(device)
         self.device, self.precision = device, choose_precision(precision, device)
         self.batch_size = batch_size
         self.side = int(model.pretrained_cfg["input_size"][-1])
         """Side of the network's square input, pixels."""
-        self.temperature = float(model.pretrained_cfg.get("temperature") or 1.0)
-        """What logits are divided by before the softmax, fitted on validation images; 1 if the run has none."""
+        self.known = known
+        """The known classes that `unknown` is measured by; None if the run has none."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -128,9 +135,13 @@ class TrainedModel:
                 to_image = torch.from_numpy(np.stack([item.to_image for item in loaded]))
                 rectangles, boxes = _in_image(geometry.transform(output.rectangle.float().cpu(), to_image), loaded)
         logits = output.logits.float().cpu()
-        raw, calibrated = logits.double().softmax(dim=1), (logits.double() / self.temperature).softmax(dim=1)
+        raw = logits.double().softmax(dim=1)
+        calibrated = torch.from_numpy(calibrated_probabilities(logits.numpy(), self.network.temperature))
         shares, order = calibrated.topk(min(TOP, logits.shape[1]), dim=1)
         embeddings = embedding.float().cpu().numpy()
+        unknown: list[float | None] = [None] * len(loaded)
+        if self.known is not None:
+            unknown = self.known.unknown_score(embeddings, logits.numpy()).tolist()
         answers = []
         for row, item in enumerate(loaded):
             names = [self.classes[index] for index in order[row].tolist()]
@@ -145,6 +156,7 @@ class TrainedModel:
                     rectangle=rectangles[row],
                     box=boxes[row],
                     confidence=float(raw[row].max()),
+                    unknown=unknown[row],
                     logits=logits[row].numpy(),
                     embedding=embeddings[row],
                 )
@@ -161,17 +173,27 @@ def load(model: str | PathLike[str], device: str | None = None, batch_size: int 
     name = str(model)
     chosen = torch.device(device or default_device())
     if name.startswith(HUB):
-        return TrainedModel(load_from_hub(name.removeprefix(HUB)), chosen, batch_size=batch_size)
+        return _of_hub(name.removeprefix(HUB), chosen, batch_size)
     folder = Path(name.removeprefix(LOCAL)).expanduser()
     if (folder / "config.json").is_file():
-        return TrainedModel(load_model(folder), chosen, batch_size=batch_size)
+        return TrainedModel(load_model(folder), chosen, batch_size=batch_size, known=_known_in(folder / KNOWN_CLASSES))
     if not folder.exists() and not folder.parent.exists() and _HUB_NAME.fullmatch(name):
-        return TrainedModel(load_from_hub(name), chosen, batch_size=batch_size)
+        return _of_hub(name, chosen, batch_size)
     return _of_run(RunFolder(folder), chosen, batch_size)
 
 
 def _of_run(run: RunFolder, device: torch.device, batch_size: int) -> TrainedModel:
-    return TrainedModel(network_of(run), device, run.load_pipeline().train.precision, batch_size)
+    precision, known = run.load_pipeline().train.precision, _known_in(run.known_classes)
+    return TrainedModel(network_of(run), device, precision, batch_size, known)
+
+
+def _of_hub(name: str, device: torch.device, batch_size: int) -> TrainedModel:
+    network, known = load_from_hub(name), hub_file(name, KNOWN_CLASSES)
+    return TrainedModel(network, device, batch_size=batch_size, known=_known_in(known) if known else None)
+
+
+def _known_in(path: Path) -> KnownClasses | None:
+    return KnownClasses.load(path) if path.is_file() else None
 
 
 def network_of(run: RunFolder) -> AttentiveClassifier:

@@ -67,3 +67,16 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
         options={"xatol": 1e-6},
     )
     return float(np.exp(result.x))
+
+
+def temperature_to_apply(logits: Floats, labels: Integers) -> tuple[float | None, str]:
+    """The temperature fitted to validation images, or None and the reason why there is none.
+
+    Without a mistake among the images the likelihood has no maximum: the best temperature would be 0, and every answer
+    certain.
+    """
+    if not len(labels):
+        return None, "no predictions of the val split"
+    if (np.asarray(logits).argmax(axis=1) == labels).all():
+        return None, f"all {len(labels):,} val images are predicted correctly, so no temperature can be fitted to them"
+    return fit_temperature(logits, labels), ""

@@ -9,11 +9,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.special import softmax
 
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics import accuracy, calibration
+from rsam_app.evaluation.metrics.intervals import bootstrap_interval
 from rsam_app.evaluation.metrics.localization import localization
+from rsam_app.evaluation.metrics.macro import balanced_accuracy, macro_auroc, macro_f1
 from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, split_arrays
+from rsam_app.evaluation.metrics.selective import selective_figures
 from rsam_app.evaluation.metrics.soft_mask_scores import DEFAULT_SOFTNESS
 from rsam_app.geometry.types import Integers
 from rsam_app.system.errors import UserError
@@ -52,6 +56,8 @@ def evaluate_predictions(
         "n": len(arrays.labels),
         "n_without_prediction": len({r.id for r in dataset.split(split)} - {r.id for r in arrays.records}),
         **_accuracy(arrays, dataset, names, confusion, absent),
+        **_macro(arrays, len(names), absent),
+        "selective": selective_figures(calibration.confidences(arrays.logits), arrays.predicted == arrays.labels),
         "ece": calibration.expected_calibration_error(curve),
         "calibration": _calibration(arrays, None if split == "val" else arrays_of("val"), curve, absent),
     }
@@ -95,6 +101,30 @@ def _accuracy(
     }
 
 
+def _macro(arrays: PredictionArrays, classes: int, absent: dict[str, str]) -> dict[str, Any]:
+    """Macro F1, balanced accuracy and macro AUROC, each with its 95 % interval."""
+    labels, predicted = arrays.labels, arrays.predicted
+    figures: dict[str, Any] = {}
+    for name, figure in (("macro_f1", macro_f1), ("balanced_accuracy", balanced_accuracy)):
+        of_rows = partial(_of_rows, figure, labels, predicted, classes)
+        figures[name] = figure(labels, predicted, classes)
+        figures[f"{name}_interval"] = bootstrap_interval(of_rows, len(labels))
+    figures["macro_auroc"], figures["macro_auroc_interval"] = macro_auroc(softmax(arrays.logits, axis=1), labels)
+    if math.isnan(figures["macro_auroc"]):
+        absent["macro_auroc"] = "all images are of one class"
+    return figures
+
+
+def _of_rows(
+    figure: Callable[[Integers, Integers, int], float],
+    labels: Integers,
+    predicted: Integers,
+    classes: int,
+    rows: Integers,
+) -> float:
+    return figure(labels[rows], predicted[rows], classes)
+
+
 def _majority_class(dataset: Dataset, names: tuple[str, ...]) -> int | None:
     index = {name: i for i, name in enumerate(names)}
     training = [index[r.label] for r in dataset.split("train") if r.label in index]
@@ -120,10 +150,10 @@ def _calibration(
     if validation is None:
         absent["calibration.temperature"] = "it would be fitted on the evaluated split itself"
         return figures
-    if not len(validation.labels):
-        absent["calibration.temperature"] = "no predictions of the val split"
+    temperature, why_not = calibration.temperature_to_apply(validation.logits, validation.labels)
+    if temperature is None:
+        absent["calibration.temperature"] = why_not
         return figures
-    temperature = calibration.fit_temperature(validation.logits, validation.labels)
     confidence = calibration.confidences(arrays.logits, temperature)
     scaled = calibration.reliability(confidence, arrays.predicted == arrays.labels)
     figures["temperature"] = temperature

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,60 @@ def classification_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
             metrics["top1"],
             (("most frequent class", majority),) if majority is not None else (),
         ),
-        Tile("Macro top-1", percent(metrics["macro_top1"]), "mean over classes", metrics["macro_top1"]),
+        Tile(
+            "Macro top-1",
+            percent(metrics["macro_top1"]),
+            _between(metrics["balanced_accuracy_interval"], "balanced accuracy"),
+            metrics["macro_top1"],
+        ),
+        Tile("Macro F1", percent(metrics["macro_f1"]), _between(metrics["macro_f1_interval"]), metrics["macro_f1"]),
+        *_auroc_tiles(metrics),
         Tile("Top-5", percent(metrics["top5"]), "label among the five most probable", metrics["top5"]),
         Tile("Calibration error", percent(metrics["ece"]), after),
         Tile("NLL", f"{metrics['nll']:.3f}", "nats per image, lower is better"),
     ]
+
+
+def selective_tiles(selective: Mapping[str, Any]) -> list[Tile]:
+    """Accuracy of the most confident answers, and the area under the risk–coverage curve."""
+    shares = [
+        Tile(
+            f"Surest {coverage} %",
+            percent(selective[key := f"accuracy_at_{coverage}"]),
+            _between(selective[f"{key}_interval"], "right"),
+            selective[key],
+        )
+        for coverage in (80, 90)
+    ]
+    area = f"{selective['aurc']:.3f}"
+    low, high = selective["aurc_interval"]
+    hint = "0 is best" if low is None else f"{low:.3f} to {high:.3f}; 0 is best"
+    return [*shares, Tile("AURC", area, hint)]
+
+
+def selective_line(metrics: Mapping[str, Any]) -> str:
+    """Macro figures and the accuracy of the most confident answers, in a line."""
+    selective, auroc = metrics["selective"], metrics["macro_auroc"]
+    return (
+        f"macro F1 {metrics['macro_f1']:.4f}, balanced accuracy {metrics['balanced_accuracy']:.4f}, macro AUROC"
+        f" {'none' if auroc is None else f'{auroc:.4f}'}; right among the most confident 80 %:"
+        f" {100 * selective['accuracy_at_80']:.1f} %, 90 %: {100 * selective['accuracy_at_90']:.1f} %,"
+        f" AURC {selective['aurc']:.4f}"
+    )
+
+
+def _auroc_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
+    value = metrics["macro_auroc"]
+    if value is None:
+        return []
+    return [Tile("Macro AUROC", f"{value:.3f}", _between(metrics["macro_auroc_interval"], "one against the rest"))]
+
+
+def _between(interval: Sequence[float | None], what: str = "") -> str:
+    """A 95 % interval in words, behind `what` it is of; that alone without one."""
+    low, high = interval
+    text = "" if low is None or high is None else f"95 % interval {100 * low:.1f} to {percent(high)}"
+    return ", ".join(part for part in (what, text) if part)
 
 
 def localization_tiles(located: Mapping[str, Any]) -> list[Tile]:

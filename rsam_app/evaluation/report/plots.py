@@ -122,6 +122,26 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> Plot:
     return _draw_plot(draw, width=4.8, height=4.2)
 
 
+def risk_coverage_curve(curve: Sequence[Mapping[str, float]]) -> Plot:
+    """Plot the share of wrong answers among the most confident ones over their share of all images."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        coverage, risk = ([point[key] for point in curve] for key in ("coverage", "risk"))
+        axes.plot(coverage, risk, color=theme.series[0], linewidth=1.6)
+        axes.axhline(risk[-1], color=theme.ink, linestyle="--", linewidth=1, label="if confidence told nothing")
+        axes.set_xlabel("images answered, most confident first")
+        axes.set_ylabel("wrong answers among them")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(bottom=0)
+        _legend_above(axes, theme)
+        _finish(axes, theme)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
+    return _draw_plot(draw, width=4.8, height=3.2)
+
+
 def confusion_plot(counts: Integers) -> Plot:
     """Plot a confusion matrix `(C, C)`, each row (labelled class) as shares of the predicted classes.
 

@@ -53,6 +53,7 @@ def write_report(
             metrics=metrics,
             findings=[*headlines.findings(metrics), *robustness_findings(metrics)],
             classification=headlines.classification_tiles(metrics),
+            selective=headlines.selective_tiles(metrics["selective"]),
             localization=headlines.localization_tiles(located) if located else [],
             boxes_name=headlines.boxes_name,
             mask_tiles=headlines.mask_tiles(located) if located else [],
@@ -89,6 +90,7 @@ def _plots(
     metrics: Mapping[str, Any], arrays: PredictionArrays, epochs: Sequence[Mapping[str, Any]]
 ) -> dict[str, plots.Plot]:
     drawn = {"reliability": plots.reliability_diagram(metrics["calibration"]["bins"])}
+    drawn["risk_coverage"] = plots.risk_coverage_curve(metrics["selective"]["curve"])
     curves = plots.training_curves(epochs)
     if curves is not None:
         drawn["training_curves"] = curves

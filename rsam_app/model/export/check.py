@@ -30,7 +30,8 @@ Inference = Callable[[Tensor], Sequence[Tensor]]
 class Difference:
     """The difference between a file and the eager model in one output, in the output's unit and relative to `scale`.
 
-    The scale of logits is their largest absolute value, that of a rectangle the input's side in pixels.
+    The scale of logits is their largest absolute value, that of a rectangle the input's side in pixels, that of
+    probabilities 1.
     """
 
     largest: float
@@ -50,7 +51,8 @@ def compare(deployed: DeployedModel, run: Inference, batch: int | None) -> dict[
     """
     names, draws = deployed.output_names, torch.Generator().manual_seed(0)
     exact = copy.deepcopy(deployed).double()
-    largest, scale = dict.fromkeys(names, 0.0), {"logits": 0.0, "rectangle": float(deployed.side)}
+    largest = dict.fromkeys(names, 0.0)
+    scale = {"logits": 0.0, "rectangle": float(deployed.side), "probabilities": 1.0}
     for count in BATCHES if batch is None else (batch, batch):
         images = determined_images(deployed, exact, count, draws)
         expected, outputs = eager_outputs(deployed, images), run(images.float() / 255)
@@ -99,7 +101,8 @@ def eager_outputs(deployed: DeployedModel, images: Tensor) -> tuple[Tensor, ...]
     """The model's outputs for uint8 images, normalised as in evaluation. Raises `UserError` if they are not finite."""
     with torch.no_grad():
         output = deployed.model(normalise(images, deployed.model, images.device), return_output=True)
-    outputs = (output.logits,) if output.rectangle is None else (output.logits, output.rectangle)
+    scaled = output.logits if deployed.model.temperature is None else output.logits / deployed.model.temperature
+    outputs = tuple(part for part in (output.logits, output.rectangle, scaled.softmax(dim=1)) if part is not None)
     if not all(torch.isfinite(o).all() for o in outputs):
         raise UserError(
             "export-model: the run's model gives values that are not finite. Retrain it with a smaller"

@@ -20,12 +20,17 @@ OUTPUTS = {
         " the input spans 0 … side) and angle in radians, clockwise as displayed, in [-pi/2, pi/2), width along it;"
         " to draw it on an image of W x H pixels, scale its four corners by W / side and H / side"
     ),
+    "probabilities": (
+        "(batch, classes): softmax(logits / temperature), in the order of `classes`: calibrated on validation images"
+        " unless `temperature` is null, which counts as 1"
+    ),
 }
 """Names and descriptions of the outputs."""
 
 
 class DeployedModel(nn.Module):
-    """Normalisation → model → `(logits (B, classes), rectangle (B, 5))`; `(logits,)` without attention.
+    """Normalisation → model → `(logits (B, classes), rectangle (B, 5), probabilities (B, classes))`; no rectangle
+    without attention. The model's temperature, if it has one, is inside the probabilities.
 
     Normalisation is inside, so that nobody deploys a model with another's mean and std. The input is float32 in [0, 1]
     rather than bytes, because every runtime and half-precision converter takes it.
@@ -44,12 +49,13 @@ class DeployedModel(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Outputs for RGB images `(B, 3, S, S)`, float32 in [0, 1]; the rectangle is in pixels of that input."""
         output = self.model((images - self.mean) / self.std, return_output=True)
-        return (output.logits,) if output.rectangle is None else (output.logits, output.rectangle)
+        probabilities = torch.softmax(output.logits / (self.model.temperature or 1.0), dim=1)
+        return tuple(part for part in (output.logits, output.rectangle, probabilities) if part is not None)
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """`logits` and, with attention, `rectangle`."""
-        return ("logits",) if self.model.attention_module is None else ("logits", "rectangle")
+        """`logits`, with attention `rectangle`, and `probabilities`."""
+        return ("logits", *(("rectangle",) if self.model.attention_module is not None else ()), "probabilities")
 
     @property
     def side(self) -> int:
@@ -87,7 +93,7 @@ def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:
     cfg = model.pretrained_cfg
     return {
         "description": f"RSAM: {model._model_args['backbone']}, attention {model._model_args['attention']}:"
-        " RGB images in, class scores and the attended rectangle out",
+        " RGB images in; class scores, the attended rectangle and probabilities out",
         "classes": list(model.label_names),
         "input_name": INPUT,
         "input_size": [batch or "batch", 3, side, side],
@@ -96,6 +102,7 @@ def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:
         "mean": list(cfg["mean"]),
         "std": list(cfg["std"]),
         "normalisation": "inside",
+        "temperature": model.temperature,
         "outputs": {name: OUTPUTS[name] for name in deployed.output_names},
         "model": dict(model._model_args),
         "versions": {"rsam-app": __version__, "torch": torch.__version__},

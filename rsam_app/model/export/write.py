@@ -73,6 +73,7 @@ class ModelExport:
     side: int
     size: int
     differences: dict[str, Difference]
+    temperature: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """The export as JSON-serialisable values."""
@@ -83,12 +84,13 @@ class ModelExport:
             "batch": self.batch or "dynamic",
             "input_size": [3, self.side, self.side],
             "bytes": self.size,
+            "temperature": self.temperature,
             "differences": {n: {"largest": d.largest, "relative": d.relative} for n, d in self.differences.items()},
         }
 
     def text(self) -> str:
-        """Two lines that report the export."""
-        unit = {"logits": "", "rectangle": " pixels"}
+        """Three lines that report the export."""
+        unit = {"logits": "", "rectangle": " pixels", "probabilities": ""}
         differences = ", ".join(
             f"{n} {d.largest:.1e}{unit[n]} ({d.relative:.1e} of its scale)" for n, d in self.differences.items()
         )
@@ -96,8 +98,17 @@ class ModelExport:
         return (
             f"{self.out}: {self.format}, {self.size / 1e6:.1f} MB, for {images} of {self.side} × {self.side},"
             f" float32 in [0, 1]; described in {self.description.name}\n"
+            f"{self._calibration()}\n"
             f"largest difference from the model itself: {differences}"
         )
+
+    def _calibration(self) -> str:
+        if self.temperature is None:
+            return (
+                "probabilities: not calibrated, as the model has no temperature;"
+                " `rsam predict RUN` fits one to validation images"
+            )
+        return f"probabilities: calibrated, softmax(logits / {self.temperature:.3f})"
 
 
 def export_model(model_folder: Path, out: Path, format: Format, batch: int | None = None) -> ModelExport:
@@ -119,8 +130,8 @@ def export_model(model_folder: Path, out: Path, format: Format, batch: int | Non
         format.write(program, deployed, description, partial)
         differences = compare(deployed, format.load(partial), batch)
         _refuse_different(out, differences)
-        size = partial.stat().st_size
-        export = ModelExport(out, description_file, format.name, batch, deployed.side, size, differences)
+        size, temperature = partial.stat().st_size, deployed.model.temperature
+        export = ModelExport(out, description_file, format.name, batch, deployed.side, size, differences, temperature)
         content = {"file": out.name, "format": format.name, **description, "checked": export.as_dict()["differences"]}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         (staging / "description.json").write_text(text, encoding="utf-8")

@@ -19,8 +19,10 @@ SCORE_MEANINGS = {
     "unusual_geometry": ("how unusual the rectangle is for its class", True),
     "degeneracy": ("how far the rectangle is from pointing at anything", True),
     "off_object": ("how far the rectangle is off the object's true box", True),
+    "unknown": ("share of validation images that look more like a class of the model", True),
     "label_quality": ("how well the label fits", False),
     "confidence": ("how sure the model is", False),
+    "calibrated_confidence": ("how often the model is right when it is as sure as here", False),
     "margin": ("how far the first class is ahead of the second", False),
     "entropy": ("how undecided the model is", True),
 }

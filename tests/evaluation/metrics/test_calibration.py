@@ -70,3 +70,15 @@ def test_the_temperature_undoes_a_scaling_of_the_logits(
 def test_the_temperature_is_bounded_on_data_that_is_separated_perfectly() -> None:
     temperature = calibration.fit_temperature(np.eye(3), np.arange(3))
     assert temperature == pytest.approx(calibration.TEMPERATURES[0], rel=0.01)
+
+
+def test_without_a_mistake_there_is_no_temperature_to_apply_but_a_reason() -> None:
+    logits, labels = np.eye(3), np.arange(3)
+    assert calibration.temperature_to_apply(logits, labels) == (
+        None,
+        "all 3 val images are predicted correctly, so no temperature can be fitted to them",
+    )
+    assert calibration.temperature_to_apply(logits[:0], labels[:0]) == (None, "no predictions of the val split")
+    logits, labels = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])
+    temperature, reason = calibration.temperature_to_apply(logits, labels)
+    assert temperature == calibration.fit_temperature(logits, labels) > 0.5 and not reason

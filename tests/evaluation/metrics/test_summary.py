@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.metrics import log_loss, recall_score
+from sklearn.metrics import f1_score, log_loss, recall_score
 
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics.summary import evaluate_predictions
@@ -46,6 +46,12 @@ def test_figures_agree_with_scikit_learn(dataset: Dataset, make_table: Any) -> N
     metrics = evaluate_predictions(table, dataset, "test")
     labels, predicted = [r["label"] for r in rows], [r["predicted"] for r in rows]
     assert metrics["top1"] == pytest.approx(np.mean([a == b for a, b in zip(labels, predicted, strict=True)]))
+    assert metrics["balanced_accuracy"] == pytest.approx(metrics["macro_top1"])
+    assert metrics["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
+    assert metrics["selective"]["curve"][-1]["risk"] == pytest.approx(1 - metrics["top1"])
+    for name in ("macro_f1", "balanced_accuracy", "macro_auroc"):
+        low, high = metrics[f"{name}_interval"]
+        assert 0 <= low <= metrics[name] <= high <= 1
     present = sorted(set(labels))
     recall = recall_score(labels, predicted, labels=present, average="macro")
     assert metrics["macro_top1"] == pytest.approx(recall)

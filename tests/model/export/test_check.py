@@ -39,10 +39,11 @@ def test_a_correct_file_agrees_and_wrong_ones_differ(runs):
             return deployed(images)
 
     near = compare(deployed, run, None)
-    assert set(near) == {"logits", "rectangle"} and all(d.relative <= 1e-4 for d in near.values())
+    assert set(near) == {"logits", "rectangle", "probabilities"} and all(d.relative <= 1e-4 for d in near.values())
     wrong = {
-        "logits": lambda images: (run(images)[0] * 1.001, run(images)[1]),
-        "rectangle": lambda images: (run(images)[0], run(images)[1] + 0.05),
+        "logits": lambda images: (run(images)[0] * 1.001, *run(images)[1:]),
+        "rectangle": lambda images: (run(images)[0], run(images)[1] + 0.05, run(images)[2]),
+        "probabilities": lambda images: (*run(images)[:2], run(images)[2] + 0.001),
     }
     for name, broken in wrong.items():
         found = compare(deployed, broken, 3)
@@ -60,8 +61,8 @@ def test_images_whose_rectangle_hinges_on_rounding_are_replaced(runs):
     class Unsteady(DeployedModel):  # differs in float64 on the first batch
         def forward(self, images):
             calls.append(len(images))
-            logits, rectangle = super().forward(images)
-            return logits, rectangle + (5 if len(calls) == 1 else 0)
+            logits, rectangle, probabilities = super().forward(images)
+            return logits, rectangle + (5 if len(calls) == 1 else 0), probabilities
 
     exact = Unsteady(load_model(runs["moments"].model)).eval().double()
     draws = torch.Generator().manual_seed(0)

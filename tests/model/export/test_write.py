@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ import rsam_app
 from rsam_app.model import load_model, save_model
 from rsam_app.model.export import export_model, format_of
 from rsam_app.model.export.deployed import trace
+from rsam_app.model.store import save_fitted
 from rsam_app.system.errors import UserError
 
 SIDE = 96
@@ -36,12 +38,15 @@ def photographs(count: int) -> np.ndarray:
     return images
 
 
-def by_hand(run, images: np.ndarray) -> list[np.ndarray]:
-    """The run's model's outputs, with the normalisation computed here."""
+def by_hand(run, images: np.ndarray, temperature: float = 1.0) -> list[np.ndarray]:
+    """The run's model's outputs, with normalisation and probabilities computed here."""
     values = ((images / 255.0 - np.array(MEAN)) / np.array(STD)).transpose(0, 3, 1, 2).astype(np.float32)
     with torch.no_grad():
         output = load_model(run.model)(torch.from_numpy(values), return_output=True)
-    return [output.logits.numpy()] + ([] if output.rectangle is None else [output.rectangle.numpy()])
+    logits = output.logits.numpy()
+    exponentials = np.exp(logits.astype(np.float64) / temperature)
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return [logits, *([] if output.rectangle is None else [output.rectangle.numpy()]), probabilities]
 
 
 def as_input(images: np.ndarray) -> np.ndarray:
@@ -51,7 +56,8 @@ def as_input(images: np.ndarray) -> np.ndarray:
 def same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
     assert len(given) == len(expected)
     assert np.abs(given[0] - expected[0]).max() <= 1e-4 * np.abs(expected[0]).max()
-    if len(expected) == 2:
+    assert np.abs(given[-1] - expected[-1]).max() <= 1e-4
+    if len(expected) == 3:
         assert np.abs(given[1] - expected[1]).max() <= 1e-4 * SIDE
 
 
@@ -59,7 +65,7 @@ def same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
 def test_onnx_outputs_equal_the_models(attention, runs, exported):
     session = onnxruntime.InferenceSession(str(exported(attention, ".onnx")), providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
-    assert names == (["logits"] if attention == "none" else ["logits", "rectangle"])
+    assert names == ["logits", *([] if attention == "none" else ["rectangle"]), "probabilities"]
     assert session.get_inputs()[0].shape == ["batch", 3, SIDE, SIDE]
     for count in (1, 4, 9):
         images = photographs(count)
@@ -102,11 +108,33 @@ def test_files_describe_themselves_and_nothing_of_the_machine(exported):
         assert said["classes"] == CLASSES
         assert said["mean"] == pytest.approx(MEAN) and said["std"] == pytest.approx(STD)
         assert said["input_size"] == ["batch", 3, SIDE, SIDE]
-        assert list(said["outputs"]) == ["logits", "rectangle"] and "radians" in said["outputs"]["rectangle"]
+        assert (
+            list(said["outputs"]) == ["logits", "rectangle", "probabilities"]
+            and "radians" in said["outputs"]["rectangle"]
+        )
     assert beside["file"] == "moments.onnx" and max(d["relative"] for d in beside["checked"].values()) <= 1e-4
     for suffix in (".onnx", ".pt2"):
         content = exported("moments", suffix).read_bytes()
         assert str(Path(rsam_app.__file__).parent).encode() not in content and b"site-packages" not in content
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+def test_the_fitted_temperature_is_inside_the_probabilities_and_said(suffix, runs, tmp_path):
+    run, out = runs["positionwise"], tmp_path / f"x{suffix}"
+    shutil.copytree(run.path, tmp_path / "run")
+    plain = rsam("export-model", tmp_path / "run", tmp_path / f"plain{suffix}").stdout
+    assert "not calibrated" in plain and "`rsam predict RUN`" in plain
+    save_fitted(tmp_path / "run" / "model", temperature=2.5)
+    assert "softmax(logits / 2.500)" in rsam("export-model", tmp_path / "run", out).stdout
+    assert json.loads(Path(f"{out}.json").read_text("utf-8"))["temperature"] == 2.5
+    images = photographs(4)
+    if suffix == ".onnx":
+        assert {p.key: p.value for p in onnx.load(out).metadata_props}["temperature"] == "2.5"
+        outputs = onnxruntime.InferenceSession(str(out)).run(None, {"images": as_input(images)})
+    else:
+        outputs = [o.detach().numpy() for o in torch.export.load(out).module()(torch.from_numpy(as_input(images)))]
+    same(outputs, by_hand(run, images, 2.5))
+    assert np.abs(outputs[-1] - by_hand(run, images)[-1]).max() > 1e-3
 
 
 def test_a_fixed_number_of_images_and_json(runs, tmp_path):

@@ -1,0 +1,106 @@
+"""Calibration of a run by its validation predictions: the temperature and the known classes, saved with the model, and
+the columns that follow from them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rsam_app.run.job import Job
+from rsam_app.workflow.stage import Stage, run_stage
+from rsam_app.workflow.stage_inputs import calibrate_inputs, predicted_splits
+
+if TYPE_CHECKING:
+    from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays
+    from rsam_app.model.known_classes import KnownClasses
+
+CONFIDENCE = "calibrated_confidence"
+"""Score column: the probability of the predicted class at the fitted temperature."""
+
+UNKNOWN = "unknown"
+"""Score column: the share of validation images that look more like a class of the model than this one."""
+
+
+def calibrate(job: Job) -> None:
+    """Fit the temperature and the known classes to the predictions, save them with the model and add `CONFIDENCE` and
+    `UNKNOWN` to every split's predictions, unless these are the same as the last time. For the main process.
+
+    Training images get no `UNKNOWN`: the classes were fitted to them, so they are closer than new ones.
+    """
+    stage = Stage("calibrate", partial(calibrate_inputs, job), partial(_calibrate, job))
+    if not job.run.stage_done(stage.name, stage.inputs()):
+        run_stage(job, stage)
+
+
+def _calibrate(job: Job) -> None:
+    from rsam_app.model.calibration import calibrated_probabilities
+    from rsam_app.run.predictions import read_embeddings, read_logits, replace_scores
+
+    if job.pipeline.model.second_look != job.run.load_pipeline().model.second_look:
+        job.reporter.say("not calibrated: model.second_look is not that of the trained model")
+        return
+    splits = predicted_splits(job)
+    temperature = _fit_temperature(job, _arrays(job, "val") if "val" in splits else None)
+    known = _known_classes(job, splits)
+    for split in splits:
+        path, scores = job.run.predictions / f"{split}.parquet", {}
+        if temperature is not None:
+            scores[CONFIDENCE] = calibrated_probabilities(read_logits(path), temperature).max(axis=1)
+        if known is not None and split != "train":
+            embeddings = read_embeddings(job.run.predictions, [split])
+            scores[UNKNOWN] = known.unknown_score(embeddings, read_logits(path))
+        if scores:
+            replace_scores(path, scores)
+
+
+def _arrays(job: Job, split: str) -> PredictionArrays:
+    from rsam_app.evaluation.metrics.prediction_arrays import split_arrays
+    from rsam_app.run.predictions import class_names, read_predictions
+
+    table = read_predictions(job.run.predictions, [split])
+    return split_arrays(table, job.measured.dataset, split, class_names(job.run))
+
+
+def _fit_temperature(job: Job, validation: PredictionArrays | None) -> float | None:
+    """The temperature to apply: fitted to `validation`, else the one that the model has; None without either."""
+    from rsam_app.evaluation.metrics.calibration import temperature_to_apply
+    from rsam_app.model.store import read_fitted, save_fitted
+
+    if validation is None:
+        kept: float | None = read_fitted(job.run.model, "temperature")
+        if kept is None:
+            job.reporter.say(
+                f"no temperature: val is not predicted; `rsam predict {job.run.path} --split all` predicts it"
+                if job.measured.dataset.split("val")
+                else "no temperature: the dataset has no val split"
+            )
+        return kept
+    temperature, why_not = temperature_to_apply(validation.logits, validation.labels)
+    save_fitted(job.run.model, temperature=temperature)
+    job.reporter.say(
+        f"no temperature: {why_not}"
+        if temperature is None
+        else f"temperature {temperature:.3f}, fitted to {len(validation.labels):,} val images: saved with the model"
+    )
+    return temperature
+
+
+def _known_classes(job: Job, splits: list[str]) -> KnownClasses | None:
+    """The classes fitted to the training and validation images, else those that the model has; None without either."""
+    from rsam_app.model.known_classes import KnownClasses
+    from rsam_app.run.predictions import read_embeddings, read_logits, read_predictions
+
+    path, folder = job.run.known_classes, job.run.predictions
+    missing = [split for split in ("train", "val") if split not in splits]
+    if missing:
+        if path.exists():
+            return KnownClasses.load(path)
+        job.reporter.say(f"no {UNKNOWN}: {' and '.join(missing)} not predicted")
+        return None
+    labels = np.array(read_predictions(folder, ["train"]).column("label").to_pylist())
+    held_out = read_embeddings(folder, ["val"]), read_logits(folder / "val.parquet")
+    known = KnownClasses.fit(read_embeddings(folder, ["train"]), labels, *held_out)
+    known.save(path)
+    return known
