@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from rsam_app.system.distributed import messages
 from rsam_app.system.distributed.rank import Rank, current_rank
+from rsam_app.system.distributed.resume import resume_hint
 from rsam_app.system.errors import UserError, reason_of
 
 START_TIMEOUT = 45.0
@@ -43,8 +44,6 @@ HEAD_START = 1.0
 
 KILLED_CODE = 1
 """Exit code of a process that ends because another one was killed."""
-
-RESUME_HINT = "Training continues from its checkpoint with `rsam train PIPELINE --resume` or `rsam run PIPELINE`."
 
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent ends, prctl(2)."""
@@ -260,7 +259,7 @@ def _unreachable(rank: Rank, error: Exception) -> str:
 def _killed(what: str) -> str:
     return (
         f"rsam: {what}; it may have been killed for lack of memory, see its launcher's output."
-        f" All others were ended.\n{RESUME_HINT}"
+        f" All others were ended.\n{resume_hint()}"
     )
 
 

@@ -126,7 +126,7 @@ def test_a_fixed_number_of_images_and_json(runs, tmp_path):
         ("there.onnx", [], r"there\.onnx: exists"),
         ("half.onnx", [], r"half\.onnx\.json: exists"),
         ("model.xyz", [], r"suffix names no format.*--format"),
-        ("model", ["--format", "tflite"], r"tflite: unknown\. Known: onnx"),
+        ("model", ["--format", "tflite"], r"'tflite' is not one of 'onnx', 'torch-export'"),
         ("model.onnx", ["--format", "torch-export"], r"suffix says onnx"),
         ("model.onnx", ["--batch", "0"], r"--batch 0: expected"),
         ("model.onnx", ["--batch", "many"], r"--batch many: expected"),
