@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from rsam_app.system.extras import require_for_command
 from rsam_app.system.version import __version__
 
 START, DATA, TRAIN, REVIEW, MODEL = GROUPS = ("Start", "Data", "Train", "Review", "Model")
@@ -80,6 +81,7 @@ def _with_output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def command(*, verbose: bool, quiet: bool, **arguments: Any) -> Any:
         Output.choose(verbose, quiet, arguments)
+        require_for_command(function.__name__.replace("_", "-"))
         return function(**arguments)
 
     options = {"verbose": VerboseOption, "quiet": QuietOption}

@@ -11,6 +11,7 @@ from rsam_app.cli.placeholders import fill_placeholders
 from rsam_app.cli.utf8 import print_any_text, use_utf8
 from rsam_app.system.distributed import end_launch, leave_launch, resume_command
 from rsam_app.system.errors import UserError
+from rsam_app.system.extras import extra_of, missing_extra
 
 BEYOND_LIMIT = 3
 """The command is done, and what it measured is beyond a limit that the user set."""
@@ -27,6 +28,12 @@ def main() -> None:
         if Output.verbose:
             traceback.print_exc()
         _fail(fill_placeholders(str(error), Output.arguments), 2)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error)
+        if extra is None:
+            end_launch(traceback.format_exc(), 1, patience=3)
+            raise
+        _fail(str(missing_extra(extra, f"`rsam {' '.join(sys.argv[1:2])}`")), 2)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except Exception as error:

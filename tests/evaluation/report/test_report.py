@@ -18,8 +18,7 @@ from rsam_app.data.records import Dataset
 from rsam_app.evaluation import evaluate_predictions
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
 from rsam_app.evaluation.report.headlines import findings, overlap_lines
-from rsam_app.evaluation.report.write import read_log
-from rsam_app.evaluation.report.write import write_report
+from rsam_app.evaluation.report.write import read_log, write_report
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 
 
