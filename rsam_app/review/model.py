@@ -24,6 +24,7 @@ from rsam_app.model.preprocess import normalise
 from rsam_app.review.writing.documents import attention_document, prediction_document, rectangle_document
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
+from rsam_app.system.hardware import best_device
 from rsam_app.system.precision import autocast, choose_precision
 
 
@@ -85,7 +86,7 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
             model.second_look = pipeline.model.second_look
         if rectangles and pipeline.model.attention == "none":
             raise UserError(f"{run.path}: the model has no attention and so no rectangles. Load it without rectangles.")
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        chosen = torch.device(device) if device else best_device()
         return cls(model.to(chosen), chosen, pipeline.train.precision, rectangles)
 
     @property

@@ -10,7 +10,6 @@ of its own machine, so that the main process works on for nothing when another m
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import platform
@@ -28,6 +27,7 @@ from rsam_app.system.distributed import messages
 from rsam_app.system.distributed.rank import Rank, current_rank
 from rsam_app.system.distributed.resume import resume_hint
 from rsam_app.system.errors import UserError, reason_of
+from rsam_app.system.parent import terminate_with
 
 START_TIMEOUT = 45.0
 """Seconds between the start of the first and the last process. Each machine's launcher has just read the same
@@ -44,9 +44,6 @@ HEAD_START = 1.0
 
 KILLED_CODE = 1
 """Exit code of a process that ends because another one was killed."""
-
-PR_SET_PDEATHSIG = 1
-"""Linux: the signal that a process gets when its parent ends, prctl(2)."""
 
 _link: _MainProcess | _OtherProcess | None = None
 
@@ -67,9 +64,7 @@ def join_launch() -> None:
     _require_launched()
     if rank is None or _link is not None:
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != launcher:  # it ended before the call
-        raise KeyboardInterrupt
+    terminate_with(launcher)
     _link = _MainProcess(rank) if rank.is_main else _OtherProcess(rank)
 
 
