@@ -1,10 +1,10 @@
 # The commands of this repository, for people and for CI. Each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test test-oldest lint bench lock clean
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
 
 setup: ## Install requirements.lock into a private .venv (PYTHON=… chooses the interpreter)
 	@.ci/setup $(PYTHON)
@@ -18,6 +18,16 @@ test: export OMP_WAIT_POLICY = PASSIVE
 test: PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 test: lint ## Run lint, types and all tests; RSAM_DATA names the photographs (ARGS=… for pytest)
 	.venv/bin/pytest --numprocesses $(PROCESSES) --maxprocesses 4 --dist loadfile $(ARGS)
+
+# In a .venv of its own: the lowest versions that pyproject.toml promises, without the App's database.
+OLDEST = tests/geometry tests/config tests/model/attention tests/cli/test_application.py
+test-oldest: ## Run some tests with the lowest versions that pyproject.toml allows (OLDEST=… for which)
+	$(UV) venv --quiet --allow-existing --python 3.11 .venv-oldest
+	$(UV) pip compile --quiet --resolution lowest-direct --python-version 3.11 --extra all --extra dev \
+		--output-file .venv-oldest/requirements.txt pyproject.toml
+	$(UV) pip install --quiet --python .venv-oldest/bin/python --requirement .venv-oldest/requirements.txt
+	$(UV) pip install --quiet --python .venv-oldest/bin/python --no-deps --editable .
+	.venv-oldest/bin/python -m pytest $(OLDEST) $(ARGS)
 
 lint: setup ## Format, lint, types and imports between rooms, changing nothing
 	.venv/bin/ruff format --check .
@@ -35,5 +45,5 @@ lock: ## Resolve pyproject.toml into requirements.lock (ARGS=--upgrade for the n
 		--no-emit-index-url --quiet $(ARGS) --output-file requirements.lock pyproject.toml
 
 clean: ## Remove .venv and the caches of tools; keep runs/ and data/
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from rsam_app.cli.application import Output
+from rsam_app.cli.placeholders import fill_placeholders
 from rsam_app.system.distributed import arguments_without_processes, is_launched, join_launch
 from rsam_app.system.distributed.launcher import relaunch
 
@@ -38,7 +40,7 @@ def reporter() -> Any:
     """A reporter of progress on standard error."""
     from rsam_app.system.progress import Reporter
 
-    return Reporter()
+    return Reporter(Output.quiet)
 
 
 def job_of_pipeline(pipeline: str, overrides: list[str] | None, run: Path | None) -> Any:
@@ -57,4 +59,7 @@ def job_of_run(run: Path, overrides: list[str] | None) -> Any:
 
 def show(result: Any, as_json: bool) -> None:
     """Print a command's result as text, or as JSON for scripts."""
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str) if as_json else result)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+    else:
+        typer.echo(fill_placeholders(result, Output.arguments))

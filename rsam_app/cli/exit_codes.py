@@ -6,10 +6,12 @@ import os
 import sys
 import traceback
 
-from rsam_app.cli.options import app
+from rsam_app.cli.application import Output, app
+from rsam_app.cli.placeholders import fill_placeholders
 from rsam_app.cli.utf8 import print_any_text, use_utf8
-from rsam_app.system.distributed import end_launch, leave_launch
+from rsam_app.system.distributed import end_launch, leave_launch, resume_command
 from rsam_app.system.errors import UserError
+from rsam_app.system.extras import extra_of, missing_extra
 
 BEYOND_LIMIT = 3
 """The command is done, and what it measured is beyond a limit that the user set."""
@@ -23,12 +25,20 @@ def main() -> None:
     try:
         _run_command()
     except UserError as error:
-        _fail(str(error), 2)
+        if Output.verbose:
+            traceback.print_exc()
+        _fail(fill_placeholders(str(error), Output.arguments), 2)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error)
+        if extra is None:
+            end_launch(traceback.format_exc(), 1, patience=3)
+            raise
+        _fail(str(missing_extra(extra, f"`rsam {' '.join(sys.argv[1:2])}`")), 2)
     except KeyboardInterrupt:
         _fail("stopped", 130)
     except Exception as error:
         if type(error).__name__ == "Interrupted":
-            _fail("stopped, with a checkpoint; resume with `rsam train PIPELINE --resume` or `rsam run PIPELINE`", 130)
+            _fail(f"stopped, with a checkpoint; resume with `{resume_command()}`", 130)
         if "No space left on device" in str(error):  # each library wraps it in an exception of its own
             _fail(f"the disk is full ({error}).\nFree disk space and rerun; completed files are intact.", 2)
         end_launch(traceback.format_exc(), 1, patience=3)

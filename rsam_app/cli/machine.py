@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from rsam_app.cli.application import START, app
 from rsam_app.cli.context import main_process_only, reporter, show
-from rsam_app.cli.options import AddressOption, JsonOption, NoAppOption, PortOption, RemoteOption, RunOption, app
+from rsam_app.cli.options import AddressOption, JsonOption, NoAppOption, PortOption, RemoteOption, RunOption
 from rsam_app.system.errors import UserError
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def demo(
     run: RunOption = None,
     no_app: NoAppOption = False,
@@ -38,7 +39,7 @@ def demo(
     open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def doctor(as_json: JsonOption = False) -> None:
     """Check this machine and report how to fix it."""
     main_process_only()

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from rsam_app.cli.application import MODEL, TRAIN, app
 from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, relaunched, reporter, show
 from rsam_app.cli.exit_codes import BEYOND_LIMIT
-from rsam_app.cli.options import JsonOption, PipelineArgument, ProcessesOption, RunArgument, RunOption, SetOption, app
+from rsam_app.cli.options import (
+    AnySplit,
+    JsonOption,
+    PipelineArgument,
+    ProcessesOption,
+    RunArgument,
+    RunOption,
+    SetOption,
+    Split,
+)
 from rsam_app.system.errors import UserError
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def run(
     pipeline: PipelineArgument,
     run: RunOption = None,
@@ -45,7 +55,7 @@ def run(
             rounds.end_round(job)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def train(
     pipeline: PipelineArgument,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped training from its checkpoint.")] = False,
@@ -66,7 +76,7 @@ def train(
         stages.train(job, resume, restart)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def check(
     pipeline: PipelineArgument,
     run: RunOption = None,
@@ -86,10 +96,10 @@ def check(
         raise typer.Exit(2)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def evaluate(
     run: RunArgument,
-    split: Annotated[str | None, typer.Option(help="train, val or test; default: the pipeline's.")] = None,
+    split: Annotated[Split | None, typer.Option(help="Split to evaluate; default: the pipeline's.")] = None,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Measure stability, use, background gap and corruptions too (minutes).")
     ] = False,
@@ -112,15 +122,17 @@ def evaluate(
         show(metrics if as_json else _headline(metrics), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def compare(
-    run_a: Annotated[Path, typer.Argument(help="Run folder of the earlier model.")],
-    run_b: Annotated[Path, typer.Argument(help="Run folder of the later model.")],
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Run folder of the earlier model.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Run folder of the later model.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder of page and JSON; default: RUN_B/compare-with-NAME_OF_A.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder of page and JSON; default: RUN_B/compare-with-NAME_OF_A."),
     ] = None,
     max_attention_drop: Annotated[
-        float | None, typer.Option(help="Exit with code 3 if the mean IoU with the truth fell by more than this.")
+        float | None,
+        typer.Option(metavar="IOU", help="Exit with code 3 if the mean IoU with the truth fell by more than this."),
     ] = None,
     changes: Annotated[
         bool, typer.Option("--changes", help="Write how each image changed into FiftyOne, for `rsam review`.")
@@ -144,7 +156,7 @@ def compare(
         raise typer.Exit(BEYOND_LIMIT)
 
 
-@app.command()
+@app.command(rich_help_panel=MODEL)
 def predict(
     run: Annotated[
         str, typer.Argument(metavar="RUN", help="Run folder; with PATHs also a model's folder or hf-hub:NAME.")
@@ -161,7 +173,7 @@ def predict(
         Path | None, typer.Option(metavar="DIR", help="With PATHs: save each picture with its rectangle drawn.")
     ] = None,
     as_json: JsonOption = False,
-    split: Annotated[str, typer.Option(help="Without PATHs: train, val, test, unlabelled or all.")] = "all",
+    split: Annotated[AnySplit, typer.Option(help="Without PATHs: images to predict.")] = "all",
     processes: ProcessesOption = 1,
     set_: SetOption = None,
 ) -> None:
@@ -221,12 +233,14 @@ def _predict_photographs(
         reporting.say(photographs.closing_line(count, output))
 
 
-@app.command("export-model")
+@app.command("export-model", rich_help_panel=MODEL)
 def export_model(
     run: RunArgument,
-    out: Annotated[Path, typer.Argument(help="File to create, .onnx or .pt2; must not exist.")],
-    format: Annotated[str | None, typer.Option(help="onnx or torch-export; default: by the file's suffix.")] = None,
-    batch: Annotated[str, typer.Option(help="Batch size: a number, or dynamic for any.")] = "dynamic",
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="File to create, .onnx or .pt2; must not exist.")],
+    format: Annotated[
+        Literal["onnx", "torch-export"] | None, typer.Option(help="Format; default: by the file's suffix.")
+    ] = None,
+    batch: Annotated[str, typer.Option(metavar="N", help="Batch size: a number, or dynamic for any.")] = "dynamic",
     as_json: JsonOption = False,
 ) -> None:
     """Export the model to ONNX or torch.export.
@@ -244,15 +258,17 @@ def export_model(
     show(written.as_dict() if as_json else written.text(), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def adopt(
     checkpoint: Annotated[
         str,
         typer.Argument(help="File of weights, local-dir:FOLDER, hf-hub:NAME, or timm's name of pretrained weights."),
     ],
     data: Annotated[str, typer.Option("--data", metavar="CARD", help="Card of the dataset: its name or file.")],
-    run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/CARD-adopted.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="timm's name of the network, if the file does not say.")] = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="Run folder; default: runs/CARD-adopted.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(metavar="NAME", help="timm's name of the network, if the file does not say.")] = None,
     classes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Names of the checkpoint's outputs, in order, one a line.")
     ] = None,
@@ -268,7 +284,7 @@ def adopt(
     typer.echo(f"{job.run.path}: next, `rsam review {job.run.path}` or `rsam select {job.run.path}`")
 
 
-@app.command()
+@app.command(rich_help_panel=MODEL)
 def push(
     run: RunArgument,
     name: Annotated[str, typer.Argument(metavar="ORGANISATION/NAME", help="The model's name on the hub.")],

@@ -1,27 +1,39 @@
-"""The application that commands register with, and the options that several of them share."""
+"""The arguments and options that several commands share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Fine-grained image classification that shows where it looked and learns from your corrections.",
-)
+from rsam_app.cli.application import app
+from rsam_app.cli.completion import complete_pipeline, complete_run, complete_strategy
 
-PipelineArgument = Annotated[str, typer.Argument(help="Pipeline file, or a name in pipelines/.")]
-RunArgument = Annotated[Path, typer.Argument(help="Run folder.")]
-RunOption = Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/<pipeline name>.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Set a config key: key.sub=value; repeatable.")]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="Number of processes, started by Accelerate.")]
+__all__ = ["app"]
+
+Split = Literal["train", "val", "test"]
+AnySplit = Literal["train", "val", "test", "unlabelled", "all"]
+
+PipelineArgument = Annotated[
+    str, typer.Argument(metavar="PIPELINE", help="Name in pipelines/, or a file.", autocompletion=complete_pipeline)
+]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.", autocompletion=complete_run)]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", metavar="RUN", help="Run folder; default: runs/<pipeline name>.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a config key, e.g. train.epochs=3; repeatable."),
+]
+ProcessesOption = Annotated[int, typer.Option(min=1, metavar="N", help="Number of processes, started by Accelerate.")]
+StrategyOption = typer.Option(
+    metavar="STRATEGY", help="See docs/selection.md; default: the pipeline's.", autocompletion=complete_strategy
+)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-PortOption = Annotated[int | None, typer.Option(help="Port of the App; default: 5151, or a free one.")]
+PortOption = Annotated[int | None, typer.Option(metavar="N", help="Port of the App; default: 5151, or a free one.")]
 RemoteOption = Annotated[bool, typer.Option(help="Do not open a browser: the App is used from another machine.")]
-AddressOption = Annotated[str, typer.Option(help="Address of the App; any but loopback lets others connect.")]
+AddressOption = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Address of the App; any but loopback lets others connect.")
+]
 NoAppOption = Annotated[bool, typer.Option("--no-app", help="Print the dataset's name and exit.")]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, show
+from rsam_app.cli.application import REVIEW, TRAIN, app
+from rsam_app.cli.completion import complete_strategy
+from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, reporter, show
 from rsam_app.cli.options import (
     AddressOption,
+    AnySplit,
     JsonOption,
     NoAppOption,
     PipelineArgument,
@@ -19,18 +22,23 @@ from rsam_app.cli.options import (
     RunArgument,
     RunOption,
     SetOption,
-    app,
+    StrategyOption,
 )
 from rsam_app.system.errors import UserError
 
+Tool = Literal["label-studio", "cvat"]
+ExportFormat = Literal["folder", "manifest", "coco", "yolo-obb", "fiftyone", "imagefolder", "parquet", "crops"]
+ExportMode = Literal["copy", "hardlink", "symlink"]
 
-@app.command()
+
+@app.command(rich_help_panel=REVIEW)
 def review(
     run: RunArgument,
     no_app: NoAppOption = False,
     port: PortOption = None,
     remote: RemoteOption = False,
     address: AddressOption = "127.0.0.1",
+    as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
     """Write a run into FiftyOne and open the App.
@@ -46,20 +54,22 @@ def review(
     with job.run.writing():
         name = stages.review(job)
         job.run.save_pipeline(job.pipeline)  # `apply` must know the key of the fields
-    open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
+    if as_json:
+        show({"dataset": name, "run": str(run), "key": job.pipeline.review.key or job.run.key}, as_json)
+    open_app(name, port, remote, address, no_app=no_app, report=reporter().say if as_json else typer.echo)
 
 
-@app.command()
+@app.command(rich_help_panel=REVIEW)
 def select(
     run: RunArgument,
-    strategy: Annotated[str | None, typer.Option(help="See docs/selection.md; default: the pipeline's.")] = None,
-    budget: Annotated[int | None, typer.Option(help="Number of images; default: the pipeline's.")] = None,
-    split: Annotated[
-        str | None, typer.Option(help="train, val, test, unlabelled or all; default: the pipeline's.")
-    ] = None,
-    tag: Annotated[str | None, typer.Option(help="Tag for the images; default: the pipeline's.")] = None,
+    strategy: Annotated[str | None, StrategyOption] = None,
+    budget: Annotated[int | None, typer.Option(metavar="N", help="Number of images; default: the pipeline's.")] = None,
+    split: Annotated[AnySplit | None, typer.Option(help="Images to choose from; default: the pipeline's.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Tag for the images; default: the pipeline's.")] = None,
     no_tag: Annotated[bool, typer.Option("--no-tag", help="Only write the list; do not tag in FiftyOne.")] = False,
-    replay: Annotated[Path | None, typer.Option(help="Repeat the selection of a RUN/selection/*.json.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Repeat the selection of a RUN/selection/*.json.")
+    ] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -86,11 +96,18 @@ def select(
     _show_selection(chosen, f"{len(chosen.ids)} images by {chosen.strategy}: {chosen.csv}", as_json)
 
 
-@app.command(name="select-first")
+@app.command("select-first", rich_help_panel=REVIEW)
 def select_first(
     pipeline: PipelineArgument,
-    strategy: Annotated[str, typer.Option(help="See docs/selection.md; must not need a model.")] = "herding",
-    budget: Annotated[int, typer.Option(help="Number of images.")] = 50,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            metavar="STRATEGY",
+            help="See docs/selection.md; must not need a model.",
+            autocompletion=complete_strategy,
+        ),
+    ] = "herding",
+    budget: Annotated[int, typer.Option(metavar="N", help="Number of images.")] = 50,
     run: RunOption = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
@@ -115,10 +132,12 @@ def _show_selection(selection: Any, text: str, as_json: bool) -> None:
     show(result if as_json else "\n".join([*selection.notes, text]), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=REVIEW)
 def apply(
     run: RunArgument,
-    who: Annotated[str | None, typer.Option(help="Reviewer's name; default: RSAM_WHO, or your login.")] = None,
+    who: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Reviewer's name; default: RSAM_WHO, or your login.")
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Undo the last apply, in FiftyOne too.")] = False,
     as_json: JsonOption = False,
     set_: SetOption = None,
@@ -135,7 +154,7 @@ def apply(
     show(report.as_dict() if as_json else report.text(), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=REVIEW)
 def locate(
     run: RunArgument,
     no_app: Annotated[bool, typer.Option("--no-fiftyone", help="Write nothing into FiftyOne.")] = False,
@@ -156,13 +175,13 @@ def locate(
         job.reporter.say(locating.show_located(job, located))
 
 
-@app.command()
+@app.command(rich_help_panel=REVIEW)
 def annotate(
     run: RunArgument,
-    file: Annotated[Path, typer.Argument(help="Task file to write, or export to read.")],
-    to: Annotated[str | None, typer.Option(help="Write tasks for label-studio or cvat.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="Read an export of label-studio or cvat.")] = None,
-    tag: Annotated[str | None, typer.Option(help="Only samples with this tag.")] = None,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Task file to write, or export to read.")],
+    to: Annotated[Tool | None, typer.Option(help="Write tasks for this tool.")] = None,
+    from_: Annotated[Tool | None, typer.Option("--from", help="Read an export of this tool.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="TAG", help="Only samples with this tag.")] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -182,20 +201,19 @@ def annotate(
     show(result.as_dict() if as_json else result.text(), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=REVIEW)
 def export(
     run: RunArgument,
-    out: Annotated[Path, typer.Argument(help="Folder to create; must not exist, or be empty.")],
-    tag: Annotated[str, typer.Option(help="Tag of the images in FiftyOne.")],
-    format: Annotated[
-        str, typer.Option(help="folder, manifest, coco, yolo-obb, fiftyone, imagefolder, parquet or crops.")
-    ] = "folder",
-    mode: Annotated[str, typer.Option(help="copy, hardlink or symlink.")] = "copy",
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to create; must not exist, or be empty.")],
+    tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of the images in FiftyOne.")],
+    format: Annotated[ExportFormat, typer.Option(help="Format of the subset: see README.md.")] = "folder",
+    mode: Annotated[ExportMode, typer.Option(help="Copy images, or link to them to save space.")] = "copy",
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Keep only one copy of each photograph.")
     ] = False,
     test_share: Annotated[
-        float | None, typer.Option(help="Split into train and test again, near-duplicates on one side.")
+        float | None,
+        typer.Option(metavar="SHARE", help="Split into train and test again, near-duplicates on one side."),
     ] = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
@@ -209,19 +227,22 @@ def export(
     show(report.as_dict() if as_json else report.text(), as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN)
 def simulate(
     pipeline: PipelineArgument,
     strategies: Annotated[
-        str, typer.Option(help="Comma-separated; `random` is always included.")
+        str, typer.Option(metavar="STRATEGIES", help="Comma-separated; `random` is always included.")
     ] = "auto,typiclust,diverse_margin,margin,badge,k_center,entropy,random",
-    rounds: Annotated[int, typer.Option(help="Rounds after the initial labels.")] = 8,
-    budget: Annotated[int, typer.Option(help="Labels per round.")] = 50,
-    start: Annotated[int | None, typer.Option(help="Initial labels; default: the budget.")] = None,
-    seeds: Annotated[int, typer.Option(help="Number of repetitions.")] = 10,
-    pool_share: Annotated[float, typer.Option(help="Share of the images that each seed chooses from.")] = 0.9,
+    rounds: Annotated[int, typer.Option(metavar="N", help="Rounds after the initial labels.")] = 8,
+    budget: Annotated[int, typer.Option(metavar="N", help="Labels per round.")] = 50,
+    start: Annotated[int | None, typer.Option(metavar="N", help="Initial labels; default: the budget.")] = None,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Number of repetitions.")] = 10,
+    pool_share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the images that each seed chooses from.")
+    ] = 0.9,
     noise: Annotated[
-        float | None, typer.Option(help="Plant this share of wrong labels instead, and measure how they are found.")
+        float | None,
+        typer.Option(metavar="SHARE", help="Plant this share of wrong labels instead, and measure how they are found."),
     ] = None,
     run: RunOption = None,
     as_json: JsonOption = False,

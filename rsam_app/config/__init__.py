@@ -1,13 +1,23 @@
 """Cards and pipelines: their keys, read from YAML files and `--set` overrides, with precise errors."""
 
 from rsam_app.config.card import Card, Download
-from rsam_app.config.load import REPOSITORY, apply_overrides, find_pipeline, load_card, load_pipeline, read_pipeline
+from rsam_app.config.load import (
+    REPOSITORY,
+    SHIPPED,
+    apply_overrides,
+    find_pipeline,
+    known_names,
+    load_card,
+    load_pipeline,
+    read_pipeline,
+)
 from rsam_app.config.pipeline import EvaluateConfig, ModelConfig, Pipeline, ReviewConfig, SelectConfig, why_not_cached
 from rsam_app.config.training import AUGMENT_PRESETS, AugmentConfig, MixConfig, SignalsConfig, TrainConfig
 
 __all__ = [
     "AUGMENT_PRESETS",
     "REPOSITORY",
+    "SHIPPED",
     "AugmentConfig",
     "Card",
     "Download",
@@ -21,6 +31,7 @@ __all__ = [
     "TrainConfig",
     "apply_overrides",
     "find_pipeline",
+    "known_names",
     "load_card",
     "load_pipeline",
     "read_pipeline",

@@ -23,7 +23,9 @@ class Download(Strict):
     size: int | None = Field(None, ge=0)
     """Bytes."""
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    """The file's SHA-256, in hexadecimal digits."""
     md5: str = Field("", pattern=r"^([0-9a-f]{32})?$")
+    """The file's MD5, in hexadecimal digits."""
     take: str = Field("", pattern=r"^[A-Za-z0-9_.-]*$")
     """The folder of the archive to unpack into the card's root; default: the whole archive."""
 
@@ -45,6 +47,7 @@ class Card(Strict):
     """A dataset: where it is, its layout, its licence. One `datasets/NAME.yaml`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the dataset, also in FiftyOne."""
     layout: Literal[
         "folder",
         "manifest",
@@ -59,9 +62,11 @@ class Card(Strict):
         "stanford_cars",
         "stanford_dogs",
     ]
+    """How the files are arranged; README lists the layouts."""
     root: str
     """Folder (CSV file for `manifest`); a relative path starts from RSAM_DATA."""
     licence: str = Field("not stated", validation_alias=AliasChoices("licence", "license"))
+    """Terms of use of the data, for reports and exports."""
     splits: dict[Literal["train", "val", "test"], str] = {"train": "train", "val": "val", "test": "test"}
     """Our split → the release's name for it. If that is a common name such as `train` and absent, other common forms
     are recognised, e.g. `Training`. Without `val`, a tenth of `train` is held out; without both, first a fifth as

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from rsam_app.system.errors import UserError, suggest
 from rsam_app.system.paths import misread
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+SHIPPED = Path(__file__).resolve().parent / "shipped"
+"""The cards and pipelines of this package: links in the repository, files in an installed package."""
 
 
 def find_pipeline(reference: str | Path) -> Path:
@@ -62,20 +65,28 @@ def read_pipeline(path: Path) -> Pipeline:
     return validate(Pipeline, read_mapping(path), path)
 
 
+def known_names(folder: str) -> list[str]:
+    """The names in `pipelines` or `datasets`: those of the working folder and those of this package."""
+    return _names([Path(folder), SHIPPED / folder])
+
+
+def _names(folders: Iterable[Path]) -> list[str]:
+    return sorted({path.stem for folder in folders for path in folder.glob("[!.]*.yaml")})
+
+
 def _find(reference: str, folder: str, near: Path | None = None, place: str = "") -> Path:
     direct = Path(os.path.expanduser(reference))
+    own = near if near and not near.is_relative_to((SHIPPED / "pipelines").resolve()) else None
     if direct.suffix in (".yaml", ".yml"):
         around = [direct, near.parent / direct] if near else [direct]
-        candidates = [*around, REPOSITORY / direct]
+        candidates = [*around, SHIPPED / direct]
     else:
-        folders = [Path(folder), REPOSITORY / folder]
-        if near:
-            folders.insert(0, near.resolve().parent.parent / folder)
-        candidates = [f / f"{reference}.yaml" for f in folders]
+        beside = [own.resolve().parent.parent / folder] if own else []
+        candidates = [f / f"{reference}.yaml" for f in (*beside, Path(folder), SHIPPED / folder)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted({p.stem for f in {c.parent for c in candidates} if f.is_dir() for p in f.glob("[!.]*.yaml")})
+    known = _names({candidate.parent for candidate in candidates})
     key = f"{place}: dataset: " if place else ""
     remedy = misread(reference) or suggest(reference, known)
     raise UserError(f"{key}{reference}: no such file, and no such name in {folder}/.{remedy}")

@@ -97,6 +97,7 @@ class EvaluateConfig(Strict):
     split: Literal["train", "val", "test"] = "test"
     """`test` means `val` if the dataset has no test split."""
     batch_size: int = Field(64, ge=1)
+    """Images per forward pass."""
     robustness: bool = False
     """Measure stability, use, background gap and corruptions too: about fifty more forward passes per chosen image."""
     robustness_images: int = Field(256, ge=1)
@@ -118,9 +119,13 @@ class SelectConfig(Strict):
     """How to choose the images to label or relabel next."""
 
     strategy: str = "auto"
+    """The selection strategy; docs/selection.md lists them."""
     budget: int = Field(100, ge=1)
+    """Number of images to choose."""
     split: Literal["train", "val", "test", "unlabelled", "all"] = "train"
+    """The images to choose from."""
     tag: str = "relabel"
+    """Tag of the chosen images in FiftyOne."""
     per_class: int | None = Field(None, ge=1)
     """Maximum number of images of one predicted class."""
     near_duplicates: float | None = Field(None, gt=0, le=1)
@@ -131,14 +136,21 @@ class Pipeline(Strict):
     """A card, a model, and how to train, evaluate, review and select. One `pipelines/NAME.yaml`."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the pipeline and of its runs; default: the file's name."""
     dataset: str
     """A card's name, or a path to one."""
     seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of all random choices: held-out images, initial weights, order and views of images, selection."""
     model: ModelConfig = ModelConfig()
+    """The backbone and its attention."""
     train: TrainConfig = TrainConfig()
+    """How to train."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """How to evaluate and predict."""
     review: ReviewConfig = ReviewConfig()
+    """How to write into FiftyOne."""
     select: SelectConfig = SelectConfig()
+    """How to choose the images to label or relabel next."""
 
     @model_validator(mode="after")
     def _cached_views_apply(self) -> Self:

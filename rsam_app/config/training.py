@@ -77,6 +77,7 @@ class TrainConfig(Strict):
     """How to train."""
 
     epochs: int = Field(12, ge=1)
+    """Passes over the training images."""
     batch_size: int = Field(32, ge=1)
     """Of all processes together, so that a run does not depend on their number."""
     accumulate: int = Field(1, ge=1)
@@ -95,15 +96,19 @@ class TrainConfig(Strict):
     head_epochs: float = Field(0.0, ge=0)
     """Epochs in which only attention and classifier learn, before the backbone's own warm-up begins."""
     weight_decay: float = Field(0.05, ge=0)
+    """Of all weights but biases, norms and the rectangle's predictor."""
     attention_weight_decay: float = Field(0.5, ge=0)
     """Of the predictor of RSAM's rectangle."""
     warmup_epochs: float = Field(1.0, ge=0)
+    """Epochs in which the learning rate rises from zero to its peak."""
     label_smoothing: float = Field(0.1, ge=0, lt=1)
+    """Share of the target probability that is spread evenly over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced`: images of rare classes get more weight in the loss, so that all classes weigh the same."""
     sampling: Literal["uniform", "balanced"] = "uniform"
     """`balanced`: an epoch draws all classes equally often, with repetition; `uniform`: every image once."""
     mix: MixConfig = MixConfig()
+    """Mixup and CutMix."""
     ema: float | None = Field(None, gt=0, lt=1)
     """Decay of a moving average of the weights, warmed up, e.g. .999; the better of both models is saved."""
     patience: int | None = Field(None, ge=1)
@@ -132,7 +137,10 @@ class TrainConfig(Strict):
     target_weight: float = Field(1.0, ge=0)
     """Weight of the loss between rectangles and their targets (discovered, or corrected by a reviewer)."""
     signals: SignalsConfig = SignalsConfig()
+    """Weights of the losses that teach rectangles without targets."""
     augment: AugmentConfig = AugmentConfig()
+    """Training augmentation: a preset's name (`none`, `light`, `standard`, `strong`), keys, or a list of
+    albumentations."""
     workers: int | Literal["auto"] = "auto"
     """Data loading processes per training process."""
     trackers: list[TrackerName] = ["tensorboard"]

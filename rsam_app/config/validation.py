@@ -18,9 +18,11 @@ YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
 
 
 class Strict(BaseModel):
-    """A schema that rejects unknown keys and also validates its defaults."""
+    """A schema that rejects unknown keys and also validates its defaults. The docstring of a key is its description."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", validate_default=True, protected_namespaces=(), use_attribute_docstrings=True
+    )
 
 
 class _UniqueKeys(yaml.SafeLoader):

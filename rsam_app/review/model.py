@@ -18,13 +18,14 @@ from rsam_app.data.augmentation.random_view import whole_image
 from rsam_app.data.images.decoding import read_image
 from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.evaluation.inference.predictions_table import relative_shapes
-from rsam_app.evaluation.inference.trained_model import default_device, network_of
+from rsam_app.evaluation.inference.trained_model import network_of
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.preprocess import normalise
 from rsam_app.review.writing.documents import attention_document, prediction_document, rectangle_document
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
+from rsam_app.system.hardware import best_device
 from rsam_app.system.precision import autocast, choose_precision
 
 
@@ -84,7 +85,7 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
         model = network_of(run)
         if rectangles and pipeline.model.attention == "none":
             raise UserError(f"{run.path}: the model has no attention and so no rectangles. Load it without rectangles.")
-        chosen = torch.device(device or default_device())
+        chosen = torch.device(device) if device else best_device()
         return cls(model.to(chosen), chosen, pipeline.train.precision, rectangles)
 
     @property

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 
 @contextmanager
@@ -56,6 +56,20 @@ def locked(path: Path, exclusive: bool = True, wait: bool = True) -> Iterator[Te
         finally:
             # Closing is not enough: a child forked in the meantime also has the file open and would keep the lock.
             fcntl.flock(stream, fcntl.LOCK_UN)
+
+
+def allocate(stream: BinaryIO, length: int) -> None:
+    """Give an empty file its length, with every block on the disk, so that writing through a map cannot fail later.
+
+    Raises `OSError` if the disk is full. Systems without posix_fallocate(3), such as macOS, write zeros.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), 0, length)
+        return
+    block = bytes(2**20)
+    for start in range(0, length, len(block)):
+        stream.write(block[: length - start])
+    stream.flush()
 
 
 def sha256_of(source: bytes | str | Path) -> str:

@@ -43,10 +43,11 @@ def is_main_process() -> bool:
 
 
 class Reporter:
-    """Lines and bars on standard error of the main process; other processes print nothing. Bars need a terminal."""
+    """Lines and bars on standard error of the main process; other processes print nothing, nor does a `quiet` one. Bars
+    need a terminal."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, quiet=not is_main_process(), highlight=False)
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet or not is_main_process(), highlight=False)
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -178,8 +178,9 @@ def epoch_metrics(job: Job, state: TrainState) -> dict[str, Any]:
     """The epoch's losses over all processes, its validation, and its seconds: a line of `metrics.jsonl`."""
     progress, accelerator = state.progress, job.accelerator
     state.dynamics.merge(accelerator)
+    exact = torch.float32 if accelerator.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
     sums = torch.tensor(
-        [progress.loss_sum, progress.target_loss_sum, progress.seen], dtype=torch.float64, device=accelerator.device
+        [progress.loss_sum, progress.target_loss_sum, progress.seen], dtype=exact, device=accelerator.device
     )
     loss_sum, target_loss_sum, seen = accelerator.reduce(sums, reduction="sum").tolist()
     with state.times.on("validating"):

@@ -11,15 +11,21 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from rsam_app.config import REPOSITORY
 from rsam_app.run.folder import PACKAGES
 from rsam_app.system.errors import UserError, reason_of
+from rsam_app.system.extras import MODULES, is_installed
 from rsam_app.system.files import nearest_folder
 from rsam_app.system.hardware import available_cores
 
 OLDEST_PYTHON = (3, 11)
 MIN_MEMORY = 4  # GB: training at 224 pixels, with FiftyOne beside it
 MIN_DISK = 2  # GB: a run with its checkpoints, a database, a dataset
-SETUP = "Run `make setup`, which installs the versions in requirements.lock."
+SETUP = (
+    "Run `make setup`, which installs the versions in requirements.lock."
+    if (REPOSITORY / "requirements.lock").exists()
+    else "Run `pip install --upgrade 'rsam-app[all]'`."
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ def _packages() -> Check:
     wrong = []
     for text in metadata.requires("rsam-app") or []:
         requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        extras = ["", *(extra for extra in MODULES if is_installed(extra))]
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
             continue
         try:
             version = metadata.version(requirement.name)
@@ -72,7 +79,16 @@ def _packages() -> Check:
             wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if wrong:
         return Check("packages", False, ", ".join(wrong), SETUP)
-    return Check("packages", True, ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES))
+    versions = [f"{name} {known}" for name in PACKAGES if (known := _version(name))]
+    missing = [f"the extra `{extra}` is not installed" for extra in MODULES if not is_installed(extra)]
+    return Check("packages", True, ", ".join([*versions, *missing]))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # it belongs to an extra
+        return None
 
 
 def _torch() -> Check:
@@ -151,7 +167,12 @@ def _disks(runs: Path) -> Iterator[Check]:
 
 
 def _database() -> Check:
-    """Check that FiftyOne's database responds; the private one is started for it."""
+    """Check that FiftyOne's database responds; the private one is started for it.
+
+    A machine that only trains has none.
+    """
+    if not is_installed("review"):
+        return Check("database", True, "none: the extra `review` is not installed")
     from rsam_app.system.mongodb.connection import import_fiftyone, ping, provide
 
     try:

@@ -199,7 +199,7 @@ def _add_observed(job: Job, metrics: dict[str, Any], split: str, robustness: boo
     absent: dict[str, str] = metrics["absent"]
     plain = job.pipeline.model.attention == "none"
     if not robustness:
-        remedy = "needs many forward passes per image: `rsam evaluate RUN --robustness` measures it"
+        remedy = f"needs many forward passes per image: `rsam evaluate {job.run.path} --robustness` measures it"
         absent |= dict.fromkeys(SECTIONS, remedy)
     if not robustness and not plain:
         return

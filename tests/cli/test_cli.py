@@ -32,7 +32,7 @@ def test_help_names_every_command_of_the_contract():
     said = rsam("--help").stdout
     for command in (
         "demo", "run", "train", "evaluate", "compare", "predict", "review", "select", "apply", "export", "download",
-        "doctor", "import-fiftyone",
+        "doctor", "import-fiftyone", "init", "config",
     ):  # fmt: skip
         assert f"  {command} " in said
 
@@ -40,7 +40,7 @@ def test_help_names_every_command_of_the_contract():
 def test_the_summary_of_each_command_is_short_and_whole():
     summaries = {name: command.help.split("\n\n")[0] for name, command in get_command(app).commands.items()}
     assert {name: text for name, text in summaries.items() if len(text) > 50 or "\n" in text} == {}
-    assert "..." not in rsam("--help").stdout.split("Commands:")[1]
+    assert "..." not in rsam("--help").stdout.split("\nStart:\n")[1]
 
 
 def test_a_mistake_of_the_user_is_two_lines_and_exit_code_2(tmp_path):

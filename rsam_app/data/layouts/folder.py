@@ -63,15 +63,16 @@ def read(card: Card) -> Listing:
             f"{root}: is a file; the layout folder needs a folder of class folders. Correct `root` in the card."
         )
     ignored = Ignored(root, card.ignore)
-    below = [folder for folder in _folders(root, ignored) if not _is_unlabelled(folder, card)]
+    below = [folder for folder in folders_in(root, ignored) if not _is_unlabelled(folder, card)]
     splits, _ = recognise_splits(card.name, card.splits, [folder.name for folder in below])
     in_splits = _are_splits(root, below, card, ignored)
-    strays: Counter[str] = Counter(_strays(root, ignored))
+    unlabelled_here = card.unlabelled_path is not None and card.unlabelled_path.resolve() == root.resolve()
+    strays: Counter[str] = Counter(() if unlabelled_here else _strays(root, ignored))
     records: list[Record] = []
     filled: dict[str, bool] = {}
     for split in below if in_splits else [root]:
         strays.update(_strays(split, ignored) if in_splits else ())
-        for class_folder in _folders(split, ignored) if in_splits else below:
+        for class_folder in folders_in(split, ignored) if in_splits else below:
             _refuse_splits_inside(root, class_folder, card, ignored)
             images = list(_images(class_folder, strays, ignored))
             name = split.name if in_splits else ""
@@ -107,7 +108,7 @@ def _are_splits(root: Path, below: list[Path], card: Card, ignored: Ignored) -> 
     if any(folder.name in card.splits.values() for folder in below):
         return True
     similar = [folder for folder in below if common_split(folder.name)]
-    if len(similar) == len(below) or any(_folders(folder, ignored) for folder in similar):
+    if len(similar) == len(below) or any(folders_in(folder, ignored) for folder in similar):
         return bool(similar)
     if similar:
         raise UserError(
@@ -121,7 +122,7 @@ def _are_splits(root: Path, below: list[Path], card: Card, ignored: Ignored) -> 
 def _refuse_splits_inside(root: Path, class_folder: Path, card: Card, ignored: Ignored) -> None:
     """Raise `UserError` if a class folder has folders named like splits: their images would be mixed."""
     names = card.splits.values()
-    inside = [f.name for f in _folders(class_folder, ignored) if f.name in names or common_split(f.name)]
+    inside = [f.name for f in folders_in(class_folder, ignored) if f.name in names or common_split(f.name)]
     if inside:
         where = class_folder.relative_to(root).as_posix()
         raise UserError(
@@ -137,7 +138,8 @@ def _is_unlabelled(folder: Path, card: Card) -> bool:
     return card.unlabelled_path is not None and folder.resolve() == card.unlabelled_path.resolve()
 
 
-def _folders(parent: Path, ignored: Ignored) -> list[Path]:
+def folders_in(parent: Path, ignored: Ignored) -> list[Path]:
+    """Return the folders in a folder, sorted, but those that are hidden or ignored."""
     return sorted(p for p in parent.iterdir() if p not in ignored and p.is_dir() and not p.name.startswith("."))
 
 

@@ -52,7 +52,7 @@ def _shards(root: Path) -> list[tuple[str, Path]]:
     """Return the split and path of every shard. Raises `UserError` if one is missing or there are several datasets."""
     if root.is_file():
         return [("", root)]
-    files = sorted(_files(root))
+    files = sorted(dataset_files(root))
     if not files:
         raise UserError(
             f"{root}: holds no .parquet or .arrow file, which the layout {LAYOUT} needs.\n"
@@ -70,7 +70,8 @@ def _shards(root: Path) -> list[tuple[str, Path]]:
     return shards
 
 
-def _files(root: Path) -> list[Path]:
+def dataset_files(root: Path) -> list[Path]:
+    """Return the Parquet and Arrow files of datasets in a folder, at any depth."""
     files = []
     for parent, folders, names in os.walk(root):
         folders[:] = [f for f in folders if not (f.startswith(".") or is_of_system(f))]

@@ -46,6 +46,13 @@ def read(card: Card) -> Listing:
     return Listing(tuple(records), tuple(sorted({r.label for r in records if r.label})), (*notes, *link_notes))
 
 
+def has_manifest_header(path: Path) -> bool:
+    """Return whether a CSV file has the columns `path` and `label`."""
+    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+        header = next(csv.reader(stream), [])
+    return {"path", "label"} <= {name.strip().lower() for name in header}
+
+
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
     try:
         # utf-8-sig: spreadsheets write a byte order mark. strict: an unclosed quote must not swallow rows.

@@ -19,6 +19,7 @@ from rsam_app.run.job import Job
 from rsam_app.system.cache.rows import NoRoomError, open_cache
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import sha256_of
+from rsam_app.system.hardware import best_device
 
 BLOCK = 32
 """Images per batch. Blocks are computed as a whole, so that the last bits of a row do not depend on which other rows
@@ -33,7 +34,7 @@ def pretrained_features(job: Job, records: Sequence[Record], classes: Sequence[s
     """
     config = job.pipeline.model.model_copy(update={"attention": "none", "second_look": False})
     torch.manual_seed(job.pipeline.seed)  # a backbone with `weights: none` is random, and the same every time
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     model = build_model(config, tuple(classes) or ("none yet",)).to(device)
     job.report_arrived(model.pretrained)
     runner = ModelRunner(model, device, batch_size=BLOCK, workers=job.pipeline.train.workers)

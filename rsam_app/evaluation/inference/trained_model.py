@@ -29,7 +29,7 @@ from rsam_app.model.preprocess import normalise
 from rsam_app.model.store import KNOWN_CLASSES, hub_file, load_from_hub
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
-from rsam_app.system.hardware import available_cores
+from rsam_app.system.hardware import available_cores, best_device
 from rsam_app.system.precision import autocast, choose_precision
 
 TOP = 5
@@ -171,7 +171,7 @@ def load(model: str | PathLike[str], device: str | None = None, batch_size: int 
     defaults to an accelerator if there is one. Raises `UserError` if there is no model, or none of RSAM's.
     """
     name = str(model)
-    chosen = torch.device(device or default_device())
+    chosen = torch.device(device) if device else best_device()
     if name.startswith(HUB):
         return _of_hub(name.removeprefix(HUB), chosen, batch_size)
     folder = Path(name.removeprefix(LOCAL)).expanduser()
@@ -207,13 +207,6 @@ def network_of(run: RunFolder) -> AttentiveClassifier:
 
 def _one_thread() -> None:
     torch.set_num_threads(1)  # as many threads read photographs as there are cores
-
-
-def default_device() -> str:
-    """`cuda` or `mps` if torch can use one, else `cpu`."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _in_image(rectangles: Tensor, loaded: Sequence[Loaded]) -> tuple[list[Rectangle | None], list[Box | None]]:

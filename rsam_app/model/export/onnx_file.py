@@ -29,7 +29,7 @@ def require(deployed: DeployedModel) -> None:
     if missing:
         raise UserError(
             f"export-model: ONNX needs packages that are not installed: {', '.join(missing)}.\n"
-            f"Run `pip install {' '.join(missing)}`, or export to a .pt2 file instead."
+            "Run `pip install 'rsam-app[onnx]'`, or export to a .pt2 file instead."
         )
     size = sum(t.numel() * t.element_size() for t in deployed.state_dict().values())
     if size > MAX_WEIGHT_BYTES:

@@ -17,7 +17,7 @@ import numpy as np
 
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.distributed.rank import current_rank
-from rsam_app.system.files import locked, replace_atomically
+from rsam_app.system.files import allocate, locked, replace_atomically
 from rsam_app.system.versions import ROW_CACHE
 
 ALIGNMENT = 64
@@ -163,7 +163,7 @@ def _create(folder: Path, rows: int, size: int) -> None:
         partial.mkdir(mode=0o700)
         for name, length in (("rows", size - 4 * rows), ("checksums", 4 * rows)):
             with (partial / name).open("wb") as stream:
-                os.posix_fallocate(stream.fileno(), 0, max(1, length))
+                allocate(stream, max(1, length))
         (partial / "made.json").write_text(json.dumps(_description(rows, size)), encoding="utf-8")
         (partial / "in_use").touch()
 

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 
-from rsam_app.system.distributed.lifeline import RESUME_HINT
 from rsam_app.system.distributed.rank import LAUNCHER_REPORTS
+from rsam_app.system.distributed.resume import resume_hint
 from rsam_app.system.hardware import available_cores
 
 SHUTDOWN_TIMEOUT = "300"
@@ -66,7 +66,7 @@ def _exit_code(codes: dict[int, int]) -> int:
     cause = ", perhaps for lack of memory" if killed[first] == signal.SIGKILL else ""
     print(
         f"rsam: process {first} was killed by {signal.Signals(killed[first]).name}{cause}; all others were ended.\n"
-        + RESUME_HINT,
+        + resume_hint(),
         file=sys.stderr,
     )
     return 1

@@ -10,7 +10,6 @@ of its own machine, so that the main process works on for nothing when another m
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import platform
@@ -26,7 +25,9 @@ from typing import Any, NoReturn
 
 from rsam_app.system.distributed import messages
 from rsam_app.system.distributed.rank import Rank, current_rank
+from rsam_app.system.distributed.resume import resume_hint
 from rsam_app.system.errors import UserError, reason_of
+from rsam_app.system.parent import terminate_with
 
 START_TIMEOUT = 45.0
 """Seconds between the start of the first and the last process. Each machine's launcher has just read the same
@@ -43,11 +44,6 @@ HEAD_START = 1.0
 
 KILLED_CODE = 1
 """Exit code of a process that ends because another one was killed."""
-
-RESUME_HINT = "Training continues from its checkpoint with `rsam train PIPELINE --resume` or `rsam run PIPELINE`."
-
-PR_SET_PDEATHSIG = 1
-"""Linux: the signal that a process gets when its parent ends, prctl(2)."""
 
 _link: _MainProcess | _OtherProcess | None = None
 
@@ -68,9 +64,7 @@ def join_launch() -> None:
     _require_launched()
     if rank is None or _link is not None:
         return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != launcher:  # it ended before the call
-        raise KeyboardInterrupt
+    terminate_with(launcher)
     _link = _MainProcess(rank) if rank.is_main else _OtherProcess(rank)
 
 
@@ -260,7 +254,7 @@ def _unreachable(rank: Rank, error: Exception) -> str:
 def _killed(what: str) -> str:
     return (
         f"rsam: {what}; it may have been killed for lack of memory, see its launcher's output."
-        f" All others were ended.\n{RESUME_HINT}"
+        f" All others were ended.\n{resume_hint()}"
     )
 
 

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from rsam_app.system.errors import UserError
+from rsam_app.system.extras import missing_extra
 from rsam_app.system.mongodb.binary import new_enough, private_mongod, probe
 from rsam_app.system.mongodb.server import join
 
@@ -134,7 +135,7 @@ def _fiftyone_folder() -> Path:
     """Return the folder in which FiftyOne is installed, without importing it. Raises `UserError` if there is none."""
     spec = importlib.util.find_spec("fiftyone")
     if spec is None or not spec.origin:
-        raise UserError("FiftyOne is not installed for this Python. Run `make setup`, or `pip install fiftyone`.")
+        raise missing_extra("review", "FiftyOne's part of the loop")
     return Path(spec.origin).parent
 
 

@@ -32,7 +32,7 @@ def resume_problem(job: Job, resume: bool, restart: bool, dataset: Dataset | Non
     if not (resume or restart):
         return (
             f"{run.path}: a training stopped here before its end.\n"
-            f"Continue it with `rsam train {job.pipeline.name} --resume`, or start again with --restart."
+            "Continue it with `rsam train PIPELINE --resume`, or start again with --restart."
         )
     began = run.read_json().get("training_inputs")
     if not resume or dataset is None or began in (None, train_inputs(job)):
@@ -41,7 +41,7 @@ def resume_problem(job: Job, resume: bool, restart: bool, dataset: Dataset | Non
     named = "; ".join(changes[:NAMED]) if changes else "corrections, or the images' content"
     return (
         f"{run.path}: the checkpoint was made with other settings, data or corrections: {named}.\n"
-        f"Restore them to continue, or start over with `rsam train {job.pipeline.name} --restart`."
+        "Restore them to continue, or start over with `rsam train PIPELINE --restart`."
     )
 
 
