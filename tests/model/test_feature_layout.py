@@ -59,7 +59,10 @@ def test_a_mask_of_ones_leaves_the_networks_own_logits(backbone: str) -> None:
     images = images_for(model)
     with torch.no_grad():
         features = model.forward_features(images)
-        own, embedding = model.backbone(images), model.backbone.forward_head(model.backbone.forward_features(images), True)
+        own, embedding = (
+            model.backbone(images),
+            model.backbone.forward_head(model.backbone.forward_features(images), True),
+        )
         assert own.abs().max() > 0.05
         torch.testing.assert_close(model(images), own, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(model.inspect(images).embedding, embedding, atol=1e-5, rtol=1e-5)
@@ -99,7 +102,9 @@ def test_each_cell_lies_where_timm_puts_its_patch(family: str) -> None:
     assert (alike.argmax(dim=1) == torch.arange(alike.shape[0])).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("settings", [{"attention": "positionwise"}, {"attention": "conv_map"}, {"predictor": "profiles"}])
+@pytest.mark.parametrize(
+    "settings", [{"attention": "positionwise"}, {"attention": "conv_map"}, {"predictor": "profiles"}]
+)
 @pytest.mark.parametrize("backbone", FEW)
 def test_every_attention_learns_and_reloads(backbone: str, settings: dict[str, str], tmp_path: Path) -> None:
     model = model_of(backbone, **settings)
