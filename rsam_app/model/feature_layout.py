@@ -103,7 +103,8 @@ class TokenLayout:
             rows: Tensor = self.reroll(patches)
             return rows.permute(0, 3, 1, 2)
         height, width = grid_of(patches.shape[1], size)
-        return patches.transpose(1, 2).unflatten(2, (height, width))
+        grid: Tensor = patches.transpose(1, 2).unflatten(2, (height, width))
+        return grid
 
 
 Layout = MapLayout | TokenLayout
