@@ -1,12 +1,13 @@
 """Whether one small model of every family of timm's builds, runs, learns, reloads and exports with attention.
 
-    python benchmarks/backbone_families.py [--families eva beit …]
+    python benchmarks/backbone_families.py [--families eva beit …] [--no-exports]
 
 A family is a module of timm. *Builds*: with RSAM, random weights and three classes; *runs*: a mask of ones leaves the
 network's own logits; *learns*: every parameter of the attention gets a gradient; *reloads*: the saved model gives the
 same logits to the last bit; *exports*: the checked ONNX and `torch.export` files, for any number of images or, if the
-network's code fixes it, for one. Rows are added to `benchmarks/results/backbone_families.jsonl`, so that an interrupted
-call resumes; the table is written beside it.
+network's code fixes it, for one; by far the slowest part. Rows are added to
+`benchmarks/results/backbone_families.jsonl`, so that an interrupted call resumes, and one without exports is completed
+by a later call; the table is written beside it.
 """
 
 from __future__ import annotations
@@ -38,19 +39,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     families = TOKENS | MAPS | {family: Member(name) for family, name in REFUSED.items()}
     parser.add_argument("--families", nargs="+", choices=families, default=list(families), metavar="FAMILY")
+    parser.add_argument("--no-exports", action="store_true", help="leave the exports to a later call")
     arguments = parser.parse_args()
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
     for family in arguments.families:
-        if any(row["family"] == family for row in rows):
+        if any(row["family"] == family and _complete(row, arguments.no_exports) for row in rows):
             continue
-        rows.append({"family": family, **_row(families[family])})
+        rows = [row for row in rows if row["family"] != family]
+        rows.append({"family": family, **_row(families[family], not arguments.no_exports)})
         print(json.dumps(rows[-1]), flush=True)
-        with RESULTS.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(rows[-1]) + "\n")
+        RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     RESULTS.with_suffix(".md").write_text(_table(rows), encoding="utf-8")
 
 
-def _row(member: Member) -> dict[str, Any]:
+def _complete(row: dict[str, Any], no_exports: bool) -> bool:
+    return no_exports or not row["builds"] or "onnx" in row
+
+
+def _row(member: Member, exports: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"model": member.name, "side": member.side}
     torch.manual_seed(0)
     config = ModelConfig(
@@ -70,7 +76,7 @@ def _row(member: Member) -> dict[str, Any]:
         save_model(model.eval(), Path(folder) / "model")
         with torch.no_grad():
             row["reloads"] = torch.equal(load_model(Path(folder) / "model")(images), model(images))
-        for step, name in (("onnx", "model.onnx"), ("torch_export", "model.pt2")):
+        for step, name in (("onnx", "model.onnx"), ("torch_export", "model.pt2")) if exports else ():
             row |= _exports(step, Path(folder) / "model", Path(folder) / name)
     return row
 

@@ -1,4 +1,4 @@
-"""Any timm convnet with attention, built from a pipeline and stored in timm's folder format."""
+"""Any timm network with attention, built from a pipeline and stored in timm's folder format."""
 
 import timm  # noqa: F401  (first: it imports the registry, which imports the classifier, which imports timm)
 

@@ -107,7 +107,7 @@ def _refuse_before_download(config: ModelConfig) -> None:
     """Raise `UserError` if the backbone, built without memory for its weights, cannot be used as `config` says."""
     side = config.backbone_args.get("img_size")
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        backbone = timm.create_model(config.backbone, **{**config.backbone_args, "pretrained": False})
+        backbone: Any = timm.create_model(config.backbone, **{**config.backbone_args, "pretrained": False})
         features = dry_run(backbone, 3, side, backbone.forward_features)
         tokens = require_gateable(features, backbone, config.backbone)
         if tokens and config.stage != -1 and config.attention != "none":

@@ -45,8 +45,8 @@ class Entry:
 class TokenLayout:
     """Tokens, or a list of several tensors of them, as one map.
 
-    If the head reads patches, by averaging or attending to them, their grid is the map. If it reads a class token c, the
-    map is the grid with every patch shifted alike,
+    If the head reads patches, by averaging or attending to them, their grid is the map. If it reads a class token c,
+    the map is the grid with every patch shifted alike,
 
         f = patch + c - mean(patch),   so that   mean(f) = c,
 
@@ -86,11 +86,11 @@ class TokenLayout:
         """The features, as the backbone's head takes them, of maps `(B, C, H, W)`; tokens it does not read are 0."""
         tensors, begin = [], 0
         for entry in self.entries:
-            patches = maps.new_zeros(len(maps), 0, entry.channels)
+            patches = maps.new_zeros(maps.shape[0], 0, entry.channels)
             if self.reads_patches:
                 patches = maps[:, begin : begin + entry.channels].flatten(2).transpose(1, 2)
                 begin += entry.channels
-            prefix = [maps.new_zeros(len(maps), entry.channels)] * entry.prefix
+            prefix = [maps.new_zeros(maps.shape[0], entry.channels)] * entry.prefix
             for place in entry.read:
                 prefix[place] = maps[:, begin : begin + entry.channels].mean(dim=(2, 3))
                 begin += entry.channels
@@ -103,7 +103,8 @@ class TokenLayout:
             rows: Tensor = self.reroll(patches)
             return rows.permute(0, 3, 1, 2)
         height, width = grid_of(patches.shape[1], size)
-        return patches.transpose(1, 2).unflatten(2, (height, width))
+        grid: Tensor = patches.transpose(1, 2).unflatten(2, (height, width))
+        return grid
 
 
 Layout = MapLayout | TokenLayout

@@ -16,7 +16,7 @@ def rsam_classifier(
     pretrained_cfg_overlay: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> AttentiveClassifier:
-    """A timm convnet with attention; keyword arguments are those of `AttentiveClassifier`.
+    """A timm network with attention; keyword arguments are those of `AttentiveClassifier`.
 
     A model from a run's folder is loaded with its weights, with or without `pretrained=True`, and with what was fitted
     to its predictions.

@@ -29,7 +29,7 @@ def save_model(model: AttentiveClassifier, folder: Path) -> None:
     """
     plain = copy.deepcopy(model).cpu()
     plain.to(memory_format=torch.contiguous_format)  # safetensors takes no other
-    plain.register_state_dict_post_hook(_separate_shared)
+    plain.register_state_dict_post_hook(_separate_shared)  # type: ignore[no-untyped-call]
     with replace_atomically(folder) as partial:
         save_for_hf(
             plain,

@@ -106,7 +106,6 @@ TOKENS = {
     "coat": Member("coat_tiny", {"img_size": 96}),
     "convit": Member("convit_tiny", {"img_size": 96, "depth": 3, "local_up_to_layer": 2}),
     "crossvit": Member("crossvit_tiny_240", {}, 240),
-    "deepseek_vit": Member("deepseek_vit_deepencoder_v2", {}, 1024),
     "deit": Member("deit_tiny_distilled_patch16_224", {"img_size": 96, "depth": 2}),
     "efficientformer": Member("efficientformer_l1", {}, 224),
     "eva": Member("vit_small_patch16_dinov3", {"img_size": 96, "depth": 2}),

@@ -109,7 +109,7 @@ def test_a_second_writer_is_refused(tiny_pipeline, whole_run):
     [
         (["--set", "train.epochs=many"], "train.epochs"),
         (["--set", "train.epoch=2"], "epochs"),
-        (["--set", "model.backbone=vit_tiny_patch16_224"], "not a feature map"),
+        (["--set", "model.backbone=pit_ti_224"], "neither a feature map nor a grid of patches"),
         (["--set", "train.precision=float16"], "needs an accelerator"),
         (["--set", "model.weights=gone.safetensors"], "no such file"),
     ],

@@ -21,6 +21,7 @@ ATTENTIONS = {
     "second_look": {"attention": "rsam", "second_look": True, "image_size": SIDE // 2},
     "positionwise": {"attention": "positionwise"},
     "none": {"attention": "none"},
+    "tokens": {"backbone": "test_vit", "backbone_args": {"img_size": SIDE}},
 }
 
 
@@ -30,7 +31,7 @@ def runs(tmp_path_factory) -> dict[str, RunFolder]:
     made = {}
     for name, values in ATTENTIONS.items():
         torch.manual_seed(0)
-        config = ModelConfig(backbone="test_resnet", weights="none", **{"image_size": SIDE, **values})
+        config = ModelConfig(weights="none", **{"backbone": "test_resnet", "image_size": SIDE, **values})
         model = build_model(config, CLASSES)
         model.pretrained_cfg.update(mean=(0.1, 0.5, 0.7), std=(0.3, 0.2, 0.4))
         with torch.no_grad():

@@ -61,7 +61,9 @@ def same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
         assert np.abs(given[1] - expected[1]).max() <= 1e-4 * SIDE
 
 
-@pytest.mark.parametrize("attention", ["profiles", "moments", "regression", "second_look", "positionwise", "none"])
+@pytest.mark.parametrize(
+    "attention", ["profiles", "moments", "regression", "second_look", "positionwise", "none", "tokens"]
+)
 def test_onnx_outputs_equal_the_models(attention, runs, exported):
     session = onnxruntime.InferenceSession(str(exported(attention, ".onnx")), providers=["CPUExecutionProvider"])
     names = [o.name for o in session.get_outputs()]
