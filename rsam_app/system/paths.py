@@ -10,6 +10,11 @@ _DRIVE = re.compile(r"([A-Za-z]):[\\/]+(.*)", re.DOTALL)
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 
 
+def is_address(given: str) -> bool:
+    """Return whether a text is the address of a file on the web."""
+    return given.lower().startswith(("http://", "https://"))
+
+
 def misread(given: str | Path) -> str:
     """Return a sentence, after a blank, on what is wrong with a path that is missing and what to write instead.
 

@@ -20,15 +20,13 @@ from rsam_app.data.records import Skipped
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import replace_atomically
-from rsam_app.system.paths import misread
+from rsam_app.system.paths import is_address, misread
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from rsam_app.evaluation.inference.answers import Answer
     from rsam_app.evaluation.inference.trained_model import TrainedModel
-
-SCHEMES = ("http://", "https://")
 
 LIST = "-"
 """The argument that stands for a list of paths on standard input, one a line."""
@@ -56,7 +54,7 @@ def listed_photographs(arguments: Sequence[str], stdin: TextIO) -> list[str]:
         lines = (line.rstrip("\r\n") for line in stdin) if argument == LIST else [argument]
         for name in filter(None, lines):
             for photograph in _below(name):
-                real = photograph if photograph.lower().startswith(SCHEMES) else os.path.realpath(photograph)
+                real = photograph if is_address(photograph) else os.path.realpath(photograph)
                 found.setdefault(real, photograph)
     if not found:
         raise UserError("standard input lists no photographs. Give one path or address a line.")
@@ -65,7 +63,7 @@ def listed_photographs(arguments: Sequence[str], stdin: TextIO) -> list[str]:
 
 def _below(name: str) -> list[str]:
     """What an argument names: itself, the images below a folder, or the matches of a glob."""
-    if name.lower().startswith(SCHEMES):
+    if is_address(name):
         return [name]
     path = os.path.expanduser(name)
     if os.path.isdir(path):

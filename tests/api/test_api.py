@@ -122,6 +122,14 @@ def test_what_is_no_photograph_is_refused(model: rsam_app.TrainedModel, wrong: o
         model.predict(wrong)
 
 
+def test_an_image_of_too_many_pixels_is_named(model: rsam_app.TrainedModel, tmp_path: Path) -> None:
+    Image.new("1", (30_000, 8_000)).save(tmp_path / "panorama.png")
+    with pytest.raises(
+        rsam_app.UserError, match=r"panorama.png: cannot be read as an image \(more than 178,956,970 pix"
+    ):
+        model.predict(tmp_path / "panorama.png")
+
+
 def test_the_stream_goes_on_after_a_broken_file(
     model: rsam_app.TrainedModel, photographs: list[str], tmp_path: Path
 ) -> None:

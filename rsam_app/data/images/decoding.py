@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -18,6 +19,8 @@ from rsam_app.system.errors import UserError
 
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, KeyError, IndexError)
 """What PIL's decoders raise for damaged files; it depends on the format."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is too large is an error
 
 BANNER_GREY = 128
 """The grey that covers a banner, which the network must not read."""
@@ -92,7 +95,11 @@ def decode_image(data: bytes, where: str, side: int = 0, banner: int = 0) -> tup
 
 
 def _unreadable(where: str | Path, error: Exception) -> UserError:
-    reason = "no image, or of an unknown format" if isinstance(error, UnidentifiedImageError) else error
+    reason: object = error
+    if isinstance(error, UnidentifiedImageError):
+        reason = "no image, or of an unknown format"
+    elif isinstance(error, Image.DecompressionBombError):
+        reason = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     return UserError(f"{where}: cannot be read as an image ({reason}). Replace or remove the file.")
 
 

@@ -17,11 +17,10 @@ from torch import Tensor
 from rsam_app.data.images.decoding import decode_image, read_image, to_rgb
 from rsam_app.geometry.types import Pixels
 from rsam_app.system.errors import UserError, reason_of
+from rsam_app.system.paths import is_address
 
 Photograph = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 """A path, an `http(s)://` address, a PIL image, an array `(H, W[, 3 or 4])`, or a tensor `([1 or 3,] H, W)`."""
-
-SCHEMES = ("http://", "https://")
 
 LARGEST_DOWNLOAD = 256 * 2**20
 """Bytes that are read from an address at most."""
@@ -52,7 +51,7 @@ def decode(photograph: Photograph, side: int = 0) -> Decoded:
     """
     if isinstance(photograph, str | os.PathLike):
         where = os.fspath(photograph)
-        if where.lower().startswith(SCHEMES):
+        if is_address(where):
             return Decoded(*decode_image(download(where), where, side))
         return Decoded(*read_image(Path(os.path.expanduser(where)), side))
     if isinstance(photograph, Image.Image):
