@@ -12,6 +12,7 @@ from rsam_app.cli.utf8 import print_any_text, use_utf8
 from rsam_app.system.distributed import end_launch, leave_launch, resume_command
 from rsam_app.system.errors import UserError
 from rsam_app.system.extras import extra_of, missing_extra
+from rsam_app.system.stop_signals import stop_as_by_ctrl_c
 
 BEYOND_LIMIT = 3
 """The command is done, and what it measured is beyond a limit that the user set."""
@@ -19,7 +20,8 @@ BEYOND_LIMIT = 3
 
 def main() -> None:
     """Run a command. Exit codes: 0 done; 2 the user must change something; 3 done, and the result is beyond a limit
-    that the user set; 130 stopped by Ctrl-C or SIGTERM; 1 a bug, or a process of the launch was killed."""
+    that the user set; 130 stopped by Ctrl-C, SIGTERM or SIGHUP; 1 a bug, or a process of the launch was killed."""
+    stop_as_by_ctrl_c()
     use_utf8()
     print_any_text()
     try:

@@ -23,6 +23,7 @@ from rsam_app.data.sampling import Draw
 from rsam_app.geometry.clipping import rectangle_in_view
 from rsam_app.geometry.types import Rectangle
 from rsam_app.system.hardware import available_cores
+from rsam_app.system.stop_signals import stop_signals
 
 Target = tuple[Rectangle, float]
 """A rectangle in image pixels and the weight of its loss."""
@@ -151,5 +152,5 @@ def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # otherwise every worker starts as many threads as there are cores
     torch.set_num_threads(1)
     # Ctrl-C, or a launcher's SIGTERM, reaches the whole process group; only the training process handles it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGINT, *stop_signals()):
         signal.signal(number, signal.SIG_IGN)

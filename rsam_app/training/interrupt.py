@@ -1,4 +1,4 @@
-"""Stop requests: Ctrl-C, SIGTERM and SIGUSR1 end a run between two steps, at the same step on every process."""
+"""Stop requests: Ctrl-C, SIGTERM, SIGUSR1 and SIGHUP end a run between two steps, at the same step on every process."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from types import FrameType
 import torch
 from accelerate import Accelerator
 
+from rsam_app.system.stop_signals import leave_terminal, stop_signals
+
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     """A stop request ended the run, after a checkpoint."""
 
 
 class StopRequest:
-    """Records stop signals. A second Ctrl-C stops at once, as usual; a second SIGTERM or SIGUSR1 does not, because a
+    """Records stop signals. A second Ctrl-C stops at once, as usual; a second one of the others does not, because a
     scheduler sends it both to the processes and to their launcher, which forwards it."""
 
     def __init__(self) -> None:
@@ -22,7 +24,7 @@ class StopRequest:
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGINT, *stop_signals()):
             self._handlers[number] = signal.signal(number, self._record)
         return self
 
@@ -32,6 +34,7 @@ class StopRequest:
 
     def _record(self, number: int, _: FrameType | None) -> None:
         self.requested = True
+        leave_terminal(number)
         if number == signal.SIGINT:
             signal.signal(number, self._handlers[number])  # type: ignore[arg-type]
 

@@ -28,6 +28,7 @@ from rsam_app.system.distributed.rank import Rank, current_rank
 from rsam_app.system.distributed.resume import resume_hint
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.parent import terminate_with
+from rsam_app.system.stop_signals import stop_as_by_ctrl_c
 
 START_TIMEOUT = 45.0
 """Seconds between the start of the first and the last process. Each machine's launcher has just read the same
@@ -52,14 +53,13 @@ def join_launch() -> None:
     """Connect this process with the others of its launch; does nothing if it is alone. Call it before anything that
     can fail on one process only.
 
-    From now on SIGTERM and SIGUSR1 act like Ctrl-C, and the process gets SIGTERM when its launcher is killed. If the
-    main process cannot be reached, it prints that and ends. Raises `UserError` if the launcher started only one of
-    several processes.
+    From now on SIGTERM, SIGUSR1 and SIGHUP act like Ctrl-C, and the process gets SIGTERM when its launcher is killed.
+    If the main process cannot be reached, it prints that and ends. Raises `UserError` if the launcher started only one
+    of several processes.
     """
     global _link
     launcher = os.getppid()
-    for number in (signal.SIGTERM, signal.SIGUSR1):  # SLURM sends the second one before a job's time limit
-        signal.signal(number, signal.default_int_handler)
+    stop_as_by_ctrl_c()
     rank = current_rank()
     _require_launched()
     if rank is None or _link is not None:

@@ -103,7 +103,7 @@ def test_the_reason_of_any_process_is_printed_once_by_the_main_one(tmp_path):
     assert printed.count("the disk is full") == 1 and "process 2 of 3" in printed
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP])
 def test_a_command_that_is_stopped_ends_all_as_stopped(tmp_path, number):
     def stopped() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal; pytest's workers ignore it
