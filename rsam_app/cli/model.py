@@ -268,7 +268,9 @@ def adopt(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="Run folder; default: runs/CARD-adopted.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(metavar="NAME", help="timm's name of the network, if the file does not say.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="timm's name of the network, if the file does not say.")
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Names of the checkpoint's outputs, in order, one a line.")
     ] = None,
@@ -310,7 +312,7 @@ def _headline(metrics: dict[str, Any]) -> str:
         f"{metrics['split']}: {metrics['n']} images, top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f},"
         f" macro {metrics['macro_top1']:.4f}, NLL {metrics['nll']:.3f}, ECE {metrics['ece']:.3f}"
     ]
-    from rsam_app.evaluation.report.headlines import overlap_lines, selective_line
+    from rsam_app.evaluation.report.headlines import overlap_lines, selective_line, taxonomy_lines
 
     lines.append(selective_line(metrics))
     if temperature := metrics["calibration"]["temperature"]:
@@ -318,6 +320,8 @@ def _headline(metrics: dict[str, Any]) -> str:
             f"temperature {temperature:.3f}, fitted to val: NLL {metrics['calibration']['nll_scaled']:.3f},"
             f" ECE {metrics['calibration']['ece_scaled']:.3f} with it"
         )
+    if hierarchy := metrics.get("taxonomy"):
+        lines += taxonomy_lines(hierarchy)
     if scores := metrics.get("localization"):
         lines += overlap_lines(scores)
     return "\n".join(lines)

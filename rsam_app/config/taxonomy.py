@@ -26,6 +26,11 @@ class Taxonomy:
         """The class names."""
         return self.nodes[0]
 
+    def __str__(self) -> str:
+        """The number of nodes of each level."""
+        counts = zip(self.levels, (len(set(nodes)) for nodes in self.nodes), strict=True)
+        return ", ".join(f"{level}: {count:,}" for level, count in counts)
+
     def above_classes(self) -> dict[str, Any]:
         """Levels and nodes above the classes, as plain JSON."""
         return {"levels": list(self.levels[1:]), "nodes": [list(nodes) for nodes in self.nodes[1:]]}

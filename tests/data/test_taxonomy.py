@@ -37,6 +37,7 @@ def test_nodes_are_in_the_order_of_the_classes(read) -> None:
         ("Fringilla", "Troglodytes", "Alca"),
         ("Fringillidae", "Troglodytidae", "Alcidae"),
     )
+    assert str(taxonomy) == "class: 3, genus: 3, family: 3"
     assert Taxonomy.of(BIRDS, taxonomy.above_classes()) == taxonomy
 
 
