@@ -312,7 +312,7 @@ def _headline(metrics: dict[str, Any]) -> str:
         f"{metrics['split']}: {metrics['n']} images, top-1 {metrics['top1']:.4f}, top-5 {metrics['top5']:.4f},"
         f" macro {metrics['macro_top1']:.4f}, NLL {metrics['nll']:.3f}, ECE {metrics['ece']:.3f}"
     ]
-    from rsam_app.evaluation.report.headlines import overlap_lines, selective_line
+    from rsam_app.evaluation.report.headlines import overlap_lines, selective_line, taxonomy_lines
 
     lines.append(selective_line(metrics))
     if temperature := metrics["calibration"]["temperature"]:
@@ -320,6 +320,8 @@ def _headline(metrics: dict[str, Any]) -> str:
             f"temperature {temperature:.3f}, fitted to val: NLL {metrics['calibration']['nll_scaled']:.3f},"
             f" ECE {metrics['calibration']['ece_scaled']:.3f} with it"
         )
+    if hierarchy := metrics.get("taxonomy"):
+        lines += taxonomy_lines(hierarchy)
     if scores := metrics.get("localization"):
         lines += overlap_lines(scores)
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from rsam_app.config.load import (
     read_pipeline,
 )
 from rsam_app.config.pipeline import EvaluateConfig, ModelConfig, Pipeline, ReviewConfig, SelectConfig, why_not_cached
+from rsam_app.config.taxonomy import Taxonomy
 from rsam_app.config.training import AUGMENT_PRESETS, AugmentConfig, MixConfig, SignalsConfig, TrainConfig
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ReviewConfig",
     "SelectConfig",
     "SignalsConfig",
+    "Taxonomy",
     "TrainConfig",
     "apply_overrides",
     "find_pipeline",

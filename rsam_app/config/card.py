@@ -73,6 +73,10 @@ class Card(Strict):
     `test`, unless `splits` here does not name it."""
     unlabelled: str = ""
     """A folder of further images without labels; a relative path starts from RSAM_DATA."""
+    taxonomy: str = ""
+    """CSV file with the hierarchy of the classes: a header `class,LEVEL,…`, the finest level above the class first and
+    the coarsest last, e.g. `class,genus,family`, and a row per class. A relative path starts from RSAM_DATA or from the
+    card's folder."""
     ignore: list[Annotated[str, Field(min_length=1)]] = []
     """Globs of files and folders to ignore: names at any depth, or paths relative to the root, e.g. `drafts/*`."""
     max_broken_share: float = Field(0.02, ge=0, le=1)
@@ -93,6 +97,11 @@ class Card(Strict):
     def unlabelled_path(self) -> Path | None:
         """The folder of images without labels; None if the card names none."""
         return _below_data(self.unlabelled) if self.unlabelled else None
+
+    @property
+    def taxonomy_path(self) -> Path | None:
+        """The file with the hierarchy of the classes; None if the card names none."""
+        return _below_data(self.taxonomy) if self.taxonomy else None
 
     @field_validator("splits")
     @classmethod

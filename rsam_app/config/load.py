@@ -57,7 +57,11 @@ def apply_overrides(pipeline: Pipeline, overrides: list[str], path: Path) -> Pip
 def load_card(reference: str | Path) -> Card:
     """Load a card given by path, or by its name in `datasets/`. Raises `UserError` as `load_pipeline`."""
     path = _find(str(reference), "datasets")
-    return validate(Card, read_mapping(path), path)
+    card = validate(Card, read_mapping(path), path)
+    beside = path.parent / card.taxonomy
+    if card.taxonomy_path is None or card.taxonomy_path.exists() or not beside.is_file():
+        return card
+    return card.model_copy(update={"taxonomy": str(beside)})
 
 
 def read_pipeline(path: Path) -> Pipeline:

@@ -104,6 +104,8 @@ class EvaluateConfig(Strict):
     """Images of the split to measure robustness on, chosen evenly over the classes."""
     stability_views: int = Field(2, ge=0, le=5)
     """Further views of each image that `rsam predict` computes the score `instability` from; 0: no such score."""
+    sure_accuracy: float = Field(0.95, gt=0.5, lt=1)
+    """Share of right answers to keep when an unsure answer is rolled up the card's `taxonomy`, on validation images."""
 
 
 class ReviewConfig(Strict):

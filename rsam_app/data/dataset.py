@@ -14,6 +14,7 @@ from rsam_app.data.left_out import first_names
 from rsam_app.data.records import UNLABELLED, Dataset, Record, Skipped
 from rsam_app.data.split_names import Split, recognise_splits
 from rsam_app.data.splits import complete_splits, name_splits
+from rsam_app.data.taxonomy import read_taxonomy
 from rsam_app.data.unlabelled import list_unlabelled, separate_unlabelled
 from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Progress
@@ -40,7 +41,8 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     `seed` only decides which images are held out as `val` if the release has none. A test split is held out if the
     release has neither `val` nor `test` and the card does not rule it out. Raises `UserError` for what you must
     fix: a missing root, a malformed list, too many broken images, a `train` split with images of fewer than two
-    classes. Classes without an image in `train` are left out, with their images; if the card says so, refused.
+    classes, a taxonomy that does not fit. Classes without an image in `train` are left out, with their images; if the
+    card says so, refused.
     """
     images = load_images(card, progress)
     boxed, box_notes = _drop_outside_boxes(images.records)
@@ -52,14 +54,16 @@ def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) ->
     records = [r for r in records if r.label not in untrained]
     unlabelled = sum(r.split == UNLABELLED for r in records)
     blank = [f"{unlabelled:,} images have no label: they are predicted and selected from, not trained on"]
+    classes = tuple(name for name in images.classes if name not in untrained)
     return Dataset(
         name=card.name,
         records=tuple(records),
-        classes=tuple(name for name in images.classes if name not in untrained),
+        classes=classes,
         licence=card.licence,
         skipped=(*images.skipped, *left_out),
         skipped_masks=images.skipped_masks,
         notes=(*images.notes, *(blank if unlabelled else []), *split_notes, *_untrained_notes(untrained), *box_notes),
+        taxonomy=read_taxonomy(card, classes),
     )
 
 

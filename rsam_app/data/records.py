@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rsam_app.config import Taxonomy
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError
 
@@ -55,7 +56,8 @@ class Dataset:
 
     `classes` are in the release's order and include classes that one of the splits lacks; a class index is always a
     position in this tuple. `skipped` are listed images that cannot be read, `skipped_masks` masks that cannot be used
-    (their images stay), `notes` sentences about what was assumed or left out.
+    (their images stay), `notes` sentences about what was assumed or left out. `taxonomy` is the hierarchy of the
+    classes, in their order; None if the card names none. Training does not use it, so it is not in the fingerprint.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Dataset:
     skipped: tuple[Skipped, ...] = ()
     skipped_masks: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    taxonomy: Taxonomy | None = None
     class_index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -18,12 +18,13 @@ from rsam_app.model.attention.predictors import PREDICTORS
 from rsam_app.model.attention.second_look import shrunk, upright_crop
 from rsam_app.model.backbone import last_two_channels, layout_of, no_stage_of_tokens, stage_of
 from rsam_app.model.feature_layout import TokenLayout
+from rsam_app.model.roll_up import RollUp
 from rsam_app.model.timm_interface import TimmInterface
 
 CELLS_PER_BATCH = 4096
 """Cells that `class_map` sends through the head at once: with ten thousand classes their logits take 160 MB."""
 
-FITTED = ("temperature",)
+FITTED = ("temperature", "roll_up")
 """Keys of `pretrained_cfg` that are ours: what was fitted to the model's predictions of validation images."""
 
 DETAIL = 2
@@ -136,6 +137,12 @@ class AttentiveClassifier(TimmInterface):
         """What to divide the logits by to get calibrated probabilities; None if it has not been fitted."""
         temperature: float | None = self.pretrained_cfg.get("temperature")
         return temperature
+
+    @property
+    def roll_up(self) -> RollUp | None:
+        """How to roll unsure answers up the classes' hierarchy; None without a hierarchy or a fitted threshold."""
+        fitted = self.pretrained_cfg.get("roll_up")
+        return None if fitted is None else RollUp.of(self.pretrained_cfg["label_names"], fitted)
 
     @property
     def attended_stage(self) -> AttendedStage | None:

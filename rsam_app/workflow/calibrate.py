@@ -1,5 +1,5 @@
-"""Calibration of a run by its validation predictions: the temperature and the known classes, saved with the model, and
-the columns that follow from them."""
+"""Calibration of a run by its validation predictions: the temperature, the known classes and the threshold at which
+answers are sure, saved with the model, and the columns that follow from them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ UNKNOWN = "unknown"
 
 
 def calibrate(job: Job) -> None:
-    """Fit the temperature and the known classes to the predictions, save them with the model and add `CONFIDENCE` and
-    `UNKNOWN` to every split's predictions, unless these are the same as the last time. For the main process.
+    """Fit the temperature, the known classes and, with a taxonomy, the threshold at which answers are sure to the
+    predictions, save them with the model and add `CONFIDENCE` and `UNKNOWN` to every split's predictions, unless these
+    are the same as the last time. For the main process.
 
     Training images get no `UNKNOWN`: the classes were fitted to them, so they are closer than new ones.
     """
@@ -42,7 +43,9 @@ def _calibrate(job: Job) -> None:
         job.reporter.say("not calibrated: model.second_look is not that of the trained model")
         return
     splits = predicted_splits(job)
-    temperature = _fit_temperature(job, _arrays(job, "val") if "val" in splits else None)
+    validation = _arrays(job, "val") if "val" in splits else None
+    temperature = _fit_temperature(job, validation)
+    _fit_roll_up(job, validation, temperature)
     known = _known_classes(job, splits)
     for split in splits:
         path, scores = job.run.predictions / f"{split}.parquet", {}
@@ -85,6 +88,37 @@ def _fit_temperature(job: Job, validation: PredictionArrays | None) -> float | N
         else f"temperature {temperature:.3f}, fitted to {len(validation.labels):,} val images: saved with the model"
     )
     return temperature
+
+
+def _fit_roll_up(job: Job, validation: PredictionArrays | None, temperature: float | None) -> None:
+    """Save the taxonomy with its threshold, fitted to `validation`; without that, keep what the model has if it is of
+    this taxonomy and for this accuracy."""
+    from rsam_app.evaluation.metrics.hierarchy import threshold_to_apply
+    from rsam_app.model.calibration import calibrated_probabilities
+    from rsam_app.model.roll_up import RollUp
+    from rsam_app.model.store import read_fitted, save_fitted
+
+    taxonomy, accuracy = job.measured.dataset.taxonomy, job.pipeline.evaluate.sure_accuracy
+    kept = read_fitted(job.run.model, "roll_up")
+    if taxonomy is None:
+        if kept is not None:
+            save_fitted(job.run.model, roll_up=None)
+        return
+    if validation is None:
+        if kept is not None and RollUp(taxonomy, kept["threshold"], accuracy).as_json() == kept:
+            return
+        threshold, why_not = None, "val is not predicted"
+    else:
+        probabilities = calibrated_probabilities(validation.logits, temperature)
+        threshold, why_not = threshold_to_apply(probabilities, validation.labels, taxonomy, accuracy)
+    fitted = None if threshold is None else RollUp(taxonomy, threshold, accuracy).as_json()
+    save_fitted(job.run.model, roll_up=fitted)
+    job.reporter.say(
+        f"unsure answers are not rolled up: {why_not}"
+        if threshold is None
+        else f"answers are sure from a probability of {threshold:.3f}, at which {accuracy:.0%} of those to val images"
+        " are right: saved with the model"
+    )
 
 
 def _known_classes(job: Job, splits: list[str]) -> KnownClasses | None:

@@ -106,8 +106,8 @@ def predict_photographs(
 
 
 def row_of(answer: Answer) -> dict[str, Any]:
-    """An answer as a row: the columns of the predictions table, then `calibrated_confidence`, `unknown`, `top` and
-    `top_probabilities`."""
+    """An answer as a row: the columns of the predictions table, then `calibrated_confidence`, `unknown`, `sure`
+    with its level and probability, `top` and `top_probabilities`."""
     import numpy as np
 
     width, height = answer.size
@@ -130,6 +130,9 @@ def row_of(answer: Answer) -> dict[str, Any]:
         "box": None if answer.box is None else [v / e for v, e in zip(answer.box, (width, height) * 2, strict=True)],
         "calibrated_confidence": answer.probability,
         "unknown": answer.unknown,
+        "sure": answer.sure and answer.sure.name,
+        "sure_level": answer.sure and answer.sure.level,
+        "sure_probability": answer.sure and answer.sure.probability,
         "top": [name for name, _ in answer.top],
         "top_probabilities": [share for _, share in answer.top],
     }
@@ -218,8 +221,9 @@ def _schema() -> pa.Schema:
     from rsam_app.run.predictions import SCHEMA
 
     scores = {"calibrated_confidence": pa.float32(), "unknown": pa.float32()}
+    sure = {"sure": pa.string(), "sure_level": pa.string(), "sure_probability": pa.float32()}
     top = {"top": pa.list_(pa.string()), "top_probabilities": pa.list_(pa.float32())}
-    return pa.schema([*SCHEMA, *scores.items(), *top.items()])
+    return pa.schema([*SCHEMA, *scores.items(), *sure.items(), *top.items()])
 
 
 # ---- lines and pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rsam_app.config import SelectConfig
 from rsam_app.data import SPLITS, UNLABELLED
@@ -53,7 +54,13 @@ def evaluate_inputs(job: Job, split: str) -> str:
     settings = job.pipeline.evaluate
     robustness = [settings.robustness_images, job.pipeline.seed] if settings.robustness else []
     groups = [(r.id, r.group) for r in job.measured.dataset.split(split) if r.group]  # not in the dataset's fingerprint
-    return fingerprint(predict_inputs(job, split), "evaluate", METRICS, *robustness, *groups)
+    return fingerprint(predict_inputs(job, split), "evaluate", METRICS, *robustness, *groups, *_taxonomy(job))
+
+
+def _taxonomy(job: Job) -> list[Any]:
+    """The content of the taxonomy, which the dataset's fingerprint does not cover, and what answers are to keep."""
+    taxonomy = job.measured.dataset.taxonomy
+    return [] if taxonomy is None else [taxonomy.above_classes(), job.pipeline.evaluate.sure_accuracy]
 
 
 def predicted_splits(job: Job) -> list[str]:
@@ -63,8 +70,9 @@ def predicted_splits(job: Job) -> list[str]:
 
 
 def calibrate_inputs(job: Job) -> str:
-    """Fingerprint of the inputs of the calibration: the predictions."""
-    return fingerprint(CALIBRATION, {split: predict_inputs(job, split) for split in predicted_splits(job)})
+    """Fingerprint of the inputs of the calibration: the predictions, and the taxonomy if there is one."""
+    predictions = {split: predict_inputs(job, split) for split in predicted_splits(job)}
+    return fingerprint(CALIBRATION, predictions, *_taxonomy(job))
 
 
 def review_inputs(job: Job) -> str:

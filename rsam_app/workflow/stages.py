@@ -180,7 +180,7 @@ def _evaluate(job: Job, split: str, robustness: bool) -> dict[str, Any]:
 
     dataset = job.measured.dataset
     table = read_predictions(job.run.predictions, [name for name in present_splits(job) if name != UNLABELLED])
-    metrics = evaluate_predictions(table, dataset, split)
+    metrics = evaluate_predictions(table, dataset, split, sure_accuracy=job.pipeline.evaluate.sure_accuracy)
     metrics["trained_on"] = list(job.measured.moved.get(split, ()))
     _add_observed(job, metrics, split, robustness or job.pipeline.evaluate.robustness)
     write_atomically(job.run.evaluation / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")

@@ -153,7 +153,9 @@ def test_predict_writes_a_row_for_each_photograph(
     rows = {"csv": _csv_rows, "jsonl": _json_rows, "parquet": lambda path: pq.read_table(path).to_pylist()}[ending](
         output
     )
-    assert set(rows[0]) == {*SCHEMA.names, "calibrated_confidence", "unknown", "top", "top_probabilities"}
+    sure = ("sure", "sure_level", "sure_probability")
+    assert set(rows[0]) == {*SCHEMA.names, "calibrated_confidence", "unknown", *sure, "top", "top_probabilities"}
+    assert not any(row[name] for row in rows for name in sure)  # the dataset has no taxonomy
     answers = {answer.image: answer for answer in model.predict(photographs)}
     assert {row["path"] for row in rows} == set(answers)
     for row in rows:

@@ -1,9 +1,11 @@
-"""The temperature is fitted to validation predictions, saved with the model and applied to every split."""
+"""What is fitted to validation predictions, saved with the model and applied: the temperature, the known classes, and
+the threshold from which answers are sure."""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +14,26 @@ import pytest
 import timm
 import torch
 import yaml
+from command import rsam
 from PIL import Image
 from rich.console import Console
 from scipy.optimize import brentq
 from scipy.special import softmax
 
+import rsam_app
 from rsam_app.config import EvaluateConfig, ModelConfig, Pipeline
 from rsam_app.model import build_model, load_model, save_model
 from rsam_app.model.known_classes import KnownClasses
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.run.predictions import SCHEMA, read_embeddings
+from rsam_app.system.files import fingerprint
 from rsam_app.system.progress import Reporter
+from rsam_app.system.versions import CALIBRATION, METRICS
 from rsam_app.training.warm_start import fit_classifier
 from rsam_app.workflow import stages
 from rsam_app.workflow.predict import predict
+from rsam_app.workflow.stage_inputs import calibrate_inputs, evaluate_inputs, predict_inputs
 
 SPLITS = ("train", "val", "test", "unlabelled")
 
@@ -159,3 +166,100 @@ def test_new_images_get_the_share_of_validation_images_that_look_more_known(job:
     ranks = np.sort(table(job, "val")["unknown"].to_numpy())
     np.testing.assert_allclose(ranks, np.arange(24) / 24, atol=3 / 24)  # among themselves, some of them equal
     assert timm.create_model(f"local-dir:{job.run.model}").num_classes == 2  # the file beside the weights is no weights
+
+
+def with_taxonomy(folder: Path, rows: str, name: str = "kinds.csv") -> Job:
+    """The job once its card names this taxonomy, beside the card."""
+    (folder / name).write_text(rows, encoding="utf-8")
+    path = folder / "birds.yaml"
+    card = yaml.safe_load(path.read_text(encoding="utf-8")) | {"taxonomy": name}
+    path.write_text(yaml.safe_dump(card), encoding="utf-8")
+    return job_of(folder)
+
+
+def test_unsure_answers_are_rolled_up_without_the_dataset(job: Job, tmp_path: Path) -> None:
+    predict(job, list(SPLITS))
+    plain = {stage: job.run.finished_stages[stage]["inputs"] for stage in ("predict test", "calibrate")}
+    assert "roll_up" not in config_of(job)
+    named = with_taxonomy(tmp_path, "class,noise\na,grey\nb,grey\n")
+    metrics = stages.evaluate(named, "test")
+    assert "predicting" not in said(named)
+    rolled = metrics["taxonomy"]["roll_up"]
+    assert [level["level"] for level in rolled["levels"]] == ["class", "noise"]
+    assert rolled["share"] == 1 and all(0 < level["share"] < 1 for level in rolled["levels"])
+    assert f"answers are sure from a probability of {rolled['threshold']:.3f}, at which 95%" in said(named)
+    assert load_model(job.run.model).roll_up.threshold == rolled["threshold"]
+
+    photographs = [row["path"] for row in table(job, "test").to_pylist()]
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(job.run.model, moved / "model")
+    for name in ("birds.yaml", "kinds.csv"):
+        (tmp_path / name).unlink()
+    answers = rsam_app.load(moved / "model").predict(photographs)
+    levels = [answer.sure.level for answer in answers]
+    assert [levels.count(level["level"]) for level in rolled["levels"]] == [level["n"] for level in rolled["levels"]]
+    for answer in answers:
+        level, name, probability = answer.sure
+        assert probability >= rolled["threshold"]
+        is_class = level == "class"
+        assert name == (answer.label if is_class else "grey")
+        assert probability == pytest.approx(answer.probability if is_class else 1)
+    assert rows_of(moved / "model", photographs) == [
+        (answer.sure.name, answer.sure.level, pytest.approx(answer.sure.probability)) for answer in answers
+    ]
+    assert plain["predict test"] == named.run.finished_stages["predict test"]["inputs"]
+    assert plain["calibrate"] != named.run.finished_stages["calibrate"]["inputs"]
+
+
+def rows_of(model: Path, photographs: list[str]) -> list[tuple[object, ...]]:
+    lines = rsam("predict", model, *photographs, "--json").stdout.splitlines()
+    return [tuple(json.loads(line)[name] for name in ("sure", "sure_level", "sure_probability")) for line in lines]
+
+
+def config_of(job: Job) -> dict[str, object]:
+    return json.loads((job.run.model / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"]
+
+
+def test_another_taxonomy_or_none_replaces_what_the_model_has(job: Job, tmp_path: Path) -> None:
+    named = with_taxonomy(tmp_path, "class,noise\na,grey\nb,grey\n")
+    predict(named, list(SPLITS))
+    first = config_of(job)["roll_up"]
+    assert first["accuracy"] == 0.95
+    before = evaluate_inputs(named, "test")
+    same = with_taxonomy(tmp_path, "class,noise\nb,grey\na,grey\nc,red\n", "more.csv")  # of the same content
+    assert evaluate_inputs(same, "test") == before
+    stages.evaluate(same, "test")
+    assert "sure from" not in said(same)
+    other = with_taxonomy(tmp_path, "class,noise\na,light\nb,dark\n")
+    assert evaluate_inputs(other, "test") != before
+    metrics = stages.evaluate(other, "test")
+    assert config_of(job).get("roll_up") != first
+    assert "mistakes" in json.dumps(metrics["taxonomy"])
+    card = yaml.safe_load((tmp_path / "birds.yaml").read_text(encoding="utf-8"))
+    del card["taxonomy"]
+    (tmp_path / "birds.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+    without = job_of(tmp_path)
+    assert "taxonomy" not in stages.evaluate(without, "test")
+    assert "roll_up" not in config_of(job)
+
+
+def test_without_a_taxonomy_fingerprints_are_those_of_earlier_versions(job: Job) -> None:
+    predict(job, list(SPLITS))
+    of_split = {split: predict_inputs(job, split) for split in SPLITS}
+    assert evaluate_inputs(job, "test") == fingerprint(of_split["test"], "evaluate", METRICS)
+    assert calibrate_inputs(job) == fingerprint(CALIBRATION, of_split)
+
+
+def test_a_roll_up_of_an_unpredicted_val_split_is_kept_only_for_its_taxonomy(job: Job, tmp_path: Path) -> None:
+    named = with_taxonomy(tmp_path, "class,noise\na,grey\nb,grey\n")
+    predict(named, ["test"])
+    assert "unsure answers are not rolled up: val is not predicted" in said(named)
+    predict(named, ["val"])
+    fitted = config_of(job)["roll_up"]
+    Image.new("RGB", (32, 32)).save(tmp_path / "photos" / "val" / "a" / "new.png")  # val is to be predicted again
+    again = job_of(tmp_path)
+    predict(again, ["test"])
+    assert config_of(job)["roll_up"] == fitted
+    other = with_taxonomy(tmp_path, "class,tone\na,grey\nb,grey\n")
+    predict(other, ["test"])
+    assert "roll_up" not in config_of(job)

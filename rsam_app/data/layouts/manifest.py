@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from rsam_app.config import Card
+from rsam_app.data.layouts.formats.csv_table import read_csv
 from rsam_app.data.layouts.links import list_files_once
 from rsam_app.data.layouts.listing import Listing, box_of, require_file
 from rsam_app.data.records import Record
@@ -54,31 +55,14 @@ def has_manifest_header(path: Path) -> bool:
 
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
-    try:
-        # utf-8-sig: spreadsheets write a byte order mark. strict: an unclosed quote must not swallow rows.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            notes = _check_header(path, header)
-            rows = []
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) != len(header):
-                    raise UserError(
-                        f"{path}, line {reader.line_num}: {len(cells)} cells, but the header has {len(header)}."
-                        " Put quotes around a cell that holds a comma."
-                    )
-                rows.append((reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
-            return rows, notes
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: is not UTF-8 ({error.reason} at byte {error.start}). Save it as `CSV UTF-8`."
-        ) from error
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}: is not CSV ({error}). Check for an unclosed quote."
-        ) from error
+    notes: list[str] = []
+
+    def check_header(cells: list[str]) -> list[str]:
+        header = [name.lower() for name in cells]
+        notes.extend(_check_header(path, header))
+        return header
+
+    return read_csv(path, check_header), tuple(notes)
 
 
 def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.types import Box, Points, Rectangle
+from rsam_app.model.roll_up import Sure
 
 OUTLINE = "#ff3b30"
 
@@ -38,6 +39,9 @@ class Answer:
     unknown: float | None
     """The share, in [0, 1], of validation images that look more like a known class than this one; near 1 the
     photograph may show none of the classes. None if the run has no known classes."""
+    sure: Sure | None
+    """The finest answer in the card's taxonomy that is sure, as `level, name, probability`; None if not even the
+    coarsest is, or if the model has no taxonomy or no threshold for it."""
     logits: np.ndarray = field(repr=False, compare=False)
     """`(C,)` float32, in the order of the model's classes."""
     embedding: np.ndarray = field(repr=False, compare=False)

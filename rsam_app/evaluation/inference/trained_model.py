@@ -26,6 +26,7 @@ from rsam_app.model import AttentiveClassifier, load_model
 from rsam_app.model.calibration import calibrated_probabilities
 from rsam_app.model.known_classes import KnownClasses
 from rsam_app.model.preprocess import normalise
+from rsam_app.model.roll_up import Sure
 from rsam_app.model.store import KNOWN_CLASSES, hub_file, load_from_hub
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
@@ -72,6 +73,8 @@ class TrainedModel:
         """Side of the network's square input, pixels."""
         self.known = known
         """The known classes that `unknown` is measured by; None if the run has none."""
+        self.roll_up = model.roll_up
+        """The taxonomy and threshold that `sure` comes from; None if the run has none."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -142,6 +145,9 @@ class TrainedModel:
         unknown: list[float | None] = [None] * len(loaded)
         if self.known is not None:
             unknown = self.known.unknown_score(embeddings, logits.numpy()).tolist()
+        sure: list[Sure | None] = [None] * len(loaded)
+        if self.roll_up is not None:
+            sure = self.roll_up(calibrated.numpy())
         answers = []
         for row, item in enumerate(loaded):
             names = [self.classes[index] for index in order[row].tolist()]
@@ -157,6 +163,7 @@ class TrainedModel:
                     box=boxes[row],
                     confidence=float(raw[row].max()),
                     unknown=unknown[row],
+                    sure=sure[row],
                     logits=logits[row].numpy(),
                     embedding=embeddings[row],
                 )

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import softmax
 
+from rsam_app.config import EvaluateConfig, Taxonomy
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics import accuracy, calibration
+from rsam_app.evaluation.metrics.hierarchy import roll_up_figures, taxonomy_figures, threshold_to_apply
 from rsam_app.evaluation.metrics.intervals import bootstrap_interval
 from rsam_app.evaluation.metrics.localization import localization
 from rsam_app.evaluation.metrics.macro import balanced_accuracy, macro_auroc, macro_f1
@@ -20,6 +22,7 @@ from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays, spli
 from rsam_app.evaluation.metrics.selective import selective_figures
 from rsam_app.evaluation.metrics.soft_mask_scores import DEFAULT_SOFTNESS
 from rsam_app.geometry.types import Integers
+from rsam_app.model.calibration import calibrated_probabilities
 from rsam_app.system.errors import UserError
 
 
@@ -29,19 +32,22 @@ def evaluate_predictions(
     split: str,
     classes: Sequence[str] | None = None,
     softness: float = DEFAULT_SOFTNESS,
+    sure_accuracy: float = EvaluateConfig().sure_accuracy,
 ) -> dict[str, Any]:
     """Return the content of `evaluation/metrics.json` for the rows of one split; fractions, not percent.
 
-    Other splits in `table` are used if they are present: `val` to fit the temperature, `train` to freeze MaxBoxAccV2's
-    thresholds. `classes` are the model's, in the order of its logits (default: the dataset's). `softness` is that of
-    the soft mask's edge, a share of the image's side.
+    Other splits in `table` are used if they are present: `val` to fit the temperature and the threshold at which
+    answers are sure, `train` to freeze MaxBoxAccV2's thresholds. `classes` are the model's, in the order of its logits
+    (default: the dataset's). `softness` is that of the soft mask's edge, a share of the image's side; `sure_accuracy`
+    the pipeline's.
 
     JSON-serialisable and free of NaN: a missing figure is null, and `absent` gives the reason by key; `localization`
-    is left out if there is none. Raises `UserError` for a split without predictions, or a table that does not fit.
+    is left out if there is none, and `taxonomy` if the dataset has none. Raises `UserError` for a split without
+    predictions, or a table that does not fit.
     """
     names = tuple(classes if classes is not None else dataset.classes)
     arrays_of = partial(split_arrays, table, dataset, classes=names)
-    arrays = arrays_of(split)
+    arrays, validation = arrays_of(split), None if split == "val" else arrays_of("val")
     if not len(arrays.labels):
         present = ", ".join(sorted(set(table.column("split").to_pylist()))) or "none"
         raise UserError(
@@ -59,8 +65,16 @@ def evaluate_predictions(
         **_macro(arrays, len(names), absent),
         "selective": selective_figures(calibration.confidences(arrays.logits), arrays.predicted == arrays.labels),
         "ece": calibration.expected_calibration_error(curve),
-        "calibration": _calibration(arrays, None if split == "val" else arrays_of("val"), curve, absent),
+        "calibration": _calibration(arrays, validation, curve, absent),
     }
+    if (taxonomy := dataset.taxonomy) is not None:
+        if names != taxonomy.classes:
+            raise ValueError(f"{dataset.name}: the taxonomy is of other classes than the logits")
+        temperature = metrics["calibration"]["temperature"]
+        metrics["taxonomy"] = {
+            **taxonomy_figures(taxonomy, arrays.predicted, arrays.labels),
+            "roll_up": _roll_up(taxonomy, arrays, validation, temperature, sure_accuracy, absent),
+        }
     located = _localization(arrays, arrays_of, dataset, split, softness, absent)
     if located is not None:
         metrics["localization"] = located
@@ -160,6 +174,26 @@ def _calibration(
     figures["nll_scaled"] = calibration.negative_log_likelihood(arrays.logits, arrays.labels, temperature)
     figures["ece_scaled"] = calibration.expected_calibration_error(scaled)
     return figures
+
+
+def _roll_up(
+    taxonomy: Taxonomy,
+    arrays: PredictionArrays,
+    validation: PredictionArrays | None,
+    temperature: float | None,
+    accuracy: float,
+    absent: dict[str, str],
+) -> dict[str, Any] | None:
+    """Answers rolled up at the threshold chosen on the validation split."""
+    threshold, why_not = None, "the threshold would be chosen on the evaluated split itself"
+    if validation is not None:
+        held_out = calibrated_probabilities(validation.logits, temperature)
+        threshold, why_not = threshold_to_apply(held_out, validation.labels, taxonomy, accuracy)
+    if threshold is None:
+        absent["taxonomy.roll_up"] = why_not
+        return None
+    probabilities = calibrated_probabilities(arrays.logits, temperature)
+    return {"chosen_for": accuracy, **roll_up_figures(taxonomy, threshold, probabilities, arrays.labels)}
 
 
 def _localization(

@@ -87,6 +87,31 @@ def selective_line(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def taxonomy_lines(found: Mapping[str, Any]) -> list[str]:
+    """Accuracy per level of the taxonomy, and of rolled-up answers if there are any: a line each."""
+    levels = ", ".join(f"{level['level']} {100 * level['top1']:.1f} %" for level in found["levels"])
+    lines = [f"top-1 by level: {levels}; {mistake_height(found)}"]
+    if rolled := found["roll_up"]:
+        given = [level for level in rolled["levels"] if level["n"]]
+        answers = ", ".join(
+            f"{level['level']} {100 * level['share']:.1f} % ({100 * level['accuracy']:.1f} % right)" for level in given
+        )
+        right = f", {100 * rolled['accuracy']:.1f} % of them right: {answers}" if given else ""
+        lines.append(
+            f"sure from a probability of {rolled['threshold']:.3f}, chosen for {100 * rolled['chosen_for']:g} % on val:"
+            f" {100 * rolled['share']:.1f} % of the images answered{right}"
+        )
+    return lines
+
+
+def mistake_height(found: Mapping[str, Any]) -> str:
+    """How far up the taxonomy mistakes and labels meet, in words."""
+    mean = found["mean_mistake_height"]
+    if mean is None:
+        return "no mistakes"
+    return f"mistakes meet the label {mean:.2f} levels above the class on average"
+
+
 def _auroc_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     value = metrics["macro_auroc"]
     if value is None:

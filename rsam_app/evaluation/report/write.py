@@ -56,6 +56,7 @@ def write_report(
             selective=headlines.selective_tiles(metrics["selective"]),
             localization=headlines.localization_tiles(located) if located else [],
             boxes_name=headlines.boxes_name,
+            mistake_height=headlines.mistake_height,
             mask_tiles=headlines.mask_tiles(located) if located else [],
             located=located,
             **robustness_tiles(metrics),

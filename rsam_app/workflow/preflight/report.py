@@ -47,6 +47,8 @@ def preflight_report(job: Job) -> PreflightReport:
     facts: dict[str, Any] = {"pipeline": job.pipeline.name, "run": f"{job.run.path}: {_state(job, found)}"}
     if found.dataset:
         facts["data"] = dataset_facts(found.dataset)
+        if found.dataset.taxonomy:
+            facts["taxonomy"] = str(found.dataset.taxonomy)
         facts["left out"] = left_out_lines(found.dataset, job.card.root_path)
     facts["model"] = f"{config.backbone}, attention {config.attention}, {config.image_size} pixels" + (
         ", with a second look" if config.second_look in (True, "only") else ""

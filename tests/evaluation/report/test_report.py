@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rsam_app.config import Taxonomy
 from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
 from rsam_app.evaluation.metrics.summary import evaluate_predictions
-from rsam_app.evaluation.report.headlines import findings, overlap_lines
+from rsam_app.evaluation.report.headlines import findings, overlap_lines, percent
 from rsam_app.evaluation.report.write import read_log, write_report
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 
@@ -105,6 +107,33 @@ def test_missing_boxes_rectangles_and_logs_are_reported(tmp_path: Path, dataset:
     _, html = report(tmp_path / "without attention", dataset, make_table(dataset.records, rectangles=False))
     assert 'class="seen" points=' not in html
     assert "There is no training log" in html
+
+
+def shown(share: float) -> str:
+    """A share as percent, with a plain space as in text whose blanks are joined."""
+    return percent(share).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_taxonomy_has_a_section_with_a_row_per_level(tmp_path: Path, dataset: Dataset, make_table: Any) -> None:
+    _, plain = report(tmp_path / "without", dataset, make_table(dataset.records))
+    assert "How far off are its mistakes?" not in plain
+    kinds = Taxonomy(("class", "<i>kind</i>"), (dataset.classes, ("bird", "mammal", "mammal", "bird")))
+    named, table = replace(dataset, taxonomy=kinds), make_table(dataset.records)
+    metrics = evaluate_predictions(table, named, "test", sure_accuracy=0.6)
+    path = write_report(tmp_path / "run", metrics, table, named, tmp_path / "none")
+    html = path.read_text(encoding="utf-8")
+    text = " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())  # blanks between cells
+    assert "<h2>How far off are its mistakes?</h2>" in html and "<i>kind" not in html
+    rolled = metrics["taxonomy"]["roll_up"]
+    assert f"probability of {rolled['threshold']:.3f} or more" in text
+    assert f"{shown(rolled['share'])} of the images get one, {shown(rolled['accuracy'])} of these are right" in text
+    for level, answers in zip(metrics["taxonomy"]["levels"], rolled["levels"], strict=True):
+        low, high = level["top1_interval"]
+        row = f"{level['level']} {level['n_nodes']} {shown(level['top1'])} {shown(low)} to {shown(high)}"
+        assert f"{row} {shown(answers['share'])}" in text
+    few = evaluate_predictions(table, named, "test")
+    html = write_report(tmp_path / "few", few, table, named, tmp_path / "none").read_text(encoding="utf-8")
+    assert f"Unsure answers are not rolled up: {few['absent']['taxonomy.roll_up']}." in Page(html).text
 
 
 def masked(dataset: Dataset, folder: Path, keep_boxes: bool, part: float = 1.0) -> Dataset:

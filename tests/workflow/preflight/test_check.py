@@ -104,13 +104,16 @@ def test_the_report_says_what_would_be_used(pipeline, fiftyone_module):
     add_image(pipeline.parent / "photos" / "auk" / "odd.png", 7)
     (pipeline.parent / "photos" / "auk" / "odd.png").write_text("no image")
     card = pipeline.parent / "birds.yaml"
-    card.write_text(yaml.safe_dump(yaml.safe_load(card.read_text()) | {"max_broken_share": 0.1}))
+    (card.parent / "kinds.csv").write_text("class,kind\nauk,bird\nwren,bird\n")
+    keys = {"max_broken_share": 0.1, "taxonomy": "kinds.csv"}
+    card.write_text(yaml.safe_dump(yaml.safe_load(card.read_text()) | keys))
     result = json.loads(rsam("check", pipeline, "--run", pipeline.parent / "run", "--json").stdout)
     assert result["problems"] == []
     assert result["data"]["images"] == 28 == sum(result["data"]["splits"].values())
     assert sum(sum(counts.values()) for counts in result["data"]["classes"].values()) == 28
     assert result["data"]["sizes"] == {key: [40, 30] for key in ("smallest", "median", "largest")}
     assert any("auk/odd.png (not an image)" in line for line in result["left out"])
+    assert result["taxonomy"] == "class: 2, kind: 1"
     assert result["run"].endswith("run: new") and not (pipeline.parent / "run").exists()
     assert result["device"].endswith(("float32", "bfloat16"))
     assert result["cost"]["disk_mib"] >= 1 and result["cost"]["minutes"] > 0
