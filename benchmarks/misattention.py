@@ -35,7 +35,7 @@ from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.run.predictions import read_predictions
 from rsam_app.system.progress import Reporter
-from rsam_app.workflow.demo_report import shortcut_victims
+from rsam_app.workflow.demo.report import shortcut_victims
 
 RESULTS = Path(__file__).resolve().parent / "results" / "misattention.json"
 USUAL = (Path("runs/cub_mobilenetv2"), Path("runs/demo"))

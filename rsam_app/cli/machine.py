@@ -32,7 +32,7 @@ def demo(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("rsam demo runs on one process: start it without a launcher.")
     from rsam_app.review.app.session import check_listening, open_app
-    from rsam_app.workflow.demo import run_demo
+    from rsam_app.workflow.demo.run_demo import run_demo
 
     check_listening(address, port, no_app)
     name = run_demo(run or Path("runs/demo"), reporter(), typer.echo, simulate_reviewer)

@@ -12,7 +12,7 @@ import yaml
 from rsam_app.data.synthetic import generate, read_planted
 from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.system.progress import Reporter
-from rsam_app.workflow import demo
+from rsam_app.workflow.demo import run_demo as demo
 
 PIPELINE = {
     "dataset": "set by rsam demo",

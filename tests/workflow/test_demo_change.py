@@ -10,7 +10,7 @@ import pyarrow as pa
 from rsam_app.data.synthetic import Planted, PlantedImage
 from rsam_app.data.synthetic.species import SHORTCUT
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
-from rsam_app.workflow.demo_change import change_sentences, on_flowers, shortcut_change
+from rsam_app.workflow.demo.change import change_sentences, on_flowers, shortcut_change
 
 BEETLE, FLOWERS = Rectangle(50.0, 50.0, 80.0, 60.0, 0.0), Rectangle(180.0, 20.0, 40.0, 40.0, 0.0)
 

@@ -13,7 +13,7 @@ from rsam_app.data.synthetic.planting import plan_images
 from rsam_app.data.synthetic.species import SHORTCUT
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
-from rsam_app.workflow.demo_report import report_planted
+from rsam_app.workflow.demo.report import report_planted
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from rsam_app.data.synthetic.planting import Planted, PlantedImage
 from rsam_app.geometry.overlap import box_iou, upright_edges
 from rsam_app.geometry.types import Box, Floats, Mask
-from rsam_app.workflow.demo_report import planted_rows, shortcut_victims
+from rsam_app.workflow.demo.report import planted_rows, shortcut_victims
 
 NAMED = 3
 """Images named of each kind of move."""

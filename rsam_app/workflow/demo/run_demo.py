@@ -20,10 +20,10 @@ from rsam_app.run.predictions import read_predictions
 from rsam_app.system.files import sha256_of
 from rsam_app.system.progress import Reporter
 from rsam_app.workflow import rounds, stages
-from rsam_app.workflow.demo_change import change_sentences
-from rsam_app.workflow.demo_report import report_planted
+from rsam_app.workflow.demo.change import change_sentences
+from rsam_app.workflow.demo.report import report_planted
 
-PIPELINE = Path(__file__).with_name("demo_pipeline.yaml")
+PIPELINE = Path(__file__).with_name("pipeline.yaml")
 
 LATER_ROUND = (
     "model.predictor=peaks",
