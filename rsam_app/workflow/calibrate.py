@@ -116,8 +116,8 @@ def _fit_roll_up(job: Job, validation: PredictionArrays | None, temperature: flo
     job.reporter.say(
         f"unsure answers are not rolled up: {why_not}"
         if threshold is None
-        else f"answers are sure from a probability of {threshold:.3f}, at which {accuracy:.0%} of those to val images"
-        " are right: saved with the model"
+        else f"answers are sure from a probability of {threshold:.3f}, at which {100 * accuracy:g} % of those to val"
+        " images are right: saved with the model"
     )
 
 

@@ -187,7 +187,7 @@ def test_unsure_answers_are_rolled_up_without_the_dataset(job: Job, tmp_path: Pa
     rolled = metrics["taxonomy"]["roll_up"]
     assert [level["level"] for level in rolled["levels"]] == ["class", "noise"]
     assert rolled["share"] == 1 and all(0 < level["share"] < 1 for level in rolled["levels"])
-    assert f"answers are sure from a probability of {rolled['threshold']:.3f}, at which 95%" in said(named)
+    assert f"answers are sure from a probability of {rolled['threshold']:.3f}, at which 95 %" in said(named)
     assert load_model(job.run.model).roll_up.threshold == rolled["threshold"]
 
     photographs = [row["path"] for row in table(job, "test").to_pylist()]

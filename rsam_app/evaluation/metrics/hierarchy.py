@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -76,7 +77,10 @@ def threshold_to_apply(
     answers = _at_least(best.probabilities[:, -1], candidates)
     kept = candidates[right_answers >= accuracy * (answers + 1)]
     if not len(kept):
-        return None, f"at no threshold are {accuracy:.0%} of the answers to {len(labels):,} val images right"
+        least = math.ceil(round(accuracy / (1 - accuracy), 6))
+        if len(labels) < least:
+            return None, f"{100 * accuracy:g} % right answers take {least:,} val images, and there are {len(labels):,}"
+        return None, f"at no threshold are {100 * accuracy:g} % of the answers to {len(labels):,} val images right"
     return float(kept[0]), ""
 
 

@@ -94,8 +94,12 @@ def test_few_images_promise_nothing() -> None:
     sure[:, 0] = 1
     threshold, why_not = threshold_to_apply(sure, np.zeros(18, dtype=int), PETS, 0.95)
     assert threshold is None
-    assert "at no threshold are 95% of the answers to 18 val images right" in why_not
+    assert why_not == "95 % right answers take 19 val images, and there are 18"
     assert threshold_to_apply(np.vstack([sure, sure[:1]]), np.zeros(19, dtype=int), PETS, 0.95) == (1.0, "")
+    for accuracy, least in ((0.9, 9), (0.99, 99)):
+        assert f"take {least} val" in threshold_to_apply(sure[:8], np.zeros(8, dtype=int), PETS, accuracy)[1]
+    wrong = threshold_to_apply(np.vstack([sure, sure]), np.full(36, 4), PETS, 0.95)
+    assert wrong == (None, "at no threshold are 95 % of the answers to 36 val images right")
     assert threshold_to_apply(sure[:0], np.zeros(0, dtype=int), PETS, 0.95)[0] is None
 
 
@@ -146,7 +150,7 @@ def test_metrics_have_them_if_the_dataset_has_a_taxonomy(dataset: Dataset, make_
     assert f"{100 * rolled['share']:.1f} % of the images answered, {100 * rolled['accuracy']:.1f} % of them" in second
     few = evaluate_predictions(table, named, "test")  # ten val images are too few for 95 %
     assert few["taxonomy"]["roll_up"] is None
-    assert "10 val images" in few["absent"]["taxonomy.roll_up"]
+    assert "take 19 val images, and there are 10" in few["absent"]["taxonomy.roll_up"]
     assert len(taxonomy_lines(few["taxonomy"])) == 1
     with pytest.raises(ValueError, match="other classes"):
         evaluate_predictions(table, named, "test", classes=dataset.classes[::-1])
