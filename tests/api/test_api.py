@@ -232,7 +232,9 @@ def test_the_library_logs_and_prints_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_prediction_needs_no_fiftyone_and_no_plots(folder: Path, photographs: list[str]) -> None:
+def test_prediction_needs_no_fiftyone_and_no_plots(
+    folder: Path, model: rsam_app.TrainedModel, photographs: list[str]
+) -> None:
     program = f"""
 import sys, rsam_app
 print(rsam_app.load({str(folder / "runs" / "colours")!r}).predict({photographs[0]!r}).label)
