@@ -268,7 +268,9 @@ def adopt(
     run: Annotated[
         Path | None, typer.Option("--run", metavar="RUN", help="Run folder; default: runs/CARD-adopted.")
     ] = None,
-    backbone: Annotated[str | None, typer.Option(metavar="NAME", help="timm's name of the network, if the file does not say.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(metavar="NAME", help="timm's name of the network, if the file does not say.")
+    ] = None,
     classes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Names of the checkpoint's outputs, in order, one a line.")
     ] = None,
