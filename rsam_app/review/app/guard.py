@@ -21,7 +21,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-JSON_TYPES = ("application/json", "application/json-patch+json")
+JSON_TYPES = ("application/json", "application/json-patch+json", "text/event-stream")
+"""Types that the App's page declares for JSON; for its request of events it declares the answer's."""
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "[::1]"})
 OWN_PAGES = ("same-origin", "none")
 """Values of `Sec-Fetch-Site`: the App's page, or the user's own input of the address."""
