@@ -10,7 +10,15 @@ import typer
 
 from rsam_app.cli.application import START, app
 from rsam_app.cli.context import main_process_only, reporter, show
-from rsam_app.cli.options import AddressOption, JsonOption, NoAppOption, PortOption, RemoteOption, RunOption
+from rsam_app.cli.options import (
+    AddressOption,
+    AllowWritesOption,
+    JsonOption,
+    NoAppOption,
+    PortOption,
+    RemoteOption,
+    RunOption,
+)
 from rsam_app.system.errors import UserError
 
 
@@ -21,6 +29,7 @@ def demo(
     port: PortOption = None,
     remote: RemoteOption = False,
     address: AddressOption = "127.0.0.1",
+    allow_writes: AllowWritesOption = None,
     simulate_reviewer: Annotated[
         bool, typer.Option("--simulate-reviewer", help="Let a simulated reviewer correct the queue; train again.")
     ] = False,
@@ -36,7 +45,7 @@ def demo(
 
     check_listening(address, port, no_app)
     name = run_demo(run or Path("runs/demo"), reporter(), typer.echo, simulate_reviewer)
-    open_app(name, port, remote, address, no_app=no_app, report=typer.echo)
+    open_app(name, port, remote, address, no_app=no_app, writes=allow_writes, report=typer.echo)
 
 
 @app.command(rich_help_panel=START)

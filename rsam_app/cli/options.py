@@ -36,4 +36,8 @@ RemoteOption = Annotated[bool, typer.Option(help="Do not open a browser: the App
 AddressOption = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Address of the App; any but loopback lets others connect.")
 ]
+AllowWritesOption = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Let the App export below DIR; default: the current folder."),
+]
 NoAppOption = Annotated[bool, typer.Option("--no-app", help="Print the dataset's name and exit.")]

@@ -13,6 +13,7 @@ from rsam_app.cli.completion import complete_strategy
 from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, reporter, show
 from rsam_app.cli.options import (
     AddressOption,
+    AllowWritesOption,
     AnySplit,
     JsonOption,
     NoAppOption,
@@ -38,6 +39,7 @@ def review(
     port: PortOption = None,
     remote: RemoteOption = False,
     address: AddressOption = "127.0.0.1",
+    allow_writes: AllowWritesOption = None,
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
@@ -56,7 +58,15 @@ def review(
         job.run.save_pipeline(job.pipeline)  # `apply` must know the key of the fields
     if as_json:
         show({"dataset": name, "run": str(run), "key": job.pipeline.review.key or job.run.key}, as_json)
-    open_app(name, port, remote, address, no_app=no_app, report=reporter().say if as_json else typer.echo)
+    open_app(
+        name,
+        port,
+        remote,
+        address,
+        no_app=no_app,
+        writes=allow_writes,
+        report=reporter().say if as_json else typer.echo,
+    )
 
 
 @app.command(rich_help_panel=REVIEW)

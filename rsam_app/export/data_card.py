@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -14,12 +15,13 @@ from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.files import sha256_of
 
 CHECKSUMS = "checksums.sha256"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = ("file", "id", "split", "label", "label_in_data_set", "predicted", "confidence")
 
 
 def write_records(folder: Path, items: Sequence[ExportItem], files: Sequence[str]) -> None:
     """Write `records.csv`: for each file its record, labels before and after, prediction, rectangle (image pixels,
-    radians) and tags (separated by `;`)."""
+    radians) and tags (separated by `;`). Text that a spreadsheet would take for a formula begins with `'`."""
     with (folder / "records.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*COLUMNS, *RECTANGLE_FIELDS, "rectangle_by", "tags"])
@@ -27,7 +29,8 @@ def write_records(folder: Path, items: Sequence[ExportItem], files: Sequence[str
             record = item.record
             labels = [record.split, item.label, record.label, item.predicted, item.confidence]
             rectangle = item.rectangle or ("",) * 5
-            writer.writerow([file, record.id, *labels, *rectangle, item.rectangle_by, ";".join(item.tags)])
+            row = [file, record.id, *labels, *rectangle, item.rectangle_by, ";".join(item.tags)]
+            writer.writerow(map(_csv_cell, row))
 
 
 def write_card(
@@ -49,7 +52,7 @@ def write_card(
         "",
         "## Notes",
         "",
-        *(f"- {note}" for note in [*written.notes, *_standard_notes(form[1])]),
+        *(f"- {_plain(note)}" for note in [*written.notes, *_standard_notes(form[1])]),
         "",
         *_left_out(source),
     ]
@@ -131,7 +134,7 @@ def _standard_notes(mode: Mode) -> list[str]:
 def _left_out(source: Source) -> list[str]:
     if not source.left_out:
         return []
-    return ["## Left out of the dataset", "", *(f"- {' '.join(line.split())}" for line in source.left_out), ""]
+    return ["## Left out of the dataset", "", *(f"- {_plain(line)}" for line in source.left_out), ""]
 
 
 def _quoted(text: str) -> str:
@@ -139,4 +142,14 @@ def _quoted(text: str) -> str:
 
 
 def _table_cell(text: str) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|")
+    return _plain(text).replace("|", "\\|")
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown without HTML."""
+    return html.escape(" ".join(str(text).split()), quote=False)
+
+
+def _csv_cell(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -38,7 +39,16 @@ def save_model(model: AttentiveClassifier, folder: Path) -> None:
             model_args=model._model_args,
             safe_serialization=True,
         )
-        shutil.rmtree(folder, ignore_errors=True)  # a rename replaces files only
+        old = _replaced(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():  # a rename replaces files only
+            os.replace(folder, old)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _replaced(folder: Path) -> Path:
+    """The place of the old model while the new one takes its own."""
+    return folder.with_name(folder.name + ".old")
 
 
 def _separate_shared(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: dict[str, Any]) -> None:
@@ -53,6 +63,8 @@ def _separate_shared(module: nn.Module, state: dict[str, Tensor], prefix: str, m
 def load_model(folder: Path) -> AttentiveClassifier:
     """The model in a run's `model/` folder, in evaluation mode. Raises `UserError` if there is none, or a
     damaged one."""
+    if not folder.exists() and _replaced(folder).exists():  # a crash between two renames
+        folder = _replaced(folder)
     if not (folder / "config.json").is_file() or not (folder / "model.safetensors").is_file():
         raise UserError(
             f"{folder}: no trained model here. Run `rsam train` first, with `--resume` if it was interrupted."

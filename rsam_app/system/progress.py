@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
@@ -42,6 +43,11 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def printable(text: str) -> str:
+    """`text` with � for every control character but tabs and line ends."""
+    return "".join("�" if unicodedata.category(c) == "Cc" and c not in "\t\n" else c for c in text)
+
+
 class Reporter:
     """Lines and bars on standard error of the main process; other processes print nothing, nor does a `quiet` one. Bars
     need a terminal."""
@@ -50,8 +56,8 @@ class Reporter:
         self.console = Console(stderr=True, quiet=quiet or not is_main_process(), highlight=False)
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Print one line. Control characters, e.g. of a file name, are replaced: a terminal would obey them."""
+        self.console.print(printable(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:

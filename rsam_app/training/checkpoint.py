@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import os
+import pickle
 import secrets
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from accelerate import Accelerator
+from accelerate.utils import load as load_tensors
 from safetensors import SafetensorError
 
 from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.errors import UserError, reason_of
+
+STATES = "states.pt"
+"""File of the states that Accelerate would otherwise load as pickles that can execute code."""
+REMEDY = "Start over with `rsam train --restart`."
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, SafetensorError)
+
+
+class Stateful(Protocol):
+    """An object with a state of tensors and plain values."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Restore the state."""
 
 
 @dataclass
@@ -42,6 +61,54 @@ class TrainingProgress:
         """From the checkpoint."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+def keep_in_checkpoints(accelerator: Accelerator, states: Sequence[Stateful]) -> None:
+    """Save these states with every checkpoint, and restore them with it.
+
+    Accelerate's own `register_for_checkpointing` loads them with `weights_only=False`, which executes code.
+    """
+
+    def save(models: object, weights: object, folder: str) -> None:
+        if accelerator.is_main_process:
+            torch.save([state.state_dict() for state in states], Path(folder) / STATES)
+
+    def load(models: object, folder: str) -> None:
+        saved = torch.load(Path(folder) / STATES, map_location="cpu", weights_only=True)
+        for state, values in zip(states, saved, strict=True):
+            state.load_state_dict(values)
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
+
+
+def check_checkpoint(folder: Path) -> None:
+    """Raise `UserError` if a file of a checkpoint is absent, damaged, or holds more than tensors and plain values.
+
+    Nothing in the folder can execute code. Accelerate would ignore random states that it cannot read, and continue
+    with other numbers.
+    """
+    if not (folder / STATES).exists():
+        raise UserError(f"{folder}: has no {STATES}: it is incomplete, or of an older version of RSAM.\n{REMEDY}")
+    for path in sorted(folder.iterdir()):
+        if path.suffix == ".safetensors":
+            continue
+        try:
+            load_tensors(path, map_location="cpu")
+        except pickle.UnpicklingError as error:  # torch's text advises unsafe loading
+            raise UserError(
+                f"{path}: is damaged, or holds objects that could execute code; nothing of it was run.\n{REMEDY}"
+            ) from error
+        except UNREADABLE as error:
+            raise UserError(f"{path}: is damaged ({reason_of(error)}).\n{REMEDY}") from error
+
+
+def load_checkpoint(accelerator: Accelerator, folder: Path) -> None:
+    """Restore everything that `save_checkpoint` wrote. Raises `UserError` if it does not fit."""
+    try:
+        accelerator.load_state(str(folder))
+    except (pickle.UnpicklingError, *UNREADABLE) as error:
+        raise UserError(f"{folder}: cannot be restored ({reason_of(error)}).\n{REMEDY}") from error
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:

@@ -30,7 +30,7 @@ from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import write_atomically
 from rsam_app.system.precision import choose_precision
-from rsam_app.training.checkpoint import TrainingProgress
+from rsam_app.training.checkpoint import Stateful, TrainingProgress, keep_in_checkpoints
 from rsam_app.training.choose_second_look import Look, choose, may_choose
 from rsam_app.training.discovery.targets import discovered_targets, discovery_epoch, join_targets
 from rsam_app.training.features.crops import CropEmbeddings, embed_crops
@@ -141,8 +141,8 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
                 embeddings = frozen.averaged_embeddings(bare, embeddings)
             write_held_out_probabilities(run.held_out_probabilities, embeddings, dataset, pipeline.seed)
     state = build_state(pipeline, dataset, targets, bare, accelerator, frozen, inputs, crops)
-    registered = [state.schedule, state.progress, state.dynamics, *([state.average] if state.average else [])]
-    accelerator.register_for_checkpointing(*registered)
+    kept: list[Stateful] = [state.schedule, state.progress, state.dynamics, *([state.average] if state.average else [])]
+    keep_in_checkpoints(accelerator, kept)
     return state
 
 

@@ -293,3 +293,21 @@ def test_the_data_card_names_every_file_that_the_dataset_left_out(aviary: Any, t
     assert section.splitlines() == [f"- {line}" for line in left_out]
     export(aviary.items, "manifest", tmp_path / "whole", source=aviary.source)
     assert "Left out" not in (tmp_path / "whole" / "DATA_CARD.md").read_text(encoding="utf-8")
+
+
+def test_names_are_neither_html_nor_formulas(aviary: Any, tmp_path: Path) -> None:
+    hostile = '=HYPERLINK("http://evil.example")'
+    items = [replace(kept(aviary)[0], label=hostile, tags=("<b>&", "-1+1"), rectangle=(1.0, 2.0, 3.0, 4.0, -0.5))]
+    source = replace(
+        aviary.source,
+        tag="<script>alert(1)</script>",
+        classes=(hostile, "<img src=x>"),
+        left_out=("image <img src=x onerror=alert(1)>.jpg: broken",),
+    )
+    export(items, "manifest", tmp_path / "out", source=source)
+    text = (tmp_path / "out" / "DATA_CARD.md").read_text(encoding="utf-8")
+    assert "<script" not in text and "<img" not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    with (tmp_path / "out" / "records.csv").open(newline="", encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["label"] == f"'{hostile}" and row["tags"] == "<b>&;-1+1"
+    assert row["angle"] == "-0.5", "a number is no formula"

@@ -205,3 +205,26 @@ def test_attention_at_an_earlier_stage_gates_the_input_of_the_next_one(backbone,
 def test_a_missing_stage_is_named():
     with pytest.raises(UserError, match=r"no stage 9 \(has: 0, 1"):
         build_model(config("test_resnet", stage=9), CLASSES)
+
+
+def test_a_crash_while_the_model_is_replaced_leaves_one(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    first, second = (build_model(config("test_resnet"), CLASSES) for _ in range(2))
+    save_model(first, folder)
+    rename = os.replace
+
+    def crash(source, target):
+        if Path(target) == folder:
+            assert not folder.exists() and Path(source).is_dir()
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(second, folder)
+    monkeypatch.undo()
+    for expected in (first, second):
+        loaded = load_model(folder)
+        assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), expected.parameters(), strict=True))
+        save_model(second, folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

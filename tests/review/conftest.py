@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +22,17 @@ from rsam_app.run.predictions import SCHEMA, write_predictions
 
 CLASSES = ("Ärger Finch", "blue tit", "crow")
 MakeRun = Callable[..., RunFolder]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The system's Chromium; without it the test is skipped, but fails in CI."""
+    found = shutil.which("chromium")
+    if found is None:
+        if os.environ.get("RSAM_REQUIRE_PHOTOGRAPHS"):
+            pytest.fail("no chromium on PATH")
+        pytest.skip("no chromium on PATH")
+    return found
 
 
 @pytest.fixture(scope="session")

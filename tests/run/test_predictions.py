@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +121,9 @@ def test_damaged_or_foreign_embeddings_are_named(folder) -> None:
     np.save(embeddings_path(path), np.ones((2, 3)))
     with pytest.raises(UserError, match="another number of rows"):
         read_embeddings(folder)
-    for content in (b"", b"junk", embeddings_path(path).read_bytes()[:-1]):
+    stream = io.BytesIO()
+    np.save(stream, np.array([{"an": "object"}]), allow_pickle=True)  # what could execute code
+    for content in (b"", b"junk", embeddings_path(path).read_bytes()[:-1], stream.getvalue()):
         embeddings_path(path).write_bytes(content)
         with pytest.raises(UserError, match="is damaged"):
             read_embeddings(folder)

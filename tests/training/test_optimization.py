@@ -150,7 +150,7 @@ def test_both_weights_and_their_average_are_evaluated_and_the_better_is_saved(ru
     assert all({"val_macro_top1", "ema_val_macro_top1", "ema_val_nll"} <= set(entry) for entry in entries)
     assert any(entry["ema_val_nll"] != entry["val_nll"] for entry in entries)
     kept = load_file(run_with_everything / "model" / "model.safetensors")
-    state = torch.load(run_with_everything / "checkpoints" / "best" / "custom_checkpoint_3.pkl", weights_only=True)
+    state = torch.load(run_with_everything / "checkpoints" / "best" / "states.pt", weights_only=True)[3]
     averaged = {name.removeprefix("module."): values for name, values in state.items()}
     live = load_file(run_with_everything / "checkpoints" / "best" / "model.safetensors")
     chosen = max(entries, key=lambda e: (max(e["val_macro_top1"], e["ema_val_macro_top1"]), e["epoch"]))

@@ -13,6 +13,7 @@ from scipy.special import softmax
 from rsam_app.evaluation.scores.label_quality import suggested_labels
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import class_names
+from rsam_app.system.errors import UserError, reason_of
 
 LEARNED_WEIGHT = 0.2
 """Weight of the log probabilities during training, against those held out. With a frozen backbone and a tenth of the
@@ -53,7 +54,13 @@ def _saved_rows(ids_file: Path, ids: Sequence[str]) -> tuple[int, np.ndarray]:
 
 
 def _load(path: Path, trained: int, rows: np.ndarray) -> np.ndarray | None:
-    saved = np.load(path, mmap_mode="r") if path.exists() else None
+    try:
+        saved = np.load(path, mmap_mode="r") if path.exists() else None
+    except (ValueError, EOFError) as error:  # an array of objects too, which NumPy refuses to unpickle
+        raise UserError(
+            f"{path}: is damaged ({reason_of(error)}).\nDelete it to judge labels without it, or retrain with"
+            " `rsam train --restart`."
+        ) from error
     if saved is None or len(saved) != trained:
         return None
     return np.where(rows[:, None] >= 0, saved[rows].astype(np.float32), np.float32(np.nan))

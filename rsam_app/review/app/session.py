@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+from rsam_app.review.app.allowed_writes import allow_writes
 from rsam_app.review.app.install_plugin import link_plugin
 from rsam_app.review.app.layout import workspace_name
 from rsam_app.review.app.saved_views import first_view
@@ -20,6 +25,8 @@ from rsam_app.review.dataset.schema import open_review, run_keys
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
 
+TOKEN = secrets.token_urlsafe(24)
+"""Required of everybody who opens an App of this process on another address than loopback."""
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 5151
 START_TIMEOUT = 240
@@ -44,8 +51,9 @@ def app_session(
     - `remote`: open no browser. Without a screen none is opened either.
     - `view`: name of the saved view to open; by default the latest run's misattended images, worst first.
 
-    The server ends with the context, and with this process however it ends. Raises `UserError` if there is no such
-    dataset or view, or the port is taken.
+    The App serves its own page and this process only. With another `address` than loopback it also requires a token,
+    which the yielded address contains. The server ends with the context, and with this process however it ends. Raises
+    `UserError` if there is no such dataset or view, or the port is taken.
     """
     fo = import_fiftyone()
     review_set = open_review(dataset_name)
@@ -53,21 +61,26 @@ def app_session(
         known = ", ".join(review_set.list_saved_views())
         raise UserError(f"dataset {dataset_name!r} has no saved view {view!r} (has: {known}).")
     view = view or first_view(review_set)
-    port = _port(address, port)
+    port, token = _port(address, port), None if is_loopback(address) else TOKEN
     link_plugin()
     logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of its own removed options
     logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting has a wrong remote address
-    _start_server(address, port)
+    _start_server(address, port, token)
+    url = f"http://{_reachable(address)}:{port}/datasets/{dataset_name}"
     session = fo.launch_app(
         dataset=review_set,
         view=review_set.load_saved_view(view) if view else None,
         spaces=_workspace(review_set),
         port=port,
         address=address,
-        remote=remote or not _has_screen(),
+        remote=remote or token is not None or not _has_screen(),
     )
+    if token:
+        url += f"?token={token}"
+        if not remote and _has_screen():
+            webbrowser.open(url)  # FiftyOne would open it without the token
     try:
-        yield session, f"http://{_reachable(address)}:{port}/datasets/{dataset_name}"
+        yield session, url
     finally:
         session.close()
 
@@ -80,13 +93,16 @@ def open_app(
     view: str | None = None,
     *,
     no_app: bool = False,
+    writes: Path | None = None,
     report: Callable[[str], None] = print,
 ) -> None:
     """Open the App on a review dataset and, in a terminal, keep it open until Ctrl-C.
 
     Without a terminal, start the App, report its address, and close it again; with `no_app`, only report the dataset's
-    name. Raises `UserError` as `app_session` does.
+    name. Operators write below `writes` only, by default below the current folder. Raises `UserError` as `app_session`
+    does.
     """
+    allow_writes(writes)
     if no_app:
         open_review(dataset_name)
         link_plugin()  # for an App opened in another way
@@ -95,6 +111,8 @@ def open_app(
     report("Starting the FiftyOne App …")
     with app_session(dataset_name, port, remote, address, view) as (session, url):
         report(f"FiftyOne App: {url}")
+        if not is_loopback(address):
+            report("Everybody with this address can see and change everything: it contains the token.")
         if remote and address == LOOPBACK:
             number, host = url.split(":")[2].split("/")[0], socket.gethostname()
             report(f"On your own machine: ssh -N -L {number}:{LOOPBACK}:{number} USER@{host}, then open that address.")
@@ -128,10 +146,10 @@ def _workspace(review_set: Any) -> Any:
     return next((review_set.load_workspace(name) for name in names if review_set.has_workspace(name)), None)
 
 
-def _start_server(address: str, port: int) -> None:
+def _start_server(address: str, port: int, token: str | None) -> None:
     """Start FiftyOne's App server for `launch_app`. Raises `UserError` if it does not start."""
     try:
-        start_app_server(address, port, START_TIMEOUT)
+        start_app_server(address, port, START_TIMEOUT, token)
     except TimeoutError as error:
         raise UserError(
             f"FiftyOne's App server did not start within {START_TIMEOUT} s on {address}:{port}.\n"
@@ -186,6 +204,14 @@ def _any_port(address: str) -> int:
                 f"--address {address}: this machine cannot listen there ({error.strerror}). Use {LOOPBACK}."
             ) from error
         return int(probe.getsockname()[1])
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a server on that address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _reachable(address: str) -> str:

@@ -5,14 +5,20 @@ Each docstring says which public API is missing.
 
 from __future__ import annotations
 
+import asyncio
 import os
-from pathlib import Path
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bson import ObjectId
     from numpy.typing import ArrayLike
     from pymongo.collection import Collection
+    from pymongo.database import Database
+
+TOKEN_VARIABLE = "RSAM_APP_TOKEN"
+"""Environment variable with which the server gets its token: other users see a process's arguments."""
 
 
 def sample_collection(dataset_or_view: Any) -> Collection[dict[str, Any]]:
@@ -59,15 +65,25 @@ def serialized_array(array: ArrayLike) -> bytes:
     return bytes(serialize_numpy_array(array))
 
 
-def start_app_server(address: str, port: int, timeout: int) -> None:
-    """Start FiftyOne's App server in the current folder, for `launch_app` to find and `session.close()` to stop.
+def database() -> Database[dict[str, Any]]:
+    """FiftyOne's database. Publicly only its datasets are reached."""
+    from fiftyone.core.odm import get_db_conn
 
-    `launch_app` gives the server one minute, and if that is too short leaves a thread that logs a message every ten
-    seconds; the timeout has no public setting. Raises `TimeoutError` after `timeout` seconds.
+    found: Database[dict[str, Any]] = get_db_conn()
+    return found
+
+
+def start_app_server(address: str, port: int, timeout: int, token: str | None = None) -> None:
+    """Start the guarded App server in the current folder, for `launch_app` to find and `session.close()` to stop.
+
+    FiftyOne's own server has no public setting for a guard. `launch_app` gives it one minute, and if that is too short
+    leaves a thread that logs a message every ten seconds; the timeout has no public setting. With a `token` this
+    process's sessions send it. Raises `TimeoutError` after `timeout` seconds.
     """
     import fiftyone as fo
-    import fiftyone.constants as foc
+    import requests
     from fiftyone.core.service import ServerService, ServiceListenTimeout
+    from fiftyone.core.session import client
     from fiftyone.core.session import session as sessions
 
     limit = timeout
@@ -78,14 +94,39 @@ def start_app_server(address: str, port: int, timeout: int) -> None:
 
         @property
         def command(self) -> list[str]:
-            python, main, *options = super().command
-            return [python, str(Path(foc.SERVER_DIR) / main), *options]
+            # -P: no module is imported from the current folder.
+            options = ["--port", str(port), "--address", address]
+            return [sys.executable, "-P", "-m", "rsam_app.review.app.guarded_server", *options]
+
+        @property
+        def env(self) -> dict[str, str]:
+            return {**super().env, **({TOKEN_VARIABLE: token} if token else {})}
 
         def _wait_for_child_port(self, port: int | None = None, timeout: int = limit) -> int:
             return int(super()._wait_for_child_port(port=port, timeout=max(timeout, limit)))
 
+    if token:
+        client.requests = requests.Session()
+        client.requests.headers["Authorization"] = f"token {token}"
+        client.requests.trust_env = False  # a .netrc would replace the header
     try:
         server = PatientServer(port, address=address, do_not_track=fo.config.do_not_track)
     except ServiceListenTimeout as error:
         raise TimeoutError(f"no answer on {address}:{port} within {timeout} s") from error
     sessions._server_services[port] = server
+
+
+def serve_app(address: str, port: int, guard: Callable[[Any], Any]) -> None:
+    """Run FiftyOne's App server behind a guard until the process ends, as FiftyOne's `server/main.py` runs it bare."""
+    os.environ.pop("FIFTYONE_DISABLE_SERVICES", None)
+    os.environ["FIFTYONE_SERVER"] = "1"
+    import fiftyone  # noqa: F401 - the server's modules need it first
+    from fiftyone.server.app import app
+    from fiftyone.server.events import set_port
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
+
+    config = Config()
+    config.bind = [f"{address}:{port}"]
+    set_port(port)
+    asyncio.run(serve(guard(app), config))

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from rsam_app.review.app.allowed_writes import check_allowed
 from rsam_app.review.plugin.base import (
     ReportingOperator,
     add_choice,
@@ -55,6 +56,7 @@ class Export(ReportingOperator):
         folder = Path(str(ctx.params.get("folder") or "")).expanduser()
         if not folder.is_absolute():
             raise UserError(f"export: the folder {str(folder)!r} is not absolute. Give the path from / or ~.")
+        check_allowed(folder)
         job = Job.of_run(run_folder_of(ctx).path, [], Reporter())
         yield None if ctx.delegated else ctx.ops.set_progress(label="copying images", variant="linear")
         tag, format, mode = (str(ctx.params.get(name) or "") for name in ("tag", "format", "mode"))

@@ -7,7 +7,6 @@ import json
 import os
 import pty
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -36,17 +35,6 @@ QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 def listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture
-def chromium() -> str:
-    """The system's Chromium; without it the test is skipped, but fails in CI."""
-    found = shutil.which("chromium")
-    if found is None:
-        if os.environ.get("RSAM_REQUIRE_PHOTOGRAPHS"):
-            pytest.fail("no chromium on PATH")
-        pytest.skip("no chromium on PATH")
-    return found
 
 
 @pytest.fixture

@@ -288,7 +288,10 @@ def test_score_applies_a_corrected_label_and_predicts_again(run: RunFolder, draw
     assert "'some' is not a choice" in requests["show_output"]["results"]["error"]
 
 
-def test_export_writes_the_tagged_images(run: RunFolder, review_set: Any, tmp_path: Path) -> None:
+def test_export_writes_the_tagged_images(
+    run: RunFolder, review_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert "No image carries a tag" in form(review_set, "export")["problem"]["view"]["description"]
     review_set.limit(3).tag_samples("gold")
     assert form(review_set, "export")["tag"]["type"]["values"] == ["gold"]
@@ -300,6 +303,30 @@ def test_export_writes_the_tagged_images(run: RunFolder, review_set: Any, tmp_pa
     assert str(tmp_path / "gold") in requests["show_output"]["results"]["error"], "never over a folder that is there"
     _, requests = call(review_set, "export", params=params | {"folder": "gold"})
     assert "not absolute" in requests["show_output"]["results"]["error"]
+
+
+def test_export_writes_below_the_allowed_folder_only(
+    run: RunFolder, review_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, elsewhere, allowed = (tmp_path / name for name in ("started", "elsewhere", "allowed"))
+    for folder in (started, elsewhere, allowed):
+        folder.mkdir()
+    (started / "link").symlink_to(elsewhere)
+    monkeypatch.chdir(started)
+    review_set.limit(3).tag_samples("gold")
+
+    def export(folder: Path | str) -> dict[str, Any]:
+        params = {"tag": "gold", "format": "manifest", "folder": str(folder)}
+        results: dict[str, Any] = call(review_set, "export", params=params)[1]["show_output"]["results"]
+        return results
+
+    for folder in (elsewhere / "gold", started / "link" / "gold", f"{started}/../elsewhere/gold", "/gold"):
+        assert f"the App writes below {started} only.\n" in export(folder)["error"]
+    assert not list(elsewhere.iterdir()) and not Path("/gold").exists()
+    assert "3 images" in export(started / "gold")["message"]
+    monkeypatch.setenv("RSAM_ALLOW_WRITES", str(allowed))
+    assert "--allow-writes DIR" in export(started / "gold2")["error"]
+    assert "3 images" in export(allowed / "gold")["message"]
 
 
 def test_apply_and_its_undo(run: RunFolder, drawn: Dataset, review_set: Any) -> None:
@@ -324,7 +351,10 @@ def test_a_run_whose_folder_is_gone_is_named(review_set: Any) -> None:
     assert "/gone/run one" in call(review_set, "score")[1]["show_output"]["results"]["error"]
 
 
-def test_long_ones_can_be_delegated_and_a_failed_one_says_why(run: RunFolder, review_set: Any, tmp_path: Path) -> None:
+def test_long_ones_can_be_delegated_and_a_failed_one_says_why(
+    run: RunFolder, review_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     from fiftyone.operators.delegated import DelegatedOperationService
 
     from rsam_app.review.app.scheduled_operators import run_scheduled
