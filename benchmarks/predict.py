@@ -83,10 +83,11 @@ def throughput(model: TrainedModel, photographs: list[Path]) -> dict[str, float]
 def resident(model: TrainedModel, batch: torch.Tensor, images: int) -> float:
     """Images a second of the network on one batch in memory."""
     begun = time.perf_counter()
-    for _ in range(0, images, len(batch)):
+    batches = -(-images // len(batch))
+    for _ in range(batches):
         with torch.inference_mode(), all_cores(), autocast(model.precision, model.device):
             model.network.embed(batch)
-    return images / (time.perf_counter() - begun)
+    return batches * len(batch) / (time.perf_counter() - begun)
 
 
 if __name__ == "__main__":

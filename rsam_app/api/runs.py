@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from rsam_app.config import Card, load_card
+from rsam_app.config import Card, SelectConfig, load_card
 from rsam_app.config.load import validated_pipeline
 from rsam_app.config.validation import validate
 from rsam_app.evaluation.inference.trained_model import TrainedModel, load
@@ -46,6 +46,9 @@ def fit(
     from rsam_app.workflow import stages
     from rsam_app.workflow.preflight import pass_preflight
 
+    for section, values in settings.items():
+        if not isinstance(values, Mapping):
+            raise UserError(f"fit: {section} is not a section of a pipeline. Write e.g. train={{'epochs': 3}}.")
     path = Path(data).expanduser()
     known = not path.is_dir() and path.suffix.lower() != ".csv"
     name = name or (load_card(str(data)).name if known else _plain_name(path))
@@ -85,15 +88,19 @@ def select(
     What is not given is the pipeline's. Images with a decision are left out. Raises `UserError` as `rsam select` does.
     """
     job = _job(run)
-    settings, folder = job.pipeline.select, job.run
+    folder = job.run
+    given: dict[str, Any] = {"strategy": strategy, "budget": budget, "split": split}
+    given |= {"per_class": per_class, "near_duplicates": near_duplicates}
+    changed = {key: value for key, value in given.items() if value is not None}
+    settings = validate(SelectConfig, job.pipeline.select.model_dump() | changed, Path("rsam.select"))
     decided = {c.id for c in read_corrections(corrections_path(folder.path, job.card.name))}
-    limits = Limits(per_class or settings.per_class, near_duplicates or settings.near_duplicates)
+    limits = Limits(settings.per_class, settings.near_duplicates)
     with folder.writing():
         return select_records(
             folder,
-            strategy or settings.strategy,
-            budget or settings.budget,
-            split or settings.split,
+            settings.strategy,
+            settings.budget,
+            settings.split,
             job.pipeline.seed,
             exclude=decided,
             limits=limits,
@@ -133,7 +140,7 @@ def _plain_name(path: Path) -> str:
 
 
 def _write_card(data: Path, name: str, run: RunFolder) -> Path:
-    """The card of a folder or manifest, in `cards/` beside the run; it is written again if it says something else."""
+    """The card of a folder or manifest, in `cards/` beside the run."""
     layout = "folder" if data.is_dir() else "manifest"
     if layout == "manifest" and not data.is_file():
         raise UserError(f"{data}: no such file. Give a folder of class folders, a manifest or a card.")
@@ -141,7 +148,9 @@ def _write_card(data: Path, name: str, run: RunFolder) -> Path:
     path = run.path.parent / "cards" / f"{name}.yaml"
     validate(Card, content, path)
     dumped = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-    if not path.is_file() or path.read_text(encoding="utf-8") != dumped:
+    if path.is_file() and path.read_text(encoding="utf-8") != dumped:
+        raise UserError(f"{path}: is the card of other data. Give another name with `name`.")
+    if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, dumped)
     return path.resolve()

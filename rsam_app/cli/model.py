@@ -177,9 +177,9 @@ def predict(
     processes: ProcessesOption = 1,
     set_: SetOption = None,
 ) -> None:
-    """Predict labels and rectangles of every image.
+    """Predict classes and rectangles.
 
-    With PATHs: of these photographs, without dataset or database. Without: of the run's dataset, into
+    With PATHs, of these photographs, without dataset or database; otherwise, of the run's dataset, into
     predictions/SPLIT.parquet.
     """
     if paths:
@@ -277,7 +277,7 @@ def adopt(
 ) -> None:
     """Make a run of a classifier trained elsewhere.
 
-    Keeps its head and answers; its rectangle is that of its class map. Predicts and evaluates; then review and select.
+    Keeps its head; its rectangle is that of its class map. Predicts and evaluates; then review and select.
     """
     main_process_only()
     from rsam_app.workflow.adopt import adopt as adopt_checkpoint
@@ -290,12 +290,14 @@ def adopt(
 def push(
     run: RunArgument,
     name: Annotated[str, typer.Argument(metavar="ORGANISATION/NAME", help="The model's name on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="Create it so that only you see it.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create it so that only you see it; no effect if it exists.")
+    ] = False,
     no_picture: Annotated[
         bool, typer.Option("--no-picture", help="Upload no example image of the dataset with the model card.")
     ] = False,
 ) -> None:
-    """Publish the model and its card on the hub.
+    """Publish the model with a model card on the hub.
 
     Uploads weights, configuration, model card and an example image.
     """

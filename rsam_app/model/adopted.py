@@ -1,4 +1,5 @@
-"""A plain timm classifier that others trained, as a model of ours: its classes reordered, its answers unchanged."""
+"""A plain timm classifier that others trained, as a model of ours: the same logits for the same pixels, its classes
+reordered."""
 
 from __future__ import annotations
 
@@ -86,14 +87,14 @@ def _arguments(args: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _of_file(path: Path, backbone: str | None) -> Plain:
-    config = _config_in(path.parent)
+    config, tensors = _config_in(path.parent), read_tensors(path)
     name = backbone or config.get("architecture") or _named_in(path)
     if not name:
         raise UserError(f"{path}: does not say which network it is for. Give timm's name of it with --backbone.")
     if not timm.is_model(str(name).partition(".")[0]) and name != "rsam_classifier":
         raise UserError(f"--backbone {name}: timm has no such network.{suggest(str(name), timm.list_models())}")
-    tensors, args = read_tensors(path), _arguments(config.get("model_args"))
-    blank: Any = timm.create_model(name, num_classes=2, **args)
+    args = _arguments(config.get("model_args"))
+    blank = _created(path, str(name), 2, args)
     fitted = without_prefix(tensors, blank.state_dict().keys())
     layer = blank.pretrained_cfg.get("classifier")
     layers = [layer] if isinstance(layer, str) else list(layer or ())
@@ -102,7 +103,7 @@ def _of_file(path: Path, backbone: str | None) -> Plain:
         raise UserError(
             f"{path}: has no classifier ({', '.join(layers) or 'unknown'}). It is a backbone: train with it."
         )
-    model: Any = timm.create_model(name, num_classes=len(cast(Tensor, weights[0])), **args)
+    model = _created(path, str(name), len(cast(Tensor, weights[0])), args)
     values = model.state_dict()
     wrong = [key for key in values if key not in fitted or fitted[key].shape != values[key].shape]
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
@@ -118,12 +119,24 @@ def _of_file(path: Path, backbone: str | None) -> Plain:
     return Plain(model, str(name), args)
 
 
+def _created(path: Path, network: str, classes: int, args: dict[str, Any]) -> Any:
+    try:
+        return timm.create_model(network, num_classes=classes, **args)
+    except BUILD_ERRORS as error:
+        raise UserError(
+            f"{path}: {network} cannot be built ({reason_of(error)}). Give the right network with --backbone."
+        ) from error
+
+
 def _named_in(path: Path) -> str | None:
     if path.suffix == ".safetensors":
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, framework="pt") as stream:
-            return (stream.metadata() or {}).get("architecture")
+        try:
+            with safe_open(path, framework="pt") as stream:
+                return (stream.metadata() or {}).get("architecture")
+        except (SafetensorError, OSError):
+            return None  # `read_tensors` says what is wrong
     return None
 
 

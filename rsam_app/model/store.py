@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -70,15 +70,27 @@ def load_model(folder: Path) -> AttentiveClassifier:
             f"{folder}: no trained model here. Run `rsam train` first, with `--resume` if it was interrupted."
         )
     try:
-        model = cast(AttentiveClassifier, timm.create_model(f"local-dir:{folder}"))
-        model.label_names = tuple(model.pretrained_cfg["label_names"])
+        return _checked(timm.create_model(f"local-dir:{folder}"), f"local-dir:{folder}")
     except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{folder}: the model is damaged ({reason_of(error)}).\n"
             "Copy the folder again, or retrain with `rsam train PIPELINE --restart`."
         ) from error
-    model.eval()
-    return model
+
+
+def _checked(model: Any, where: str) -> AttentiveClassifier:
+    """A loaded model with its class names, in evaluation mode. Raises `UserError` for a model that is not RSAM's, and
+    `LookupError` or `ValueError` if what was fitted to it cannot be used."""
+    if not isinstance(model, AttentiveClassifier):
+        raise UserError(f"{where}: is a plain timm model. Make a run of it with `rsam adopt {where} --data CARD`.")
+    model.label_names = tuple(model.pretrained_cfg["label_names"])
+    if model.temperature is not None and not model.temperature > 0:
+        raise ValueError(f"its temperature is {model.temperature}")
+    if model.roll_up is not None and any(
+        len(nodes) != len(model.label_names) for nodes in model.roll_up.taxonomy.nodes
+    ):
+        raise ValueError("its taxonomy is of other classes")
+    return model.eval()
 
 
 def load_from_hub(name: str) -> AttentiveClassifier:
@@ -91,31 +103,35 @@ def load_from_hub(name: str) -> AttentiveClassifier:
     from rsam_app.model.hub import no_answer
 
     where = f"hf-hub:{name}"
-    silent: tuple[type[Exception], ...] = (LocalEntryNotFoundError, *no_answer())
     try:
-        model = timm.create_model(where, pretrained=True)
+        return _checked(timm.create_model(where, pretrained=True), where)
+    except LocalEntryNotFoundError as error:  # in some versions of the client an `HfHubHTTPError`, too
+        raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
     except HfHubHTTPError as error:
         raise UserError(f"{where}: the hub has no such model that you may read ({reason_of(error)}).") from error
-    except silent as error:
+    except no_answer() as error:
         raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
     except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).") from error
-    if not isinstance(model, AttentiveClassifier):
-        raise UserError(f"{where}: is a plain timm model. Make a run of it with `rsam adopt {where} --data CARD`.")
-    model.label_names = tuple(model.pretrained_cfg["label_names"])
-    return model.eval()
 
 
 def hub_file(name: str, file: str) -> Path | None:
-    """A further file of the model `ORGANISATION/NAME[@REVISION]` of the hub; None if it has no such file."""
+    """A further file of the model `ORGANISATION/NAME[@REVISION]` of the hub; None if it has no such file. Raises
+    `UserError` if that cannot be found out."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    from rsam_app.model.hub import no_answer
 
     repository, _, revision = name.partition("@")
     try:
         return Path(hf_hub_download(repository, file, revision=revision or None))
+    except LocalEntryNotFoundError as error:
+        raise UserError(f"hf-hub:{name}: {file} cannot be downloaded ({reason_of(error)}).") from error
     except EntryNotFoundError:
         return None
+    except no_answer() as error:
+        raise UserError(f"hf-hub:{name}: {file} cannot be downloaded ({reason_of(error)}).") from error
 
 
 def read_fitted(folder: Path, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""What timm's own tools ask of a model, answered by the backbone under the names of the whole model."""
+"""timm's model interface, delegated to the backbone with prefixed names."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from rsam_app.config import load_card
@@ -29,7 +28,10 @@ def adopt(
     name = load_card(card).name
     folder = RunFolder(run or Path("runs") / f"{name}-adopted")
     if folder.config_path.exists():
-        raise UserError(f"{folder.path}: is a run already. Give another folder with --run, or remove it.")
+        raise UserError(
+            f"{folder.path}: is a run already. Continue it with `rsam evaluate {folder.path}`,"
+            " or give another folder with --run."
+        )
     found = models.plain_classifier(checkpoint, backbone)
     plain = found.model
     own = _names(classes) if classes else tuple(plain.pretrained_cfg.get("label_names") or ())
@@ -52,6 +54,7 @@ def adopt(
     content = {"name": folder.path.name, "dataset": card, "model": model}
     job = Job(validated_pipeline(content, "adopt"), folder, reporter)
     dataset = job.corrected.dataset
+    dataset.require(job.evaluated_split)
     rows = models.rows_of_classes(own, dataset.classes, checkpoint)
     adopted = models.adopt(found, rows, dataset.classes)
     with folder.writing():
@@ -62,11 +65,7 @@ def adopt(
         adopted_from = {"checkpoint": checkpoint, "network": found.network, "outputs": outputs}
         folder.update_json(**environment(), data=data, adopted=adopted_from, weights=adopted.pretrained)
         folder.finish_stage("train", train_inputs(job), 0.0)
-        try:
-            train_and_evaluate(job)
-        except UserError:
-            shutil.rmtree(folder.path, ignore_errors=True)
-            raise
+        train_and_evaluate(job)
     return job
 
 

@@ -23,15 +23,15 @@ UNKNOWN = "unknown"
 """Score column: the share of validation images that look more like a class of the model than this one."""
 
 
-def calibrate(job: Job) -> None:
+def calibrate(job: Job, again: bool = False) -> None:
     """Fit the temperature, the known classes and, with a taxonomy, the threshold at which answers are sure to the
     predictions, save them with the model and add `CONFIDENCE` and `UNKNOWN` to every split's predictions, unless these
-    are the same as the last time. For the main process.
+    are the same as the last time and were not written `again`. For the main process.
 
     Training images get no `UNKNOWN`: the classes were fitted to them, so they are closer than new ones.
     """
     stage = Stage("calibrate", partial(calibrate_inputs, job), partial(_calibrate, job))
-    if not job.run.stage_done(stage.name, stage.inputs()):
+    if again or not job.run.stage_done(stage.name, stage.inputs()):
         run_stage(job, stage)
 
 
@@ -135,6 +135,11 @@ def _known_classes(job: Job, splits: list[str]) -> KnownClasses | None:
         return None
     labels = np.array(read_predictions(folder, ["train"]).column("label").to_pylist())
     held_out = read_embeddings(folder, ["val"]), read_logits(folder / "val.parquet")
-    known = KnownClasses.fit(read_embeddings(folder, ["train"]), labels, *held_out)
+    try:
+        known = KnownClasses.fit(read_embeddings(folder, ["train"]), labels, *held_out)
+    except ValueError as error:
+        path.unlink(missing_ok=True)
+        job.reporter.say(f"no {UNKNOWN}: {error}")
+        return None
     known.save(path)
     return known

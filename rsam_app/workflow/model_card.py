@@ -12,8 +12,10 @@ import yaml
 from rsam_app.config import Card
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
+from rsam_app.run.trained_on import training_ids
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import replace_atomically, write_atomically
+from rsam_app.workflow.stage_inputs import evaluate_inputs
 
 PICTURE = "example.jpg"
 """The picture beside the card."""
@@ -22,22 +24,28 @@ PICTURE_SIDE = 480
 """Longest side of that picture, pixels."""
 
 
-def write_model_card(job: Job, picture: bool = True) -> Path:
-    """Write `README.md`, and with `picture` an example, into the run's model folder; returns the card's path.
+def write_model_card(job: Job, name: str, picture: bool = True) -> Path:
+    """Write `README.md` for the hub's model `name`, and with `picture` an example, into the run's model folder; returns
+    the card's path.
 
-    The example is the test image with the surest right answer. Raises `UserError` if the run was not evaluated.
+    The example is the correctly classified test image with the highest confidence. Raises `UserError` if this model was
+    not evaluated.
     """
     metrics = _metrics(job.run)
+    if not job.run.stage_done("evaluate", evaluate_inputs(job, str(metrics["split"]))):
+        raise UserError(
+            f"{job.run.path}: was evaluated with another model or other data. Run `rsam evaluate {job.run.path}` first."
+        )
     example = job.run.model / PICTURE
     example.unlink(missing_ok=True)
     if picture:
         _draw_example(job, str(metrics["split"]), example)
     path = job.run.model / "README.md"
-    write_atomically(path, card_text(job, metrics, example.is_file()))
+    write_atomically(path, card_text(job, name, metrics, example.is_file()))
     return path
 
 
-def card_text(job: Job, metrics: Mapping[str, Any], picture: bool) -> str:
+def card_text(job: Job, name: str, metrics: Mapping[str, Any], picture: bool) -> str:
     """The card as Markdown: the hub's metadata, use, data, figures with intervals, and limits."""
     metadata = yaml.safe_dump(
         {
@@ -56,31 +64,33 @@ def card_text(job: Job, metrics: Mapping[str, Any], picture: bool) -> str:
         f"A classifier of {classes} classes: `{model.backbone}` at {model.image_size} pixels"
         + (", with a rectangle that says where it looked." if model.attention != "none" else "."),
         *([f"![An image with the rectangle that the model looked at]({PICTURE})"] if picture else []),
-        "## Use\n\n```python\nimport rsam_app as rsam\n\n"
-        'model = rsam.load("hf-hub:ORGANISATION/NAME")\nanswer = model.predict("photograph.jpg")\n'
+        "## Use\n\nInstall RSAM (`rsam-app`), then:\n\n```python\nimport rsam_app as rsam\n\n"
+        f'model = rsam.load("hf-hub:{name}")\nanswer = model.predict("photograph.jpg")\n'
         "print(answer.label, answer.probability, answer.rectangle)\n```\n\n"
-        "After `import rsam_app`, `timm.create_model('hf-hub:ORGANISATION/NAME', pretrained=True)` loads it too.",
-        f"## Data\n\n{_data(job.card, metrics, job.run)}",
+        f"After `import rsam_app`, `timm.create_model('hf-hub:{name}', pretrained=True)` loads it too.",
+        f"## Data\n\n{_data(job.card, job.run)}",
         f"## Figures\n\n{_figures(metrics)}",
         f"## Limits\n\n{_limits(metrics)}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _data(card: Card, metrics: Mapping[str, Any], run: RunFolder) -> str:
-    records = run.read_json().get("data", {}).get("records")
-    images = f"{records:,} images" if records else "images"
-    return f"Trained on `{card.name}`, {images}. License of the data: {card.licence}."
+def _data(card: Card, run: RunFolder) -> str:
+    if adopted := run.read_json().get("adopted"):
+        origin = f"Made from `{adopted['network']}`, trained elsewhere; its classes are those of `{card.name}`."
+    else:
+        origin = f"Trained on {len(training_ids(run.training_records)):,} images of `{card.name}`."
+    return f"{origin} License of the data: {card.licence}."
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
-    low, high = metrics["top1_interval"]
+    (low, high), scaled = metrics["top1_interval"], metrics["calibration"].get("ece_scaled")
     rows = [
         ("top-1", f"{metrics['top1']:.3f} (95 % interval {low:.3f} to {high:.3f})"),
         ("top-5", f"{metrics['top5']:.3f}"),
         ("mean over classes of top-1", f"{metrics['macro_top1']:.3f}"),
         ("always the most frequent class", f"{metrics['majority_class_top1']:.3f}"),
-        ("expected calibration error", f"{metrics['ece']:.3f}"),
+        ("expected calibration error, calibrated", f"{metrics['ece'] if scaled is None else scaled:.3f}"),
     ]
     where = metrics.get("localization") or {}
     if "mean_iou" in where:
@@ -91,7 +101,7 @@ def _figures(metrics: Mapping[str, Any]) -> str:
 
 def _limits(metrics: Mapping[str, Any]) -> str:
     lines = [
-        f"- It answers with one of {metrics['n_classes']} classes, also about what is none of them.",
+        f"- It always predicts one of its {metrics['n_classes']} classes, even for images of something else.",
         "- The figures hold for photographs like those of its data.",
     ]
     worst = min(metrics["per_class"], key=lambda row: row["recall"] if row["recall"] is not None else 2.0)

@@ -32,7 +32,7 @@ def predict(job: Job, splits: list[str]) -> None:
         inputs, work = partial(predict_inputs, job, split), partial(_predict_split, job, model, split)
         run_stage(job, Stage(f"predict {split}", inputs, work, every_process=True))
     if is_main_process():
-        calibrate(job)
+        calibrate(job, again=bool(splits))
         _find_near_duplicates(job)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import json
+import math
 import os
 import sys
 from collections import Counter
@@ -21,6 +22,7 @@ from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import replace_atomically
 from rsam_app.system.paths import is_address, misread
+from rsam_app.system.progress import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,8 +36,15 @@ LIST = "-"
 ROWS = 512
 """Answers that a Parquet file takes at once."""
 
+LONGEST_NAME = 100
+"""Letters of a picture's name at most."""
+
 DRAWN_SIDE = 1280
 """Longest side of a drawn picture, pixels."""
+
+
+class PictureError(UserError):
+    """A photograph could be answered about, but not read again to draw it."""
 
 
 @dataclass
@@ -55,10 +64,18 @@ def listed_photographs(arguments: Sequence[str], stdin: TextIO) -> list[str]:
         for name in filter(None, lines):
             for photograph in _below(name):
                 real = photograph if is_address(photograph) else os.path.realpath(photograph)
+                _require_utf8(photograph)
                 found.setdefault(real, photograph)
     if not found:
-        raise UserError("standard input lists no photographs. Give one path or address a line.")
+        raise UserError("no photographs: the list is empty. Give paths or addresses, on standard input one a line.")
     return list(found.values())
+
+
+def _require_utf8(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{printable(name)}: its name is not UTF-8. Rename the file.") from error
 
 
 def _below(name: str) -> list[str]:
@@ -67,8 +84,7 @@ def _below(name: str) -> list[str]:
         return [name]
     path = os.path.expanduser(name)
     if os.path.isdir(path):
-        strays: Counter[str] = Counter()
-        images = [os.path.join(path, image) for image in images_below(Path(path), strays, Ignored(Path(path), ()))]
+        images = _images(path)
         if not images:
             raise UserError(f"{name}: no images in this folder ({', '.join(sorted(SUFFIXES))}).")
         return images
@@ -76,10 +92,18 @@ def _below(name: str) -> list[str]:
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
             raise UserError(f"{name}: no file matches. Check the pattern; ** stands for folders at any depth.")
-        return [image for match in matches for image in (_below(match) if os.path.isdir(match) else [match])]
+        listed = [image for match in matches for image in (_images(match) if os.path.isdir(match) else [match])]
+        if not listed:
+            raise UserError(f"{name}: no images in the folders that match ({', '.join(sorted(SUFFIXES))}).")
+        return listed
     if not os.path.exists(path):
         raise UserError(f"{name}: no such file or folder.{misread(Path(name))} Give photographs, folders or addresses.")
     return [path]
+
+
+def _images(folder: str) -> list[str]:
+    below = images_below(Path(folder), Counter(), Ignored(Path(folder), ()))
+    return [os.path.join(folder, image) for image in below]
 
 
 def predict_photographs(
@@ -96,8 +120,12 @@ def predict_photographs(
             broken(answer)
             count.broken += 1
         else:
-            write(answer)
-            count.answered += 1
+            try:
+                write(answer)
+                count.answered += 1
+            except PictureError as error:
+                broken(Skipped(Path(answer.image), str(error), answer.image))
+                count.broken += 1
         advance(1)
     return count
 
@@ -108,11 +136,11 @@ def predict_photographs(
 def row_of(answer: Answer) -> dict[str, Any]:
     """An answer as a row: the columns of the predictions table, then `calibrated_confidence`, `unknown`, `sure`
     with its level and probability, `top` and `top_probabilities`."""
-    import numpy as np
+    from rsam_app.evaluation.inference.predictions_table import confidence_columns
+    from rsam_app.model.calibration import calibrated_probabilities
 
     width, height = answer.size
-    shares = _softmax(answer.logits)
-    ranked = np.sort(shares)[::-1]
+    shares = confidence_columns(calibrated_probabilities(answer.logits[None], None))
     rectangle = answer.rectangle
     corners = [value for x, y in answer.corners or () for value in (x / width, y / height)]
     return {
@@ -121,9 +149,7 @@ def row_of(answer: Answer) -> dict[str, Any]:
         "split": None,
         "label": None,
         "predicted": answer.label,
-        "confidence": answer.confidence,
-        "margin": float(ranked[0] - ranked[1]) if len(ranked) > 1 else float(ranked[0]),
-        "entropy": float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum()),
+        **{name: float(values[0]) for name, values in shares.items()},
         "logits": answer.logits.tolist(),
         **dict(zip(RECTANGLE_FIELDS, rectangle or [None] * 5, strict=True)),
         "corners": corners or None,
@@ -136,13 +162,6 @@ def row_of(answer: Answer) -> dict[str, Any]:
         "top": [name for name, _ in answer.top],
         "top_probabilities": [share for _, share in answer.top],
     }
-
-
-def _softmax(logits: Any) -> Any:
-    import numpy as np
-
-    powers = np.exp(logits.astype(np.float64) - logits.max())
-    return powers / powers.sum()
 
 
 def row_writer(path: Path) -> AbstractContextManager[Callable[[Answer], None]]:
@@ -234,39 +253,36 @@ def line_of(answer: Answer) -> str:
     where = "-"
     if answer.rectangle is not None:
         cx, cy, width, height, angle = answer.rectangle
-        where = f"{width:.0f}x{height:.0f} at {cx:.0f},{cy:.0f} turned {angle * 57.29578:.0f}"
-    return f"{answer.label}\t{answer.probability:.3f}\t{where}\t{_printable(answer.image)}"
+        where = f"{width:.0f}x{height:.0f} at {cx:.0f},{cy:.0f} rotated {math.degrees(angle):.0f}°"
+    return f"{printable(answer.label)}\t{answer.probability:.3f}\t{where}\t{printable(answer.image)}"
 
 
 HEADER = "class\tprobability\trectangle\tphotograph"
 """The line above those of `line_of`."""
 
 
-def _printable(name: str) -> str:
-    """A name without the characters by which it could control the terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-
-
 def broken_line(skipped: Skipped) -> str:
     """A line about a photograph that could not be read."""
-    return f"{_printable(skipped.id)}: {' '.join(skipped.reason.split())}"
+    return f"{printable(skipped.id)}: {' '.join(skipped.reason.split())}"
 
 
 def closing_line(count: Count, output: Path | None) -> str:
     """The last line: how many photographs were answered about, where the rows are, and how many files were broken."""
-    what = "1 photograph" if count.answered == 1 else f"{count.answered:,} photographs"
+    what = "1 prediction" if count.answered == 1 else f"{count.answered:,} predictions"
     broken = f"; {count.broken:,} could not be read: see above" if count.broken else ""
-    return f"{what} predicted{f' into {output}' if output else ''}{broken}"
+    return f"{what}{f' written to {output}' if output else ''}{broken}"
 
 
 class Pictures:
-    """Saves each photograph with its rectangle and label into a new or existing folder."""
+    """Saves each photograph with its rectangle and label into a new or empty folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._taken: Counter[str] = Counter()
+        self._taken: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                raise UserError(f"--draw {folder}: is not empty. Give a new folder.")
         except OSError as error:
             raise UserError(f"--draw {folder}: cannot create this folder ({error}). Give another.") from error
 
@@ -276,12 +292,18 @@ class Pictures:
 
         from rsam_app.evaluation.inference.photographs import decode
 
-        picture = Image.fromarray(decode(answer.image).pixels)
+        try:
+            picture = Image.fromarray(decode(answer.image).pixels)
+        except UserError as error:
+            raise PictureError(f"its picture cannot be drawn: {error}") from error
         picture.thumbnail((DRAWN_SIDE, DRAWN_SIDE))
-        stem = Path(answer.image.rpartition("/")[2]).stem or "photograph"
-        self._taken[stem] += 1
-        number = f"-{self._taken[stem]}" if self._taken[stem] > 1 else ""
-        answer.draw(picture).save(self.folder / f"{stem}{number}.jpg", quality=90)
+        stem = (Path(answer.image.rpartition("/")[2]).stem or "photograph")[:LONGEST_NAME]
+        name, number = stem, 1
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}-{number}"
+        self._taken.add(name.casefold())
+        answer.draw(picture).save(self.folder / f"{name}.jpg", quality=90)
 
 
 def all_of(writers: Iterable[Callable[[Answer], object]]) -> Callable[[Answer], None]:

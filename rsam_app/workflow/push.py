@@ -26,10 +26,9 @@ def push(job: Job, name: str, private: bool = False, picture: bool = True) -> st
     from rsam_app.model.store import KNOWN_CLASSES
 
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise UserError(f"{name}: is no name of the hub. Give ORGANISATION/NAME.")
+        raise UserError(f"{name}: is not a valid model name. Give ORGANISATION/NAME.")
     load_model(job.run.model)  # raises if it is missing or damaged
-    card = write_model_card(job, picture)
-    card.write_text(card.read_text(encoding="utf-8").replace("ORGANISATION/NAME", name), encoding="utf-8")
+    write_model_card(job, name, picture)
     files = [*FILES, *(file for file in (KNOWN_CLASSES, PICTURE) if (job.run.model / file).is_file())]
     api = HfApi()
     try:
@@ -40,12 +39,15 @@ def push(job: Job, name: str, private: bool = False, picture: bool = True) -> st
             commit_message="Upload an RSAM classifier",
         )
     except HFValidationError as error:
-        raise UserError(f"{name}: is no name of the hub ({reason_of(error)}). Give ORGANISATION/NAME.") from error
+        raise UserError(f"{name}: is not a valid model name ({reason_of(error)}). Give ORGANISATION/NAME.") from error
     except HfHubHTTPError as error:
         raise UserError(
             f"{name}: the hub refuses the upload ({reason_of(error)}).\n"
             "Log in with `hf auth login`, with a token that may write to this organisation."
         ) from error
     except no_answer() as error:
-        raise UserError(f"{name}: the hub cannot be reached ({reason_of(error)}). Nothing was published.") from error
+        raise UserError(
+            f"{name}: the upload did not finish, as the hub cannot be reached ({reason_of(error)}).\n"
+            "Run `rsam push` again; the repository may exist already, without files."
+        ) from error
     return str(address)

@@ -130,7 +130,7 @@ def _restored_if_lost(job: Job) -> Iterator[None]:
 def _clear(job: Job) -> None:
     """Remove the stages, chosen look, log, checkpoints and predictions of an earlier training."""
     content = job.run.read_json()
-    if any([content.pop(key, None) is not None for key in ("stages", "second_look")]):
+    if any([content.pop(key, None) is not None for key in ("stages", "second_look", "adopted")]):
         write_atomically(job.run.path / "run.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     for folder in (job.run.checkpoints, job.run.predictions):
         shutil.rmtree(folder, ignore_errors=True)

@@ -113,7 +113,7 @@ def test_no_photographs_give_no_answers(model: rsam_app.TrainedModel) -> None:
         (np.full((4, 4, 3), 7.0), "Give values in"),
         (np.full((4, 4, 3), np.nan), "Give values in"),
         (np.zeros((4, 4, 3), np.int64), "array of int64"),
-        ([3], "a int is no photograph"),
+        ([3], "a int is not an image"),
         ("absent.jpg", "absent.jpg: cannot be read"),
     ],
 )
@@ -148,7 +148,7 @@ def test_predict_writes_a_row_for_each_photograph(
     below, broken = folder / "photographs" / "test", tmp_path / "broken.jpg"
     done = rsam("predict", folder / "runs" / "colours", below, broken, photographs[0], "--output", output)
     assert f"{broken}: cannot be read" in done.stderr
-    assert "12 photographs predicted" in done.stderr
+    assert "12 predictions written to" in done.stderr
     assert "1 could not be read" in done.stderr
     rows = {"csv": _csv_rows, "jsonl": _json_rows, "parquet": lambda path: pq.read_table(path).to_pylist()}[ending](
         output
@@ -173,6 +173,14 @@ def _csv_rows(path: Path) -> list[dict[str, object]]:
 
 def _json_rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_predict_draws_into_no_folder_with_files(folder: Path, photographs: list[str], tmp_path: Path) -> None:
+    kept = tmp_path / "blue0.jpg"
+    kept.write_bytes(Path(photographs[0]).read_bytes())
+    done = rsam("predict", folder / "runs" / "colours", kept, "--draw", tmp_path, check=2)
+    assert "is not empty" in done.stderr
+    assert kept.read_bytes() == Path(photographs[0]).read_bytes()
 
 
 def test_predict_draws_pictures(folder: Path, photographs: list[str], tmp_path: Path) -> None:

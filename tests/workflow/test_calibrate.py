@@ -120,6 +120,12 @@ def test_nothing_is_written_again_for_the_same_predictions(job: Job, tmp_path: P
     assert {path: path.stat().st_mtime_ns for path in files} == before
 
 
+def test_predictions_that_are_written_again_keep_the_columns(job: Job, tmp_path: Path) -> None:
+    predict(job, list(SPLITS))
+    predict(job_of(tmp_path), ["test"])
+    assert {"calibrated_confidence", "unknown"} <= set(table(job, "test").schema.names)
+
+
 def test_predictions_of_an_earlier_version_get_the_column_without_predicting_again(job: Job, tmp_path: Path) -> None:
     predict(job, list(SPLITS))
     content = job.run.read_json()

@@ -74,7 +74,7 @@ def test_a_published_run_loads_from_the_hub(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "token", "message"),
     [
-        (["colours"], TOKEN, "colours: is no name of the hub. Give ORGANISATION/NAME."),
+        (["colours"], TOKEN, "colours: is not a valid model name. Give ORGANISATION/NAME."),
         (["ours/colours"], "wrong", "the hub refuses the upload"),
     ],
 )

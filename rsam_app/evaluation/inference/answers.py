@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
+from rsam_app.data.images.decoding import to_rgb
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.types import Box, Points, Rectangle
 from rsam_app.model.roll_up import Sure
@@ -56,8 +57,9 @@ class Answer:
         return [(x, y) for x, y in points.tolist()]
 
     def draw(self, picture: Image.Image) -> Image.Image:
-        """A copy of `picture`, which shows the whole photograph at any size, with the rectangle and the label drawn."""
-        drawn = picture.convert("RGB")
+        """An upright copy of `picture` with the rectangle and the label drawn; it shows the whole photograph, at any
+        size."""
+        drawn = to_rgb(ImageOps.exif_transpose(picture)).copy()
         pen = ImageDraw.Draw(drawn)
         stroke = max(2, round(min(drawn.size) / 150))
         if self.corners is not None:

@@ -38,7 +38,7 @@ def predictions_table(
         "split": [r.split for r in records],
         "label": [r.label or None for r in records],
         "predicted": [dataset.classes[i] for i in probabilities.argmax(axis=1)],
-        **_confidence_columns(probabilities),
+        **confidence_columns(probabilities),
         "logits": list(outputs.logits),
         **_rectangle_columns(outputs.rectangles, records),
     }
@@ -55,7 +55,8 @@ def predictions_table(
     return table, absent
 
 
-def _confidence_columns(probabilities: np.ndarray) -> dict[str, np.ndarray]:
+def confidence_columns(probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """The columns `confidence`, `margin` and `entropy`, each `(N,)`, of probabilities `(N, C)`."""
     ranked = np.sort(probabilities, axis=1)[:, ::-1]
     second = ranked[:, 1] if ranked.shape[1] > 1 else np.zeros(len(ranked))
     safe = np.where(probabilities > 0, probabilities, 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -39,8 +39,6 @@ TOP = 5
 LOCAL, HUB = "local-dir:", "hf-hub:"
 """timm's prefixes of a model's folder and of a model on the hub."""
 
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w.-]+)?")
-
 
 class Loaded(NamedTuple):
     """A photograph on its way to the network: `view` `(S, S, 3)` uint8, the map `to_image` `(2, 3)` from its pixels to
@@ -68,6 +66,8 @@ class TrainedModel:
     ) -> None:
         self.network = model.eval().to(device)
         self.device, self.precision = device, choose_precision(precision, device)
+        if batch_size < 1:
+            raise UserError(f"batch_size: {batch_size} is below 1.")
         self.batch_size = batch_size
         self.side = int(model.pretrained_cfg["input_size"][-1])
         """Side of the network's square input, pixels."""
@@ -102,8 +102,9 @@ class TrainedModel:
         """Yield the answer about each photograph, in order, while the next ones are being read; what cannot be read
         comes as `Skipped`. Takes the memory of a few batches, however many photographs there are."""
         numbered = enumerate(photographs, start=1)
-        with ThreadPoolExecutor(available_cores(), initializer=_one_thread) as pool:
-            waiting: deque[Future[Loaded | Skipped]] = deque()
+        pool = ThreadPoolExecutor(available_cores(), initializer=_one_thread)
+        waiting: deque[Future[Loaded | Skipped]] = deque()
+        try:
             while True:
                 ahead = itertools.islice(numbered, 3 * self.batch_size - len(waiting))
                 waiting += (pool.submit(self._load, photograph, number) for number, photograph in ahead)
@@ -111,13 +112,15 @@ class TrainedModel:
                     return
                 batch = [waiting.popleft().result() for _ in range(min(self.batch_size, len(waiting)))]
                 yield from self._answers(batch)
+        finally:  # a caller that stops early does not wait for what is being read ahead
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, photograph: Photograph, number: int) -> Loaded | Skipped:
         name = name_of(photograph, number)
         try:
             decoded: Decoded = decode(photograph, self.side)
         except UserError as error:
-            path = Path(name).expanduser()
+            path = Path(os.path.expanduser(name))
             return Skipped(path, str(error).removeprefix(f"{path}: ").removeprefix(f"{name}: "), name)
         view, to_image = whole_image(decoded.pixels, self.side, decoded.size)
         return Loaded(name, view, to_image, decoded.size)
@@ -174,18 +177,18 @@ class TrainedModel:
 def load(model: str | PathLike[str], device: str | None = None, batch_size: int = 32) -> TrainedModel:
     """The trained model of a run folder, of a saved model's folder, `local-dir:FOLDER`, or of the hub, `hf-hub:NAME`.
 
-    A name `ORGANISATION/NAME` is looked up on the hub if there is no such folder, nor a folder ORGANISATION. `device`
-    defaults to an accelerator if there is one. Raises `UserError` if there is no model, or none of RSAM's.
+    `device` defaults to an accelerator if there is one. Raises `UserError` if there is no model, or none of RSAM's.
     """
     name = str(model)
-    chosen = torch.device(device) if device else best_device()
+    try:
+        chosen = torch.device(device) if device else best_device()
+    except RuntimeError as error:
+        raise UserError(f"device: {device!r} is not a device of torch. Give cpu, cuda or mps.") from error
     if name.startswith(HUB):
         return _of_hub(name.removeprefix(HUB), chosen, batch_size)
-    folder = Path(name.removeprefix(LOCAL)).expanduser()
+    folder = Path(os.path.expanduser(name.removeprefix(LOCAL)))
     if (folder / "config.json").is_file():
         return TrainedModel(load_model(folder), chosen, batch_size=batch_size, known=_known_in(folder / KNOWN_CLASSES))
-    if not folder.exists() and not folder.parent.exists() and _HUB_NAME.fullmatch(name):
-        return _of_hub(name, chosen, batch_size)
     return _of_run(RunFolder(folder), chosen, batch_size)
 
 
