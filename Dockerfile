@@ -5,7 +5,7 @@ FROM python:3.12-slim-bookworm
 # cpu, or cuda: which build of torch to install. CUDA's libraries come with torch; the host needs only the driver.
 ARG DEVICE=cpu
 
-RUN useradd --create-home rsam && mkdir /work && chown rsam /work
+RUN useradd --create-home rsam && mkdir /rsam && chown rsam /rsam
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY datasets datasets
@@ -21,8 +21,8 @@ RUN set -eu; \
     rm -rf /source/*
 
 USER rsam
-WORKDIR /work
-ENV RSAM_DATA=/work/data
+WORKDIR /rsam
+ENV RSAM_DATA=/rsam/data
 EXPOSE 5151
 ENTRYPOINT ["rsam"]
 CMD ["--help"]
