@@ -8,7 +8,7 @@ from rsam_app.system.errors import UserError
 
 MODULES = {
     "train": ("accelerate", "albumentations", "sklearn", "matplotlib", "jinja2", "tensorboard"),
-    "review": ("fiftyone", "pymongo", "bson"),
+    "review": ("fiftyone", "pymongo", "bson", "hypercorn", "requests", "starlette"),
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
 }
 """Modules by the extra that installs them; those that every installation has are not listed."""

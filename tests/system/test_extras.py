@@ -19,7 +19,7 @@ from rsam_app.config import REPOSITORY
 from rsam_app.system.extras import COMMANDS, MODULES
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-WITH_OTHERS = {"pymongo", "bson", "markupsafe"}
+WITH_OTHERS = {"pymongo", "bson", "hypercorn", "markupsafe", "requests", "starlette"}
 """Requirements of FiftyOne and Jinja that we use with them."""
 
 

@@ -43,7 +43,7 @@ def in_process(program: str, hub: str, home: Path) -> subprocess.CompletedProces
 PUSH = "import os, sys; os.environ['HF_TOKEN'] = {token!r}; sys.argv = {argv!r}; from rsam_app.cli import main; main()"
 LOAD = """
 import rsam_app, timm
-print(rsam_app.load({name!r}).predict({photograph!r}).logits.tolist())
+print(rsam_app.load("hf-hub:" + {name!r}).predict({photograph!r}).logits.tolist())
 print(type(timm.create_model("hf-hub:" + {name!r}, pretrained=True)).__name__)
 """
 

@@ -125,7 +125,7 @@ def test_the_fitted_temperature_is_inside_the_probabilities_and_said(suffix, run
     run, out = runs["positionwise"], tmp_path / f"x{suffix}"
     shutil.copytree(run.path, tmp_path / "run")
     plain = rsam("export-model", tmp_path / "run", tmp_path / f"plain{suffix}").stdout
-    assert "not calibrated" in plain and "`rsam predict RUN`" in plain
+    assert "not calibrated" in plain and f"`rsam predict {tmp_path / 'run'}`" in plain
     save_fitted(tmp_path / "run" / "model", temperature=2.5)
     assert "softmax(logits / 2.500)" in rsam("export-model", tmp_path / "run", out).stdout
     assert json.loads(Path(f"{out}.json").read_text("utf-8"))["temperature"] == 2.5
