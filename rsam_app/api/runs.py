@@ -16,11 +16,9 @@ from rsam_app.config import Card, SelectConfig, load_card
 from rsam_app.config.load import validated_pipeline
 from rsam_app.config.validation import validate
 from rsam_app.evaluation.inference.trained_model import TrainedModel, load
-from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
-from rsam_app.selection import Limits, Selection
-from rsam_app.selection import select as select_records
+from rsam_app.selection import Selection
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 from rsam_app.system.progress import LogReporter
@@ -87,24 +85,15 @@ def select(
 
     What is not given is the pipeline's. Images with a decision are left out. Raises `UserError` as `rsam select` does.
     """
+    from rsam_app.review.tagging import select_and_tag
+
     job = _job(run)
-    folder = job.run
     given: dict[str, Any] = {"strategy": strategy, "budget": budget, "split": split}
     given |= {"per_class": per_class, "near_duplicates": near_duplicates}
     changed = {key: value for key, value in given.items() if value is not None}
     settings = validate(SelectConfig, job.pipeline.select.model_dump() | changed, Path("rsam.select"))
-    decided = {c.id for c in read_corrections(corrections_path(folder.path, job.card.name))}
-    limits = Limits(settings.per_class, settings.near_duplicates)
-    with folder.writing():
-        return select_records(
-            folder,
-            settings.strategy,
-            settings.budget,
-            settings.split,
-            job.pipeline.seed,
-            exclude=decided,
-            limits=limits,
-        )
+    with job.run.writing():
+        return select_and_tag(job.run, job.card.name, settings, job.pipeline.seed, tag=False)[0]
 
 
 def open_review(run: RunPath, port: int | None = None, *, address: str = "127.0.0.1") -> Any:

@@ -13,9 +13,9 @@ from rsam_app.data.records import SPLITS
 from rsam_app.export.items import ExportItem, Mode, Source, Written
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.files import sha256_of
+from rsam_app.system.spreadsheets import csv_cell
 
 CHECKSUMS = "checksums.sha256"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 COLUMNS = ("file", "id", "split", "label", "label_in_data_set", "predicted", "confidence")
 
 
@@ -30,7 +30,7 @@ def write_records(folder: Path, items: Sequence[ExportItem], files: Sequence[str
             labels = [record.split, item.label, record.label, item.predicted, item.confidence]
             rectangle = item.rectangle or ("",) * 5
             row = [file, record.id, *labels, *rectangle, item.rectangle_by, ";".join(item.tags)]
-            writer.writerow(map(_csv_cell, row))
+            writer.writerow(map(csv_cell, row))
 
 
 def write_card(
@@ -148,8 +148,3 @@ def _table_cell(text: str) -> str:
 def _plain(text: str) -> str:
     """One line of Markdown without HTML."""
     return html.escape(" ".join(str(text).split()), quote=False)
-
-
-def _csv_cell(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

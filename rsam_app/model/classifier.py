@@ -183,10 +183,7 @@ class AttentiveClassifier(TimmInterface):
 
     def inspect(self, images: Tensor) -> Inspection:
         """The output with its embedding (mean over the views) and the whole image's inside and outside logits."""
-        features, result, rectangle, views = self._forward_views(images)
-        view_logits = torch.stack([self.forward_head(view) for view in views])
-        embedding = torch.stack([self.forward_head(view, pre_logits=True) for view in views]).mean(dim=0)
-        output = self._output(features, result, rectangle, view_logits)
+        output, embedding, features, result = self._embed(images)
         if result is None:
             return Inspection(output, embedding, None, None)
         inside, outside = self._part_logits(features, result), self._part_logits(features, result, inside=False)
@@ -194,10 +191,14 @@ class AttentiveClassifier(TimmInterface):
 
     def embed(self, images: Tensor) -> tuple[AttentiveOutput, Tensor]:
         """The output for images, and their embedding `(B, D)`, as `inspect` returns both but without its parts."""
+        return self._embed(images)[:2]
+
+    def _embed(self, images: Tensor) -> tuple[AttentiveOutput, Tensor, Tensor, AttentionResult | None]:
+        """The output, the embedding `(B, D)`, and the whole images' map with its attention result."""
         features, result, rectangle, views = self._forward_views(images)
         view_logits = torch.stack([self.forward_head(view) for view in views])
         embedding = torch.stack([self.forward_head(view, pre_logits=True) for view in views]).mean(dim=0)
-        return self._output(features, result, rectangle, view_logits), embedding
+        return self._output(features, result, rectangle, view_logits), embedding, features, result
 
     def locate(self, images: Tensor) -> Tensor | None:
         """The rectangles `(B, 5)` of normalised images `(B, 3, H, W)`, in their pixels; None without attention.

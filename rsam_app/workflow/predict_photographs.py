@@ -23,6 +23,7 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.files import replace_atomically
 from rsam_app.system.paths import is_address, misread
 from rsam_app.system.progress import printable
+from rsam_app.system.spreadsheets import csv_cell
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -186,18 +187,13 @@ def _csv(path: Path) -> Iterator[Callable[[Answer], None]]:
 
         def write(answer: Answer) -> None:
             nonlocal writer
-            row = {k: json.dumps(v) if isinstance(v, list) else _text(v) for k, v in row_of(answer).items()}
+            row = {k: json.dumps(v) if isinstance(v, list) else csv_cell(v) for k, v in row_of(answer).items()}
             if writer is None:
                 writer = csv.DictWriter(stream, list(row), lineterminator="\n")
                 writer.writeheader()
             writer.writerow(row)
 
         yield write
-
-
-def _text(value: Any) -> Any:
-    """A cell that a spreadsheet does not take for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
 @contextmanager

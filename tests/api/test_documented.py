@@ -6,9 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from colours import write_two_colours
 
 import rsam_app
 
@@ -17,13 +16,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "python.md"
 
 def test_the_pages_code_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    generator = np.random.default_rng(0)
-    for label, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
-        below = tmp_path / "photographs" / label
-        below.mkdir(parents=True)
-        for number in range(20):
-            pixels = generator.normal(colour, 30, (40, 50, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(below / f"{number}.jpg")
+    write_two_colours(tmp_path / "photographs")
     shutil.copy(tmp_path / "photographs" / "red" / "0.jpg", tmp_path / "photograph.jpg")
     (tmp_path / "broken.jpg").write_bytes(b"junk")
     settings = {"model": {"backbone": "resnet10t", "weights": "none", "image_size": 32}}

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from colours import write_two_colours
 from command import rsam
 from hub_stand_in import TOKEN, stand_in_hub
-from PIL import Image
 
 import rsam_app
 
@@ -20,13 +20,7 @@ import rsam_app
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("push")
-    generator = np.random.default_rng(0)
-    for label, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
-        below = root / "photographs" / label
-        below.mkdir(parents=True)
-        for number in range(20):
-            pixels = generator.normal(colour, 30, (40, 50, 3)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(below / f"{number}.jpg")
+    write_two_colours(root / "photographs")
     settings = {"model": {"backbone": "resnet10t", "weights": "none", "image_size": 32}}
     training = {"epochs": 2, "trackers": [], "workers": 0, "batch_size": 8}
     rsam_app.fit(root / "photographs", root / "runs" / "colours", **settings, train=training)
