@@ -53,7 +53,7 @@ def find_thresholds(predictions: pa.Table) -> Thresholds:
     rows = predictions
     train = np.array([split == "train" for split in predictions.column("split").to_pylist()], dtype=bool)
     if train.any():
-        rows = predictions.filter(pa.array(train))
+        rows = predictions.filter(pa.array(train, pa.bool_()))
     quality, misattention = _finite_values(rows, "label_quality"), _finite_values(rows, "misattention")
     return Thresholds(
         label_quality=float(QUALITY_SHARE * np.median(quality)) if len(quality) else None,

@@ -47,15 +47,9 @@ def create_or_open(dataset: Dataset) -> Any:
     if fo.dataset_exists(dataset.name):
         review_set = _load(fo, dataset.name)
     else:
-        try:
-            review_set = fo.Dataset(dataset.name, persistent=True)
-        except ValueError as error:  # another name with the same slug: 'my.birds' and 'my-birds'
-            raise UserError(
-                f"dataset {dataset.name!r}: FiftyOne refuses the name ({error}). Rename the card."
-            ) from error
-        review_set.media_type = "image"
-        review_set.info[MEMORY] = {"format": REVIEW_DATASET}
-        review_set.save()
+        review_set = _create(fo, dataset.name)
+    if not review_set.persistent:  # the process that created it was killed
+        review_set.persistent = True
     if deleted := _missing_fields(review_set):
         _declare(review_set)
         if "split" in deleted or "original_label" in deleted or "ground_truth_boxes" in deleted:
@@ -64,6 +58,21 @@ def create_or_open(dataset: Dataset) -> Any:
         review_set.classes = {**review_set.classes, "ground_truth": list(dataset.classes)}
         review_set.info["licence"] = dataset.licence
         remember(review_set, classes=list(dataset.classes))
+    return review_set
+
+
+def _create(fo: Any, name: str) -> Any:
+    """Create a dataset under a passing name, which RSAM's entry precedes: if the process is killed, nothing with this
+    name lacks the entry. FiftyOne removes what is not persistent."""
+    review_set = fo.Dataset()
+    review_set.media_type = "image"
+    review_set.info[MEMORY] = {"format": REVIEW_DATASET}
+    review_set.save()
+    try:
+        review_set.name = name
+    except ValueError as error:  # another name with the same slug: 'my.birds' and 'my-birds'
+        review_set.delete()
+        raise UserError(f"dataset {name!r}: FiftyOne refuses the name ({error}). Rename the card.") from error
     return review_set
 
 

@@ -39,11 +39,13 @@ class RowWriter:
         """Write rows whose records exist."""
         ids = rows.column("id").to_pylist()
         stored = self.samples.stored(ids)
-        new = rows.filter(pa.array([record_id not in stored for record_id in ids]))
+        new = rows.filter(pa.array([record_id not in stored for record_id in ids], pa.bool_()))
         added = self._insert(new)
         self.added += added
         # If another process added some of them in the meantime, all rows are compared: those just added are equal.
-        old = rows.filter(pa.array([record_id in stored for record_id in ids])) if added == len(new) else rows
+        old = (
+            rows.filter(pa.array([record_id in stored for record_id in ids], pa.bool_())) if added == len(new) else rows
+        )
         if len(old):
             self._update(old, len(rows) - added)
 

@@ -3,6 +3,8 @@ is never overwritten."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,9 @@ from rsam_app.review.writing.written_chunks import WrittenChunks, digest_of
 from rsam_app.run.corrections import corrections_path, in_force, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.soft_masks import mask_file, masks_folder
+from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.errors import UserError
+from rsam_app.system.files import fingerprint, locked
 from rsam_app.system.progress import Progress, StepProgress
 
 CHUNKS_PER_SAVE = 10
@@ -70,9 +74,24 @@ def write_run(
     near-duplicates.
 
     Raises `UserError` if there are no predictions, if the key belongs to another run, or if the dataset's name belongs
-    to a FiftyOne dataset that RSAM did not create.
+    to a FiftyOne dataset that RSAM did not create. Runs of one dataset are written one after the other.
     """
-    key = check_key(key or run.key)
+    with _turn(dataset.name):
+        return _write(run, dataset, check_key(key or run.key), progress, comparing)
+
+
+@contextmanager
+def _turn(name: str) -> Iterator[None]:
+    """Wait until no other process of this user writes a run into the FiftyOne dataset `name`."""
+    folder = cache_folder() / "review"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder / f"{fingerprint(name)}.lock"):
+        yield
+
+
+def _write(
+    run: RunFolder, dataset: Dataset, key: str, progress: Progress | None, comparing: StepProgress | None
+) -> WriteReport:
     files = _tables(run)
     review_set = create_or_open(dataset)
     _check_owner(review_set, run, key)

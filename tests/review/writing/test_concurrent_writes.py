@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -219,6 +220,69 @@ KILLED = textwrap.dedent("""
     records = tuple(Record(f"{i}.png", Path(image), "crow", "train", 240, 160) for i in range(5000))
     say = lambda done, total: print("written", done, flush=True)
     write_run(RunFolder(Path(run)), Dataset(name, records, ("Ärger Finch", "blue tit", "crow"), "CC0"), progress=say)
+""")
+
+
+@pytest.mark.parametrize("save", (1, 2, 3))
+def test_a_dataset_whose_creation_was_killed_is_not_in_the_way(
+    drawn: Dataset, make_run: MakeRun, tmp_path: Path, fiftyone_module: ModuleType, save: int
+) -> None:
+    script = tmp_path / "create.py"
+    script.write_text(KILLED_CREATION, encoding="utf-8")
+    killed = subprocess.run([sys.executable, str(script), drawn.name, str(save)], timeout=120, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert write_run(make_run(drawn), drawn).added == 24
+    assert open_review(drawn.name).persistent
+
+
+KILLED_CREATION = textwrap.dedent("""
+    import os, signal, sys
+    from rsam_app.data.records import Dataset
+    from rsam_app.review.dataset.schema import create_or_open
+    from rsam_app.system.mongodb.connection import import_fiftyone
+
+    import_fiftyone()
+    from fiftyone.core.odm import DatasetDocument
+
+    real, saves = DatasetDocument.save, []
+
+    def save(self, *arguments, **options):
+        real(self, *arguments, **options)
+        saves.append(1)
+        if len(saves) == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    DatasetDocument.save = save
+    create_or_open(Dataset(sys.argv[1], (), ("crow",), "CC0"))
+""")
+
+
+def test_two_runs_are_written_into_a_new_dataset_one_after_the_other(
+    drawn: Dataset, make_run: MakeRun, tmp_path: Path
+) -> None:
+    script = tmp_path / "write.py"
+    script.write_text(WRITTEN, encoding="utf-8")
+    runs = [make_run(drawn, name) for name in ("run one", "run two")]
+    folder = str(drawn.records[0].path.parent.parent)
+    processes = [subprocess.Popen([sys.executable, str(script), str(run.path), drawn.name, folder]) for run in runs]
+    assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    review_set = open_review(drawn.name)
+    assert review_set.count("run_one_prediction") == review_set.count("run_two_prediction") == len(review_set) == 24
+
+
+WRITTEN = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    from rsam_app.data.records import Dataset, Record
+    from rsam_app.review.writing.write_run import write_run
+    from rsam_app.run.folder import RunFolder
+
+    run, name, images = sys.argv[1:]
+    records = tuple(
+        Record(f"{p.parent.name}/{p.name}", p, p.parent.name, "test" if p.stem > "Bild 17" else "train", 240, 160)
+        for p in sorted(Path(images).glob("*/*"))
+    )
+    write_run(RunFolder(Path(run)), Dataset(name, records, ("Ärger Finch", "blue tit", "crow"), "CC0"))
 """)
 
 

@@ -207,6 +207,12 @@ def test_vanished_records_are_reported_and_stay(drawn: Dataset, make_run: MakeRu
     assert len(review_set) == 24
 
 
+def test_predictions_of_other_images_alone_are_reported(drawn: Dataset, make_run: MakeRun) -> None:
+    renamed = replace(drawn, records=tuple(replace(record, id=f"new {record.id}") for record in drawn.records))
+    report = write_run(make_run(drawn), renamed)
+    assert (report.added, len(report.vanished)) == (0, 24)
+
+
 def test_an_interrupted_write_is_completed(drawn: Dataset, make_run: MakeRun, fiftyone_module: ModuleType) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
