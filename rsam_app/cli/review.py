@@ -195,9 +195,9 @@ def annotate(
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Correct rectangles in Label Studio or CVAT.
+    """Correct rectangles and labels in Label Studio or CVAT.
 
-    Rotated rectangles are written as tasks, and read back into attention_target.
+    Rotated rectangles and labels are written as tasks, and read back into attention_target and ground_truth.
     """
     main_process_only()
     from rsam_app.review.annotation_tools.exchange import READERS, bring_back, send

@@ -1,9 +1,9 @@
-"""`rsam annotate`: send rectangles to Label Studio or CVAT, and make the returned ones targets."""
+"""`rsam annotate`: send rectangles and labels to Label Studio or CVAT, and bring back what a person made of them."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,18 +11,19 @@ from typing import Any
 
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.annotation_tools.files import (
-    LABELING_INTERFACE,
     ReturnedImage,
     SentImage,
     cvat_annotations,
+    cvat_labels,
     label_studio_tasks,
+    labeling_interface,
     read_cvat,
     read_label_studio,
 )
 from rsam_app.review.annotation_tools.formats import place
 from rsam_app.review.dataset.compare_and_set import Change, update
 from rsam_app.review.dataset.samples import CHUNK, Samples, chunks
-from rsam_app.review.dataset.schema import open_review, run_keys
+from rsam_app.review.dataset.schema import memory, open_review, run_keys
 from rsam_app.review.dataset.targets import as_target, rectangle_of
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
@@ -33,6 +34,11 @@ WRITERS: dict[str, Callable[[Sequence[SentImage]], str]] = {
     "label-studio": label_studio_tasks,
     "cvat": cvat_annotations,
 }
+SETTINGS: dict[str, tuple[str, Callable[[Sequence[str]], str]]] = {
+    "label-studio": ("Labeling interface for the project", labeling_interface),
+    "cvat": ("Labels for the task", cvat_labels),
+}
+"""What the tool must be told once: its name, and its text for these classes."""
 READERS: dict[str, Callable[[Path], Iterator[ReturnedImage]]] = {"label-studio": read_label_studio, "cvat": read_cvat}
 
 
@@ -43,6 +49,10 @@ class ExchangeReport:
     path: str
     form: str
     sent: int = 0
+    settings: str = ""
+    """What to enter in the tool first."""
+    labels: int = 0
+    """Images whose label is now the returned one."""
     targets: int = 0
     """Images whose target is now the returned rectangle."""
     unchanged: int = 0
@@ -58,44 +68,51 @@ class ExchangeReport:
     def text(self) -> str:
         """Return the report as text."""
         if self.sent:
-            label_studio = self.form == "label-studio"
-            interface = f"Labeling interface for the project: {LABELING_INTERFACE}\n" if label_studio else ""
-            return f"{self.path}: {self.sent:,} images for {self.form}\n{interface}See docs/review-annotation.md."
+            return f"{self.path}: {self.sent:,} images for {self.form}\n{self.settings}\nSee docs/review-annotation.md."
         lines = [f"{self.path}: {self.targets:,} targets set, {self.unchanged:,} unchanged"]
+        lines[0] += f", {self.labels:,} labels changed" if self.labels else ""
         lines[0] += f", {self.empty:,} images without a rectangle" if self.empty else ""
         return "\n".join([*lines, *(f"not read: {problem}" for problem in self.problems)])
 
 
 def send(dataset_name: str, key: str, form: str, out: Path, tag: str | None = None) -> ExchangeReport:
-    """Write all images, or those with `tag`, for the tool `form`, each with its target or else the run's rectangle.
+    """Write all images, or those with `tag`, for the tool `form`, each with its label, and its target or else the run's
+    rectangle.
 
     Raises `UserError`.
     """
     review_set = _open(dataset_name, key)
     view = review_set.match_tags(tag) if tag else review_set
-    names = ["record_id", "filepath", "metadata.width", "metadata.height"]
+    names = ["record_id", "filepath", "metadata.width", "metadata.height", "ground_truth.label"]
     shapes = ["attention_target.detections", f"{key}_attention.detections"]
     images = []
-    for record_id, path, width, height, target, attention in zip(*view.values([*names, *shapes]), strict=True):
+    for record_id, path, width, height, label, target, attention in zip(*view.values([*names, *shapes]), strict=True):
         if record_id is not None and width and height:
             shown = (target or attention or [None])[0]
             rectangle = rectangle_of(shown, width, height) if shown is not None else None
-            images.append(SentImage(record_id, Path(path), (width, height), rectangle))
+            images.append(SentImage(record_id, Path(path), (width, height), rectangle, label))
     if not images:
         raise UserError(f"FiftyOne dataset {dataset_name!r}: nothing is tagged {tag!r}. Tag some, or leave --tag out.")
     write_atomically(out, WRITERS[form](images))
-    return ExchangeReport(str(out), form, sent=len(images))
+    name, text = SETTINGS[form]
+    settings = f"{name}: {text(memory(review_set).classes)}"
+    return ExchangeReport(str(out), form, sent=len(images), settings=settings)
 
 
 def bring_back(dataset_name: str, key: str, form: str, path: Path) -> ExchangeReport:
-    """Make returned rectangles the samples' `attention_target`, for `rsam apply` to read. Raises `UserError`.
+    """Make returned rectangles the samples' `attention_target` and returned classes their `ground_truth`, for
+    `rsam apply` to read. Raises `UserError`.
 
     A rectangle submitted in Label Studio is a decision even if unchanged. CVAT returns all boxes alike, so only changed
     ones count.
     """
     samples = Samples(_open(dataset_name, key))
     report = ExchangeReport(str(path), form)
-    for images in chunks(_readable(list(READERS[form](path)), report), CHUNK):
+    returned = list(READERS[form](path))
+    labels = _labels(samples, returned, form, report)
+    for some in chunks(list(labels), CHUNK):
+        report.labels += update(samples.collection, lambda: _label_changes(samples, labels, some))  # noqa: B023
+    for images in chunks(_readable(returned, report), CHUNK):
         drawn = _placed(samples, images, report)
         unchanged: set[str] = set()
         report.targets += update(samples.collection, lambda: _changes(samples, key, form, drawn, unchanged))  # noqa: B023
@@ -108,6 +125,36 @@ def _open(dataset_name: str, key: str) -> Any:
     if key not in run_keys(review_set):
         raise UserError(f"FiftyOne dataset {dataset_name!r} has no run {key!r}. Run `rsam review RUN` first.")
     return review_set
+
+
+def _labels(samples: Samples, images: Sequence[ReturnedImage], form: str, report: ExchangeReport) -> dict[str, str]:
+    """The class of each image that was returned with one; add a problem to the report for what is none. CVAT's tags
+    that name no class say something else about the image."""
+    classes = set(memory(samples.review_set).classes)
+    named: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        named[image.record_id] |= {name for name in image.labels if form != "cvat" or name in classes}
+    labels = {}
+    for record_id, names in named.items():
+        if len(names) > 1:
+            report.problems.append(f"{record_id}: has the labels {', '.join(sorted(names))}; one is needed.")
+        elif names and not names <= classes:
+            report.problems.append(f"{record_id}: label {min(names)!r} is not a class of the dataset.")
+        elif names:
+            labels[record_id] = min(names)
+    return labels
+
+
+def _label_changes(samples: Samples, labels: dict[str, str], some: Sequence[str]) -> list[Change]:
+    import fiftyone as fo
+
+    changes = []
+    for record_id, held in samples.stored(list(some), ["ground_truth"]).items():
+        before = held.get("ground_truth")
+        if (before or {}).get("label") != labels[record_id]:
+            after = {**(before or fo.Classification().to_dict()), "label": labels[record_id]}
+            changes.append(Change(held["_id"], {"ground_truth": before}, {"ground_truth": after}))
+    return changes
 
 
 def _readable(images: Sequence[ReturnedImage], report: ExchangeReport) -> list[ReturnedImage]:

@@ -21,13 +21,28 @@ from rsam_app.review.annotation_tools.formats import (
 )
 from rsam_app.system.errors import UserError
 
-CONTROL = "attention_target"
-LABELING_INTERFACE = (
-    '<View><Image name="image" value="$image"/>'
-    f'<RectangleLabels name="{CONTROL}" toName="image" canRotate="true"><Label value="target"/></RectangleLabels>'
-    "</View>"
-)
-"""The labeling interface that a Label Studio project needs for these tasks."""
+CONTROL, LABEL_CONTROL, TARGET = "attention_target", "ground_truth", "target"
+
+
+def labeling_interface(classes: Sequence[str]) -> str:
+    """The labeling interface that a Label Studio project needs for these tasks: one rectangle, and one of `classes`."""
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name="image", value="$image")
+    rectangles = ElementTree.SubElement(view, "RectangleLabels", name=CONTROL, toName="image", canRotate="true")
+    ElementTree.SubElement(rectangles, "Label", value=TARGET)
+    choices = {"name": LABEL_CONTROL, "toName": "image", "choice": "single", "layout": "select"}
+    choice = ElementTree.SubElement(view, "Choices", choices)
+    for name in classes:
+        ElementTree.SubElement(choice, "Choice", value=name)
+    return ElementTree.tostring(view, encoding="unicode")
+
+
+def cvat_labels(classes: Sequence[str]) -> str:
+    """The labels that a CVAT task needs for these annotations, as JSON for the constructor's *Raw* tab."""
+    boxes = {"name": TARGET, "type": "rectangle", "attributes": []}
+    return json.dumps(
+        [boxes, *({"name": name, "type": "tag", "attributes": []} for name in classes)], ensure_ascii=False
+    )
 
 
 LABEL_STUDIO_SHAPES: dict[str, Callable[[Mapping[str, Any], Extent], Rectangle]] = {
@@ -44,12 +59,13 @@ CVAT_WITHOUT_SHAPE = ("tag",)
 
 
 class SentImage(NamedTuple):
-    """An image to annotate, and the rectangle shown first, if any."""
+    """An image to annotate, and the rectangle and the label shown first, if any."""
 
     record_id: str
     path: Path
     extent: Extent
     rectangle: Rectangle | None
+    label: str | None
 
 
 class ReturnedImage(NamedTuple):
@@ -62,6 +78,8 @@ class ReturnedImage(NamedTuple):
     """Size of the image that they were drawn on, if the file gives it."""
     other_shapes: tuple[str, ...] = ()
     """Names of shapes that are neither a rectangle nor a polygon."""
+    labels: tuple[str, ...] = ()
+    """What the image was labelled; of a CVAT image, all its tags."""
 
 
 def label_studio_tasks(images: Sequence[SentImage]) -> str:
@@ -74,13 +92,24 @@ def label_studio_tasks(images: Sequence[SentImage]) -> str:
     for image in images:
         url = f"/data/local-files/?d={quote(str(image.path.resolve()).lstrip('/'))}"
         task: dict[str, Any] = {"data": {"image": url, "record_id": image.record_id}}
-        if image.rectangle:
-            value = {**to_label_studio(image.rectangle, image.extent), "rectanglelabels": ["target"]}
-            region = {"type": "rectanglelabels", "from_name": CONTROL, "to_name": "image", "value": value}
-            size = {"original_width": image.extent[0], "original_height": image.extent[1], "image_rotation": 0}
-            task["predictions"] = [{"model_version": "rsam", "result": [{**region, **size}]}]
+        if shown := _regions(image):
+            task["predictions"] = [{"model_version": "rsam", "result": shown}]
         tasks.append(task)
     return json.dumps(tasks, indent=1, ensure_ascii=False) + "\n"
+
+
+def _regions(image: SentImage) -> list[dict[str, Any]]:
+    """What Label Studio shows first of an image: its rectangle and its label."""
+    regions: list[dict[str, Any]] = []
+    if image.rectangle:
+        value = {**to_label_studio(image.rectangle, image.extent), "rectanglelabels": [TARGET]}
+        region = {"type": "rectanglelabels", "from_name": CONTROL, "to_name": "image", "value": value}
+        size = {"original_width": image.extent[0], "original_height": image.extent[1], "image_rotation": 0}
+        regions.append({**region, **size})
+    if image.label:
+        value = {"choices": [image.label]}
+        regions.append({"type": "choices", "from_name": LABEL_CONTROL, "to_name": "image", "value": value})
+    return regions
 
 
 def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
@@ -111,9 +140,11 @@ def _latest(annotations: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _read_regions(record_id: str, annotation: dict[str, Any]) -> ReturnedImage:
     rectangles: list[Rectangle] = []
-    extent, others = None, []
+    extent, others, labels = None, [], []
     for region in annotation.get("result") or []:
         kind = str(region.get("type"))
+        if kind == "choices" and region.get("from_name") == LABEL_CONTROL:
+            labels += [str(name) for name in (region.get("value") or {}).get("choices") or ()]
         if kind not in LABEL_STUDIO_SHAPES:
             others += [] if kind in LABEL_STUDIO_WITHOUT_SHAPE else [kind]
             continue
@@ -126,7 +157,7 @@ def _read_regions(record_id: str, annotation: dict[str, Any]) -> ReturnedImage:
             return ReturnedImage(record_id, (), f"its {kind} cannot be read ({error} is missing)")
         except (ValueError, TypeError) as error:
             return ReturnedImage(record_id, (), f"its {kind} cannot be read ({error})")
-    return ReturnedImage(record_id, tuple(rectangles), "", extent, tuple(others))
+    return ReturnedImage(record_id, tuple(rectangles), "", extent, tuple(others), tuple(labels))
 
 
 def cvat_annotations(images: Sequence[SentImage]) -> str:
@@ -138,8 +169,10 @@ def cvat_annotations(images: Sequence[SentImage]) -> str:
         element = ElementTree.SubElement(root, "image", {"id": str(number), "name": image.record_id, **size})
         if image.rectangle:
             numbers = {name: f"{value:.4f}" for name, value in to_cvat(image.rectangle).items()}
-            fixed = {"label": "target", "source": "auto", "occluded": "0", "z_order": "0"}
+            fixed = {"label": TARGET, "source": "auto", "occluded": "0", "z_order": "0"}
             ElementTree.SubElement(element, "box", {**fixed, **numbers})
+        if image.label:
+            ElementTree.SubElement(element, "tag", {"label": image.label, "source": "auto"})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -180,4 +213,5 @@ def _read_cvat_image(image: ElementTree.Element) -> ReturnedImage:
         extent = None
     except ValueError as error:
         return ReturnedImage(name, (), f"its width and height cannot be read ({error})")
-    return ReturnedImage(name, tuple(rectangles), "", extent, others)
+    tags = tuple(tag.get("label", "") for tag in image.iter("tag"))
+    return ReturnedImage(name, tuple(rectangles), "", extent, others, tags)

@@ -29,7 +29,7 @@ def targets(review_set: Any) -> dict[str, list[float]]:
 
 def submitted(task: dict[str, Any], change: dict[str, float] | None = None) -> dict[str, Any]:
     """Return the task as Label Studio exports it once the prediction was changed and accepted."""
-    (region,) = task["predictions"][0]["result"]
+    region, *_ = task["predictions"][0]["result"]
     region = {**region, "id": "abc", "value": {**region["value"], **(change or {})}}
     return {"id": 1, "data": task["data"], "annotations": [{"was_cancelled": False, "result": [region]}]}
 
@@ -80,6 +80,50 @@ def test_cvat_there_and_back(drawn: Dataset, review_set: Any, tmp_path: Path) ->
     assert model_rectangles(review_set)[kept] == before[kept]
 
 
+def labels(review_set: Any) -> dict[str, str]:
+    found = read_decisions(review_set.name, "run_one", "ann").corrections
+    return {c.id: c.after for c in found if c.kind == "label"}
+
+
+def test_labels_go_to_label_studio_and_back(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tasks.json"
+    done = send(drawn.name, "run_one", "label-studio", path)
+    assert 'value="blue tit"' in done.text() and 'value="Ärger Finch"' in done.text()
+    tasks = json.loads(path.read_text(encoding="utf-8"))
+    sent = {t["data"]["record_id"]: t["predictions"][0]["result"][1]["value"]["choices"] for t in tasks}
+    assert sent == {record.id: [record.label] for record in drawn.records}
+    exported = [{"data": t["data"], "annotations": [{"result": t["predictions"][0]["result"]}]} for t in tasks[:3]]
+    (changed, unknown, _), names = exported, [t["data"]["record_id"] for t in tasks[:3]]
+    other = "crow" if sent[names[0]] != ["crow"] else "blue tit"
+    changed["annotations"][0]["result"][1]["value"]["choices"] = [other]
+    unknown["annotations"][0]["result"][1]["value"]["choices"] = ["goose"]
+    path.write_text(json.dumps(exported), encoding="utf-8")
+    done = bring_back(drawn.name, "run_one", "label-studio", path)
+    assert (done.labels, done.targets) == (1, 3)
+    assert done.problems == [f"{names[1]}: label 'goose' is not a class of the dataset."]
+    assert labels(review_set) == {names[0]: other}
+    again = bring_back(drawn.name, "run_one", "label-studio", path)
+    assert (again.labels, again.targets) == (0, 0)
+
+
+def test_labels_go_to_cvat_as_tags_and_back(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
+    path = tmp_path / "annotations.xml"
+    assert '"blue tit"' in send(drawn.name, "run_one", "cvat", path).text()
+    tree = ElementTree.parse(path)
+    images = list(tree.getroot().iter("image"))
+    assert {i.get("name"): i.find("tag").get("label") for i in images} == {r.id: r.label for r in drawn.records}
+    first, second = images[:2]
+    other = next(name for name in ("crow", "blue tit") if name != first.find("tag").get("label"))
+    first.find("tag").set("label", other)
+    ElementTree.SubElement(first, "tag", label="blurred")
+    ElementTree.SubElement(second, "tag", label=next(n for n in drawn.classes if n != second.find("tag").get("label")))
+    tree.write(path, encoding="utf-8")
+    done = bring_back(drawn.name, "run_one", "cvat", path)
+    assert (done.labels, done.targets) == (1, 0)
+    assert [problem.split(": ")[0] for problem in done.problems] == [second.get("name")]
+    assert labels(review_set) == {first.get("name"): other}
+
+
 def test_a_drawn_target_is_sent_instead_of_the_models_rectangle(
     drawn: Dataset, review_set: Any, tmp_path: Path
 ) -> None:
@@ -97,7 +141,7 @@ def test_a_drawn_target_is_sent_instead_of_the_models_rectangle(
 
 def returned(task: dict[str, Any], region: dict[str, Any]) -> dict[str, Any]:
     """Return the task as exported with other keys of its region."""
-    (sent,) = task["predictions"][0]["result"]
+    sent, *_ = task["predictions"][0]["result"]
     return {"data": task["data"], "annotations": [{"result": [{**sent, **region}]}]}
 
 
