@@ -26,17 +26,41 @@ WEIGHTS_IN_OVERLAY = ("custom_load", "file", "hf_hub_filename", "hf_hub_id", "so
 """Keys of timm's `pretrained_cfg_overlay` that say where weights come from."""
 
 
+SOURCES = {"local-dir": "local-dir", "hf-hub": "hf-hub", "hf_hub": "hf-hub"}
+"""timm's prefixes of the names of saved models, also the older one, as timm writes them now."""
+
+
+def split_source(backbone: str) -> tuple[str, str]:
+    """The source of a saved model, `local-dir` or `hf-hub`, and its name there; `""` and timm's own name."""
+    prefix, _, name = backbone.partition(":")
+    source = SOURCES.get(prefix.lower(), "")
+    return (source, name) if source and name else ("", backbone)
+
+
+def with_one_side(backbone_args: dict[str, Any]) -> dict[str, Any]:
+    """A network's arguments with its `img_size` as one number, as timm takes it beside a pair. Raises `ValueError` if
+    the sides differ: images are square."""
+    size = backbone_args.get("img_size")
+    if not isinstance(size, list | tuple):
+        return backbone_args
+    if len(set(size)) != 1:
+        raise ValueError(f"img_size is {list(size)}, but images are square; give one number")
+    return {**backbone_args, "img_size": size[0]}
+
+
 class ModelConfig(Strict):
     """A timm network and its attention."""
 
     backbone: str = "mobilenetv2_100"
-    """Any timm network with a feature map or a grid of patch tokens (`timm.list_models()`)."""
+    """Any timm network with a feature map or a grid of patch tokens (`timm.list_models()`); or a saved timm model, by
+    `local-dir:FOLDER` or `hf-hub:ORGANISATION/NAME[@REVISION]`, with its own weights."""
     backbone_args: dict[str, Any] = {}
     """Passed to the timm model, e.g. `drop_rate: 0.2`; `img_size` builds a transformer for another `image_size`."""
     weights: str = "timm"
-    """`timm`, `none`, or a path to a `.safetensors` or `.pth` file. `timm` loads `BACKBONE.safetensors` from the folder
-    RSAM_WEIGHTS if it is there, else from timm's hub. A file may be a checkpoint of another program or a run's
-    `model/model.safetensors`; it must hold all of the backbone's tensors, the classifier's aside."""
+    """`timm`, `none`, or a path to a `.safetensors` or `.pth` file. `timm` loads those of a saved model, else
+    `BACKBONE.safetensors` from the folder RSAM_WEIGHTS if it is there, else from timm's hub. A file may be a checkpoint
+    of another program or a run's `model/model.safetensors`; it must hold all of the backbone's tensors, the
+    classifier's aside."""
     attention: Literal["rsam", "positionwise", "conv_map", "class_map", "none"] = "rsam"
     """RSAM, or a baseline: CBAM's spatial half, a plain 1 × 1 map, none. `class_map` gates nothing: its rectangle is
     that of the predicted class's map, for models that others trained."""
@@ -63,11 +87,14 @@ class ModelConfig(Strict):
 
     @property
     def weights_file(self) -> Path | None:
-        """The local file of the backbone's weights, which need not exist; None for timm's hub and without weights."""
+        """The local file of the backbone's weights, which need not exist; None for timm's hub, for those of a saved
+        model, and without weights."""
         if self.weights == "none":
             return None
         if self.weights != "timm":
             return Path(os.path.expanduser(self.weights))
+        if split_source(self.backbone)[0]:
+            return None
         folder = os.environ.get("RSAM_WEIGHTS")
         file = Path(os.path.expanduser(folder or ".")) / f"{self.backbone.partition('.')[0]}.safetensors"
         return file if folder and file.is_file() else None
@@ -82,7 +109,7 @@ class ModelConfig(Strict):
             raise ValueError(f"pretrained_cfg_overlay: {weights[0]}: give weights as model.weights")
         if "global_pool" in value and not value["global_pool"]:
             raise ValueError("global_pool: the classifier needs pooled features; give avg or max, or remove it")
-        return value
+        return with_one_side(value)
 
     @model_validator(mode="after")
     def _second_look_needs_a_rectangle(self) -> Self:

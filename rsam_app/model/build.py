@@ -11,6 +11,7 @@ from rsam_app.config import ModelConfig
 from rsam_app.model.backbone import dry_run, no_stage_of_tokens, require_gateable
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.hub import require_known
+from rsam_app.model.named_backbone import of_architecture, place_of_backbone
 from rsam_app.model.pretrained import pretrained_weights
 from rsam_app.model.registry import rsam_classifier
 from rsam_app.system.errors import UserError, reason_of
@@ -37,10 +38,15 @@ def build_model(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClass
     The model's `pretrained_cfg` holds input size, mean and std, its `label_names` the classes. Raises `UserError` for
     an unknown or unsuitable backbone, an image size it does not take, and weights that are missing or do not fit.
     """
+    place, own = place_of_backbone(config), config.weights == "timm" and config.weights_file is None
+    if place is not None:
+        config = of_architecture(config, place)
     require_known(config.backbone)
     try:
-        if config.weights == "timm" and config.weights_file is None:
+        if own:
             _refuse_before_download(config)
+        if own and place is not None:
+            config = config.model_copy(update={"weights": str(place.weights())})
         return _build(config, classes)
     except BUILD_ERRORS as error:
         raise UserError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsam_app.config import Card, Pipeline, apply_overrides, find_pipeline, load_card, load_pipeline
+from rsam_app.config.pipeline import split_source
 from rsam_app.config.validation import place_of
 from rsam_app.data import Dataset, Images, load_dataset, load_images
 from rsam_app.data.images.file_identity import stamp
@@ -57,7 +58,9 @@ class Job:
     def report_weights(self) -> None:
         """Report the file that the backbone's pretrained weights come from."""
         if self.pipeline.model.weights != "none":
-            self.reporter.say(f"backbone weights: {self.pipeline.model.weights_file or 'timm, from its hub'}")
+            model = self.pipeline.model
+            own = model.backbone if split_source(model.backbone)[0] else "timm, from its hub"
+            self.reporter.say(f"backbone weights: {model.weights_file or own}")
 
     def report_arrived(self, weights: dict[str, Any]) -> None:
         """Report how many of the backbone's tensors got their values, from a built model's `pretrained`."""
