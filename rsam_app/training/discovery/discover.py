@@ -31,9 +31,10 @@ from rsam_app.training.discovery.taught import focused, make_lessons, teach
 from rsam_app.training.features.late_stages import CachedLateStages
 from rsam_app.training.features.source import FeatureSource
 
-SIDE, ITERATIONS = 128, 3
-"""Side of the square image that GrabCut cuts, in pixels, and its iterations: a rectangle needs no finer edge, and a cut
-takes about 20 ms of one core."""
+SIDE, ITERATIONS = 128, 1
+"""Side of the square image that GrabCut cuts, in pixels, and its iterations. On 1,347 photographs of birds one
+iteration finds boxes of mean IoU .653 with the true ones, three .652 in 1.5 times the time, and one on 96 pixels .645
+in half of it."""
 
 MAX_LEARNED_IMAGES = 2000
 """Images that objectness is learned from, so that memory does not grow with the dataset."""

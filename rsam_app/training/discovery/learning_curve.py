@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rsam_app.run.outlook import FEWEST, SMALL, STEP, Outlook
-from rsam_app.training.discovery.objectness import Objectness, feature_scale
+from rsam_app.training.discovery.objectness import Objectness, feature_scale, within_image
 from rsam_app.training.discovery.taught import FOLDS, Lessons, best_kind, held_out_merits
 
 SAMPLE = 256
@@ -25,7 +25,7 @@ def find_outlook(untaught: Objectness, features: Tensor, lessons: Lessons) -> Ou
     count, right = len(lessons.rows), lessons.right.numpy()
     if right.sum() < FEWEST:
         return Outlook(count, None, None)
-    features = torch.cat([features[lessons.rows], features[:SAMPLE]])
+    features = within_image(torch.cat([features[lessons.rows], features[:SAMPLE]]))
     lessons = Lessons(torch.arange(count), lessons.covers, lessons.right)
     scale, share = feature_scale(features), float(lessons.covers[lessons.right].mean())
     curve = []
