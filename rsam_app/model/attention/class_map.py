@@ -8,10 +8,6 @@ from torch import Tensor, nn
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.attention.gating import AttentionResult
 
-THRESHOLD = 0.3
-"""Evidence below this share of the map's maximum does not count."""
-
-
 class ClassMapAttention(nn.Module):
     """The rectangle with the moments of the evidence for the predicted class; the features stay as they are.
 
@@ -21,10 +17,9 @@ class ClassMapAttention(nn.Module):
     """
 
     def forward(self, features: Tensor, evidence: Tensor) -> AttentionResult:
-        """The result for features `(B, C, H, W)` and evidence `(B, H, W)` on the same cells; cells in which it is not
-        above `THRESHOLD` of its maximum count as nothing."""
+        """The result for features `(B, C, H, W)` and evidence `(B, H, W)` on the same cells; evidence against the class
+        counts as none."""
         with torch.autocast(features.device.type, enabled=False):
             evidence = geometry.at_least_float32(evidence)
-            peak = evidence.amax(dim=(1, 2), keepdim=True).clamp_min(0)
-            rectangle = geometry.canonical(geometry.from_moments((evidence - THRESHOLD * peak).relu()))
+            rectangle = geometry.canonical(geometry.from_moments(evidence.relu()))
             return AttentionResult(features, rectangle, geometry.soft_mask(rectangle, *features.shape[2:]))
