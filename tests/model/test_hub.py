@@ -21,8 +21,7 @@ def test_names_of_timm_are_known(name) -> None:
     ("name", "expected"),
     [
         ("timm/resnet18.a1_in1k", "timm's own name is 'resnet18.a1_in1k'"),
-        ("hf-hub:timm/resnet18.a1_in1k", "timm's own name is 'resnet18.a1_in1k'"),
-        ("hf_hub:timm/resnet18", "timm's own name is 'resnet18'"),
+        ("hub:timm/resnet18", "timm's own name is 'resnet18'"),
         ("resnet18.a1_in2k", "no weights 'a1_in2k' of resnet18. Did you mean 'resnet18.a1_in1k'?"),
         ("timm/resnt18.a1_in1k", "Did you mean 'resnet18'?"),
         ("mobilenet_v2_100", "Did you mean 'mobilenetv2_100'?"),
