@@ -291,29 +291,34 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = sorted({row["set"] for row in rows})
-    figure, axes = pyplot.subplots(1, len(names), figsize=(4 * len(names), 3.4), sharey=True, squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
-        found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        of_set = [row for row in rows if row["set"] == name]
-        plain = [row["unusual"] for row in of_set if row["method"] == "none"]
-        for row in of_set:
-            kind = row["method"].rpartition("-")[0] if row["method"][-1].isdigit() else row["method"]
-            found[kind][row["reviewer_seconds"]].append(row["unusual"])
-            if row["reviewer_seconds"]:
-                found[kind][0] = plain
-        for kind in sorted(found):
-            points = sorted((seconds, float(np.mean(values))) for seconds, values in found[kind].items())
-            if len(points) > 1:
-                axis.plot(*zip(*points, strict=True), marker="o", label=kind)
-            elif kind in ("afr", "ceiling"):
-                axis.axhline(points[0][1], linestyle=":" if kind == "afr" else "--", color="grey", label=kind)
-        axis.set(title=name, xlabel="reviewer's seconds", ylim=(0, 1))
-    axes[0][0].set_ylabel("top-1, unusual backgrounds")
-    axes[0][-1].legend(fontsize=8)
+    names, backbones = (sorted({row[key] for row in rows}) for key in ("set", "backbone"))
+    size = (4 * len(names), 3.4 * len(backbones))
+    figure, axes = pyplot.subplots(len(backbones), len(names), figsize=size, sharey=True, squeeze=False)
+    for line, backbone in zip(axes, backbones, strict=True):
+        for axis, name in zip(line, names, strict=True):
+            _draw_panel(axis, [row for row in rows if (row["backbone"], row["set"]) == (backbone, name)])
+            axis.set(title=f"{name}, {backbone}", xlabel="reviewer's seconds", ylim=(0, 1))
+        line[0].set_ylabel("top-1, unusual backgrounds")
+        line[-1].legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _draw_panel(axis: Any, rows: list[dict[str, Any]]) -> None:
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    plain = [row["unusual"] for row in rows if row["method"] == "none"]
+    for row in rows:
+        kind = row["method"].rpartition("-")[0] if row["method"][-1].isdigit() else row["method"]
+        found[kind][row["reviewer_seconds"]].append(row["unusual"])
+        if row["reviewer_seconds"]:
+            found[kind][0] = plain
+    for kind in sorted(found):
+        points = sorted((seconds, float(np.mean(values))) for seconds, values in found[kind].items())
+        if len(points) > 1:
+            axis.plot(*zip(*points, strict=True), marker="o", label=kind)
+        elif kind in ("afr", "ceiling"):
+            axis.axhline(points[0][1], linestyle=":" if kind == "afr" else "--", color="grey", label=kind)
 
 
 if __name__ == "__main__":
