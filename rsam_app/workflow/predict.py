@@ -112,19 +112,9 @@ def _habits(job: Job, split: str) -> Habits:
 
 def load_trained_model(job: Job) -> AttentiveClassifier:
     """The run's model on this process's device, with a second look if the pipeline or an override asks for it."""
-    from rsam_app.model import load_model
+    from rsam_app.evaluation.inference.trained_model import network_of
 
-    model = load_model(job.run.model).to(job.accelerator.device)
-    second_look = job.pipeline.model.second_look
-    if second_look == "auto":
-        return model
-    if second_look and model.detail == 1:
-        raise UserError(
-            f"{job.run.path}: this model was trained without a second look.\n"
-            "Train with `--set model.second_look=true`; such a model can also be evaluated without."
-        )
-    model.second_look = second_look
-    return model
+    return network_of(job.run, job.pipeline.model.second_look).to(job.accelerator.device)
 
 
 def _check_classes(job: Job, model: AttentiveClassifier) -> None:

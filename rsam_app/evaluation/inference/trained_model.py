@@ -206,12 +206,21 @@ def _known_in(path: Path) -> KnownClasses | None:
     return KnownClasses.load(path) if path.is_file() else None
 
 
-def network_of(run: RunFolder) -> AttentiveClassifier:
-    """The run's model, with a second look as its pipeline asks for. Raises `UserError` if there is none."""
-    wanted = run.load_pipeline().model.second_look
+def network_of(run: RunFolder, second_look: bool | str | None = None) -> AttentiveClassifier:
+    """The run's model, with the second look that its pipeline asks for, or `second_look` instead.
+
+    Raises `UserError` if there is no model, or if it was trained without the second look.
+    """
+    wanted = second_look if second_look is not None else run.load_pipeline().model.second_look
     network = load_model(run.model)
-    if wanted != "auto" and network.detail != 1:
-        network.second_look = wanted
+    if wanted == "auto":
+        return network
+    if wanted and network.detail == 1:
+        raise UserError(
+            f"{run.path}: this model was trained without a second look.\n"
+            "Train with `--set model.second_look=true`; such a model can also be evaluated without."
+        )
+    network.second_look = wanted
     return network
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.attention.gating import AttentionResult
 
+
 class ClassMapAttention(nn.Module):
     """The rectangle with the moments of the evidence for the predicted class; the features stay as they are.
 
