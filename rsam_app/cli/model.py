@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +24,9 @@ from rsam_app.cli.options import (
 )
 from rsam_app.system.errors import UserError
 
+if TYPE_CHECKING:
+    from rsam_app.run.job import Job
+
 
 @app.command(rich_help_panel=TRAIN)
 def run(
@@ -31,6 +35,7 @@ def run(
     round_: Annotated[
         bool, typer.Option("--round", help="Start a new run beside the last, trained with your latest corrections.")
     ] = False,
+    as_json: JsonOption = False,
     set_: SetOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
@@ -53,6 +58,7 @@ def run(
         stages.run_all(job)
         if round_:
             rounds.end_round(job)
+    _show_run(job, as_json)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -61,6 +67,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped training from its checkpoint.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Discard a stopped training and start again.")] = False,
     run: RunOption = None,
+    as_json: JsonOption = False,
     set_: SetOption = None,
     processes: ProcessesOption = 1,
 ) -> None:
@@ -74,6 +81,7 @@ def train(
     pass_preflight(job, resume, restart)
     with job.run.writing_on_main():
         stages.train(job, resume, restart)
+    _show_run(job, as_json)
 
 
 @app.command(rich_help_panel=TRAIN)
@@ -274,6 +282,7 @@ def adopt(
     classes: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Names of the checkpoint's outputs, in order, one a line.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a run of a classifier trained elsewhere.
 
@@ -283,7 +292,10 @@ def adopt(
     from rsam_app.workflow.adopt import adopt as adopt_checkpoint
 
     job = adopt_checkpoint(checkpoint, data, run, backbone, classes, reporter())
-    typer.echo(f"{job.run.path}: next, `rsam review {job.run.path}` or `rsam select {job.run.path}`")
+    if as_json:
+        _show_run(job, as_json)
+    else:
+        typer.echo(f"{job.run.path}: next, `rsam review {job.run.path}` or `rsam select {job.run.path}`")
 
 
 @app.command(rich_help_panel=MODEL)
@@ -307,6 +319,16 @@ def push(
     job = job_of_run(run, None)
     with job.run.writing():
         typer.echo(push_model(job, name, private, not no_picture))
+
+
+def _show_run(job: Job, as_json: bool) -> None:
+    """Print what the run has recorded, and its metrics once it is evaluated, as JSON if asked to."""
+    from rsam_app.system.progress import is_main_process
+
+    if as_json and is_main_process():
+        file = job.run.evaluation / "metrics.json"
+        metrics = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        show({"run": str(job.run.path), **job.run.read_json(), "metrics": metrics}, as_json)
 
 
 def _headline(metrics: dict[str, Any]) -> str:

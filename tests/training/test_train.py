@@ -79,7 +79,9 @@ def test_a_stopped_run_resumes_to_the_very_same_weights(tiny_pipeline, whole_run
 
 def test_resuming_a_complete_run_changes_nothing(tiny_pipeline, whole_run):
     before = (whole_run / "metrics.jsonl").stat()
-    assert "training is already complete" in rsam("train", tiny_pipeline, "--run", whole_run, "--resume").stderr
+    done = rsam("train", tiny_pipeline, "--run", whole_run, "--resume", "--json")
+    assert "training is already complete" in done.stderr
+    assert json.loads(done.stdout)["stages"]["train"]
     assert (whole_run / "metrics.jsonl").stat() == before
 
 

@@ -105,7 +105,8 @@ def test_it_is_not_trained_again(run: Path) -> None:
 def test_other_forms_give_the_same_model(root: Path, run: Path, tmp_path: Path, checkpoint: str) -> None:
     given = checkpoint.replace("local-dir:", f"local-dir:{root}/") if ":" in checkpoint else root / checkpoint
     extra = [] if "saved" in checkpoint else ["--backbone", "resnet10t", "--classes", root / "names.txt"]
-    rsam("adopt", given, "--data", root / "colours.yaml", "--run", tmp_path / "other", *extra)
+    done = rsam("adopt", given, "--data", root / "colours.yaml", "--run", tmp_path / "other", "--json", *extra)
+    assert json.loads(done.stdout)["metrics"]["n"] == 12
     photograph = next((root / "photographs" / "test").rglob("*.jpg"))
     logits = [rsam_app.load(folder).predict(photograph).logits for folder in (run, tmp_path / "other")]
     assert np.allclose(*logits, atol=1e-5)

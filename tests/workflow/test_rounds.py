@@ -90,8 +90,10 @@ def test_a_round_learns_from_the_decisions_and_leaves_the_first_run_alone(first,
     after = "green" if before == "red" else "red"
     decide(first, decided, before, after)
     model = (first / "model" / "model.safetensors").read_bytes()
-    said = rsam("run", pipeline, "--run", first, "--round").stderr
+    done = rsam("run", pipeline, "--run", first, "--round", "--json")
+    said, result = done.stderr, json.loads(done.stdout)
     second = first.with_name("blocks-round2")
+    assert (result["run"], result["round"]["number"], result["metrics"]["n"]) == (str(second), 2, 8)
     assert "round 2" in said and "1 corrections" in said
     assert (first / "model" / "model.safetensors").read_bytes() == model
     table = (first.parent / "corrections" / "rounds_blocks.csv").read_bytes()

@@ -83,9 +83,15 @@ def write_run(
 @contextmanager
 def _turn(name: str) -> Iterator[None]:
     """Wait until no other process of this user writes a run into the FiftyOne dataset `name`."""
-    folder = cache_folder() / "review"
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / f"{fingerprint(name)}.lock"):
+    file = cache_folder() / "review" / f"{fingerprint(name)}.lock"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be written ({error.strerror}). Set XDG_CACHE_HOME to another folder."
+        ) from error
+    with locked(file):
         yield
 
 
