@@ -195,7 +195,7 @@ def annotate(
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Correct rectangles and labels in Label Studio or CVAT.
+    """Correct images in Label Studio or CVAT.
 
     Rotated rectangles and labels are written as tasks, and read back into attention_target and ground_truth.
     """
