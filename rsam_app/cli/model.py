@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -326,9 +325,7 @@ def _show_run(job: Job, as_json: bool) -> None:
     from rsam_app.system.progress import is_main_process
 
     if as_json and is_main_process():
-        file = job.run.evaluation / "metrics.json"
-        metrics = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-        show({"run": str(job.run.path), **job.run.read_json(), "metrics": metrics}, as_json)
+        show({"run": str(job.run.path), **job.run.read_json(), "metrics": job.run.read_metrics()}, as_json)
 
 
 def _headline(metrics: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rsam_app.model.build import BUILD_ERRORS, TIMM_MEAN, TIMM_STD, classifier_in_backbone
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.hub import no_answer
+from rsam_app.model.named_backbone import own_args
 from rsam_app.model.pretrained import SHOWN
 from rsam_app.model.registry import rsam_classifier
 from rsam_app.model.weights_file import read_tensors, without_prefix
@@ -65,9 +66,9 @@ def _of_name(name: str) -> Plain:
         return Plain(model, name, {})
     if source == "hf-hub":
         _, network, args = load_model_config_from_hf(name.partition(":")[2])
-        return Plain(model, str(network), _arguments(args))
+        return Plain(model, str(network), own_args(args))
     config = _config_in(Path(name.partition(":")[2]).expanduser())
-    return Plain(model, str(config["architecture"]), _arguments(config.get("model_args")))
+    return Plain(model, str(config["architecture"]), own_args(config.get("model_args")))
 
 
 def _config_in(folder: Path) -> dict[str, Any]:
@@ -82,10 +83,6 @@ def _config_in(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _arguments(args: dict[str, Any] | None) -> dict[str, Any]:
-    return {key: value for key, value in (args or {}).items() if key not in ("num_classes", "in_chans")}
-
-
 def _of_file(path: Path, backbone: str | None) -> Plain:
     config, tensors = _config_in(path.parent), read_tensors(path)
     name = backbone or config.get("architecture") or _named_in(path)
@@ -93,7 +90,7 @@ def _of_file(path: Path, backbone: str | None) -> Plain:
         raise UserError(f"{path}: does not say which network it is for. Give timm's name of it with --backbone.")
     if not timm.is_model(str(name).partition(".")[0]) and name != "rsam_classifier":
         raise UserError(f"--backbone {name}: timm has no such network.{suggest(str(name), timm.list_models())}")
-    args = _arguments(config.get("model_args"))
+    args = own_args(config.get("model_args"))
     blank = _created(path, str(name), 2, args)
     fitted = without_prefix(tensors, blank.state_dict().keys())
     layer = blank.pretrained_cfg.get("classifier")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import cast
 
 import timm
@@ -64,6 +65,37 @@ def require_reachable(config: ModelConfig) -> None:
         return
     except no_answer() as error:
         raise UserError(_unreachable(config, error)) from error
+
+
+def hub_file(name: str, file: str) -> Path | None:
+    """A file of the repository `ORGANISATION/NAME[@REVISION]`, from the hub or its local cache; None if it has no such
+    file. Raises `UserError` if the name is none, or the hub refuses or cannot be reached."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision or None))
+    except EntryNotFoundError as error:
+        if isinstance(error, LocalEntryNotFoundError):  # raised without a connection
+            raise UserError(_not_cached(name, error)) from error
+        return None
+    except HFValidationError as error:
+        raise UserError(f"hf-hub:{name}: write hf-hub:ORGANISATION/NAME ({reason_of(error)}).") from error
+    except HfHubHTTPError as error:
+        raise UserError(
+            f"the hub has no {name} that you may read ({reason_of(error)}).\n"
+            "Check the name; for a private or gated model, log in with `hf auth login` or set HF_TOKEN."
+        ) from error
+    except no_answer() as error:
+        raise UserError(_not_cached(name, error)) from error
+
+
+def _not_cached(name: str, error: BaseException) -> str:
+    return (
+        f"hf-hub:{name} is not in the hub's local cache; the hub cannot be reached ({reason_of(error)}).\n"
+        "Connect once, or copy the repository's files to a folder and give local-dir:FOLDER."
+    )
 
 
 def no_answer() -> tuple[type[Exception], ...]:

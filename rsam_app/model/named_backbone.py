@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import timm
 
 from rsam_app.config import ModelConfig
 from rsam_app.config.pipeline import split_source, with_one_side
-from rsam_app.model.hub import no_answer
+from rsam_app.model.hub import hub_file
 from rsam_app.system.errors import UserError, reason_of, suggest
 from rsam_app.system.paths import misread
 
@@ -21,8 +21,10 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model
 PREPROCESSING = ("mean", "std", "input_size", "fixed_input_size")
 """Keys of a checkpoint's `pretrained_cfg` that decide how its network is built and what its pixels are."""
 
-RECORDED = ("num_classes", "in_chans")
-"""Arguments of a checkpoint that the dataset replaces."""
+
+def own_args(args: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A checkpoint's `model_args` without those that the dataset replaces."""
+    return {key: value for key, value in (args or {}).items() if key not in ("num_classes", "in_chans")}
 
 
 class Place(NamedTuple):
@@ -77,7 +79,7 @@ def of_architecture(config: ModelConfig, place: Place) -> ModelConfig:
     if args.get("in_chans", 3) != 3:
         raise UserError(f"model.backbone: {place} takes images of {args['in_chans']} channels; images have three.")
     try:
-        args = with_one_side({key: value for key, value in args.items() if key not in RECORDED})
+        args = with_one_side(own_args(args))
     except ValueError as error:
         raise UserError(f"model.backbone: {place} cannot be used: {error}.") from error
     stored = ((key, content["pretrained_cfg"].get(key)) for key in keys)
@@ -126,29 +128,7 @@ def _in_folder(place: Place, file: str) -> Path | None:
 
 
 def _on_hub(place: Place, file: str) -> Path | None:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    repository, _, revision = place.name.partition("@")
     try:
-        return Path(hf_hub_download(repository, file, revision=revision or None))
-    except LocalEntryNotFoundError as error:  # an `EntryNotFoundError`, too
-        raise UserError(_unreachable(place, error)) from error
-    except EntryNotFoundError:
-        return None
-    except HFValidationError as error:
-        raise UserError(f"model.backbone: {place}: write hf-hub:ORGANISATION/NAME ({reason_of(error)}).") from error
-    except HfHubHTTPError as error:
-        raise UserError(
-            f"model.backbone: the hub has no {place.name} that you may read ({reason_of(error)}).\n"
-            "Check the name; for a private or gated model, log in with `hf auth login` or set HF_TOKEN."
-        ) from error
-    except no_answer() as error:
-        raise UserError(_unreachable(place, error)) from error
-
-
-def _unreachable(place: Place, error: BaseException) -> str:
-    return (
-        f"model.backbone: {place} is not in the hub's local cache; the hub cannot be reached ({reason_of(error)}).\n"
-        "Connect once, or copy the repository's files to a folder and set model.backbone: local-dir:FOLDER."
-    )
+        return hub_file(place.name, file)
+    except UserError as error:
+        raise UserError(f"model.backbone: {error}") from error

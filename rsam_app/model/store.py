@@ -115,25 +115,6 @@ def load_from_hub(name: str) -> AttentiveClassifier:
         raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).") from error
 
 
-def hub_file(name: str, file: str) -> Path | None:
-    """A further file of the model `ORGANISATION/NAME[@REVISION]` of the hub; None if it has no such file. Raises
-    `UserError` if that cannot be found out."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    from rsam_app.model.hub import no_answer
-
-    repository, _, revision = name.partition("@")
-    try:
-        return Path(hf_hub_download(repository, file, revision=revision or None))
-    except LocalEntryNotFoundError as error:
-        raise UserError(f"hf-hub:{name}: {file} cannot be downloaded ({reason_of(error)}).") from error
-    except EntryNotFoundError:
-        return None
-    except no_answer() as error:
-        raise UserError(f"hf-hub:{name}: {file} cannot be downloaded ({reason_of(error)}).") from error
-
-
 def read_fitted(folder: Path, key: str) -> Any:
     """The value of a key in `FITTED` of a saved model, without loading it; None if it was not fitted."""
     return json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"].get(key)

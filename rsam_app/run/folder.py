@@ -79,6 +79,17 @@ class RunFolder:
             raise UserError(f"{path}: is damaged (not an object). Remove it: finished stages then run again.")
         return loaded
 
+    def read_metrics(self) -> dict[str, Any] | None:
+        """`evaluation/metrics.json`; None before the evaluation. Raises `UserError` if it is damaged."""
+        path = self.evaluation / "metrics.json"
+        try:
+            metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        except ValueError as error:
+            raise UserError(f"{path}: is damaged ({error}). Run `rsam evaluate {self.path}` again.") from error
+        if metrics is not None and not (isinstance(metrics, dict) and "split" in metrics):
+            raise UserError(f"{path}: is damaged (incomplete). Run `rsam evaluate {self.path}` again.")
+        return metrics
+
     @property
     def finished_stages(self) -> dict[str, Any]:
         """`run.json`'s entry for each stage that finished, by its name."""

@@ -105,13 +105,10 @@ def _shared_split(first: Job, second: Job) -> str:
 
 
 def _evaluated_split(job: Job) -> str:
-    path = job.run.evaluation / "metrics.json"
-    if "evaluate" not in job.run.finished_stages or not path.exists():
+    metrics = job.run.read_metrics()
+    if "evaluate" not in job.run.finished_stages or metrics is None:
         raise UserError(f"{job.run.path}: is not evaluated yet. Run `rsam evaluate {job.run.path}` first.")
-    try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["split"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: is damaged ({error}). Run `rsam evaluate {job.run.path}` again.") from error
+    return str(metrics["split"])
 
 
 def _create(folder: Path) -> None:

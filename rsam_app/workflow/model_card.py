@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -118,13 +117,9 @@ def _limits(metrics: Mapping[str, Any]) -> str:
 
 
 def _metrics(run: RunFolder) -> dict[str, Any]:
-    path = run.evaluation / "metrics.json"
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{run.path}: was not evaluated. Run `rsam evaluate {run.path}` first.") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is damaged ({error}). Run `rsam evaluate {run.path}` again.") from error
+    metrics = run.read_metrics()
+    if metrics is None:
+        raise UserError(f"{run.path}: was not evaluated. Run `rsam evaluate {run.path}` first.")
     return metrics
 
 

@@ -24,10 +24,11 @@ from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.types import Box, Pixels, Rectangle
 from rsam_app.model import AttentiveClassifier, load_model
 from rsam_app.model.calibration import calibrated_probabilities
+from rsam_app.model.hub import hub_file
 from rsam_app.model.known_classes import KnownClasses
 from rsam_app.model.preprocess import normalise
 from rsam_app.model.roll_up import Sure
-from rsam_app.model.store import KNOWN_CLASSES, hub_file, load_from_hub
+from rsam_app.model.store import KNOWN_CLASSES, load_from_hub
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 from rsam_app.system.hardware import available_cores, best_device

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import RECTANGLE_FIELDS
@@ -39,13 +40,12 @@ class RowWriter:
         """Write rows whose records exist."""
         ids = rows.column("id").to_pylist()
         stored = self.samples.stored(ids)
-        new = rows.filter(pa.array([record_id not in stored for record_id in ids], pa.bool_()))
+        known = pa.array([record_id in stored for record_id in ids], pa.bool_())
+        new = rows.filter(pc.invert(known))
         added = self._insert(new)
         self.added += added
         # If another process added some of them in the meantime, all rows are compared: those just added are equal.
-        old = (
-            rows.filter(pa.array([record_id in stored for record_id in ids], pa.bool_())) if added == len(new) else rows
-        )
+        old = rows.filter(known) if added == len(new) else rows
         if len(old):
             self._update(old, len(rows) - added)
 

@@ -3,8 +3,6 @@ is never overwritten."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,9 +24,9 @@ from rsam_app.review.writing.written_chunks import WrittenChunks, digest_of
 from rsam_app.run.corrections import corrections_path, in_force, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.soft_masks import mask_file, masks_folder
-from rsam_app.system.cache.files import cache_folder
+from rsam_app.system.cache.files import lock_file
 from rsam_app.system.errors import UserError
-from rsam_app.system.files import fingerprint, locked
+from rsam_app.system.files import locked
 from rsam_app.system.progress import Progress, StepProgress
 
 CHUNKS_PER_SAVE = 10
@@ -76,23 +74,8 @@ def write_run(
     Raises `UserError` if there are no predictions, if the key belongs to another run, or if the dataset's name belongs
     to a FiftyOne dataset that RSAM did not create. Runs of one dataset are written one after the other.
     """
-    with _turn(dataset.name):
+    with locked(lock_file("review", dataset.name)):
         return _write(run, dataset, check_key(key or run.key), progress, comparing)
-
-
-@contextmanager
-def _turn(name: str) -> Iterator[None]:
-    """Wait until no other process of this user writes a run into the FiftyOne dataset `name`."""
-    file = cache_folder() / "review" / f"{fingerprint(name)}.lock"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    except OSError as error:
-        raise UserError(
-            f"{file}: cannot be written ({error.strerror}). Set XDG_CACHE_HOME to another folder."
-        ) from error
-    with locked(file):
-        yield
 
 
 def _write(

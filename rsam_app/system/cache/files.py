@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rsam_app.system.errors import UserError
-from rsam_app.system.files import sha256_of, write_atomically
+from rsam_app.system.files import fingerprint, sha256_of, write_atomically
 
 
 def cache_folder() -> Path:
@@ -33,8 +34,24 @@ def cached_file(content: bytes, suffix: str, kind: str, make: Callable[[], bytes
 
 def write_cached(path: Path, content: bytes) -> None:
     """Write a file in the cache folder atomically. Raises `UserError` if that fails."""
-    try:
+    with _writing(path):
         write_atomically(path, content, shared=True)
+
+
+def lock_file(kind: str, name: str) -> Path:
+    """An empty file below `KIND/` of the cache folder, to lock while something with this name is written. Raises
+    `UserError` if it cannot be made."""
+    path = cache_folder() / kind / f"{fingerprint(name)}.lock"
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return path
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(
             f"{path.parent}: cannot write to the cache ({error.strerror or error}).\n"

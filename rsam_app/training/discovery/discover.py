@@ -3,7 +3,7 @@
 Coarse objectness, a linear classifier of single positions over all images, and GrabCut, which follows colours and edges
 within one image, teach each other: objectness is fitted to the cut masks and starts the next cut. On 1,500 photographs
 of birds this raises the boxes' mean overlap with the true ones from .59 to .66, on 356 of cats and dogs from .57 to
-.64. (ours)
+.64, with three iterations of GrabCut. (ours)
 """
 
 from __future__ import annotations
