@@ -8,10 +8,7 @@ from torch import Tensor
 
 from rsam_app.run.outlook import FEWEST, SMALL, STEP, Outlook
 from rsam_app.training.discovery.objectness import Objectness, feature_scale, within_image
-from rsam_app.training.discovery.taught import FOLDS, Lessons, best_kind, held_out_merits
-
-SAMPLE = 256
-"""Images beside the answered ones that scores are calibrated on, so that the time does not grow with the dataset."""
+from rsam_app.training.discovery.taught import FOLDS, SAMPLE, Lessons, best_kind, held_out_merits
 
 PARTS = (4, 2, 1)
 """Numbers of parts that the answers are divided into, for a quarter, a half, and all of them."""

@@ -128,7 +128,7 @@ def _discover_cached(
             untaught = learn_untaught(cached, records, size, seed)
             if problem := cache_objectness(path.with_suffix(".npz"), untaught):
                 say(problem)
-        return discover_rectangles(cached, records, size, seed, answers, untaught)
+        return discover_rectangles(cached, records, size, seed, answers, untaught, read_discoveries(path))
     except NoRoomError as error:
         say(f"late feature maps are not cached, so the next discovery computes them again: {error}")
         return discover_rectangles(source, records, size, seed, answers)

@@ -43,6 +43,10 @@ ITERATIONS = 25
 
 FOLDS = 5
 
+SAMPLE = 256
+"""Images beside the answered ones that scores are calibrated on to compare them, so that the time does not grow with
+the dataset."""
+
 FINE = 128
 """Side of the grid that rectangles are drawn on before their share of each cell is taken."""
 
@@ -118,17 +122,17 @@ def teach(untaught: Objectness, features: Tensor, lessons: Lessons, seed: int) -
 
 
 def focused(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities `(N, H, W)`, 0 outside the neighbourhood of each image's most likely part."""
+    """Probabilities `(H, W)`, 0 outside the neighbourhood of the most likely part."""
+    enlarged = cv2.resize(
+        probabilities.astype(np.float32), None, fx=UPSAMPLE, fy=UPSAMPLE, interpolation=cv2.INTER_CUBIC
+    )
+    clipped = np.clip(enlarged, 1e-3, 1 - 1e-3)
+    left, top, right, bottom = mask_edges(_best_part(np.log(clipped / (1 - clipped))))[0] / UPSAMPLE
+    across, down = MARGIN * max(1, right - left), MARGIN * max(1, bottom - top)
+    rows = slice(max(0, int(np.floor(top - down))), int(np.ceil(bottom + down)))
+    columns = slice(max(0, int(np.floor(left - across))), int(np.ceil(right + across)))
     result = np.zeros_like(probabilities)
-    for row, one in enumerate(probabilities):
-        enlarged = cv2.resize(one.astype(np.float32), None, fx=UPSAMPLE, fy=UPSAMPLE, interpolation=cv2.INTER_CUBIC)
-        clipped = np.clip(enlarged, 1e-3, 1 - 1e-3)
-        edges = mask_edges(_best_part(np.log(clipped / (1 - clipped))))
-        left, top, right, bottom = edges[0] / UPSAMPLE
-        across, down = MARGIN * max(1, right - left), MARGIN * max(1, bottom - top)
-        rows = slice(max(0, int(np.floor(top - down))), int(np.ceil(bottom + down)))
-        columns = slice(max(0, int(np.floor(left - across))), int(np.ceil(right + across)))
-        result[row, rows, columns] = one[rows, columns]
+    result[rows, columns] = probabilities[rows, columns]
     return result
 
 
@@ -156,7 +160,9 @@ def _choose(untaught: Objectness, features: Tensor, lessons: Lessons, scale: Ten
     candidates = (untaught, _mean(untaught, taught, features), taught)
     if len(lessons.rows) < 2:
         return candidates[1]
-    return candidates[best_kind(held_out_merits(untaught, features, lessons, scale, share))]
+    sample = torch.cat([features[lessons.rows], features[:SAMPLE]])
+    at = Lessons(torch.arange(len(lessons.rows)), lessons.covers, lessons.right)
+    return candidates[best_kind(held_out_merits(untaught, within_image(sample), at, scale, share))]
 
 
 def held_out_merits(

@@ -56,6 +56,18 @@ def test_the_cut_does_not_depend_on_the_number_of_threads(monkeypatch):
     assert all(np.array_equal(a, b) for a, b in zip(many, alone, strict=True))
 
 
+def test_where_all_probabilities_are_zero_it_does_not_look():
+    """The same object twice, one of them where no probability points; its pixels are not even read."""
+    mask = ellipse(90, 90, 50, 30, 0)
+    image = photographs([mask | ellipse(30, 30, 50, 30, 0)])
+    probabilities = np.where(cv2.resize(mask.astype(np.float32), (14, 14)) > 0, coarse([mask], shift=0), 0)
+    other = image.copy()
+    other[:, :48, :48] = 0
+    found, again = (cut_out(one, probabilities, (0.02, 0.98), seed=0)[0] for one in (image, other))
+    assert not found[:60, :60].any() and (mask & found).sum() / (mask | found).sum() > 0.8
+    assert np.array_equal(found, again)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_nothing_or_everything_needs_no_cut_and_has_no_rectangle(value):
     even = np.full((1, 14, 14), value, dtype=np.float32)

@@ -15,7 +15,7 @@ from rsam_app.data.records import Record
 from rsam_app.geometry.overlap import box_iou
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
-from rsam_app.training.discovery.discover import SIDE, discover_rectangles
+from rsam_app.training.discovery.discover import SIDE, discover_rectangles, learn_untaught
 from rsam_app.training.discovery.objectness import fit_objectness
 from rsam_app.training.discovery.taught import focused, make_lessons, teach
 
@@ -120,6 +120,21 @@ def test_answers_that_agree_with_what_was_found_do_no_harm(scene):
     assert after > before - 0.02
 
 
+def test_what_was_located_without_answers_stays_if_they_teach_nothing(scene):
+    """Rectangles without a rule: no score finds them in other images. It says the same as locating all images again."""
+    untaught = learn_untaught(scene, scene.records, 448, 0)
+    before = discover(scene, Answers())
+    draws = np.random.default_rng(1)
+    unruly = Answers({str(row): Rectangle(*draws.uniform(20, 100, 2), 30.0, 20.0, 0.0) for row in range(8)})
+    again = discover_rectangles(scene, scene.records, 448, 0, unruly, untaught, before)
+    assert again == discover_rectangles(scene, scene.records, 448, 0, unruly, untaught)
+    marked = dict.fromkeys(before, Rectangle(1.0, 2.0, 3.0, 4.0, 0.0))
+    kept = discover_rectangles(scene, scene.records, 448, 0, unruly, untaught, marked).rectangles
+    assert kept == marked | dict(unruly.right)
+    taught = discover_rectangles(scene, scene.records, 448, 0, Answers(right(scene, 6)), untaught, marked).rectangles
+    assert scene.overlap(taught, scene.blue) > 0.6
+
+
 def test_answers_about_other_images_or_off_the_image_teach_nothing(scene):
     lessons = make_lessons(Answers({"0": Rectangle(-500.0, 20.0, 9.0, 9.0, 0.0)}), scene.records, CELLS, CELLS)
     untaught = fit_objectness(scene.maps, torch.rand(COUNT, CELLS, CELLS), 0)
@@ -142,9 +157,9 @@ def test_a_right_rectangle_makes_the_wrong_one_of_its_image_superfluous(scene):
 
 
 def test_a_part_that_is_less_likely_is_cut_off():
-    probabilities = np.full((1, CELLS, CELLS), 0.1, dtype=np.float32)
-    probabilities[0, 1:4, 1:4], probabilities[0, 8:12, 8:12] = 0.95, 0.7
-    kept = focused(probabilities)[0]
+    probabilities = np.full((CELLS, CELLS), 0.1, dtype=np.float32)
+    probabilities[1:4, 1:4], probabilities[8:12, 8:12] = 0.95, 0.7
+    kept = focused(probabilities)
     assert kept[1:4, 1:4].min() > 0.9 and kept[8:, 8:].max() == 0
 
 
