@@ -33,7 +33,7 @@ class Objectness:
 
     def score(self, features: Tensor) -> Tensor:
         """The log-odds `(B, H, W)` that each position of features `(B, C, H, W)` is on the object."""
-        return torch.einsum("bchw,c->bhw", within_image(features), self.weight / self.scale) + self.bias
+        return linear_score(features, self.weight / self.scale) + self.bias
 
     def probability(self, features: Tensor) -> Tensor:
         """The probability `(B, H, W)` that each position of features `(B, C, H, W)` is on the object."""
@@ -66,10 +66,16 @@ def first_component(features: Tensor) -> Tensor:
         flat = within_image(part).permute(0, 2, 3, 1).reshape(-1, channels)
         covariance += flat.T @ flat
     direction = torch.linalg.eigh(covariance).eigenvectors[:, -1]
-    score = torch.cat([torch.einsum("bchw,c->bhw", within_image(part), direction) for part in features.split(256)])
+    score = torch.cat([linear_score(part, direction) for part in features.split(256)])
     y, x = torch.linspace(-1, 1, height)[:, None], torch.linspace(-1, 1, width)[None]
     prior = torch.exp(-2 * (x**2 + y**2))
     return score * torch.sign((score * (prior - prior.mean())).sum())
+
+
+def linear_score(features: Tensor, weight: Tensor) -> Tensor:
+    """The scores `(B, H, W)`, with weights `(C,)`, of features `(B, C, H, W)` relative to their image's mean."""
+    scores = torch.matmul(weight, features.float().flatten(2)).view(-1, *features.shape[2:])
+    return scores - scores.mean(dim=(1, 2), keepdim=True)
 
 
 def within_image(features: Tensor) -> Tensor:
@@ -109,7 +115,7 @@ def fit_objectness(features: Tensor, masks: Tensor, seed: int, weights: Tensor |
             chosen = torch.randint(len(features), (IMAGES_PER_STEP,), generator=draws)
         else:
             chosen = torch.multinomial(weights, IMAGES_PER_STEP, replacement=True, generator=draws)
-        logits = torch.einsum("bchw,c->bhw", within_image(features[chosen]) / scale[:, None, None], weight) + bias
+        logits = linear_score(features[chosen], weight / scale) + bias
         loss = F.binary_cross_entropy_with_logits(logits, masks[chosen])
         optimizer.zero_grad()
         loss.backward()

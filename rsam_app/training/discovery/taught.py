@@ -26,7 +26,6 @@ from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
 from rsam_app.training.decision_weights import TAUGHT_SHARE
 from rsam_app.training.discovery.objectness import (
-    ROUNDS,
     UPSAMPLE,
     Objectness,
     feature_scale,
@@ -115,10 +114,8 @@ def teach(untaught: Objectness, features: Tensor, lessons: Lessons, seed: int) -
         return untaught
     weights = torch.full((len(features),), (1 - TAUGHT_SHARE) / len(features))
     weights[lessons.rows] += TAUGHT_SHARE / len(lessons.rows)
-    for step in range(ROUNDS):
-        masks = _part_masks(objectness.with_share(features, share), features)
-        objectness = fit_objectness(features, lessons.impose(masks), seed + step, weights)
-    return objectness.with_share(features, share)
+    masks = _part_masks(objectness.with_share(features, share), features)
+    return fit_objectness(features, lessons.impose(masks), seed, weights).with_share(features, share)
 
 
 def focused(probabilities: np.ndarray) -> np.ndarray:
