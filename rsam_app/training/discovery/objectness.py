@@ -94,9 +94,11 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
 
 
 def feature_scale(features: Tensor) -> Tensor:
-    """The standard deviations `(C,)` of features `(N, C, H, W)` within images."""
+    """The standard deviations `(C,)` of features `(N, C, H, W)` within images; infinite where they do not vary, so that
+    such a channel counts for nothing."""
     squares = sum(within_image(part).square().sum(dim=(0, 2, 3)) for part in features.split(256))
-    return (torch.as_tensor(squares) / (features[:, 0].numel() - 1)).sqrt().clamp_min(1e-6)
+    scale = (torch.as_tensor(squares) / (features[:, 0].numel() - 1)).sqrt()
+    return scale.masked_fill(scale < 1e-6, torch.inf)
 
 
 def fit_objectness(features: Tensor, masks: Tensor, seed: int, weights: Tensor | None = None) -> Objectness:

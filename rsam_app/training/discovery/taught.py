@@ -229,7 +229,7 @@ def _found_share(objectness: Objectness, features: Tensor) -> float:
 
 def _best_part(score: np.ndarray) -> np.ndarray:
     """The connected part of the positive scores `(H, W)` with the largest sum; the highest one if none is positive."""
-    positive = (score > min(0.0, float(score.max()) - 1e-6)).astype(np.uint8)
+    positive = (score > 0 if score.max() > 0 else score == score.max()).astype(np.uint8)
     count, labels = cv2.connectedComponents(positive, connectivity=4)
     sums = np.bincount(labels.ravel(), np.clip(score, 1e-6, None).ravel(), minlength=count)
     best: np.ndarray = labels == 1 + sums[1:].argmax()

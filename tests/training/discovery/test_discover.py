@@ -101,6 +101,18 @@ def test_objectness_finds_what_many_images_share():
     assert float(((soft.probability(features) > 0.5) == masks).float().mean()) > 0.97
 
 
+def test_a_channel_that_does_not_vary_counts_for_nothing():
+    """Its mean is far larger than what varies elsewhere, so that its rounding errors would count."""
+    draws = torch.Generator().manual_seed(0)
+    masks = torch.stack([torch.from_numpy(cv2.resize(m.astype(np.float32), (14, 14))) for m in MASKS * 12])
+    features = torch.randn(36, 4, 14, 14, generator=draws) * 0.5
+    features[:, 1] += 3 * masks
+    features[:, 3] = 3000.0
+    learned = fit_objectness(features, masks, seed=0)
+    without = fit_objectness(features[:, :3], masks, seed=0)
+    assert torch.allclose(learned.score(features), without.score(features[:, :3]), atol=1e-3)
+
+
 def test_largest_part_of_nothing_is_nothing():
     assert not largest_part(np.zeros((5, 5), dtype=bool)).any()
 

@@ -17,7 +17,7 @@ from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
 from rsam_app.training.discovery.discover import SIDE, discover_rectangles, learn_untaught
 from rsam_app.training.discovery.objectness import fit_objectness
-from rsam_app.training.discovery.taught import focused, make_lessons, teach
+from rsam_app.training.discovery.taught import _best_part, focused, make_lessons, teach
 
 CELLS, CELL = 14, SIDE // 14
 COUNT, WIDTH, HEIGHT = 32, 280, 140
@@ -161,6 +161,13 @@ def test_a_part_that_is_less_likely_is_cut_off():
     probabilities[1:4, 1:4], probabilities[8:12, 8:12] = 0.95, 0.7
     kept = focused(probabilities)
     assert kept[1:4, 1:4].min() > 0.9 and kept[8:, 8:].max() == 0
+
+
+def test_the_most_likely_part_is_found_however_unlikely_it_is():
+    """A difference of a millionth is lost in float32 beside a score of -50."""
+    score = np.full((CELLS, CELLS), -60, dtype=np.float32)
+    score[2:4, 5:8] = -50
+    assert np.flatnonzero(_best_part(score)).tolist() == np.flatnonzero(score == -50).tolist()
 
 
 def test_equal_weights_are_not_needed_and_heavy_ones_count(scene):
