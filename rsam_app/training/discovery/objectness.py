@@ -22,6 +22,9 @@ from torch.nn import functional as F
 ROUNDS, STEPS, IMAGES_PER_STEP = 2, 300, 48
 UPSAMPLE = 4
 
+ROUNDING = 1e-6
+"""Of a feature's value, relative to it."""
+
 
 @dataclass(frozen=True)
 class Objectness:
@@ -94,11 +97,13 @@ def largest_part(mask: np.ndarray) -> np.ndarray:
 
 
 def feature_scale(features: Tensor) -> Tensor:
-    """The standard deviations `(C,)` of features `(N, C, H, W)` within images; infinite where they do not vary, so that
-    such a channel counts for nothing."""
-    squares = sum(within_image(part).square().sum(dim=(0, 2, 3)) for part in features.split(256))
-    scale = (torch.as_tensor(squares) / (features[:, 0].numel() - 1)).sqrt()
-    return scale.masked_fill(scale < 1e-6, torch.inf)
+    """The standard deviations `(C,)` of features `(N, C, H, W)` within images; infinite where they vary no more than
+    their rounding does, so that such a channel counts for nothing."""
+    within = sum(within_image(part).square().sum(dim=(0, 2, 3)) for part in features.split(256))
+    whole = sum(part.float().square().sum(dim=(0, 2, 3)) for part in features.split(256))
+    within, whole = torch.as_tensor(within), torch.as_tensor(whole)
+    scale = (within / (features[:, 0].numel() - 1)).sqrt()
+    return scale.masked_fill(within <= ROUNDING**2 * whole, torch.inf)
 
 
 def fit_objectness(features: Tensor, masks: Tensor, seed: int, weights: Tensor | None = None) -> Objectness:

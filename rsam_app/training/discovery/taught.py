@@ -214,13 +214,14 @@ def _part_masks(objectness: Objectness, features: Tensor) -> Tensor:
 
 
 def _mean(first: Objectness, second: Objectness, features: Tensor) -> Objectness:
-    """The mean of two scores, each divided by its spread over the features."""
+    """The mean of two scores, each divided by its spread over the features; one without any counts for nothing."""
     weight = sum(one.weight / one.scale / _spread(one, features) for one in (first, second))
     return Objectness(torch.ones_like(first.scale), torch.as_tensor(weight), 0.0)
 
 
 def _spread(objectness: Objectness, features: Tensor) -> float:
-    return float(torch.cat([objectness.score(part) for part in features[:256].split(64)]).std())
+    spread = float(torch.cat([objectness.score(part) for part in features[:256].split(64)]).std())
+    return spread or torch.inf
 
 
 def _found_share(objectness: Objectness, features: Tensor) -> float:
