@@ -63,3 +63,8 @@ def show(result: Any, as_json: bool) -> None:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
     else:
         typer.echo(fill_placeholders(result, Output.arguments))
+
+
+def recorded(job: Any) -> dict[str, Any]:
+    """What a job's run has recorded, and its metrics once it is evaluated."""
+    return {"run": str(job.run.path), **job.run.read_json(), "metrics": job.run.read_metrics()}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from rsam_app.cli.application import START, app
-from rsam_app.cli.context import main_process_only, reporter, show
+from rsam_app.cli.context import main_process_only, recorded, reporter, show
 from rsam_app.cli.options import (
     AddressOption,
     AllowWritesOption,
@@ -33,6 +34,7 @@ def demo(
     simulate_reviewer: Annotated[
         bool, typer.Option("--simulate-reviewer", help="Let a simulated reviewer correct the queue; train again.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run the whole loop on generated data.
 
@@ -44,8 +46,11 @@ def demo(
     from rsam_app.workflow.demo.run_demo import run_demo
 
     check_listening(address, port, no_app)
-    name = run_demo(run or Path("runs/demo"), reporter(), typer.echo, simulate_reviewer)
-    open_app(name, port, remote, address, no_app=no_app, writes=allow_writes, report=typer.echo)
+    say = partial(typer.echo, err=as_json)
+    done = run_demo(run or Path("runs/demo"), reporter(), say, simulate_reviewer)
+    if as_json:
+        show({**recorded(done.job), "found": done.found, "changed": done.changed}, as_json)
+    open_app(done.job.card.name, port, remote, address, no_app=no_app, writes=allow_writes, report=say)
 
 
 @app.command(rich_help_panel=START)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rsam_app.cli.application import MODEL, TRAIN, app
-from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, relaunched, reporter, show
+from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, recorded, relaunched, reporter, show
 from rsam_app.cli.exit_codes import BEYOND_LIMIT
 from rsam_app.cli.options import (
     AnySplit,
@@ -321,11 +321,11 @@ def push(
 
 
 def _show_run(job: Job, as_json: bool) -> None:
-    """Print what the run has recorded, and its metrics once it is evaluated, as JSON if asked to."""
+    """Print what the run has recorded as JSON if asked to."""
     from rsam_app.system.progress import is_main_process
 
     if as_json and is_main_process():
-        show({"run": str(job.run.path), **job.run.read_json(), "metrics": job.run.read_metrics()}, as_json)
+        show(recorded(job), as_json)
 
 
 def _headline(metrics: dict[str, Any]) -> str:

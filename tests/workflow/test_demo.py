@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from command import rsam
 
 from rsam_app.data.synthetic import generate, read_planted
 from rsam_app.run.corrections import corrections_path, read_corrections
@@ -40,7 +41,8 @@ def test_the_simulated_reviewer_reviews_once_and_the_round_starts_from_the_first
     monkeypatch.setattr(demo, "LATER_ROUND", ("train.epochs=1",))
     said: list[str] = []
 
-    name = demo.run_demo(run, Reporter(), said.append, simulate_reviewer=True)
+    first = demo.run_demo(run, Reporter(), said.append, simulate_reviewer=True)
+    name = first.job.card.name
 
     second = run.with_name("demo-round2")
     table = read_corrections(corrections_path(run, name))
@@ -57,10 +59,13 @@ def test_the_simulated_reviewer_reviews_once_and_the_round_starts_from_the_first
     assert json.loads((second / "run.json").read_text())["weights"]["source"] == str(weights.resolve())
     before = weights.read_bytes()
 
-    said.clear()
-    demo.run_demo(run, Reporter(), said.append, simulate_reviewer=True)
+    again = rsam("demo", "--run", run, "--no-app", "--simulate-reviewer", "--json")
 
-    assert "already reviewed" in said[0]
+    assert "already reviewed" in again.stderr
+    result = json.loads(again.stdout)
+    assert result["run"] == str(second) and result["metrics"]["n"] > 0
+    assert result["found"] == first.found and result["changed"] == first.changed
+    assert all(sentence in text for sentence in first.found + first.changed)
     assert not run.with_name("demo-round3").exists()
     assert read_corrections(corrections_path(run, name)) == table
     assert weights.read_bytes() == before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -38,11 +39,21 @@ LATER_ROUND = (
 Echo = Callable[[str], None]
 
 
-def run_demo(run: Path, reporter: Reporter, echo: Echo, simulate_reviewer: bool = False) -> str:
+@dataclass(frozen=True)
+class Demo:
+    """A finished demo: the `job` that ran last, what it found of the planted problems, and what changed since the round
+    before; empty in the first one."""
+
+    job: Job
+    found: list[str]
+    changed: list[str]
+
+
+def run_demo(run: Path, reporter: Reporter, echo: Echo, simulate_reviewer: bool = False) -> Demo:
     """Run the loop in `run`, or, after new corrections, in a round beside it, with the dataset beside both; stages that
     are up to date are skipped. With `simulate_reviewer`, a simulated one decides about the first run's queue.
 
-    Returns the name of the FiftyOne dataset. Raises `UserError`.
+    Raises `UserError`.
     """
     run, _ = rounds.round_of(run)
     card = make_dataset(run.with_name(f"{run.name}-data"), reporter)
@@ -50,18 +61,17 @@ def run_demo(run: Path, reporter: Reporter, echo: Echo, simulate_reviewer: bool 
     job = due_job(card, run, reporter)
     if simulate_reviewer and _is_later(job):
         echo("The simulated reviewer has nothing to do: the first run's queue is already reviewed.")
-    _run_loop(job, planted, echo)
+    found = _run_loop(job, planted, echo)
     if simulate_reviewer and not _is_later(job):
         echo(simulate_review(job, planted))
         job = due_job(card, run, reporter)
-        _run_loop(job, planted, echo)
-    if _is_later(job):
-        echo("\n" + "\n".join(_change(job, planted)))
+        found = _run_loop(job, planted, echo)
+    changed = _change(job, planted, echo) if _is_later(job) else []
     echo(
         f"\nNow correct it: in the App, relabel the images with the tag `relabel`, then run\n"
         f"  rsam apply {job.run.path}    and    rsam demo    to learn from your corrections."
     )
-    return job.card.name
+    return Demo(job, found, changed)
 
 
 def due_job(card: Path, run: Path, reporter: Reporter) -> Job:
@@ -119,7 +129,7 @@ def make_dataset(folder: Path, reporter: Reporter) -> Path:
     return card
 
 
-def _run_loop(job: Job, planted: Planted, echo: Echo) -> None:
+def _run_loop(job: Job, planted: Planted, echo: Echo) -> list[str]:
     begun = time.perf_counter()
     with job.run.writing():
         if _is_later(job):
@@ -129,20 +139,23 @@ def _run_loop(job: Job, planted: Planted, echo: Echo) -> None:
         if _is_later(job):
             rounds.end_round(job)
     echo(f"\nThe loop took {(time.perf_counter() - begun) / 60:.1f} minutes. Of the planted problems it found:")
-    for sentence in report_planted(planted, read_predictions(job.run.predictions)):
+    found = report_planted(planted, read_predictions(job.run.predictions))
+    for sentence in found:
         echo(f"  {sentence}")
+    return found
 
 
-def _change(job: Job, planted: Planted) -> list[str]:
-    """What changed since the round before, a heading and indented sentences."""
+def _change(job: Job, planted: Planted, echo: Echo) -> list[str]:
     from rsam_app.workflow.compare import compare
 
     before = Job.of_run(_before(job).path, [], job.reporter)
     compared = compare(before, job)
     tables = tuple(read_predictions(one.run.predictions) for one in (before, job))
     sentences = change_sentences(planted, (tables[0], tables[1]), compared.figures, compared.names)
-    heading = f"What changed from {before.run.path} to {job.run.path}, which started from its weights:"
-    return [heading, *(f"  {sentence}" for sentence in sentences), f"  Image by image: {compared.page}"]
+    echo(f"\nWhat changed from {before.run.path} to {job.run.path}, which started from its weights:")
+    for sentence in (*sentences, f"Image by image: {compared.page}"):
+        echo(f"  {sentence}")
+    return sentences
 
 
 def _is_later(job: Job) -> bool:
