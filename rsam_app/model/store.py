@@ -117,7 +117,8 @@ def load_from_hub(name: str) -> AttentiveClassifier:
 
 def read_fitted(folder: Path, key: str) -> Any:
     """The value of a key in `FITTED` of a saved model, without loading it; None if it was not fitted."""
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))["pretrained_cfg"].get(key)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config.get("pretrained_cfg", {}).get(key)
 
 
 def save_fitted(folder: Path, **values: Any) -> None:

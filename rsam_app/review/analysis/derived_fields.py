@@ -1,5 +1,5 @@
-"""Fields computed from all predictions of a run together: triage, suggested labels, near-duplicates, nearest embeddings
-and their map, and confusion pairs."""
+"""Fields computed from all predictions of a run together: triage, suggested labels, sure answers, near-duplicates,
+nearest embeddings and their map, and confusion pairs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rsam_app.data.records import Dataset, Record
 from rsam_app.review.analysis.calibrated_misattention import write_calibrated
 from rsam_app.review.analysis.embeddings import map_embeddings, nearest_cosines
 from rsam_app.review.analysis.suggested_labels import beliefs_state, write_suggestions
+from rsam_app.review.analysis.sure_answers import sure_answers_state, write_sure_answers
 from rsam_app.review.analysis.triage import find_thresholds, write_triage
 from rsam_app.review.dataset.memory import DerivedMemory
 from rsam_app.review.dataset.schema import add_field, memory, remember
@@ -59,11 +60,14 @@ def derive(
     state = DerivedMemory(
         pairs=confusion_pairs(table),
         beliefs=beliefs_state(run),
+        sure_answers=sure_answers_state(run),
         embeddings=_embeddings_state(run, table),
         photographs=fingerprint(DERIVED_FIELDS, files_state(records), [record.split for record in records]),
     )
     if state.beliefs != before.beliefs:
         write_suggestions(review_set, key, run, table.take(rows.indices), rows.samples)
+    if state.sure_answers != before.sure_answers:
+        write_sure_answers(review_set, key, run, dict(zip(rows.ids, rows.samples, strict=True)))
     if state.embeddings != before.embeddings:
         notes += _write_embeddings(review_set, run, key, rows, progress)
     if state.photographs != before.photographs:

@@ -14,6 +14,7 @@ REVIEW_PANEL = "rsam_review"
 DECISION_FIELDS = ["review", "ground_truth", "attention_target", "ground_truth_boxes", "split"]
 FIRST_FIELDS = (
     "prediction",
+    "sure",
     "rectangle",
     "attention",
     "triage",

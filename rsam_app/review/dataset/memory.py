@@ -24,6 +24,7 @@ class DerivedMemory(BaseModel):
     pairs: list[list[str]] = []
     """Its most frequent confusion pairs."""
     beliefs: str | None = None
+    sure_answers: str | None = None
     embeddings: str | None = None
     photographs: str | None = None
 
