@@ -3,7 +3,8 @@
     python benchmarks/backbone_families.py [--families eva beit …] [--no-exports]
 
 A family is a module of timm. *Builds*: with RSAM, random weights and three classes; *runs*: a mask of ones leaves the
-network's own logits; *learns*: every parameter of the attention gets a gradient; *reloads*: the saved model gives the
+network's own logits; *in place*: noise in a quarter of the image changes the map more towards that corner than noise in
+the quarters beside it; *learns*: every parameter of the attention gets a gradient; *reloads*: the saved model gives the
 same logits to the last bit; *exports*: the checked ONNX and `torch.export` files, for any number of images or, if the
 network's code fixes it, for one; by far the slowest part. Rows are added to
 `benchmarks/results/backbone_families.jsonl`, so that an interrupted call resumes, and one without exports is completed
@@ -13,6 +14,7 @@ by a later call; the table is written beside it.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 import tempfile
@@ -32,7 +34,7 @@ from tests.model.families import MAPS, REFUSED, TOKENS, Member
 
 RESULTS = Path(__file__).resolve().parent / "results" / "backbone_families.jsonl"
 CLASSES = ("a", "b", "c")
-STEPS = ("builds", "runs", "learns", "reloads", "onnx", "torch_export")
+STEPS = ("builds", "runs", "in_place", "learns", "reloads", "onnx", "torch_export")
 
 
 def main() -> None:
@@ -53,7 +55,7 @@ def main() -> None:
 
 
 def _complete(row: dict[str, Any], no_exports: bool) -> bool:
-    return no_exports or not row["builds"] or "onnx" in row
+    return not row["builds"] or ("in_place" in row and (no_exports or "onnx" in row))
 
 
 def _row(member: Member, exports: bool) -> dict[str, Any]:
@@ -71,7 +73,11 @@ def _row(member: Member, exports: bool) -> dict[str, Any]:
             parameter += 0.2 * torch.randn_like(parameter)
     images = torch.randn(2, 3, member.side, member.side)
     row |= {"features": type(model.layout).__name__.removesuffix("Layout").lower(), "builds": True}
-    row |= {"runs": _runs(model.eval(), images), "learns": _learns(model, images)}
+    row |= {
+        "runs": _runs(model.eval(), images),
+        "in_place": _in_place(model, member.side),
+        "learns": _learns(model, images),
+    }
     with tempfile.TemporaryDirectory() as folder:
         save_model(model.eval(), Path(folder) / "model")
         with torch.no_grad():
@@ -86,6 +92,26 @@ def _runs(model: AttentiveClassifier, images: torch.Tensor) -> bool:
         maps, own = model.forward_features(images), model.backbone(images)
         ungated = model.forward_head(gate(maps, torch.ones(len(maps), *maps.shape[2:])))
     return torch.allclose(ungated, own, atol=1e-4 * float(own.abs().max()))
+
+
+def _in_place(model: AttentiveClassifier, side: int) -> bool:
+    """Whether it is; with few cells and random weights, False says little about a convnet."""
+    model, half, images = copy.deepcopy(model).train().eval(), side // 2, torch.randn(8, 3, side, side)
+    for name, biases in model.named_parameters():
+        if name.endswith("attention_biases"):  # of LeViT, where random weights attend to all cells alike
+            biases.data[:, 1:] = -20.0  # the first one is of a cell's own place
+    centres = torch.zeros(2, 2, 2)
+    with torch.no_grad():
+        before = model.forward_features(images)
+        for down in (0, 1):
+            for right in (0, 1):
+                noisy = images.clone()
+                corner = noisy[:, :, down * half : (1 + down) * half, right * half : (1 + right) * half]
+                corner.copy_(3 * torch.randn_like(corner))
+                change = (model.forward_features(noisy) - before).abs().mean(dim=(0, 1))
+                places = [torch.linspace(-1, 1, n) @ change.sum(dim=1 - i) for i, n in enumerate(change.shape)]
+                centres[down, right] = torch.stack(places) / change.sum()
+    return bool((centres[1, :, 0] > centres[0, :, 0]).all() and (centres[:, 1, 1] > centres[:, 0, 1]).all())
 
 
 def _learns(model: AttentiveClassifier, images: torch.Tensor) -> bool:
@@ -116,13 +142,15 @@ def _first(best: Callable[[], dict[str, Any]], other: Callable[[], dict[str, Any
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
+    steps = " | ".join(STEPS).replace("torch_export", "torch.export").replace("_", " ")
     lines = [
         "# One model of each of timm's families with attention",
         "",
-        "Random weights, see `benchmarks/backbone_families.py`. Exports: the largest difference from the model relative"
-        " to the output's scale, and the number of images that the file takes.",
+        "Random weights, see `benchmarks/backbone_families.py`; with few cells they may say `no` to the cells' place in"
+        " a convnet. Exports: the largest difference from the model relative to the output's scale, and the number of"
+        " images that the file takes.",
         "",
-        "| family | model | features | " + " | ".join(STEPS).replace("_", ".") + " |",
+        f"| family | model | features | {steps} |",
         "|---" * (3 + len(STEPS)) + "|",
     ]
     for row in rows:
