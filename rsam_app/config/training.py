@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -107,6 +107,9 @@ class TrainConfig(Strict):
     """`balanced`: images of rare classes get more weight in the loss, so that all classes weigh the same."""
     sampling: Literal["uniform", "balanced"] = "uniform"
     """`balanced`: an epoch draws all classes equally often, with repetition; `uniform`: every image once."""
+    exchange_surroundings: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """Share of the augmented views whose target rectangle's content is laid on another image, so that surroundings do
+    not tell the class. `auto`: 1 if `model.second_look: auto` chose a crop because of a reviewer's answers, else 0."""
     mix: MixConfig = MixConfig()
     """Mixup and CutMix."""
     ema: float | None = Field(None, gt=0, lt=1)

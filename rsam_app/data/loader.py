@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from rsam_app.data.augmentation.random_view import TrainAugment, whole_image
+from rsam_app.data.augmentation.surroundings import exchange_surroundings
 from rsam_app.data.images.cache import reader_for
 from rsam_app.data.records import Record, class_number
 from rsam_app.data.sampling import Draw
@@ -41,8 +42,15 @@ class Batch(TypedDict):
     target_weight: Tensor
 
 
+CUT_OFF = 0.4
+"""Share of a target that a view may cut off and still show the object."""
+
+
 class Views(Dataset[Batch]):
-    """Records as network inputs: random views with an `augment`, otherwise whole images."""
+    """Records as network inputs: random views with an `augment`, otherwise whole images.
+
+    A share `exchanged` of those with a target get the surroundings of another image.
+    """
 
     def __init__(
         self,
@@ -52,9 +60,10 @@ class Views(Dataset[Batch]):
         augment: TrainAugment | None = None,
         targets: Mapping[str, Target] | None = None,
         seed: int = 0,
+        exchanged: float = 0.0,
     ) -> None:
         self.records, self.class_index, self.size = records, class_index, size
-        self.augment, self.targets, self.seed = augment, targets or {}, seed
+        self.augment, self.targets, self.seed, self.exchanged = augment, targets or {}, seed, exchanged
         self.read = reader_for(size)
 
     def __len__(self) -> int:
@@ -72,9 +81,9 @@ class Views(Dataset[Batch]):
         to_image = np.empty((count, 2, 3), np.float32)
         target, weights = torch.zeros(count, 5), torch.zeros(count)
         for row, (epoch, index) in enumerate(draws):
-            record = self.records[index]
-            images[row], to_image[row] = self._view(record, (self.seed, epoch, index))
-            target[row], weights[row] = self.target_in_view(self.targets.get(record.id), to_image[row], size)
+            images[row], to_image[row], target[row], weights[row] = self._with_target(epoch, index)
+            if self.exchanged:
+                images[row] = self._on_surroundings(images[row], target[row], float(weights[row]), epoch, index)
         indices = [index for _, index in draws]
         return Batch(
             image=torch.from_numpy(images).permute(0, 3, 1, 2),
@@ -84,6 +93,26 @@ class Views(Dataset[Batch]):
             target=target,
             target_weight=weights,
         )
+
+    def _with_target(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray, Tensor, float]:
+        """A view, its map to the image, and the target in it with its weight."""
+        record = self.records[index]
+        image, to_image = self._view(record, (self.seed, epoch, index))
+        return image, to_image, *self.target_in_view(self.targets.get(record.id), to_image, self.size)
+
+    def _on_surroundings(self, view: np.ndarray, target: Tensor, weight: float, epoch: int, index: int) -> np.ndarray:
+        """A view on the surroundings of another image, or as it is: by chance, and if it hardly shows its target."""
+        draws = np.random.default_rng((self.seed, epoch, index, 1))
+        if draws.random() >= self.exchanged or not self.shows_target(index, weight) or len(self) < 2:
+            return view
+        donor = (index + int(draws.integers(1, len(self)))) % len(self)
+        other, _, hidden, shown = self._with_target(epoch, donor)
+        return exchange_surroundings(view, target, other, hidden if shown else None)
+
+    def shows_target(self, index: int, weight: float) -> bool:
+        """Whether a view of this image, in which its target has this weight, shows most of the target."""
+        full = self.targets[self.records[index].id][1] if self.records[index].id in self.targets else 0.0
+        return weight > (1 - CUT_OFF) * full
 
     def _view(self, record: Record, seed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
         image, displayed = self.read(record)

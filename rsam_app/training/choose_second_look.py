@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from rsam_app.config import Pipeline
+from rsam_app.data.augmentation.surroundings import content_share
 from rsam_app.data.loader import Target, Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.inference.model_runner import all_cores
-from rsam_app.geometry import rectangles as geometry
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.preprocess import normalise
 from rsam_app.run.job import Job
@@ -35,12 +35,6 @@ MAX_TRAINING, MAX_VALIDATION = 2000, 1000
 """Images that the candidates are fitted to and measured on: more would not change the choice."""
 
 DECAY = 1e-3
-
-CONTEXT = 1.2
-"""How much wider than the rectangle the content is that gets other surroundings."""
-
-SOFTNESS = 4.0
-"""Of its edges, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +147,6 @@ def _located(model: AttentiveClassifier, images: Tensor) -> tuple[Tensor, Tensor
 
 
 def on_other_surroundings(images: Tensor, rectangles: Tensor) -> Tensor:
-    """The content of the rectangles `(B, 5)`, widened by `CONTEXT`, of images `(B, C, H, W)`, at its place on the image
-    before; the edges are soft."""
-    widened = torch.cat([rectangles[:, :2], rectangles[:, 2:4] * CONTEXT, rectangles[:, 4:]], dim=1)
-    share = geometry.soft_mask(widened, images.shape[2], images.shape[3], SOFTNESS)[:, None].to(images.dtype)
+    """The content of the rectangles `(B, 5)` of images `(B, C, H, W)`, at its place on the image before."""
+    share = content_share(rectangles, images.shape[2], images.shape[3])[:, None].to(images.dtype)
     return share * images + (1 - share) * images.roll(1, dims=0)

@@ -39,6 +39,7 @@ from rsam_app.training.features.frozen import (
     FeatureViews,
     FrozenFeatures,
     OnMaps,
+    exchanged_share,
     extract_features,
     views_to_cache,
 )
@@ -126,7 +127,7 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     job.reporter.say(f"training on {accelerator.device.type} in {source.precision}, {processes}")
     discovered = discovered_targets(job, source) if discovery_epoch(pipeline) == 0 else {}
     targets = join_targets(discovered, reviewed)
-    frozen = frozen_features(job, pipeline, source)
+    frozen = frozen_features(job, pipeline, source, targets)
     crops = embed_crops(source, pipeline, frozen, targets) if frozen and bare.second_look else None
     if fresh and pipeline.model.weights != "none":
         if fitted is None:
@@ -175,9 +176,15 @@ def decide_second_look(job: Job, fresh: bool) -> tuple[Pipeline, AttentiveClassi
 
 
 def _with_look(pipeline: Pipeline, look: Look) -> Pipeline:
-    if pipeline.model.second_look != "auto":
-        return pipeline
-    return pipeline.model_copy(update={"model": pipeline.model.model_copy(update={"second_look": look})})
+    """The pipeline with this look, and surroundings exchanged for its sake, where it leaves both open."""
+    model, train = pipeline.model, pipeline.train
+    if model.second_look != "auto":
+        look = False
+    else:
+        model = model.model_copy(update={"second_look": look})
+    if train.exchange_surroundings == "auto":
+        train = train.model_copy(update={"exchange_surroundings": 1.0 if look else 0.0})
+    return pipeline.model_copy(update={"model": model, "train": train})
 
 
 def smallest_part(config: TrainConfig, images: int, processes: int) -> int:
@@ -283,7 +290,8 @@ def balanced_weights(labels: np.ndarray) -> np.ndarray:
 def _image_views(pipeline: Pipeline, dataset: Dataset, targets: dict[str, Target]) -> Views:
     side = pipeline.model.input_side
     augment = TrainAugment(pipeline.train.augment, side)
-    return Views(dataset.split("train"), dataset.class_index, side, augment, targets, pipeline.seed)
+    exchanged = exchanged_share(pipeline)
+    return Views(dataset.split("train"), dataset.class_index, side, augment, targets, pipeline.seed, exchanged)
 
 
 def _checkpoint_gradients(bare: AttentiveClassifier, pipeline: Pipeline) -> None:
@@ -304,7 +312,9 @@ def feature_source(job: Job, model: AttentiveClassifier) -> FeatureSource:
     return FeatureSource(model, job.corrected.dataset.class_index, accelerator.device, precision, workers)
 
 
-def frozen_features(job: Job, pipeline: Pipeline, source: FeatureSource) -> FrozenFeatures | None:
+def frozen_features(
+    job: Job, pipeline: Pipeline, source: FeatureSource, targets: dict[str, Target]
+) -> FrozenFeatures | None:
     """The frozen backbone's maps; one process of each machine computes those that are not cached yet. None if the
     pipeline does not want them, or, with a message, if there is no room for them."""
     views, dataset = views_to_cache(pipeline), job.corrected.dataset
@@ -317,7 +327,7 @@ def frozen_features(job: Job, pipeline: Pipeline, source: FeatureSource) -> Froz
     make = job.accelerator.is_local_main_process
     frozen, problem = None, ""
     try:
-        frozen = extract_features(source, pipeline, training, validation, views, make)
+        frozen = extract_features(source, pipeline, training, validation, views, make, targets)
     except NoRoomError as error:
         problem = str(error)
     job.accelerator.wait_for_everyone()

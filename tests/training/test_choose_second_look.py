@@ -37,6 +37,16 @@ def test_surroundings_that_give_the_class_away_make_it_crop(tmp_path):
     assert figures["false"]["top1_exchanged"] < figures["only"]["top1_exchanged"]
     resumed, again = decide_second_look(job, fresh=False)
     assert resumed.model.second_look == chosen["chosen"] and again is None
+    assert pipeline.train.exchange_surroundings == resumed.train.exchange_surroundings == 1
+
+
+def test_surroundings_are_exchanged_for_a_chosen_crop_alone(tmp_path):
+    pipeline = write_set(tmp_path, 1.0)
+    for setting in ("model.second_look=false", "model.second_look=true", "model.second_look=only"):
+        decided, _ = decide_second_look(answered(pipeline, setting), fresh=True)
+        assert decided.train.exchange_surroundings == 0
+    job = answered(pipeline, "model.second_look=true", "train.exchange_surroundings=.25")
+    assert decide_second_look(job, fresh=True)[0].train.exchange_surroundings == 0.25
 
 
 def test_it_stays_with_the_whole_image_if_a_crop_is_no_better(tmp_path, monkeypatch):

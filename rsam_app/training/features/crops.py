@@ -22,9 +22,6 @@ from rsam_app.system.precision import autocast
 from rsam_app.training.features.frozen import Blocks, FrozenFeatures, blocks_of, training_views
 from rsam_app.training.features.source import FeatureSource
 
-CUT_OFF = 0.4
-"""Share of a target that a view may cut off."""
-
 
 @dataclass(frozen=True)
 class CropEmbeddings:
@@ -75,16 +72,14 @@ def embed_crops(
 ) -> CropEmbeddings:
     """Embeddings of crops of all cached views of the training images along their targets; of whole images without one.
 
-    A view that cuts off more than `CUT_OFF` of the target counts as the whole image: its crop would teach the
-    surroundings.
+    A view that cuts off much of the target counts as the whole image: its crop would teach the surroundings.
     """
     source.model.eval()
-    full = torch.tensor([targets[r.id][1] if r.id in targets else 0.0 for r in frozen.training])
     parts: list[Tensor] = []
     for views, epoch in training_views(frozen, pipeline, targets):
         loader = make_loader(views, Blocks(blocks_of(len(views)), epoch), source.workers, False)
         embedded, visible = zip(*[(_embedded(source, batch), batch["target_weight"]) for batch in loader], strict=True)
-        shown = torch.cat(visible) > (1 - CUT_OFF) * full
+        shown = torch.tensor([views.shows_target(i, w) for i, w in enumerate(torch.cat(visible).tolist())])
         parts.append(torch.where(shown[:, None], torch.cat(embedded), parts[0]) if parts else torch.cat(embedded))
     return CropEmbeddings(torch.stack(parts), frozen, source)
 

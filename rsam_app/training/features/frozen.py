@@ -179,6 +179,13 @@ def views_to_cache(pipeline: Pipeline) -> int:
     return 0 if why_not_cached(pipeline) else AUTOMATIC_VIEWS if views == "auto" else views
 
 
+def exchanged_share(pipeline: Pipeline) -> float:
+    """The share of the augmented views whose surroundings are exchanged; 0 unless the pipeline or a training decided
+    otherwise."""
+    share = pipeline.train.exchange_surroundings
+    return 0.0 if share == "auto" else share
+
+
 def extract_features(
     source: FeatureSource,
     pipeline: Pipeline,
@@ -186,10 +193,11 @@ def extract_features(
     validation: Sequence[Record],
     views: int,
     make: bool,
+    targets: Mapping[str, Target] | None = None,
 ) -> FrozenFeatures:
     """Cached feature maps of all these images; with `make`, missing ones are computed now.
 
-    Raises `NoRoomError` if the cache cannot hold them.
+    Surroundings are exchanged along the `targets`. Raises `NoRoomError` if the cache cannot hold them.
     """
     side, seed = pipeline.model.input_side, pipeline.seed
     with torch.no_grad():
@@ -199,6 +207,8 @@ def extract_features(
     count = (1 + views) * len(training) + len(validation)
     row = (2 * sum(map(math.prod, shapes)) + AFFINE_BYTES,)
     settings = [side, views, seed, source.precision, pipeline.train.augment.model_dump(mode="json"), shapes]
+    if exchanged := exchanged_share(pipeline):
+        settings += [exchanged, targets]
     images = files_hash([*training, None, *validation])
     key = sha256_of("\n".join([backbone_hash(source.model), images, json.dumps(settings), torch.__version__]))[:24]
     frozen = FrozenFeatures(
@@ -206,14 +216,16 @@ def extract_features(
         shapes, training, validation, source.class_index, side, views, seed, source.device, source.precision,
     )  # fmt: skip
     if make:
-        _compute_missing(frozen, source, pipeline)
+        _compute_missing(frozen, source, pipeline, targets)
     return frozen
 
 
-def _compute_missing(frozen: FrozenFeatures, source: FeatureSource, pipeline: Pipeline) -> None:
+def _compute_missing(
+    frozen: FrozenFeatures, source: FeatureSource, pipeline: Pipeline, targets: Mapping[str, Target] | None
+) -> None:
     validation = Views(frozen.validation, frozen.class_index, frozen.side)
     begin, missing = 0, set(frozen.rows.missing())
-    for views, epoch in [*training_views(frozen, pipeline), (validation, 0)]:
+    for views, epoch in [*training_views(frozen, pipeline, targets), (validation, 0)]:
         incomplete = [block for block in blocks_of(len(views)) if any(begin + i in missing for i in block)]
         for batch in make_loader(views, Blocks(incomplete, epoch), source.workers, False):
             with torch.inference_mode(), all_cores(), autocast(frozen.precision, frozen.device):
@@ -234,7 +246,9 @@ def training_views(
     the augmented ones."""
     augment = TrainAugment(pipeline.train.augment, frozen.side)
     whole = Views(frozen.training, frozen.class_index, frozen.side, None, targets)
-    augmented = Views(frozen.training, frozen.class_index, frozen.side, augment, targets, frozen.seed)
+    augmented = Views(
+        frozen.training, frozen.class_index, frozen.side, augment, targets, frozen.seed, exchanged_share(pipeline)
+    )
     return [(whole, 0), *((augmented, view) for view in range(frozen.views))]
 
 

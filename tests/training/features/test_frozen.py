@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from rsam_app.config import load_card, load_pipeline
 from rsam_app.data import load_dataset
 from rsam_app.data.loader import Views
+from rsam_app.geometry.types import Rectangle
 from rsam_app.model import build_model
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.errors import UserError
@@ -160,6 +161,23 @@ def test_maps_and_targets_are_those_of_the_views(tiny_pipeline):
     images = torch.stack([whole[(0, i)]["image"] for i in range(len(held_out))])
     with torch.no_grad():
         assert np.allclose(held_out, model(normalise(images, model, cpu)).numpy(), atol=2e-2)
+
+
+def test_exchanged_surroundings_are_cached_for_these_targets_alone(tiny_pipeline):
+    """The augmented views' maps are of exchanged images, the whole images' are not; other targets are computed anew."""
+    exchange = ["train.frozen_backbone=true", "train.cached_views=1", "train.exchange_surroundings=1"]
+    pipeline = load_pipeline(tiny_pipeline, exchange)
+    dataset = load_dataset(load_card(pipeline.dataset), 0)
+    records = dataset.split("train")
+    model = build_model(pipeline.model, dataset.classes).eval()
+    source = FeatureSource(model, dataset.class_index, torch.device("cpu"), "float32", 0)
+    rows = []
+    for width in (12.0, 24.0):
+        targets = {r.id: (Rectangle(20.0, 20.0, width, 8.0, 0.3), 2.0) for r in records}
+        frozen = extract_features(source, pipeline, records, (), 1, make=True, targets=targets)
+        rows.append([frozen.maps_of(row)[0][0] for row in range(2 * len(records))])
+    same = [torch.equal(one, other) for one, other in zip(*rows, strict=True)]
+    assert all(same[: len(records)]) and sum(same[len(records) :]) < len(records) / 2
 
 
 def test_averaged_embeddings_are_half_the_image_and_half_its_views(tiny_pipeline):
