@@ -27,11 +27,22 @@ FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
 
 class Plain(NamedTuple):
-    """A timm `model` with its own head, timm's name of the `network`, and the `args` that it was created with."""
+    """A timm `model` with its own head, timm's name of the `network`, the `args` that it was created with, and whether
+    the checkpoint says nothing about the pixels it expects, so that timm's for the network are `assumed`."""
 
     model: Any
     network: str
     args: dict[str, Any]
+    assumed: bool = False
+
+    def assumption(self) -> str:
+        """The pixels that are assumed, and how to give others."""
+        cfg = self.model.pretrained_cfg
+        mean, std = ([round(float(v), 3) for v in cfg.get(key)] for key in ("mean", "std"))
+        return (
+            f"the file does not say which pixels it was trained on, so those of timm's {self.network} are assumed:"
+            f" mean {mean}, std {std}; a `config.json` beside it may give others, and model_args such as padding"
+        )
 
 
 def plain_classifier(checkpoint: str, backbone: str | None) -> Plain:
@@ -113,7 +124,7 @@ def _of_file(path: Path, backbone: str | None) -> Plain:
     model.pretrained_cfg.update(config.get("pretrained_cfg") or {})
     if "label_names" in config:
         model.pretrained_cfg["label_names"] = config["label_names"]
-    return Plain(model, str(name), args)
+    return Plain(model, str(name), args, assumed="pretrained_cfg" not in config)
 
 
 def _created(path: Path, network: str, classes: int, args: dict[str, Any]) -> Any:

@@ -57,6 +57,8 @@ def adopt(
     dataset.require(job.evaluated_split)
     rows = models.rows_of_classes(own, dataset.classes, checkpoint)
     adopted = models.adopt(found, rows, dataset.classes)
+    if found.assumed:
+        reporter.say(found.assumption())
     with folder.writing():
         folder.save_pipeline(job.pipeline)
         save_model(adopted, folder.model)

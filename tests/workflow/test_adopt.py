@@ -107,6 +107,7 @@ def test_other_forms_give_the_same_model(root: Path, run: Path, tmp_path: Path, 
     extra = [] if "saved" in checkpoint else ["--backbone", "resnet10t", "--classes", root / "names.txt"]
     done = rsam("adopt", given, "--data", root / "colours.yaml", "--run", tmp_path / "other", "--json", *extra)
     assert json.loads(done.stdout)["metrics"]["n"] == 12
+    assert ("those of timm's resnet10t are assumed: mean [0.485, 0.456" in done.stderr) == ("saved" not in checkpoint)
     photograph = next((root / "photographs" / "test").rglob("*.jpg"))
     logits = [rsam_app.load(folder).predict(photograph).logits for folder in (run, tmp_path / "other")]
     assert np.allclose(*logits, atol=1e-5)
