@@ -39,3 +39,10 @@ class Taxonomy:
     def of(cls, classes: Sequence[str], above: Mapping[str, Any]) -> Self:
         """The taxonomy of `classes` and what `above_classes` returned."""
         return cls((CLASS, *above["levels"]), (tuple(classes), *map(tuple, above["nodes"])))
+
+    def of_classes(self, classes: Sequence[str]) -> Taxonomy:
+        """The taxonomy of these classes, in their order. A class without a place in it is a node of its own name on
+        every level."""
+        place = {name: number for number, name in enumerate(self.classes)}
+        nodes = (tuple(of[place[c]] if c in place else c for c in classes) for of in self.nodes)
+        return Taxonomy(self.levels, tuple(nodes))

@@ -35,16 +35,19 @@ class Images(NamedTuple):
     notes: tuple[str, ...]
 
 
-def load_dataset(card: Card, seed: int = 0, progress: Progress | None = None) -> Dataset:
+def load_dataset(
+    card: Card, seed: int = 0, progress: Progress | None = None, first_labels: Mapping[str, str] | None = None
+) -> Dataset:
     """Read and check the dataset that the card describes. The first time decodes every image, later only changed ones.
 
+    If no image has a label, those in `first_labels` get theirs, by record id; the classes are then in its order.
     `seed` only decides which images are held out as `val` if the release has none. A test split is held out if the
     release has neither `val` nor `test` and the card does not rule it out. Raises `UserError` for what you must
     fix: a missing root, a malformed list, too many broken images, a `train` split with images of fewer than two
     classes, a taxonomy that does not fit. Classes without an image in `train` are left out, with their images; if the
     card says so, refused.
     """
-    images = load_images(card, progress)
+    images = _with_first_labels(load_images(card, progress), first_labels or {})
     boxed, box_notes = _drop_outside_boxes(images.records)
     given = {r.split for r in boxed}
     hold_out_test = "test" in card.splits and not given & {"val", "test"}
@@ -93,6 +96,15 @@ def load_images(card: Card, progress: Progress | None = None) -> Images:
     )
 
 
+def _with_first_labels(images: Images, labels: Mapping[str, str]) -> Images:
+    if images.classes:
+        return images
+    records = tuple(replace(r, label=labels[r.id], split="train") if labels.get(r.id) else r for r in images.records)
+    used = {r.label for r in records}
+    classes = tuple(name for name in dict.fromkeys(labels.values()) if name in used)
+    return images._replace(records=records, classes=classes)
+
+
 def _refuse_broken(card: Card, skipped: Sequence[Skipped], listed: int) -> None:
     if len(skipped) > card.max_broken_share * listed:
         named = "; ".join(f"{s.path}: {s.reason}" for s in skipped[:3])
@@ -124,7 +136,7 @@ def _untrained_classes(card: Card, records: Sequence[Record], classes: Sequence[
     if not training and any(r.split == UNLABELLED for r in records):
         raise UserError(
             f"card {card.name}: no image to train on has a label yet.\n"
-            "Label a few of at least two classes; `rsam select-first PIPELINE` selects the most informative ones."
+            "Label a few of at least two classes: `rsam label CARD` shows the most informative ones first."
         )
     if not training:
         raise UserError(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from rsam_app.data.records import Dataset, Record, by_id
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
-from rsam_app.run.corrections import Correction, in_force, is_valid_label, split_after_labelling
+from rsam_app.run.corrections import Correction, in_force, split_after_labelling
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import read_predictions
 from rsam_app.system.errors import UserError
@@ -114,11 +114,6 @@ def _item(
     tags: Sequence[str],
 ) -> ExportItem:
     label, drawn, exclude = (current.get((record.id, kind)) for kind in ("label", "rectangle", "exclude"))
-    if label and not is_valid_label(dataset, record, label.after):
-        raise UserError(
-            f"export: record {record.id!r} was corrected to {label.after!r}, which is not a class of"
-            f" {dataset.name!r}.\nCorrect the label in the App and rerun `rsam apply`."
-        )
     if label:
         record = replace(record, split=split_after_labelling(record, label.after))
     by_person = _rectangle(json.loads(drawn.after)) if drawn and drawn.after else None

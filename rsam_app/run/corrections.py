@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -118,6 +118,16 @@ def reversals(added: Iterable[Correction], before: dict[tuple[str, str], Correct
     return rows
 
 
+def first_labels(corrections: Iterable[Correction]) -> dict[str, str]:
+    """Labels in force of images that had none, by record id: of a dataset that was labelled from nothing, the only
+    ones. In the order in which their classes were first given."""
+    rows = [c for c in corrections if c.kind == "label"]
+    place = {name: n for n, name in enumerate(dict.fromkeys(c.after for c in rows))}
+    began_blank = {c.id for c in reversed(rows) if not c.before}
+    force = {c.id: c.after for c in rows if c.id in began_blank}
+    return dict(sorted(((i, label) for i, label in force.items() if label), key=lambda item: place[item[1]]))
+
+
 class CorrectedDataset(NamedTuple):
     """A dataset with the reviewer's corrections."""
 
@@ -133,10 +143,12 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
 
     Only `train`, `val` and `unlabelled` change: correcting the test split with the model in view would favour the
     model. An unlabelled image that got a label moves to `train`. The dataset's notes count corrections without effect:
-    those of test images and of records that no longer exist; and name classes that have no training image left, which
-    stay classes of the dataset. Raises `UserError` if a corrected label is not a class of
-    the dataset.
+    those of test images and of records that no longer exist; and name new classes, which follow the
+    others in the order in which they were first given, and classes that have no training image left, which are dropped
+    with their held-out images unless that leaves fewer than two. Raises `UserError` if an image that had a label has
+    none.
     """
+    corrections = list(corrections)
     force = in_force(corrections)
     records, targets = [], {}
     right: dict[str, Rectangle] = {}
@@ -146,10 +158,10 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
             records.append(record)
             continue
         label = force.get((record.id, "label"))
-        if label and not is_valid_label(dataset, record, label.after):
+        if label and record.label and not label.after:
             raise UserError(
-                f"corrections of {dataset.name}: record {record.id} has label {label.after!r}, which is not a class of"
-                " the dataset.\nCorrect the label in the App and run `rsam apply` again, or fix the table."
+                f"corrections of {dataset.name}: record {record.id} has lost its label {record.label!r}.\n"
+                "Give it one in the App and run `rsam apply` again, or fix the table."
             )
         exclude = force.get((record.id, "exclude"))
         if exclude and exclude.after == "true":
@@ -163,14 +175,23 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
         records.append(
             replace(record, label=label.after, split=split_after_labelling(record, label.after)) if label else record
         )
-    notes = (*dataset.notes, *_without_effect(dataset, force), *_emptied_classes(dataset, records))
-    answers = Answers({**right, **targets}, wrong)
-    return CorrectedDataset(replace(dataset, records=tuple(records), notes=notes), targets, answers)
+    new = new_classes(dataset.classes, corrections, {r.label for r in records if r.split == "train"})
+    emptied = _emptied_classes(dataset, records)
+    left = [name for name in (*dataset.classes, *new) if name not in emptied]
+    if len(left) < 2:
+        emptied, left = [], [*dataset.classes, *new]
+    notes = (*dataset.notes, *_without_effect(dataset, force), *_class_notes(new, emptied, records))
+    kept = tuple(r for r in records if not r.label or r.label in left)
+    taxonomy = dataset.taxonomy.of_classes(left) if dataset.taxonomy else None
+    corrected = replace(dataset, records=kept, classes=tuple(left), notes=notes, taxonomy=taxonomy)
+    return CorrectedDataset(corrected, targets, Answers({**right, **targets}, wrong))
 
 
-def is_valid_label(dataset: Dataset, record: Record, label: str) -> bool:
-    """Whether an original record of the dataset may get this label: a class, or none if it had none."""
-    return label in dataset.class_index or not (label or record.label)
+def new_classes(known: Sequence[str], corrections: Iterable[Correction], used: Collection[str]) -> list[str]:
+    """Classes that corrections give to images and that are not `known`, in the order in which they were first given;
+    only those `used`."""
+    given = dict.fromkeys(c.after for c in corrections if c.kind == "label" and c.after)
+    return [name for name in given if name in used and name not in known]
 
 
 def split_after_labelling(record: Record, label: str) -> str:
@@ -198,14 +219,20 @@ def untrained_classes(classes: Sequence[str], records: Iterable[Record]) -> list
 
 def _emptied_classes(dataset: Dataset, records: Sequence[Record]) -> list[str]:
     before = untrained_classes(dataset.classes, dataset.records)
-    emptied = [name for name in untrained_classes(dataset.classes, records) if name not in before]
-    if not emptied:
-        return []
-    measured = sum(r.label in emptied for r in records)
-    return [
-        f"classes without a training image left after the corrections ({len(emptied):,}): {first_names(emptied)};"
-        f" a model trained now cannot recognise them, and their {measured:,} held-out images count as wrong"
-    ]
+    return [name for name in untrained_classes(dataset.classes, records) if name not in before]
+
+
+def _class_notes(new: Sequence[str], emptied: Sequence[str], records: Sequence[Record]) -> list[str]:
+    notes = []
+    if new:
+        notes.append(f"new classes by the corrections ({len(new):,}): {first_names(new)}")
+    if emptied:
+        left_out = sum(r.label in emptied for r in records)
+        notes.append(
+            f"classes without a training image left after the corrections ({len(emptied):,}) are dropped, with"
+            f" {left_out:,} held-out images: {first_names(emptied)}"
+        )
+    return notes
 
 
 def _new_decisions(old: list[Correction], new: Iterable[Correction]) -> list[Correction]:

@@ -14,9 +14,17 @@ from rsam_app.data import Dataset, Images, load_dataset, load_images
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.left_out import left_out_lines, listed
 from rsam_app.geometry.types import Rectangle
-from rsam_app.run.corrections import CorrectedDataset, apply_corrections, corrections_path, read_corrections
+from rsam_app.run.corrections import (
+    CorrectedDataset,
+    Correction,
+    apply_corrections,
+    corrections_path,
+    first_labels,
+    read_corrections,
+)
 from rsam_app.run.folder import RunFolder
-from rsam_app.run.trained_on import MeasuredDataset, keep_in_train, training_ids
+from rsam_app.run.predictions import class_names
+from rsam_app.run.trained_on import MeasuredDataset, as_model_knows, keep_in_train, training_ids
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
 
@@ -75,9 +83,11 @@ class Job:
 
     @cached_property
     def original(self) -> Dataset:
-        """The dataset as it is on disk, without corrections. Reading it reports what was left out or assumed."""
+        """The dataset as it is on disk, without corrections; if no image there has a label, with the labels given by
+        `rsam label`. Reading it reports what was left out or assumed."""
+        labels = first_labels(self._corrections)
         with self.reporter.bar("reading images") as advance:
-            dataset = load_dataset(self.card, self.pipeline.seed, advance)
+            dataset = load_dataset(self.card, self.pipeline.seed, advance, labels)
         self._report_left_out(dataset)
         return dataset
 
@@ -105,17 +115,20 @@ class Job:
         }
 
     @cached_property
+    def _corrections(self) -> list[Correction]:
+        table = read_corrections(corrections_path(self.run.path, self.card.name))
+        rows = self.run.read_json().get("round", {}).get("corrections", {}).get("rows")
+        return table if rows is None else table[: int(rows)]
+
+    @cached_property
     def corrected(self) -> CorrectedDataset:
         """The dataset with the reviewer's corrections, and the reviewer's target rectangles.
 
         A round uses only the corrections that it began with.
         """
-        path = corrections_path(self.run.path, self.original.name)
-        table = read_corrections(path)
-        rows = self.run.read_json().get("round", {}).get("corrections", {}).get("rows")
-        corrections = table if rows is None else table[: int(rows)]
+        path, corrections = corrections_path(self.run.path, self.original.name), self._corrections
         if corrections:
-            later = len(table) - len(corrections)
+            later = len(read_corrections(path)) - len(corrections)
             self.reporter.say(
                 f"{len(corrections)} corrections from {path}"
                 + (f"; {later} newer ones are left for the next round" if later else "")
@@ -131,7 +144,10 @@ class Job:
         them by now. Reading it reports them."""
         state = stamp(self.run.training_records)  # a training in this job replaces the file
         if self._measured is None or self._measured[0] != state:
-            measured = keep_in_train(self.corrected.dataset, training_ids(self.run.training_records))
+            dataset, foreign = as_model_knows(self.corrected.dataset, class_names(self.run))
+            measured = keep_in_train(dataset, training_ids(self.run.training_records))
+            if foreign:
+                self.reporter.say(foreign)
             for line in measured.lines():
                 self.reporter.say(line)
             self._measured = state, measured

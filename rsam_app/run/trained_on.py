@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rsam_app.data.left_out import first_names
-from rsam_app.data.records import Dataset
+from rsam_app.data.records import UNLABELLED, Dataset
 from rsam_app.system.errors import UserError
 
 HELD_OUT = ("val", "test")
@@ -51,6 +51,24 @@ def training_ids(path: Path) -> frozenset[str]:
             "Restore the file, or train again with --restart."
         ) from error
     return frozenset(ids)
+
+
+def as_model_knows(dataset: Dataset, classes: Sequence[str]) -> tuple[Dataset, str]:
+    """Return the dataset with the `classes` of a run's model, and a line about images whose label is none of them.
+
+    Those images have no label for this model: the next training learns their class. Without `classes` (no model yet),
+    or if the model knows none of the dataset's, the dataset stays as it is.
+    """
+    if not classes or tuple(classes) == dataset.classes or not set(classes) & set(dataset.classes):
+        return dataset, ""
+    foreign = [r for r in dataset.records if r.label and r.label not in classes]
+    unknown = {r.id for r in foreign}
+    records = tuple(replace(r, label="", split=UNLABELLED) if r.id in unknown else r for r in dataset.records)
+    names = first_names(list(dict.fromkeys(r.label for r in foreign)))
+    line = f"{len(foreign):,} images of classes that this run's model does not know are not measured: {names}"
+    taxonomy = dataset.taxonomy.of_classes(classes) if dataset.taxonomy else None
+    known = replace(dataset, records=records, classes=tuple(classes), taxonomy=taxonomy)
+    return known, line if foreign else ""
 
 
 def keep_in_train(dataset: Dataset, trained: frozenset[str]) -> MeasuredDataset:

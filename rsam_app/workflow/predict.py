@@ -118,7 +118,7 @@ def load_trained_model(job: Job) -> AttentiveClassifier:
 
 
 def _check_classes(job: Job, model: AttentiveClassifier) -> None:
-    dataset, names = job.corrected.dataset, tuple(model.label_names)
+    dataset, names = job.measured.dataset, tuple(model.label_names)
     if names != dataset.classes:
         raise UserError(
             f"{job.run.path}: the model has {len(names)} classes, the dataset {dataset.name} has"

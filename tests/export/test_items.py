@@ -57,6 +57,6 @@ def test_ids_keep_their_order_and_count_once(aviary: Any) -> None:
 def test_what_does_not_fit_the_dataset_is_named(aviary: Any) -> None:
     with pytest.raises(UserError, match=r"2 records are not in the dataset 'aviary', e.g. 'gone.jpg'"):
         collect(aviary.run, aviary.dataset, ["gone.jpg", aviary.dataset.records[0].id, "gone too"], [], {})
-    bad = replace(aviary.corrections[0], after="dodo")
-    with pytest.raises(UserError, match="corrected to 'dodo', which is not a class"):
-        collect(aviary.run, aviary.dataset, [bad.id], [bad], {})
+    new = replace(aviary.corrections[0], after="dodo")
+    chosen = collect(aviary.run, aviary.dataset, [new.id], [new], {})
+    assert [item.label for item in chosen if item.record.id == new.id] == ["dodo"], "a class that is new"

@@ -12,11 +12,13 @@ from rsam_app.run.corrections import (
     add_corrections,
     apply_corrections,
     corrections_path,
+    first_labels,
     in_force,
     last_addition,
     read_corrections,
     reversals,
 )
+from rsam_app.run.trained_on import as_model_knows
 from rsam_app.system.errors import UserError
 
 HEADER = "id,kind,before,after,who,when,run\n"
@@ -113,9 +115,9 @@ def test_corrections_of_missing_records_are_reported(birds) -> None:
     assert "gone.jpg" in corrected.notes[0]
 
 
-def test_a_label_that_is_not_a_class_is_named(birds) -> None:
-    with pytest.raises(UserError, match="record a has label 'wern'"):
-        apply_corrections(birds, [decided(after="wern")])
+def test_a_label_that_was_taken_away_is_named(birds) -> None:
+    with pytest.raises(UserError, match="record a has lost its label 'auk'"):
+        apply_corrections(birds, [decided(after="")])
 
 
 @pytest.mark.parametrize(
@@ -188,13 +190,39 @@ def test_reversals_restore_what_was_in_force_or_the_datasets_own_value() -> None
     assert (row.before, row.after) == ("tern", "wren")
 
 
-def test_a_class_without_a_training_image_left_stays_a_class_and_is_named() -> None:
-    records = [Record(f"{c}{n}", Path(), c, s) for c in ("auk", "wren") for n, s in enumerate(("train", "test"))]
-    dataset = Dataset("birds", tuple(records), ("auk", "wren"), "ours")
-    corrected = apply_corrections(dataset, [decided("wren0", "exclude", "false", "true")]).dataset
-    assert corrected.classes == dataset.classes
-    assert [r.id for r in corrected.split("test")] == ["auk1", "wren1"]
+def test_a_class_without_a_training_image_left_is_dropped_and_a_new_one_comes_last() -> None:
+    names = ("auk", "tern", "wren")
+    records = [Record(f"{c}{n}", Path(), c, s) for c in names for n, s in enumerate(("train", "train", "test"))]
+    dataset = Dataset("birds", tuple(records), names, "ours")
+    emptying = [decided(f"tern{n}", "exclude", "false", "true") for n in range(2)]
+    corrected = apply_corrections(dataset, [decided("wren0", before="wren", after="merlin"), *emptying]).dataset
+    assert corrected.classes == ("auk", "wren", "merlin"), "the old ones keep their order"
+    assert [r.id for r in corrected.split("test")] == ["auk2", "wren2"]
     assert corrected.notes == (
-        "classes without a training image left after the corrections (1): wren;"
-        " a model trained now cannot recognise them, and their 1 held-out images count as wrong",
+        "new classes by the corrections (1): merlin",
+        "classes without a training image left after the corrections (1) are dropped, with 1 held-out images: tern",
     )
+    undone = [decided("wren0", before="wren", after="merlin"), decided("wren0", before="merlin", after="wren")]
+    assert apply_corrections(dataset, undone).dataset.classes == names
+
+
+def test_a_dataset_labelled_from_nothing_gets_its_labels_from_the_table() -> None:
+    rows = [
+        decided("a", before="", after="wren"),
+        decided("b", before="", after="auk"),
+        decided("a", before="wren", after="tern"),
+        decided("c", before="", after="wren"),
+        decided("c", before="wren", after=""),
+        decided("d", before="auk", after="wren"),
+    ]
+    assert list(first_labels(rows).items()) == [("b", "auk"), ("a", "tern")]
+
+
+def test_a_run_is_measured_with_the_classes_of_its_own_model() -> None:
+    records = [Record(c, Path(), c, "train") for c in ("auk", "wren", "merlin")]
+    dataset = Dataset("birds", tuple(records), ("auk", "wren", "merlin"), "ours")
+    known, line = as_model_knows(dataset, ("auk", "tern", "wren"))
+    assert known.classes == ("auk", "tern", "wren")
+    assert [(r.id, r.label, r.split) for r in known.split("unlabelled")] == [("merlin", "", "unlabelled")]
+    assert line == "1 images of classes that this run's model does not know are not measured: merlin"
+    assert as_model_knows(dataset, ()) == (dataset, "")
