@@ -82,8 +82,7 @@ def collect(
     `dataset` is the dataset as in its files, without corrections. Corrections apply in every split, also in the test
     split: an export holds decisions, it does not measure a model. Images that were labelled in the review are training
     images; those without a label have an empty one. `tags` are the tags by id. Records without predictions have neither
-    prediction nor rectangle. Raises `UserError` for an id that is not in the dataset, and for a corrected label that is
-    not one of its classes.
+    prediction nor rectangle. Raises `UserError` for an id that is not in the dataset.
     """
     records = by_id(dataset.records)
     wanted = list(dict.fromkeys(ids))

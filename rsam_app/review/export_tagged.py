@@ -11,7 +11,7 @@ from rsam_app.export.deduplicate import find_duplicate_groups, resplit, without_
 from rsam_app.export.items import collect
 from rsam_app.export.subset import check_request, export
 from rsam_app.review.tagging import tagged_ids
-from rsam_app.run.corrections import corrections_path, read_corrections
+from rsam_app.run.corrections import corrections_path, new_classes, read_corrections
 from rsam_app.run.job import Job
 
 
@@ -73,7 +73,9 @@ def export_tagged(
         if test_share is not None:
             items, note = resplit(items, duplicates, test_share, job.pipeline.seed)
             notes.append(note)
-    source = Source(dataset.name, dataset.licence, dataset.classes, str(job.run.path), tag, _left_out(job))
+    used = {item.label for item in items}
+    classes = (*dataset.classes, *new_classes(dataset.classes, corrections, used))
+    source = Source(dataset.name, dataset.licence, classes, str(job.run.path), tag, _left_out(job))
     return TaggedExport(export(items, format, out, mode, source=source, notes=notes))  # type: ignore[arg-type]
 
 
