@@ -41,8 +41,14 @@ class Taxonomy:
         return cls((CLASS, *above["levels"]), (tuple(classes), *map(tuple, above["nodes"])))
 
     def of_classes(self, classes: Sequence[str]) -> Taxonomy:
-        """The taxonomy of these classes, in their order. A class without a place in it is a node of its own name on
-        every level."""
-        place = {name: number for number, name in enumerate(self.classes)}
-        nodes = (tuple(of[place[c]] if c in place else c for c in classes) for of in self.nodes)
-        return Taxonomy(self.levels, tuple(nodes))
+        """The taxonomy of these classes, in their order. A class without a place in it is below the finest node of its
+        own name, and has a node of that name on every level without one."""
+        return Taxonomy(self.levels, tuple(zip(*map(self._nodes_above, classes), strict=True)))
+
+    def _nodes_above(self, name: str) -> tuple[str, ...]:
+        """The node of each level above a class, which comes first."""
+        for level, nodes in enumerate(self.nodes):
+            if name in nodes:
+                number = nodes.index(name)
+                return (*[name] * level, *(of[number] for of in self.nodes[level:]))
+        return (name,) * len(self.levels)

@@ -136,7 +136,7 @@ def _untrained_classes(card: Card, records: Sequence[Record], classes: Sequence[
     if not training and any(r.split == UNLABELLED for r in records):
         raise UserError(
             f"card {card.name}: no image to train on has a label yet.\n"
-            "Label a few of at least two classes: `rsam label CARD` shows the most informative ones first."
+            "Label a few of at least two classes; `rsam select-first PIPELINE` selects the most informative ones."
         )
     if not training:
         raise UserError(

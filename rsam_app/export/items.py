@@ -94,7 +94,7 @@ def collect(
         )
     current = in_force(corrections)
     predictions = _predictions(run, wanted)
-    return [_item(records[i], dataset, current, predictions.get(i, {}), tags.get(i, ())) for i in wanted]
+    return [_item(records[i], current, predictions.get(i, {}), tags.get(i, ())) for i in wanted]
 
 
 def _predictions(run: RunFolder, ids: list[str]) -> dict[str, dict[str, Any]]:
@@ -107,7 +107,6 @@ def _predictions(run: RunFolder, ids: list[str]) -> dict[str, dict[str, Any]]:
 
 def _item(
     record: Record,
-    dataset: Dataset,
     current: Mapping[tuple[str, str], Correction],
     prediction: Mapping[str, Any],
     tags: Sequence[str],

@@ -143,10 +143,9 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
 
     Only `train`, `val` and `unlabelled` change: correcting the test split with the model in view would favour the
     model. An unlabelled image that got a label moves to `train`. The dataset's notes count corrections without effect:
-    those of test images and of records that no longer exist; and name new classes, which follow the
-    others in the order in which they were first given, and classes that have no training image left, which are dropped
-    with their held-out images unless that leaves fewer than two. Raises `UserError` if an image that had a label has
-    none.
+    those of test images and of records that no longer exist; and name new classes, which follow the others in the order
+    in which they were first given, and classes without a training image, which are left out with their images in every
+    split, unless that leaves fewer than two. Raises `UserError` if an image that had a label has none.
     """
     corrections = list(corrections)
     force = in_force(corrections)
@@ -157,12 +156,6 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
         if record.split == "test":
             records.append(record)
             continue
-        label = force.get((record.id, "label"))
-        if label and record.label and not label.after:
-            raise UserError(
-                f"corrections of {dataset.name}: record {record.id} has lost its label {record.label!r}.\n"
-                "Give it one in the App and run `rsam apply` again, or fix the table."
-            )
         exclude = force.get((record.id, "exclude"))
         if exclude and exclude.after == "true":
             continue
@@ -172,19 +165,40 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
         elif (place := force.get((record.id, "place"))) and place.after:
             is_right, judged = parse_place(place.after, record.id)
             (right if is_right else wrong)[record.id] = judged
-        records.append(
-            replace(record, label=label.after, split=split_after_labelling(record, label.after)) if label else record
+        records.append(_relabelled(dataset, record, force.get((record.id, "label"))))
+    corrected = _with_classes_of(dataset, records, corrections)
+    notes = (*dataset.notes, *_without_effect(dataset, force), *corrected.notes)
+    return CorrectedDataset(replace(corrected, notes=notes), targets, Answers({**right, **targets}, wrong))
+
+
+def _relabelled(dataset: Dataset, record: Record, label: Correction | None) -> Record:
+    if label is None:
+        return record
+    if record.label and not label.after:
+        raise UserError(
+            f"corrections of {dataset.name}: record {record.id} has lost its label {record.label!r}.\n"
+            "Give it one in the App and run `rsam apply` again, or fix the table."
         )
-    new = new_classes(dataset.classes, corrections, {r.label for r in records if r.split == "train"})
-    emptied = _emptied_classes(dataset, records)
-    left = [name for name in (*dataset.classes, *new) if name not in emptied]
-    if len(left) < 2:
-        emptied, left = [], [*dataset.classes, *new]
-    notes = (*dataset.notes, *_without_effect(dataset, force), *_class_notes(new, emptied, records))
-    kept = tuple(r for r in records if not r.label or r.label in left)
-    taxonomy = dataset.taxonomy.of_classes(left) if dataset.taxonomy else None
-    corrected = replace(dataset, records=kept, classes=tuple(left), notes=notes, taxonomy=taxonomy)
-    return CorrectedDataset(corrected, targets, Answers({**right, **targets}, wrong))
+    return replace(record, label=label.after, split=split_after_labelling(record, label.after))
+
+
+def _with_classes_of(dataset: Dataset, records: Sequence[Record], corrections: Sequence[Correction]) -> Dataset:
+    """The dataset with these corrected records and their classes; its notes are about the classes only."""
+    untrained = untrained_classes(dataset.classes, dataset.records)
+    emptied = [name for name in untrained_classes(dataset.classes, records) if name not in untrained]
+    new = new_classes(dataset.classes, corrections, {r.label for r in records if r.split != "test"})
+    unlearned = untrained_classes(new, records)
+    classes = [name for name in (*dataset.classes, *new) if name not in (*emptied, *unlearned)]
+    notes = _class_notes("new classes by the corrections", [name for name in new if name in classes])
+    if len(classes) < 2:
+        classes = [name for name in (*dataset.classes, *new) if name not in unlearned]
+        notes += _class_notes("classes without a training image left, kept because a model needs two", emptied)
+    else:
+        notes += _left_out_notes("classes without a training image left after the corrections", emptied, records)
+    notes += _left_out_notes("new classes without a training image", unlearned, records)
+    kept = tuple(r for r in records if not r.label or r.label in classes)
+    taxonomy = dataset.taxonomy.of_classes(classes) if dataset.taxonomy else None
+    return replace(dataset, records=kept, classes=tuple(classes), notes=tuple(notes), taxonomy=taxonomy)
 
 
 def new_classes(known: Sequence[str], corrections: Iterable[Correction], used: Collection[str]) -> list[str]:
@@ -217,22 +231,15 @@ def untrained_classes(classes: Sequence[str], records: Iterable[Record]) -> list
     return [name for name in classes if name not in trained]
 
 
-def _emptied_classes(dataset: Dataset, records: Sequence[Record]) -> list[str]:
-    before = untrained_classes(dataset.classes, dataset.records)
-    return [name for name in untrained_classes(dataset.classes, records) if name not in before]
+def _class_notes(what: str, names: Sequence[str]) -> list[str]:
+    return [f"{what} ({len(names):,}): {first_names(names)}"] if names else []
 
 
-def _class_notes(new: Sequence[str], emptied: Sequence[str], records: Sequence[Record]) -> list[str]:
-    notes = []
-    if new:
-        notes.append(f"new classes by the corrections ({len(new):,}): {first_names(new)}")
-    if emptied:
-        left_out = sum(r.label in emptied for r in records)
-        notes.append(
-            f"classes without a training image left after the corrections ({len(emptied):,}) are dropped, with"
-            f" {left_out:,} held-out images: {first_names(emptied)}"
-        )
-    return notes
+def _left_out_notes(what: str, names: Sequence[str], records: Sequence[Record]) -> list[str]:
+    if not names:
+        return []
+    images = sum(r.label in names for r in records)
+    return [f"{what} ({len(names):,}) are left out, with {images:,} images of other splits: {first_names(names)}"]
 
 
 def _new_decisions(old: list[Correction], new: Iterable[Correction]) -> list[Correction]:

@@ -41,7 +41,7 @@ class Job:
     pipeline: Pipeline
     run: RunFolder
     reporter: Reporter
-    _measured: tuple[tuple[int, int] | None, MeasuredDataset] | None = field(default=None, init=False, repr=False)
+    _measured: tuple[list[tuple[int, int] | None], MeasuredDataset] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of_pipeline(cls, reference: str, overrides: list[str], run: Path | None, reporter: Reporter) -> Job:
@@ -83,9 +83,9 @@ class Job:
 
     @cached_property
     def original(self) -> Dataset:
-        """The dataset as it is on disk, without corrections; if no image there has a label, with the labels given by
-        `rsam label`. Reading it reports what was left out or assumed."""
-        labels = first_labels(self._corrections)
+        """The dataset as it is on disk, without corrections; if no image there has a label, with those that the
+        corrections give. Reading it reports what was left out or assumed."""
+        labels = first_labels(self._read_corrections()[0])
         with self.reporter.bar("reading images") as advance:
             dataset = load_dataset(self.card, self.pipeline.seed, advance, labels)
         self._report_left_out(dataset)
@@ -114,23 +114,21 @@ class Job:
             "notes": list(checked.notes),
         }
 
-    @cached_property
-    def _corrections(self) -> list[Correction]:
+    def _read_corrections(self) -> tuple[list[Correction], int]:
+        """The corrections that this run uses, and how many newer ones are left for the next round: a round uses only
+        those that it began with."""
         table = read_corrections(corrections_path(self.run.path, self.card.name))
         rows = self.run.read_json().get("round", {}).get("corrections", {}).get("rows")
-        return table if rows is None else table[: int(rows)]
+        used = table if rows is None else table[: int(rows)]
+        return used, len(table) - len(used)
 
     @cached_property
     def corrected(self) -> CorrectedDataset:
-        """The dataset with the reviewer's corrections, and the reviewer's target rectangles.
-
-        A round uses only the corrections that it began with.
-        """
-        path, corrections = corrections_path(self.run.path, self.original.name), self._corrections
+        """The dataset with the reviewer's corrections, and the reviewer's target rectangles."""
+        corrections, later = self._read_corrections()
         if corrections:
-            later = len(read_corrections(path)) - len(corrections)
             self.reporter.say(
-                f"{len(corrections)} corrections from {path}"
+                f"{len(corrections)} corrections from {corrections_path(self.run.path, self.original.name)}"
                 + (f"; {later} newer ones are left for the next round" if later else "")
             )
         corrected = apply_corrections(self.original, corrections)
@@ -142,9 +140,12 @@ class Job:
     def measured(self) -> MeasuredDataset:
         """The corrected dataset, with the images that the run's model was trained on in `train`, wherever the data have
         them by now. Reading it reports them."""
-        state = stamp(self.run.training_records)  # a training in this job replaces the file
+        # A training in this job replaces both files.
+        state = [stamp(self.run.training_records), stamp(self.run.model / "config.json")]
         if self._measured is None or self._measured[0] != state:
-            dataset, foreign = as_model_knows(self.corrected.dataset, class_names(self.run))
+            dataset, foreign = as_model_knows(
+                self.corrected.dataset, class_names(self.run), self.original.taxonomy
+            )
             measured = keep_in_train(dataset, training_ids(self.run.training_records))
             if foreign:
                 self.reporter.say(foreign)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rsam_app.config.taxonomy import Taxonomy
 from rsam_app.data.left_out import first_names
 from rsam_app.data.records import UNLABELLED, Dataset
 from rsam_app.system.errors import UserError
@@ -53,8 +54,11 @@ def training_ids(path: Path) -> frozenset[str]:
     return frozenset(ids)
 
 
-def as_model_knows(dataset: Dataset, classes: Sequence[str]) -> tuple[Dataset, str]:
-    """Return the dataset with the `classes` of a run's model, and a line about images whose label is none of them.
+def as_model_knows(
+    dataset: Dataset, classes: Sequence[str], taxonomy: Taxonomy | None = None
+) -> tuple[Dataset, str]:
+    """Return the dataset with the `classes` of a run's model, placed in `taxonomy`, and a line about images whose label
+    is none of them.
 
     Those images have no label for this model: the next training learns their class. Without `classes` (no model yet),
     or if the model knows none of the dataset's, the dataset stays as it is.
@@ -64,10 +68,10 @@ def as_model_knows(dataset: Dataset, classes: Sequence[str]) -> tuple[Dataset, s
     foreign = [r for r in dataset.records if r.label and r.label not in classes]
     unknown = {r.id for r in foreign}
     records = tuple(replace(r, label="", split=UNLABELLED) if r.id in unknown else r for r in dataset.records)
+    placed = taxonomy.of_classes(classes) if taxonomy else None
+    known = replace(dataset, records=records, classes=tuple(classes), taxonomy=placed)
     names = first_names(list(dict.fromkeys(r.label for r in foreign)))
     line = f"{len(foreign):,} images of classes that this run's model does not know are not measured: {names}"
-    taxonomy = dataset.taxonomy.of_classes(classes) if dataset.taxonomy else None
-    known = replace(dataset, records=records, classes=tuple(classes), taxonomy=taxonomy)
     return known, line if foreign else ""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from rsam_app.data.records import Dataset, Record
+from rsam_app.config.taxonomy import Taxonomy
 from rsam_app.run.corrections import (
     Correction,
     add_corrections,
@@ -200,10 +201,45 @@ def test_a_class_without_a_training_image_left_is_dropped_and_a_new_one_comes_la
     assert [r.id for r in corrected.split("test")] == ["auk2", "wren2"]
     assert corrected.notes == (
         "new classes by the corrections (1): merlin",
-        "classes without a training image left after the corrections (1) are dropped, with 1 held-out images: tern",
+        "classes without a training image left after the corrections (1) are left out,"
+        " with 1 images of other splits: tern",
     )
     undone = [decided("wren0", before="wren", after="merlin"), decided("wren0", before="merlin", after="wren")]
     assert apply_corrections(dataset, undone).dataset.classes == names
+
+
+def test_a_new_class_of_held_out_images_only_is_left_out_with_a_line() -> None:
+    names = ("auk", "wren")
+    records = [Record(f"{c}{s}", Path(), c, s) for c in names for s in ("train", "val", "test")]
+    dataset = Dataset("birds", tuple(records), names, "ours")
+    rows = [decided(f"wren{s}", before="wren", after="merlin") for s in ("val", "test")]
+    corrected = apply_corrections(dataset, rows).dataset
+    assert corrected.classes == names and "wrenval" not in [r.id for r in corrected.records]
+    assert corrected.notes == (
+        "1 corrections of test images are not applied: the test split stays unchanged",
+        "new classes without a training image (1) are left out, with 1 images of other splits: merlin",
+    )
+    emptying = apply_corrections(dataset, [decided("wrentrain", before="wren", after="auk")]).dataset
+    assert (emptying.classes, len(emptying.records)) == (names, 6)
+    assert emptying.notes == ("classes without a training image left, kept because a model needs two (1): wren",)
+
+
+def test_the_taxonomy_follows_the_classes() -> None:
+    """A new class is a node of its own on every level, or below that of its name; a dropped one keeps its place for a
+    model that knows it."""
+    names = ("auk", "tern", "wren")
+    records = tuple(Record(f"{c}{n}", Path(), c, "train") for c in names for n in range(2))
+    taxonomy = Taxonomy(("species", "family", "order"), (names, ("A", "L", "T"), ("sea", "sea", "song")))
+    dataset = Dataset("birds", records, names, "ours", taxonomy=taxonomy)
+    rows = [decided("wren0", before="wren", after="merlin")]
+    rows += [decided(f"tern{n}", before="tern", after="auk") for n in range(2)]
+    corrected = apply_corrections(dataset, rows).dataset
+    assert corrected.taxonomy == Taxonomy(
+        taxonomy.levels, (("auk", "wren", "merlin"), ("A", "T", "merlin"), ("sea", "song", "merlin"))
+    )
+    assert as_model_knows(corrected, names, dataset.taxonomy)[0].taxonomy == taxonomy
+    assert taxonomy.of_classes(["song", "auk"]).nodes == (("song", "auk"), ("song", "A"), ("song", "sea"))
+    assert taxonomy.of_classes(["L"]).nodes == (("L",), ("L",), ("sea",))
 
 
 def test_a_dataset_labelled_from_nothing_gets_its_labels_from_the_table() -> None:
