@@ -143,9 +143,7 @@ class Job:
         # A training in this job replaces both files.
         state = [stamp(self.run.training_records), stamp(self.run.model / "config.json")]
         if self._measured is None or self._measured[0] != state:
-            dataset, foreign = as_model_knows(
-                self.corrected.dataset, class_names(self.run), self.original.taxonomy
-            )
+            dataset, foreign = as_model_knows(self.corrected.dataset, class_names(self.run), self.original.taxonomy)
             measured = keep_in_train(dataset, training_ids(self.run.training_records))
             if foreign:
                 self.reporter.say(foreign)

@@ -54,9 +54,7 @@ def training_ids(path: Path) -> frozenset[str]:
     return frozenset(ids)
 
 
-def as_model_knows(
-    dataset: Dataset, classes: Sequence[str], taxonomy: Taxonomy | None = None
-) -> tuple[Dataset, str]:
+def as_model_knows(dataset: Dataset, classes: Sequence[str], taxonomy: Taxonomy | None = None) -> tuple[Dataset, str]:
     """Return the dataset with the `classes` of a run's model, placed in `taxonomy`, and a line about images whose label
     is none of them.
 

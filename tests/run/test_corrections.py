@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rsam_app.data.records import Dataset, Record
 from rsam_app.config.taxonomy import Taxonomy
+from rsam_app.data.records import Dataset, Record
 from rsam_app.run.corrections import (
     Correction,
     add_corrections,

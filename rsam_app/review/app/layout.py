@@ -1,4 +1,4 @@
-"""Layout of the App: sidebar, workspace, shown fields, and the fields that can be edited."""
+"""Layout of the App: sidebar, workspace and shown fields."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 from rsam_app.review.analysis.derived_fields import map_name
 from rsam_app.review.app.colors import arrange_colors
 from rsam_app.review.app.review_queue import run_of_field
-from rsam_app.review.dataset.schema import DECISIONS, memory, remember, run_keys
+from rsam_app.review.dataset.annotation_schemas import offer_labels
+from rsam_app.review.dataset.schema import memory, remember, run_keys
 
 REVIEW_PANEL = "rsam_review"
 """FiftyOne's name of the plugin's panel."""
@@ -35,7 +36,7 @@ def arrange(review_set: Any, key: str) -> None:
     """
     _arrange_sidebar(review_set, key)
     arrange_colors(review_set, key)
-    stored = {**_show_fields(review_set, key), **_save_workspace(review_set, key), **_offer_labels(review_set, key)}
+    stored = {**_show_fields(review_set, key), **_save_workspace(review_set, key), **offer_labels(review_set, key)}
     review_set.save()
     if stored:
         remember(review_set, **stored)
@@ -109,36 +110,3 @@ def _save_workspace(review_set: Any, key: str) -> dict[str, Any]:
     if not review_set.has_workspace(name):
         review_set.save_workspace(name, space, description=about)
     return {"workspaces": [*stored, name]}
-
-
-def _offer_labels(review_set: Any, key: str) -> dict[str, Any]:
-    """Declare the fields and values of the App's Annotate tab; FiftyOne before 1.13 has no such tab.
-
-    The tab shows no other fields. It therefore has the rectangle too, read-only, to be seen while its box is dragged.
-    """
-    if not hasattr(review_set, "update_label_schema"):
-        return {}
-    classes = {"component": "dropdown", "classes": memory(review_set).classes}
-    schemas: dict[str, dict[str, Any]] = {
-        "review": {"type": "str", "component": "radio", "values": list(DECISIONS)},
-        "ground_truth": {"type": "classification", **classes},
-        "attention_target": {"type": "detections", "component": "dropdown", "classes": ["target"], "default": "target"},
-        f"{key}_attention": {"type": "detections", **classes},
-        f"{key}_rectangle": {"type": "polylines", **classes, "read_only": True},
-    }
-    current, stored = review_set.label_schemas, memory(review_set).annotation
-    new = {
-        field: schema
-        for field, schema in schemas.items()
-        if stored.get(field) != schema and (field not in current or _contains(current[field], stored.get(field)))
-    }
-    for field, schema in new.items():
-        review_set.update_label_schema(field, schema)
-    if first := [field for field in new if field not in stored]:
-        review_set.activate_label_schemas(first)
-    return {"annotation": {**stored, **new}} if new else {}
-
-
-def _contains(current: dict[str, Any], stored: dict[str, Any] | None) -> bool:
-    """Whether the reviewer left a label schema as it was stored; FiftyOne adds keys of its own."""
-    return stored is not None and all(current.get(name) == value for name, value in stored.items())

@@ -36,7 +36,9 @@ class Memory(BaseModel):
 
     format: int | None = None
     classes: list[str] = []
-    """The card's classes."""
+    """The card's classes, then the new ones."""
+    new_classes: list[str] = []
+    """Classes that the card lacks and reviewers added, the earliest first."""
     records: str | None = None
     """Fingerprint of the records that the samples follow."""
     runs: dict[str, RunMemory] = {}

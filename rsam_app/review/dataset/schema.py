@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,9 +39,10 @@ MEMORY = "rsam"
 """Key of RSAM's entry in the `info` of a dataset."""
 
 
-def create_or_open(dataset: Dataset) -> Any:
+def create_or_open(dataset: Dataset, new: Sequence[str] = ()) -> Any:
     """Return the persistent FiftyOne dataset of `dataset`, with the fields that do not depend on a run.
 
+    Its classes are those of `dataset`, then those that reviewers added, in the App or in the corrections (`new`).
     Raises `UserError` if the name belongs to a FiftyOne dataset that RSAM did not create.
     """
     fo = import_fiftyone()
@@ -54,11 +56,21 @@ def create_or_open(dataset: Dataset) -> Any:
         _declare(review_set)
         if "split" in deleted or "original_label" in deleted or "ground_truth_boxes" in deleted:
             remember(review_set, records=None)  # the samples follow the files again
-    if memory(review_set).classes != list(dataset.classes):
-        review_set.classes = {**review_set.classes, "ground_truth": list(dataset.classes)}
+    if review_set.info.get("licence") != dataset.licence:
         review_set.info["licence"] = dataset.licence
-        remember(review_set, classes=list(dataset.classes))
+        review_set.save()
+    set_classes(review_set, dataset.classes, [*memory(review_set).new_classes, *new])
     return review_set
+
+
+def set_classes(review_set: Any, of_card: Sequence[str], new: Sequence[str]) -> None:
+    """Make the dataset's classes those of the card, then the new ones that the card lacks."""
+    known = memory(review_set)
+    added = [name for name in dict.fromkeys(new) if name not in of_card]
+    classes = [*of_card, *added]
+    if known.classes != classes or known.new_classes != added:
+        review_set.classes = {**review_set.classes, "ground_truth": classes}
+        remember(review_set, classes=classes, **({"new_classes": added} if added or known.new_classes else {}))
 
 
 def _create(fo: Any, name: str) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsam_app.review.dataset.class_list import forget_unused_classes
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decision_of, decisions_of, spellings
 from rsam_app.review.dataset.fiftyone_internals import dataset_id
 from rsam_app.review.dataset.schema import DECISIONS
@@ -80,7 +81,8 @@ def mark(
 
 
 def undo(review_set: Any, who: str | None = None) -> MarkResult:
-    """Undo the last mark by `who`: restore `review`, removed tags, the target, and a label set with the mark.
+    """Undo the last mark by `who`: restore `review`, removed tags, the target, and a label set with the mark. A new
+    class that no image has any more is forgotten.
 
     Samples changed since are left as they are and named in the result. Raises `UserError` if nothing is left to undo.
     """
@@ -94,6 +96,8 @@ def undo(review_set: Any, who: str | None = None) -> MarkResult:
         current = _states(review_set.select(list(samples)), labelled)
         unchanged = {i: before for i, (before, after) in samples.items() if current.get(i) == after}
         _restore(review_set, unchanged)
+        if labelled:
+            forget_unused_classes(review_set)
         left = [after["record_id"] or i for i, (_, after) in samples.items() if i not in unchanged]
         return MarkResult(entry["mark"], list(unchanged), left)
     raise UserError("undo: no mark of yours is left to undo. Edit `review` by hand to change it.")

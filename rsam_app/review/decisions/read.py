@@ -156,7 +156,9 @@ class _Reader:
             return
         if label not in self.classes and (label or original):
             self._add_problem(
-                sample, f"label {label or None!r} is not a class of the dataset. Correct it in ground_truth."
+                sample,
+                f"label {label or None!r} is not a class of the dataset."
+                " Correct it in ground_truth, or give it by the key l as a new class.",
             )
             return
         self._add(sample, "label", original, label)

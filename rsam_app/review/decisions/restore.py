@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rsam_app.geometry.types import Rectangle
+from rsam_app.review.dataset.class_list import forget_unused_classes
 from rsam_app.review.dataset.record_fields import mark_of_place
 from rsam_app.review.dataset.schema import JUDGED_PLACE, open_review, run_keys
 from rsam_app.review.dataset.targets import as_target
@@ -18,9 +19,10 @@ from rsam_app.run.corrections import Correction
 def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> list[str]:
     """Set the FiftyOne dataset to each row's `after` if its decision is still the row's `before`.
 
-    A label becomes the former one; a target, an acceptance or a dragged model box becomes the former target, or none;
-    an exclusion or a mark about a place is lifted or restored. Returns the ids of records with a newer decision, which
-    stays. Raises `UserError` if the dataset or the run is not in FiftyOne.
+    A label becomes the former one, and a new class that no image has any more is forgotten; a target, an acceptance or
+    a dragged model box becomes the former target, or none; an exclusion or a mark about a place is lifted or restored.
+    Returns the ids of records with a newer decision, which stays. Raises `UserError` if the dataset or the run is not
+    in FiftyOne.
     """
     current = {(c.id, c.kind): c.after for c in read_decisions(dataset_name, run_key, "").corrections}
     review_set = open_review(dataset_name)
@@ -53,6 +55,7 @@ def _by_sample_id(review_set: Any, values: dict[str, str]) -> dict[str, str]:
 def _restore_labels(review_set: Any, labels: dict[str, str]) -> None:
     set_by_id(review_set, "ground_truth.label", {i: label for i, label in labels.items() if label})
     set_by_id(review_set, "ground_truth", {i: None for i, label in labels.items() if not label})
+    forget_unused_classes(review_set)
 
 
 def _restore_rectangles(review_set: Any, rectangles: dict[str, str]) -> None:

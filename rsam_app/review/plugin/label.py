@@ -8,11 +8,12 @@ from typing import Any
 import fiftyone.operators.types as types
 
 from rsam_app.review.analysis.suggested_labels import suggestions
+from rsam_app.review.dataset.class_list import add_classes, class_to_give
 from rsam_app.review.dataset.schema import memory
 from rsam_app.review.decisions.marks import MarkResult, mark
 from rsam_app.review.plugin.base import PLUGIN, OneClickOperator, ReviewOperator, add_choice, key_of, listed
 from rsam_app.review.plugin.mark import describe_chosen, mark_and_advance, sample_ids_of
-from rsam_app.system.errors import UserError, suggest
+from rsam_app.system.errors import UserError
 
 
 def take_suggestion(ctx: Any, review_set: Any) -> dict[str, Any]:
@@ -31,20 +32,22 @@ def take_suggestion(ctx: Any, review_set: Any) -> dict[str, Any]:
     return _label(ctx, review_set, ids, labels, f"{summary} set", "no other label is suggested")
 
 
-def give_label(ctx: Any, review_set: Any, label: str) -> dict[str, Any]:
-    """Give the open image, or each selected one, this label; marks as `take_suggestion` does.
+def give_label(ctx: Any, review_set: Any, typed: str, new: bool = False) -> dict[str, Any]:
+    """Give the open image, or each selected one, the class that `typed` names (see `class_to_give`), if `new` also one
+    that the dataset lacks; marks as `take_suggestion` does.
 
     Raises `UserError` if there is no image, all have that label, or it is not a class of the dataset.
     """
+    review_set.reload()  # another reviewer may have added classes
     classes = memory(review_set).classes
-    if label not in classes:
-        raise UserError(f"label {label!r} is not a class of this dataset.{suggest(label, classes)}")
+    label = class_to_give(typed, classes, new)
     ids = sample_ids_of(ctx)
     current = zip(*review_set.select(ids).values(["id", "ground_truth.label"]), strict=True)
     labels = {i: label for i, before in current if before != label}
     if not labels:
         raise UserError(f"Nothing to change: the label is already {label!r}.")
-    return _label(ctx, review_set, ids, labels, f"label '{label}' set", "has that label already")
+    what = "label" if label in classes else "new class"
+    return _label(ctx, review_set, ids, labels, f"{what} '{label}' set", "has that label already")
 
 
 def ask_for_label(ctx: Any) -> dict[str, Any]:
@@ -58,6 +61,7 @@ def _label(
     ctx: Any, review_set: Any, ids: list[str], labels: Mapping[str, str], summary: str, reason: str
 ) -> dict[str, Any]:
     def work() -> MarkResult:
+        add_classes(review_set, labels.values())
         result = mark(review_set, list(labels), "wrong label", key_of(ctx), labels=labels)
         others = [i for i in ids if i not in labels]
         left = review_set.select(others).values("record_id") if others else []
@@ -79,7 +83,7 @@ class TakeSuggestion(OneClickOperator):
 
 
 class GiveLabel(ReviewOperator):
-    """Give any class, chosen in a form that completes what is typed."""
+    """Give any class, chosen in a form that completes what is typed, or a new one."""
 
     config = listed("give_label", "RSAM: give a label …", "label", "Label an image, or correct its label")
     above_grid = True
@@ -92,8 +96,10 @@ class GiveLabel(ReviewOperator):
         classes = {name: name for name in memory(review_set).classes}
         view = types.AutocompleteView()
         add_choice(inputs, "label", "Label", classes, view=view, default=default, required=True)
+        about = "Add it to the classes if none has this name; the next round learns it"
+        inputs.bool("new_class", label="New class", description=about, default=False)
         inputs.md(f"For {describe_chosen(ctx)}.", name="about")
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
         """Label the open image, or the selected ones."""
-        return give_label(ctx, review_set, str(ctx.params.get("label")))
+        return give_label(ctx, review_set, str(ctx.params.get("label") or ""), bool(ctx.params.get("new_class")))

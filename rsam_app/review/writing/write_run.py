@@ -21,7 +21,7 @@ from rsam_app.review.dataset.schema import check_key, create_or_open, memory, ru
 from rsam_app.review.dataset.targets import adopt_accepted
 from rsam_app.review.writing.row_writer import RowWriter
 from rsam_app.review.writing.written_chunks import WrittenChunks, digest_of
-from rsam_app.run.corrections import corrections_path, in_force, read_corrections
+from rsam_app.run.corrections import corrections_path, in_force, new_classes, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.soft_masks import mask_file, masks_folder
 from rsam_app.system.cache.files import lock_file
@@ -82,14 +82,16 @@ def _write(
     run: RunFolder, dataset: Dataset, key: str, progress: Progress | None, comparing: StepProgress | None
 ) -> WriteReport:
     files = _tables(run)
-    review_set = create_or_open(dataset)
+    rows = read_corrections(corrections_path(run.path, dataset.name))
+    corrections = in_force(rows)
+    given = {c.after for c in corrections.values() if c.kind == "label"}
+    review_set = create_or_open(dataset, new_classes(dataset.classes, rows, given))
     _check_owner(review_set, run, key)
     if keys := run_keys(review_set):
         adopt_accepted(review_set, keys[0])
     samples, records = Samples(review_set), by_id(dataset.records)
     report = WriteReport(review_set.name, key)
     adopted = samples.adopt_by_path(dataset.records)
-    corrections = in_force(read_corrections(corrections_path(run.path, dataset.name)))
     written = WrittenChunks(review_set, run.path, key)
     writer = RowWriter(samples, key, records, corrections)
     vanished = _write_tables(files, writer, written, progress)

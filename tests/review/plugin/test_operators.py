@@ -213,6 +213,47 @@ def test_any_label_is_given_to_one_image_or_to_many(review_set: Any) -> None:
     assert "Open an image" in call(review_set, "key", params={"key": "l"})[0]["error"]
 
 
+def test_a_new_class_is_added_only_if_that_is_ticked_and_undone_with_its_label(
+    drawn: Dataset, make_run: MakeRun, review_set: Any
+) -> None:
+    from rsam_app.review.dataset.schema import memory
+
+    def give(image: str, label: str, **params: Any) -> tuple[Any, dict[str, Any]]:
+        return call(review_set, "give_label", current_sample=image, params={"label": label, **params})
+
+    def offered() -> list[list[str]]:
+        shown = form(review_set, "give_label", current_sample=first)["label"]["type"]["values"]
+        schemas = [review_set.label_schemas[name]["classes"] for name in ("ground_truth", "run_one_attention")]
+        return [shown, review_set.classes["ground_truth"], *schemas]
+
+    first, second = queue_of(review_set, None, "run_one").values("id")[:2]
+    crow, tit = (review_set.match({"ground_truth.label": name}).first().id for name in ("crow", "blue tit"))
+    give(tit, " CROW ")
+    give(crow, "ärger  finch", new_class=True)
+    assert [review_set[i].ground_truth.label for i in (tit, crow)] == ["crow", "Ärger Finch"], "classes that exist"
+    refused = give(first, "blue tot")[0]["error"]
+    assert refused == (
+        "label 'blue tot' is not a class of this dataset. Did you mean 'blue tit'?\nTick 'New class' to add it."
+    )
+    assert "is not a name" in give(first, "  ")[0]["error"]
+    assert offered() == [list(drawn.classes)] * 4 and form(review_set, "give_label", current_sample=first)["new_class"]
+
+    _, requests = give(first, " blue  tot ", new_class=True)
+    assert requests["notify"]["message"].startswith("new class 'blue tot' set. Next: ")
+    assert offered() == [[*drawn.classes, "blue tot"]] * 4
+    write_run(make_run(drawn), drawn)
+    review_set.reload()
+    assert offered() == [[*drawn.classes, "blue tot"]] * 4, "also after `rsam review` again"
+    assert review_set.info["licence"] == "CC0"
+
+    give(second, "Blue Tot")
+    call(review_set, "undo")
+    assert (review_set[first].ground_truth.label, offered()[0][-1]) == ("blue tot", "blue tot")
+    call(review_set, "undo")
+    assert offered() == [list(drawn.classes)] * 4 and memory(review_set).new_classes == []
+    assert "is not a class" in give(second, "blue tot")[0]["error"]
+
+
 def test_selecting_tags_and_shows_what_was_selected(run: RunFolder, review_set: Any) -> None:
     fields = form(review_set, "select_for_relabeling")
     assert fields["strategy"]["default"] == "auto" and "entropy" in fields["strategy"]["type"]["values"]

@@ -1,0 +1,62 @@
+"""The classes that an image may be given: the card's, then those that reviewers added."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rsam_app.review.dataset.annotation_schemas import offer_all_labels
+from rsam_app.review.dataset.schema import memory, set_classes
+from rsam_app.system.errors import UserError, suggest
+
+
+def class_to_give(typed: str, classes: Sequence[str], new: bool) -> str:
+    """Return the class that `typed` names, regardless of case and blanks; if none and `new`, a name for a new class.
+
+    Raises `UserError` for no name, a name that several classes have, and one that no class has unless `new`.
+    """
+    name = " ".join(typed.split())
+    if not name or not name.isprintable():
+        raise UserError(f"label {typed!r} is not a name. Type a class, or choose one.")
+    if typed in classes:
+        return typed
+    alike = [known for known in classes if _folded(known) == _folded(name)]
+    if len(alike) > 1:
+        raise UserError(f"label {typed!r} names {len(alike)} classes: {', '.join(alike)}. Type one of them exactly.")
+    if not alike and not new:
+        raise UserError(
+            f"label {name!r} is not a class of this dataset.{suggest(name, classes)}\nTick 'New class' to add it."
+        )
+    return alike[0] if alike else name
+
+
+def add_classes(review_set: Any, names: Iterable[str]) -> None:
+    """Add classes that the dataset lacks, behind the others; they stay when the card's files or its runs are read."""
+    names = list(dict.fromkeys(names))
+    if set(names) <= set(memory(review_set).classes):
+        return
+    review_set.reload()
+    known = memory(review_set)
+    _set(review_set, [*known.new_classes, *(name for name in names if name not in known.classes)])
+
+
+def forget_unused_classes(review_set: Any) -> None:
+    """Remove added classes that no image has, e.g. after an undo."""
+    from fiftyone import ViewField as F
+
+    if added := memory(review_set).new_classes:
+        used = review_set.match(F("ground_truth.label").is_in(added)).distinct("ground_truth.label")
+        left = [name for name in added if name in used]
+        if left != added:
+            _set(review_set, left)
+
+
+def _set(review_set: Any, added: Sequence[str]) -> None:
+    known = memory(review_set)
+    set_classes(review_set, [name for name in known.classes if name not in known.new_classes], added)
+    offer_all_labels(review_set)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(name.split())).casefold()
