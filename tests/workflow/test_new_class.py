@@ -1,0 +1,110 @@
+"""A class that a reviewer adds in the App: applied, undone, learned by the next round, and exported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import yaml
+from command import rsam
+from PIL import Image
+
+from rsam_app.review.app.install_plugin import link_plugin
+from rsam_app.run.corrections import corrections_path, read_corrections
+from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import class_names, read_predictions
+
+NAME = "new_class_blocks"
+COLOURS = {"green": (40, 200, 60), "red": (220, 40, 40)}
+
+
+def write_pipeline(folder: Path) -> Path:
+    """24 images of coloured blocks with a taxonomy, 8 of them for testing, and a pipeline that trains in a second."""
+    rng, rows = np.random.default_rng(0), ["path,label,split"]
+    for i in range(24):
+        image = rng.integers(90, 140, (40, 40, 3)).astype(np.uint8)
+        image[8:30, 8:30] = list(COLOURS.values())[i % 2]
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+        rows.append(f"{i:02}.png,{list(COLOURS)[i % 2]},{'test' if i >= 16 else 'train'}")
+    (folder / "manifest.csv").write_text("\n".join(rows))
+    (folder / "taxonomy.csv").write_text("class,warmth\ngreen,cold\nred,warm\n")
+    card = {"name": NAME, "layout": "manifest", "root": str(folder / "manifest.csv"), "licence": "CC0"}
+    (folder / "card.yaml").write_text(yaml.safe_dump(card | {"taxonomy": str(folder / "taxonomy.csv")}))
+    settings = {
+        "dataset": str(folder / "card.yaml"),
+        "model": {"backbone": "test_resnet", "weights": "none", "image_size": 32},
+        "train": {"epochs": 1, "batch_size": 8, "workers": 0, "precision": "float32"},
+        "select": {"budget": 3},
+    }
+    (folder / "blocks.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "blocks.yaml"
+
+
+def give(review_set: Any, label: str, record_ids: list[str]) -> None:
+    """Give the label in the App's form, with 'New class' ticked."""
+    import fiftyone.operators as foo
+
+    chosen = review_set.select_by("record_id", record_ids).values("id")
+    ctx = {"dataset": review_set, "selected": chosen, "params": {"label": label, "new_class": True}}
+    assert foo.execute_operator("@rsam/review/give_label", ctx=ctx).result["marked"] == len(record_ids)
+    review_set.reload()
+
+
+def test_a_new_class_goes_from_the_app_to_the_next_head_and_to_an_export(
+    fiftyone_module: ModuleType, tmp_path: Path
+) -> None:
+    link_plugin()
+    pipeline, run = write_pipeline(tmp_path), tmp_path / "runs" / "blocks"
+    kept = (tmp_path / "card.yaml").read_text()
+    rsam("run", pipeline, "--run", run)
+    assert class_names(RunFolder(run)) == ("green", "red")
+    review_set = fiftyone_module.load_dataset(NAME)
+    training = review_set.match({"split": "train"})
+    red, green = (sorted(training.match({"ground_truth.label": c}).values("record_id")) for c in ("red", "green"))
+
+    give(review_set, "blue", red[:1])
+    rsam("apply", run)
+    table = corrections_path(run, NAME)
+    assert [(c.id, c.before, c.after) for c in read_corrections(table)] == [(red[0], "red", "blue")]
+    rsam("apply", run, "--undo")
+    review_set.reload()
+    assert review_set.classes["ground_truth"] == ["green", "red"] and review_set.count_values("ground_truth.label") == {
+        "green": 12,
+        "red": 12,
+    }
+    assert "no corrections since round 1" in rsam("run", pipeline, "--run", run, "--round", check=2).stderr
+
+    give(review_set, "blue", red[:3])
+    give(review_set, "Red ", green)
+    applied = json.loads(rsam("apply", run, "--json").stdout)
+    assert (applied["problems"], len(read_corrections(table))) == ([], 2 + 3 + len(green))
+    (tmp_path / "card.yaml").write_text(f"{kept}untrained_classes: refuse\n")
+    refused = rsam("train", pipeline, "--run", run, "--restart", check=2).stderr
+    assert "the class 'green' has no training image left after the corrections (1 such classes)" in refused
+    (tmp_path / "card.yaml").write_text(kept)
+    said = rsam("run", pipeline, "--run", run, "--round").stderr
+    assert "new classes by the corrections (1): blue" in said
+    assert "classes without a training image left after the corrections (1) are left out" in said and ": green" in said
+    second = run.with_name("blocks-round2")
+    assert class_names(RunFolder(second)) == ("red", "blue")
+    learned = read_predictions(RunFolder(second).predictions, ["train"])
+    assert learned.column("label").to_pylist().count("blue") == 3
+    assert {len(row) for row in learned.column("logits").to_pylist()} == {2}
+    said = rsam("predict", run, "--split", "all").stderr
+    assert "3 images of classes that this run's model does not know are not measured: blue" in said
+
+    fiftyone_module.delete_dataset(NAME)
+    rsam("review", second, "--no-app")
+    review_set = fiftyone_module.load_dataset(NAME)
+    assert review_set.classes["ground_truth"] == ["green", "red", "blue"], "from the corrections"
+    chosen = review_set.match({"ground_truth.label": "blue"})
+    assert sorted(chosen.values("record_id")) == red[:3]
+    chosen.tag_samples("good")
+    out = tmp_path / "out"
+    rsam("export", second, "--tag", "good", "--format", "coco", out)
+    exported = json.loads(next(out.rglob("*.json")).read_text())
+    assert [c["name"] for c in exported["categories"]] == ["green", "red", "blue"]
+    assert [image["label"] for image in exported["images"]] == ["blue"] * 3
