@@ -23,7 +23,6 @@ from rsam_app.run.corrections import (
     read_corrections,
 )
 from rsam_app.run.folder import RunFolder
-from rsam_app.run.predictions import class_names
 from rsam_app.run.trained_on import MeasuredDataset, as_model_knows, keep_in_train, training_ids
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
@@ -41,7 +40,7 @@ class Job:
     pipeline: Pipeline
     run: RunFolder
     reporter: Reporter
-    _measured: tuple[list[tuple[int, int] | None], MeasuredDataset] | None = field(default=None, init=False, repr=False)
+    _measured: tuple[Any, MeasuredDataset] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def of_pipeline(cls, reference: str, overrides: list[str], run: Path | None, reporter: Reporter) -> Job:
@@ -140,10 +139,12 @@ class Job:
     def measured(self) -> MeasuredDataset:
         """The corrected dataset, with the images that the run's model was trained on in `train`, wherever the data have
         them by now. Reading it reports them."""
-        # A training in this job replaces both files.
-        state = [stamp(self.run.training_records), stamp(self.run.model / "config.json")]
+        from rsam_app.run.predictions import class_names
+
+        # A training in this job replaces the file and the model.
+        state = stamp(self.run.training_records), class_names(self.run)
         if self._measured is None or self._measured[0] != state:
-            dataset, foreign = as_model_knows(self.corrected.dataset, class_names(self.run), self.original.taxonomy)
+            dataset, foreign = as_model_knows(self.corrected.dataset, state[1], self.original.taxonomy)
             measured = keep_in_train(dataset, training_ids(self.run.training_records))
             if foreign:
                 self.reporter.say(foreign)

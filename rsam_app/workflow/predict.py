@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ def predict(job: Job, splits: list[str]) -> None:
         inputs, work = partial(predict_inputs, job, split), partial(_predict_split, job, model, split)
         run_stage(job, Stage(f"predict {split}", inputs, work, every_process=True))
     if is_main_process():
+        if not job.measured.dataset.split(UNLABELLED):
+            _remove_table(job, UNLABELLED)  # its images have labels by now
         calibrate(job, again=bool(splits))
         _find_near_duplicates(job)
 
@@ -75,6 +78,16 @@ def _predict_split(job: Job, model: AttentiveClassifier, split: str) -> None:
     place_masks(path, partial_masks)
     for score, why in absent.items():
         job.reporter.say(f"{split}: no {score}: {why}")
+
+
+def _remove_table(job: Job, split: str) -> None:
+    from rsam_app.run.predictions import embeddings_path
+    from rsam_app.run.soft_masks import masks_folder
+
+    path = job.run.predictions / f"{split}.parquet"
+    for file in (embeddings_path(path), path):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(masks_folder(path), ignore_errors=True)
 
 
 def _find_near_duplicates(job: Job) -> None:

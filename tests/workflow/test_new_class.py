@@ -108,3 +108,10 @@ def test_a_new_class_goes_from_the_app_to_the_next_head_and_to_an_export(
     exported = json.loads(next(out.rglob("*.json")).read_text())
     assert [c["name"] for c in exported["categories"]] == ["green", "red", "blue"]
     assert [image["label"] for image in exported["images"]] == ["blue"] * 3
+
+    assert review_set.exists("blocks_prediction").count() == 0
+    rsam("review", run, "--no-app")
+    rsam("apply", run, "--undo")
+    rsam("predict", run, "--split", "all")
+    ids = read_predictions(RunFolder(run).predictions).column("id").to_pylist()
+    assert len(ids) == len(set(ids)) == 24, "the images of 'blue' are training images again, and only these"
