@@ -56,6 +56,7 @@ def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(review_set: A
             with _page(chromium, line.removeprefix("FiftyOne App: ")) as page:
                 shots.append(_painted_page(page))
                 _review_with_keys(page, review_set, worst)
+                _give_a_new_class(page, review_set, worst[0])
                 _draw_a_target(page, review_set, worst[0])
 
     open_app(review_set.name, port, report=visit)  # no terminal here: it returns by itself
@@ -82,6 +83,21 @@ def _review_with_keys(page: Any, review_set: Any, worst: list[str]) -> None:
     page.keyboard.press("0")
     _until_marked(page, review_set, worst[0], None)
     _until_open(page, worst[0])
+
+
+def _give_a_new_class(page: Any, review_set: Any, sample_id: str) -> None:
+    """Type a class that the dataset lacks into the form of the key `l`, tick that it is new, and undo."""
+    image = review_set.select(sample_id)
+    before = image.values("ground_truth.label")
+    page.keyboard.press("l")
+    page.get_by_placeholder("Type or select a value").press_sequentially("Grey Warbler")
+    page.get_by_label("New class").check()
+    page.get_by_role("button", name="Execute").click()
+    _wait_for(page, lambda: image.values("ground_truth.label") == ["Grey Warbler"])
+    page.get_by_role("button", name="Execute").wait_for(state="hidden")
+    page.keyboard.press("0")
+    _wait_for(page, lambda: image.values("ground_truth.label") == before)
+    _until_open(page, sample_id)
 
 
 def _draw_a_target(page: Any, review_set: Any, sample_id: str) -> None:
