@@ -34,6 +34,8 @@ def stand_in_hub() -> Iterator[tuple[str, dict[str, dict[str, bytes]]]]:
                 return self._send(200, {"errors": [], "warnings": []})
             if self.path == "/api/repos/create":
                 asked = json.loads(body)
+                if asked["name"] == "deep":
+                    return self._send(200, b"[" * 100_000)
                 name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
                 repositories.setdefault(name, {})
                 return self._send(200, {"url": f"{address}/{name}"})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from rsam_app.run.corrections import Correction, in_force, split_after_labelling
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import read_predictions
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import parse_json
 
 Mode = Literal["copy", "hardlink", "symlink"]
 
@@ -114,7 +114,7 @@ def _item(
     label, drawn, exclude = (current.get((record.id, kind)) for kind in ("label", "rectangle", "exclude"))
     if label:
         record = replace(record, split=split_after_labelling(record, label.after))
-    by_person = _rectangle(json.loads(drawn.after)) if drawn and drawn.after else None
+    by_person = _rectangle(parse_json(drawn.after)) if drawn and drawn.after else None
     by_model = _rectangle([prediction.get(name) for name in RECTANGLE_FIELDS])
     return ExportItem(
         record=record,

@@ -3,7 +3,6 @@ reordered."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from rsam_app.model.pretrained import SHOWN
 from rsam_app.model.registry import rsam_classifier
 from rsam_app.model.weights_file import read_tensors, without_prefix
 from rsam_app.system.errors import UserError, reason_of, suggest
+from rsam_app.system.json_files import read_json
 
 FILES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 
@@ -86,7 +86,7 @@ def _config_in(folder: Path) -> dict[str, Any]:
     """The `config.json` in a folder; empty if there is none. Raises `UserError` if it is damaged."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        config = read_json(path) if path.is_file() else {}
     except ValueError as error:
         raise UserError(f"{path}: is damaged ({error}). Copy the folder again.") from error
     if not isinstance(config, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from rsam_app.config import ModelConfig
 from rsam_app.config.pipeline import split_source, with_one_side
 from rsam_app.model.hub import hub_file
 from rsam_app.system.errors import UserError, reason_of, suggest
+from rsam_app.system.json_files import read_json
 from rsam_app.system.paths import misread
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
@@ -99,7 +99,7 @@ def _described(place: Place) -> dict[str, Any]:
             "Give timm's name of the network as model.backbone, and the file of weights as model.weights."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
         raise UserError(
             f"model.backbone: {path} is damaged ({reason_of(error)}). Copy or download it again."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from rsam_app.config import ModelConfig
 from rsam_app.model.hub import require_reachable
 from rsam_app.model.weights_file import read_tensors, without_prefix
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import read_json
 from rsam_app.system.paths import misread
 
 SHOWN = 3
@@ -94,7 +94,7 @@ def _trained_with(path: Path) -> tuple[str | None, dict[str, Any]]:
 def _of_run(path: Path) -> tuple[str, dict[str, Any]] | None:
     described = path.with_name("config.json")
     try:
-        content = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
+        content = read_json(described) if described.is_file() else {}
         if content.get("architecture") != "rsam_classifier":
             return None
         args, cfg = content["model_args"], content["pretrained_cfg"]

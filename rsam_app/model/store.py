@@ -18,9 +18,12 @@ from torch import Tensor, nn
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import fingerprint, replace_atomically, sha256_of, write_atomically
+from rsam_app.system.json_files import read_own
 
 KNOWN_CLASSES = "known_classes.safetensors"
 """The file of `KnownClasses` in a model's folder."""
+
+REMEDY = "Copy the folder again, or retrain with `rsam train PIPELINE --restart`."
 
 
 def save_model(model: AttentiveClassifier, folder: Path) -> None:
@@ -71,11 +74,8 @@ def load_model(folder: Path) -> AttentiveClassifier:
         )
     try:
         return _checked(timm.create_model(f"local-dir:{folder}"), f"local-dir:{folder}")
-    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError) as error:
-        raise UserError(
-            f"{folder}: the model is damaged ({reason_of(error)}).\n"
-            "Copy the folder again, or retrain with `rsam train PIPELINE --restart`."
-        ) from error
+    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder}: the model is damaged ({reason_of(error)}).\n{REMEDY}") from error
 
 
 def _checked(model: Any, where: str) -> AttentiveClassifier:
@@ -117,8 +117,7 @@ def load_from_hub(name: str) -> AttentiveClassifier:
 
 def read_fitted(folder: Path, key: str) -> Any:
     """The value of a key in `FITTED` of a saved model, without loading it; None if it was not fitted."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return config.get("pretrained_cfg", {}).get(key)
+    return _config(folder).get("pretrained_cfg", {}).get(key)
 
 
 def save_fitted(folder: Path, **values: Any) -> None:
@@ -126,11 +125,18 @@ def save_fitted(folder: Path, **values: Any) -> None:
 
     `load_model` and `timm.create_model` return them in the model's `pretrained_cfg`. The weights stay untouched.
     """
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
+    config = _config(folder)
     cfg = {key: value for key, value in config["pretrained_cfg"].items() if key not in values}
     config["pretrained_cfg"] = cfg | {key: value for key, value in values.items() if value is not None}
-    write_atomically(path, json.dumps(config, indent=2) + "\n")
+    write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of a saved model. Raises `UserError` if it is damaged."""
+    config: dict[str, Any] = read_own(folder / "config.json", dict, REMEDY)
+    if not isinstance(config.get("pretrained_cfg"), dict):
+        raise UserError(f"{folder / 'config.json'}: is damaged (incomplete). {REMEDY}")
+    return config
 
 
 def backbone_hash(model: AttentiveClassifier) -> str:

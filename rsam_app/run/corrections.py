@@ -21,6 +21,7 @@ from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked, write_atomically
+from rsam_app.system.json_files import parse_json
 
 Kind = Literal["label", "rectangle", "exclude", "place"]
 COLUMNS = ("id", "kind", "before", "after", "who", "when", "run")
@@ -282,7 +283,7 @@ def parse_place(text: str, location: str) -> tuple[bool, Rectangle]:
 
 def _parse_rectangle(text: str, location: str) -> Rectangle:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
         if not isinstance(values, list):
             raise TypeError("not a list")
         cx, cy, width, height, angle = (float(v) for v in values)

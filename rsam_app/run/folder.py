@@ -20,6 +20,7 @@ from rsam_app.config.validation import read_mapping
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked, write_atomically
 from rsam_app.system.hardware import describe_hardware
+from rsam_app.system.json_files import read_own
 from rsam_app.system.paths import misread
 from rsam_app.system.progress import is_main_process
 
@@ -71,23 +72,17 @@ class RunFolder:
         Raises `UserError` if it is damaged.
         """
         path = self.path / "run.json"
-        try:
-            loaded = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
-            raise UserError(f"{path}: is damaged ({error}). Remove it: finished stages then run again.") from error
-        if not isinstance(loaded, dict):
-            raise UserError(f"{path}: is damaged (not an object). Remove it: finished stages then run again.")
-        return loaded
+        return read_own(path, dict, "Remove it: finished stages then run again.") if path.exists() else {}
 
     def read_metrics(self) -> dict[str, Any] | None:
         """`evaluation/metrics.json`; None before the evaluation. Raises `UserError` if it is damaged."""
         path = self.evaluation / "metrics.json"
-        try:
-            metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-        except ValueError as error:
-            raise UserError(f"{path}: is damaged ({error}). Run `rsam evaluate {self.path}` again.") from error
-        if metrics is not None and not (isinstance(metrics, dict) and "split" in metrics):
-            raise UserError(f"{path}: is damaged (incomplete). Run `rsam evaluate {self.path}` again.")
+        if not path.exists():
+            return None
+        remedy = f"Run `rsam evaluate {self.path}` again."
+        metrics: dict[str, Any] = read_own(path, dict, remedy)
+        if "split" not in metrics:
+            raise UserError(f"{path}: is damaged (incomplete). {remedy}")
         return metrics
 
     @property

@@ -3,8 +3,9 @@ never the model."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import tokenize
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from rsam_app.run.folder import RunFolder
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import replace_atomically
+from rsam_app.system.json_files import read_own
 
 SCHEMA = pa.schema(
     [
@@ -37,6 +39,13 @@ SCHEMA = pa.schema(
     ]
 )
 """The fixed columns. Every further column is a score (float32)."""
+PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError)
+"""Errors of pyarrow for a damaged file; `ValueError` also for text that is not UTF-8."""
+NPY_ERRORS = (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile)
+"""Errors of NumPy for a damaged file: its header is read as Python, and may claim any size."""
+READ_BYTES = 2**20
+"""Bytes of a table that `read_batches` reads at once: a row group may be larger than the memory."""
+COPY_MODEL = "Copy the model's folder again, or retrain with `rsam train PIPELINE --restart`."
 
 
 def score_names(table: pa.Table) -> list[str]:
@@ -115,16 +124,39 @@ def read_embeddings(folder: Path, splits: list[str] | None = None) -> np.ndarray
     parts = []
     for path in _files(folder, splits):
         remedy = f"Run `rsam predict {folder.parent} --split {path.stem}` again."
-        try:
-            part = np.load(embeddings_path(path))
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: has no embeddings beside it. {remedy}") from error
-        except (ValueError, EOFError) as error:
-            raise UserError(f"{embeddings_path(path)}: is damaged ({error}). {remedy}") from error
+        if not embeddings_path(path).exists():
+            raise UserError(f"{path}: has no embeddings beside it. {remedy}")
+        part = read_rows(embeddings_path(path), remedy)
         if len(part) != len(_read_table(path, ["id"])):
             raise UserError(f"{embeddings_path(path)}: has another number of rows than {path.name}. {remedy}")
         parts.append(part)
     return np.concatenate(parts)
+
+
+def read_batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield a predictions table in batches of so many rows. Raises `UserError` at one that is damaged."""
+    try:
+        with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as table:
+            require_columns(table.schema_arrow, SCHEMA.names)
+            for batch in table.iter_batches(rows):
+                batch.validate(full=True)
+                yield batch
+    except PARQUET_ERRORS as error:
+        raise _damaged(path, error) from error
+
+
+def read_rows(path: Path, remedy: str, shared: bool = False) -> np.ndarray:
+    """The `(N, D)` floating-point array in a `.npy` file; `shared` leaves it in the file until it is used.
+
+    Raises `UserError`, which ends with `remedy`, if the file is damaged; NumPy unpickles nothing.
+    """
+    try:
+        stored = np.load(path, mmap_mode="r" if shared else None)
+    except NPY_ERRORS as error:
+        raise UserError(f"{path}: is damaged ({reason_of(error)}). {remedy}") from error
+    if not isinstance(stored, np.ndarray) or stored.ndim != 2 or stored.dtype.kind != "f":
+        raise UserError(f"{path}: is damaged (no table of numbers). {remedy}")
+    return stored
 
 
 def _files(folder: Path, splits: list[str] | None) -> list[Path]:
@@ -142,7 +174,7 @@ def _files(folder: Path, splits: list[str] | None) -> list[Path]:
 def _names(path: Path) -> list[str]:
     try:
         return list(pq.read_schema(path).names)
-    except (pa.ArrowInvalid, OSError) as error:
+    except PARQUET_ERRORS as error:
         raise _damaged(path, error) from error
 
 
@@ -153,9 +185,27 @@ def _damaged(path: Path, error: Exception) -> UserError:
 
 def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path, columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
+        table = pq.read_table(path, columns=columns)
+        table.validate(full=True)  # reading does not check lengths and text; wrong ones would crash
+        require_columns(table.schema, SCHEMA.names if columns is None else columns)
+        table = table.cast(pa.schema([SCHEMA.field(f.name) if f.name in SCHEMA.names else f for f in table.schema]))
+        if "logits" in table.column_names and table.num_rows:
+            _require_one_length(table.column("logits"))
+    except PARQUET_ERRORS as error:
         raise _damaged(path, error) from error
+    return table
+
+
+def require_columns(schema: pa.Schema, names: Sequence[str]) -> None:
+    """Raise `ValueError` if a table lacks one of these columns."""
+    if missing := [name for name in names if name not in schema.names]:
+        raise ValueError(f"it lacks the columns {', '.join(missing)}")
+
+
+def _require_one_length(lists: pa.ChunkedArray) -> None:
+    lengths = pc.min_max(pc.list_value_length(lists)).as_py()
+    if lists.null_count or lengths["min"] != lengths["max"]:
+        raise ValueError("its logits differ in number")
 
 
 def class_names(run: RunFolder) -> tuple[str, ...]:
@@ -163,4 +213,7 @@ def class_names(run: RunFolder) -> tuple[str, ...]:
     config = run.model / "config.json"
     if not config.is_file():
         return ()
-    return tuple(json.loads(config.read_text(encoding="utf-8")).get("label_names") or ())
+    names = read_own(config, dict, COPY_MODEL).get("label_names") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{config}: is damaged (`label_names` are not names). {COPY_MODEL}")
+    return tuple(names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from rsam_app.config.taxonomy import Taxonomy
 from rsam_app.data.left_out import first_names
 from rsam_app.data.records import UNLABELLED, Dataset
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import read_json
 
 HELD_OUT = ("val", "test")
 
@@ -40,10 +40,13 @@ def training_ids(path: Path) -> frozenset[str]:
 
     Raises `UserError` if the file is damaged.
     """
-    if not path.exists():
-        return frozenset()
+    return frozenset(training_order(path)) if path.exists() else frozenset()
+
+
+def training_order(path: Path) -> list[str]:
+    """Return the ids in a run's `training_records.json`, in their order. Raises `UserError` if the file is damaged."""
     try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
+        ids = read_json(path)
         if not isinstance(ids, list) or not all(isinstance(record_id, str) for record_id in ids):
             raise TypeError("not a list of ids")
     except (ValueError, TypeError) as error:
@@ -51,7 +54,7 @@ def training_ids(path: Path) -> frozenset[str]:
             f"{path}: is damaged ({error}), so it is unknown which images the run was trained on.\n"
             "Restore the file, or train again with --restart."
         ) from error
-    return frozenset(ids)
+    return ids
 
 
 def as_model_knows(dataset: Dataset, classes: Sequence[str], taxonomy: Taxonomy | None = None) -> tuple[Dataset, str]:

@@ -21,6 +21,7 @@ from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Choice, Strategy
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import sha256_of, write_atomically
+from rsam_app.system.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def replay(run: RunFolder, manifest: Path) -> Selection:
     chooses other records.
     """
     try:
-        recorded: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+        recorded: dict[str, Any] = read_json(manifest)
         name, budget, split, seed = (recorded[key] for key in ("strategy", "budget", "split", "seed"))
         excluded, fingerprint = set(recorded["excluded"]), recorded["pool"]["fingerprint"]
         limits, ids = Limits(**recorded.get("limits", {})), [str(record_id) for record_id in recorded["ids"]]

@@ -11,12 +11,25 @@ MAX_LISTED = 40
 SHOWN = 3
 """Names, and lines, of a library's list that a message shows."""
 
+LONGEST_LINE = 2000
+"""Characters of a message's line at most."""
+
 
 class UserError(Exception):
     """An error that the user can fix. The command line prints its message without a traceback and exits with code 2.
 
-    The message has one or two lines: what is wrong, where (file, row, key, value), what to do.
+    The message has one or two lines: what is wrong, where (file, row, key, value), what to do. The middle of a line
+    beyond `LONGEST_LINE` is left out: a damaged file may hold a value of any length.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(_shortened, message.split("\n"))))
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= LONGEST_LINE:
+        return line
+    return f"{line[: LONGEST_LINE * 3 // 4]} … {line[-LONGEST_LINE // 4 :]}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -19,9 +19,9 @@ from rsam_app.data.loader import Batch
 from rsam_app.evaluation.metrics.accuracy import validation_figures
 from rsam_app.model import AttentiveClassifier, save_model
 from rsam_app.run.job import Job
+from rsam_app.run.metrics_log import cut_log
 from rsam_app.system.distributed.agreement import of_main, parameters_of_main
 from rsam_app.system.errors import UserError
-from rsam_app.system.files import write_atomically
 from rsam_app.training.checkpoint import check_checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
 from rsam_app.training.discovery.targets import discovered_targets, join_targets
 from rsam_app.training.features.crops import embed_crops
@@ -79,10 +79,9 @@ def resume_from(checkpoint: Path, job: Job, state: TrainState) -> None:
     if of_main(job.accelerator, position) != position:
         raise UserError(f"{job.run.path}: machines see different checkpoints. Wait a minute and `--resume` again.")
     job.reporter.say(f"resuming in epoch {progress.epoch + 1}, batch {progress.batch + 1}")
-    if job.accelerator.is_main_process and job.run.metrics_log.exists():
-        lines = job.run.metrics_log.read_text(encoding="utf-8").splitlines()
-        valid = [line for line in lines if json.loads(line)["epoch"] <= progress.epoch]
-        write_atomically(job.run.metrics_log, "".join(line + "\n" for line in valid))
+    if job.accelerator.is_main_process and (broken := cut_log(job.run.metrics_log, progress.epoch)):
+        lines, was = ("1 line", "was") if broken == 1 else (f"{broken} lines", "were")
+        job.reporter.say(f"{job.run.metrics_log}: {lines} could not be read and {was} removed")
 
 
 # ---- one epoch

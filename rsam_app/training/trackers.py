@@ -17,6 +17,7 @@ from rsam_app.config.validation import by_dotted_key
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
+from rsam_app.system.json_files import read_own
 from rsam_app.training.checkpoint import TrainingProgress
 
 LOG_INTERVAL = 10
@@ -126,7 +127,7 @@ def _wait_for_another_second(run: RunFolder) -> None:
 
 def _stored_ids(run: RunFolder) -> dict[str, str]:
     path = run.path / "trackers.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_own(path, dict, "Remove it: the trackers then start new curves.") if path.exists() else {}
 
 
 def _store_ids(accelerator: Accelerator, run: RunFolder) -> None:

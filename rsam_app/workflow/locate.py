@@ -5,7 +5,6 @@ The next training starts from the same rectangles, which stay cached.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +56,7 @@ def locate(job: Job) -> Located:
     Raises `UserError` if the run was not trained, discovers no objects, or nobody has answered.
     """
     from rsam_app.run.corrections import apply_corrections, corrections_path, read_corrections
-    from rsam_app.training.discovery.targets import discover_in_training, moved
+    from rsam_app.training.discovery.targets import discover_in_training, moved, stored_targets
 
     stored = job.run.path / "discovered.json"
     if not stored.exists():
@@ -65,7 +64,7 @@ def locate(job: Job) -> Located:
             f"{job.run.path}: this run discovered no objects, so there are none to locate again.\n"
             "Run `rsam train` first, with `model.attention: rsam` and `train.discover_objects: auto`."
         )
-    before = {key: Rectangle(*values) for key, values in json.loads(stored.read_text(encoding="utf-8")).items()}
+    before = stored_targets(stored)
     table = corrections_path(job.run.path, job.original.name)
     dataset, _, answers = apply_corrections(job.original, read_corrections(table))
     records = dataset.split("train")

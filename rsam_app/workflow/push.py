@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from rsam_app.run.job import Job
@@ -49,5 +50,10 @@ def push(job: Job, name: str, private: bool = False, picture: bool = True) -> st
         raise UserError(
             f"{name}: the upload did not finish, as the hub cannot be reached ({reason_of(error)}).\n"
             "Run `rsam push` again; the repository may exist already, without files."
+        ) from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(
+            f"{name}: the hub's answer cannot be read ({reason_of(error)}).\n"
+            "Check HF_ENDPOINT, and whether a proxy answers instead of the hub; then run `rsam push` again."
         ) from error
     return str(address)

@@ -71,7 +71,10 @@ def test_a_stopped_run_resumes_to_the_very_same_weights(tiny_pipeline, whole_run
     assert code == (-signal.SIGKILL if how == signal.SIGKILL else 130)
     refused = rsam("train", tiny_pipeline, "--run", run, check=2)
     assert "--resume" in refused.stderr and "Traceback" not in refused.stderr
-    rsam("train", tiny_pipeline, "--run", run, "--resume")
+    with (run / "metrics.jsonl").open("a") as log:
+        log.write('{"epoch": 3, "train_lo')  # as a crash cuts it
+    resumed = rsam("train", tiny_pipeline, "--run", run, "--resume")
+    assert "metrics.jsonl: 1 line could not be read and was removed" in resumed.stderr
     expected, found = weights(whole_run), weights(run)
     assert all(np.array_equal(expected[name], found[name]) for name in expected)
     assert (run / "metrics.jsonl").read_text().count("\n") == 3

@@ -70,6 +70,7 @@ def test_a_published_run_loads_from_the_hub(run: Path, tmp_path: Path) -> None:
     [
         (["colours"], TOKEN, "colours: is not a valid model name. Give ORGANISATION/NAME."),
         (["ours/colours"], "wrong", "the hub refuses the upload"),
+        (["ours/deep", "--no-picture"], TOKEN, "ours/deep: the hub's answer cannot be read"),
     ],
 )
 def test_a_refused_upload_is_explained(

@@ -10,6 +10,7 @@ from pathlib import Path
 from rsam_app.config import Download
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
+from rsam_app.system.json_files import read_json
 
 CHUNK = 1 << 20
 
@@ -55,7 +56,7 @@ class FirstDownloads:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            content = read_json(path) if path.exists() else {}
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}). Fix or remove it.") from error
         self._known: dict[str, str] = content if isinstance(content, dict) else {}

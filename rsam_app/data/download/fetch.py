@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import read_json
 from rsam_app.system.progress import Progress
 from rsam_app.system.version import __version__
 
@@ -178,7 +179,7 @@ class Fetch:
     def _read_notes(self) -> dict[str, Any]:
         """Return the server's description of the file that `partial` is a part of."""
         try:
-            content = json.loads(self._notes.read_text(encoding="utf-8"))
+            content = read_json(self._notes)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) and content.get("url") == self.url else {}

@@ -19,6 +19,7 @@ from rsam_app.data.download.fetch import Fetch
 from rsam_app.data.layouts import read_listing
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked
+from rsam_app.system.json_files import read_json
 from rsam_app.system.progress import Reporter
 
 MARKER = ".rsam-download.json"
@@ -83,7 +84,7 @@ def _existing(card: Card, root: Path) -> Downloaded:
     """Check a root that exists against the card."""
     notes: tuple[str, ...] = ()
     try:
-        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+        marker = read_json(root / MARKER)
         stored = {f["file"]: Digests(f["size"], f["sha256"], f["md5"]) for f in marker["files"]}
     except FileNotFoundError:
         notes = (f"{root} was not made by `rsam download`: its files were not verified",)

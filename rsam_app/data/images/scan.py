@@ -22,6 +22,7 @@ from rsam_app.data.records import Record, Skipped
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.files import sha256_of, write_atomically
 from rsam_app.system.hardware import available_cores
+from rsam_app.system.json_files import read_json
 from rsam_app.system.progress import Progress
 from rsam_app.system.versions import IMAGE_SCAN
 
@@ -210,7 +211,7 @@ def _objection(record: Record, facts: list[int] | str) -> str:
 
 def _read_entries(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError, RecursionError):
         return {}
     entries = content.get("entries") if isinstance(content, dict) and content.get("version") == IMAGE_SCAN else None

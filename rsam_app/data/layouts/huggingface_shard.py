@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rsam_app.system.cache.files import cache_folder, cached_file, write_cached
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
+from rsam_app.system.json_files import parse_json, read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +63,8 @@ def read_shard(path: Path, image: str, label: str) -> Shard:
     labels = _columns_of(schema, features, "ClassLabel") or [n for n in schema.names if n in ("label", "labels")]
     image_column = _one(path, schema, images, image, "image")
     label_column = _one(path, schema, labels, label, "label")
-    names = features.get(label_column, {}).get("names") or []
+    named = features.get(label_column, {}).get("names")
+    names = named if isinstance(named, list) else []
     rows: list[Row] = []
     for batch in batches:
         for stored, value in zip(batch[image_column].to_pylist(), batch[label_column].to_pylist(), strict=True):
@@ -130,7 +132,7 @@ def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
     """Return the column types that `datasets` recorded, by name; nothing if another tool wrote the file."""
     written = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
-        features = json.loads(written)["info"]["features"]
+        features = parse_json(written)["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
     return {k: v for k, v in features.items() if isinstance(v, dict)} if isinstance(features, dict) else {}
@@ -191,7 +193,7 @@ def _suffix(content: bytes) -> str:
 
 def _read_index(index: Path) -> Shard | None:
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(index)
         rows = tuple(Row(label, Path(cached) if cached else None, path) for label, cached, path in content["rows"])
         shard = Shard(rows, tuple(content["classes"]))
     except (OSError, ValueError, KeyError, TypeError):

@@ -16,6 +16,7 @@ from rsam_app.data.near_duplicates.result import Duplicates
 from rsam_app.data.near_duplicates.thumbnails import make_thumbnails
 from rsam_app.data.records import Dataset, Record, Skipped, by_id
 from rsam_app.system.files import fingerprint, replace_atomically
+from rsam_app.system.json_files import parse_json
 from rsam_app.system.versions import DECODED_IMAGES, NEAR_DUPLICATES
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def write_table(path: Path, found: Duplicates, records: Sequence[Record], state:
 def _read(path: Path, records: Sequence[Record], state: str) -> Duplicates | None:
     """Return the stored result; None if it is unreadable or of other files."""
     try:
-        metadata = json.loads(pq.read_schema(path).metadata[_METADATA_KEY])
+        metadata = parse_json(pq.read_schema(path).metadata[_METADATA_KEY])
         if metadata["state"] != state:
             return None
         table = pq.read_table(path, schema=SCHEMA)

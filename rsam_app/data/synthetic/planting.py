@@ -13,6 +13,7 @@ import numpy as np
 from rsam_app.data.synthetic.species import ALIKE, SHORTCUT, SPECIES
 from rsam_app.geometry.types import Box, Rectangle
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import read_json
 
 SHARES = {"train": 0.6, "val": 0.1, "test": 0.3}
 """Share of each species' images per split."""
@@ -94,7 +95,7 @@ class Planted:
 def read_planted(path: Path) -> Planted:
     """Read a `planted.json`. Raises `UserError` if it is missing or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         images = {i: _image(entry) for i, entry in content["images"].items()}
         first, second = content["alike"]
         return Planted(content["seed"], images, content["shortcut"]["species"], (first, second))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from rsam_app.evaluation.report.gallery import Caption, Gallery, data_uri, pictu
 from rsam_app.evaluation.report.page import page_templates
 from rsam_app.evaluation.report.robustness_headlines import robustness_findings, robustness_tiles
 from rsam_app.geometry.types import Floats, Integers
+from rsam_app.run.metrics_log import read_log
 from rsam_app.system.files import write_atomically
 
 PICTURES = 12
@@ -68,23 +68,6 @@ def write_report(
     path = folder / "report.html"
     write_atomically(path, page)
     return path
-
-
-def read_log(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the lines of a `metrics.jsonl`, and the number of lines that are not JSON objects, e.g. cut by a crash."""
-    if not path.exists():
-        return [], 0
-    lines, broken = [], 0
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            line = None
-        if isinstance(line, dict):
-            lines.append(line)
-        else:
-            broken += bool(text.strip())
-    return lines, broken
 
 
 def _plots(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from scipy.special import softmax
 
 from rsam_app.evaluation.scores.label_quality import suggested_labels
 from rsam_app.run.folder import RunFolder
-from rsam_app.run.predictions import class_names
-from rsam_app.system.errors import UserError, reason_of
+from rsam_app.run.predictions import class_names, read_rows
+from rsam_app.run.trained_on import training_order
 
 LEARNED_WEIGHT = 0.2
 """Weight of the log probabilities during training, against those held out. With a frozen backbone and a tenth of the
@@ -48,19 +47,14 @@ def _saved_rows(ids_file: Path, ids: Sequence[str]) -> tuple[int, np.ndarray]:
     """The number of saved rows, and the row of each image, -1 if it has none."""
     if not ids_file.exists():
         return len(ids), np.arange(len(ids))
-    trained: list[str] = json.loads(ids_file.read_text(encoding="utf-8"))
+    trained: list[str] = training_order(ids_file)
     row_of = {record_id: row for row, record_id in enumerate(trained)}
     return len(trained), np.array([row_of.get(record_id, -1) for record_id in ids], dtype=np.int64)
 
 
 def _load(path: Path, trained: int, rows: np.ndarray) -> np.ndarray | None:
-    try:
-        saved = np.load(path, mmap_mode="r") if path.exists() else None
-    except (ValueError, EOFError) as error:  # an array of objects too, which NumPy refuses to unpickle
-        raise UserError(
-            f"{path}: is damaged ({reason_of(error)}).\nDelete it to judge labels without it, or retrain with"
-            " `rsam train --restart`."
-        ) from error
+    remedy = "\nDelete it to judge labels without it, or retrain with `rsam train --restart`."
+    saved = read_rows(path, remedy, shared=True) if path.exists() else None
     if saved is None or len(saved) != trained:
         return None
     return np.where(rows[:, None] >= 0, saved[rows].astype(np.float32), np.float32(np.nan))

@@ -20,6 +20,7 @@ from rsam_app.review.annotation_tools.formats import (
     to_label_studio,
 )
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import read_json
 
 CONTROL, LABEL_CONTROL, TARGET = "attention_target", "ground_truth", "target"
 
@@ -118,7 +119,7 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     Polygons become the smallest rectangle around them. Raises `UserError` if the file is not an export.
     """
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))
+        tasks = read_json(path)
         annotated = [(_record_id(task["data"]), _latest(task["annotations"])) for task in tasks]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

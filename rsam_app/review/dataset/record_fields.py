@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from rsam_app.data.records import Record
 from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.types import Rectangle
@@ -11,6 +9,7 @@ from rsam_app.review.dataset.label_documents import Document, label_document, li
 from rsam_app.review.dataset.schema import JUDGED_PLACE
 from rsam_app.review.dataset.targets import as_target
 from rsam_app.run.corrections import Correction, parse_place
+from rsam_app.system.json_files import parse_json
 
 Corrections = dict[tuple[str, str], Correction]
 """Corrections in force, by record id and kind of decision."""
@@ -80,5 +79,5 @@ def mark_of_place(place: str, record_id: str) -> str:
 def _target(record: Record, corrections: Corrections) -> Document | None:
     if not record.width or not _is_in_force(corrections, record, "rectangle"):
         return None
-    rectangle = Rectangle(*json.loads(corrections[record.id, "rectangle"].after))
+    rectangle = Rectangle(*parse_json(corrections[record.id, "rectangle"].after))
     return dict(as_target(rectangle, record.width, record.height).to_dict())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +13,7 @@ from rsam_app.review.dataset.targets import as_target
 from rsam_app.review.decisions.marks import set_by_id, unmark
 from rsam_app.review.decisions.read import VERDICTS, read_decisions
 from rsam_app.run.corrections import Correction
+from rsam_app.system.json_files import parse_json
 
 
 def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> list[str]:
@@ -66,7 +66,7 @@ def _restore_rectangles(review_set: Any, rectangles: dict[str, str]) -> None:
             _restore_model_boxes(review_set, without, f"{key}_attention")
     sizes = review_set.select(list(rectangles)).values(["id", "metadata.width", "metadata.height"])
     targets = {
-        i: as_target(Rectangle(*json.loads(rectangles[i])), width, height) if rectangles[i] else None
+        i: as_target(Rectangle(*parse_json(rectangles[i])), width, height) if rectangles[i] else None
         for i, width, height in zip(*sizes, strict=True)
     }
     set_by_id(review_set, "attention_target", targets)

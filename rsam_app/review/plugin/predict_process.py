@@ -6,7 +6,6 @@ while it works, `{"predicted": [splits]}` when it is done.
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import parse_json
 from rsam_app.system.progress import Step
 
 STALE = "stale"
@@ -58,7 +58,7 @@ def locate_in_child(run: Path) -> str:
     if done.returncode:
         reason = "\n".join(done.stderr.splitlines()[-REASON_LINES:])
         raise UserError((reason or f"the process exited with status {done.returncode}").removeprefix("rsam: "))
-    return str(json.loads(done.stdout)["text"])
+    return str(parse_json(done.stdout)["text"])
 
 
 def _follow(process: subprocess.Popen[str]) -> Generator[Step, None, tuple[list[str] | None, list[str]]]:
@@ -79,7 +79,7 @@ def _follow(process: subprocess.Popen[str]) -> Generator[Step, None, tuple[list[
 
 def _parse(line: str) -> dict[str, Any]:
     try:
-        message = json.loads(line)
+        message = parse_json(line)
     except ValueError:
         return {}
     return message if isinstance(message, dict) else {}

@@ -23,6 +23,7 @@ from rsam_app.review.writing.row_writer import RowWriter
 from rsam_app.review.writing.written_chunks import WrittenChunks, digest_of
 from rsam_app.run.corrections import corrections_path, in_force, new_classes, read_corrections
 from rsam_app.run.folder import RunFolder
+from rsam_app.run.predictions import PARQUET_ERRORS, SCHEMA, read_batches, require_columns
 from rsam_app.run.soft_masks import mask_file, masks_folder
 from rsam_app.system.cache.files import lock_file
 from rsam_app.system.errors import UserError
@@ -31,8 +32,6 @@ from rsam_app.system.progress import Progress, StepProgress
 
 CHUNKS_PER_SAVE = 10
 """Chunks after which the written ones are recorded: at most so many are compared again after an interruption."""
-READ_BYTES = 2**20
-"""Bytes of a table that are read at once: a row group may be larger than the memory."""
 
 
 @dataclass
@@ -129,31 +128,30 @@ def _write_tables(files: list[Path], writer: RowWriter, written: WrittenChunks, 
     forgot = False
     for path in files:
         declared = False
-        with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as table:
-            for batch in table.iter_batches(CHUNK):
-                rows, without_record = _with_record(batch, writer)
-                rows = _with_soft_masks(rows, path, writer)
-                vanished |= without_record
-                digest = digest_of(rows)
-                stored = (path.stem, digest) in written
-                deleted = stored and not present.issuperset(rows.column("id").to_pylist())
-                if deleted and not forgot:
-                    written.forget_other_runs()
-                    forgot = True
-                if stored and not deleted and path in intact:
-                    writer.unchanged += len(rows)
-                else:
-                    if not declared:
-                        declare_run(writer.samples.review_set, writer.key, rows.schema.names)
-                        declared = True
-                    if new % CHUNKS_PER_SAVE == 0:
-                        written.save()
-                    writer.write(rows)
-                    new += 1
-                written.add(path.stem, digest)
-                done += len(batch)
-                if progress:
-                    progress(done, total)
+        for batch in read_batches(path, CHUNK):
+            rows, without_record = _with_record(batch, writer)
+            rows = _with_soft_masks(rows, path, writer)
+            vanished |= without_record
+            digest = digest_of(rows)
+            stored = (path.stem, digest) in written
+            deleted = stored and not present.issuperset(rows.column("id").to_pylist())
+            if deleted and not forgot:
+                written.forget_other_runs()
+                forgot = True
+            if stored and not deleted and path in intact:
+                writer.unchanged += len(rows)
+            else:
+                if not declared:
+                    declare_run(writer.samples.review_set, writer.key, rows.schema.names)
+                    declared = True
+                if new % CHUNKS_PER_SAVE == 0:
+                    written.save()
+                writer.write(rows)
+                new += 1
+            written.add(path.stem, digest)
+            done += len(batch)
+            if progress:
+                progress(done, total)
     return vanished
 
 
@@ -181,8 +179,8 @@ def _tables(run: RunFolder) -> list[Path]:
         raise UserError(f"{run.predictions}: no predictions. Run `rsam predict {run.path}` first.")
     for path in files:
         try:
-            pq.read_schema(path)
-        except (OSError, pa.ArrowInvalid) as error:
+            require_columns(pq.read_schema(path), SCHEMA.names)
+        except PARQUET_ERRORS as error:
             raise UserError(
                 f"{path}: is not a predictions table ({error}). Run `rsam predict {run.path}` again."
             ) from error

@@ -16,6 +16,7 @@ from rsam_app.selection.strategies import find_strategy
 from rsam_app.selection.strategy import Strategy
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint, sha256_of, write_atomically
+from rsam_app.system.json_files import parse_json
 from rsam_app.system.versions import SIMULATION
 
 CLASSIFIER = "logistic regression, strength 1, vectors of length 10"
@@ -75,14 +76,14 @@ class Cells:
         Raises `UserError` if another line is damaged."""
         if not self.path.exists():
             return []
-        text = self.path.read_text(encoding="utf-8")
+        text = self.path.read_text(encoding="utf-8", errors="replace")
         complete = text[: text.rfind("\n") + 1]
         if complete != text:
             write_atomically(self.path, complete)
         cells = []
         for number, line in enumerate(complete.splitlines(), start=1):
             try:
-                cell = json.loads(line)
+                cell = parse_json(line)
                 matches = cell["setting"] == self.setting
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(f"{self.path}, line {number}: is damaged. Remove the line, or the file.") from error

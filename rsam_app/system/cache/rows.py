@@ -18,6 +18,7 @@ import numpy as np
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.distributed.rank import current_rank
 from rsam_app.system.files import allocate, locked, replace_atomically
+from rsam_app.system.json_files import read_json
 from rsam_app.system.versions import ROW_CACHE
 
 ALIGNMENT = 64
@@ -148,7 +149,7 @@ def _checksum(raw: np.ndarray) -> int:
 
 def _matches(folder: Path, rows: int, size: int) -> bool:
     try:
-        return bool(json.loads((folder / "made.json").read_text(encoding="utf-8")) == _description(rows, size))
+        return bool(read_json(folder / "made.json") == _description(rows, size))
     except (OSError, ValueError):
         return False
 

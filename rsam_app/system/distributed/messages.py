@@ -8,6 +8,8 @@ import socket
 import time
 from typing import Any
 
+from rsam_app.system.json_files import parse_json
+
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 10, 5, 4
 """The system probes a silent peer's machine after 10 s, then every 5 s, and gives up after 4 probes: a machine without
 power is detected within half a minute, while one that is only busy or paused answers."""
@@ -62,7 +64,7 @@ class Connection:
             return None
         *lines, self._rest = (self._rest + data).split(b"\n")
         try:
-            messages = [json.loads(line) for line in lines]
+            messages = [parse_json(line) for line in lines]
         except ValueError:
             return None
         return messages if all(isinstance(message, dict) for message in messages) else None

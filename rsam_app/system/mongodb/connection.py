@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import json
 import os
 import re
 import sys
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from rsam_app.system.errors import UserError
 from rsam_app.system.extras import missing_extra
+from rsam_app.system.json_files import read_json
 from rsam_app.system.mongodb.binary import new_enough, private_mongod, probe
 from rsam_app.system.mongodb.server import join
 
@@ -123,7 +123,7 @@ def _configuration() -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: FiftyOne's configuration cannot be read ({error}).\nFix or remove it.") from error
     if not isinstance(content, dict):

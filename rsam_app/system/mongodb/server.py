@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked, write_atomically
+from rsam_app.system.json_files import parse_json, read_json
 from rsam_app.system.mongodb import supervisor
 from rsam_app.system.mongodb.binary import Mongod
 
@@ -98,7 +99,7 @@ def _require_writable(folder: Path) -> None:
 def _running(folder: Path) -> dict[str, Any] | None:
     """Return the content of `server.json` if its supervisor runs; None if it is stale or absent."""
     try:
-        state: dict[str, Any] = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+        state: dict[str, Any] = read_json(folder / "server.json")
         with locked(folder / "supervisor.lock", exclusive=False, wait=False):
             return None
     except BlockingIOError:
@@ -132,7 +133,7 @@ def _start(mongod: Mongod, folder: Path) -> subprocess.Popen[str]:
         )
     assert process.stdout is not None
     with process.stdout as output:
-        answer = json.loads(output.readline() or "{}")
+        answer = parse_json(output.readline() or "{}")
     if "port" not in answer:
         process.wait()
         reason = answer.get("error") or log.read_text(encoding="utf-8").strip()[-300:]

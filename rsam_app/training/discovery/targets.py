@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,10 +24,13 @@ from rsam_app.model.store import backbone_hash
 from rsam_app.run.answers import Answers
 from rsam_app.run.job import Job
 from rsam_app.run.outlook import Outlook
+from rsam_app.run.predictions import NPY_ERRORS
 from rsam_app.system.cache.files import cache_folder
 from rsam_app.system.cache.rows import NoRoomError
 from rsam_app.system.distributed.agreement import of_main
+from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint, write_atomically
+from rsam_app.system.json_files import read_json, read_own
 from rsam_app.system.versions import DISCOVERED_RECTANGLES
 from rsam_app.training.decision_weights import REVIEWED_WEIGHT, RIGHT_WEIGHT
 from rsam_app.training.discovery.discover import NO_ANSWERS, Discovery, discover_rectangles, learn_untaught
@@ -65,8 +67,22 @@ def discovered_targets(job: Job, source: FeatureSource) -> dict[str, Rectangle]:
             job.reporter.say(found.outlook.sentence())
         job.run.update_json(discovery=found.outlook and found.outlook.as_dict())
         write_atomically(path, json.dumps(found.rectangles))
-    stored = json.loads(path.read_text(encoding="utf-8")) if main else {}
+    stored = stored_targets(path) if main else {}
     return {key: Rectangle(*values) for key, values in of_main(job.accelerator, stored).items()}
+
+
+def stored_targets(path: Path) -> dict[str, Rectangle]:
+    """The rectangles by record id in a run's `discovered.json`. Raises `UserError` if it is damaged."""
+    remedy = "Retrain with `rsam train PIPELINE --restart`."
+    try:
+        return {key: _rectangle(values) for key, values in read_own(path, dict, remedy).items()}
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: is damaged ({error}). {remedy}") from error
+
+
+def _rectangle(values: Sequence[float]) -> Rectangle:
+    cx, cy, width, height, angle = map(float, values)
+    return Rectangle(cx, cy, width, height, angle)
 
 
 def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle]) -> dict[str, Target]:
@@ -140,7 +156,7 @@ def read_objectness(path: Path) -> Objectness | None:
         with np.load(path) as stored:
             scale, weight = (torch.from_numpy(stored[name]) for name in ("scale", "weight"))
             return Objectness(scale, weight, float(stored["bias"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (*NPY_ERRORS, KeyError):
         return None
 
 
@@ -182,8 +198,8 @@ def discoveries_path(
 def read_discoveries(path: Path) -> dict[str, Rectangle] | None:
     """Rectangles by record id, or None if none are cached or the file is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rectangles = {key: Rectangle(*(float(v) for v in values)) for key, values in content.items()}
+        content = read_json(path)
+        rectangles = {key: _rectangle(values) for key, values in content.items()}
         os.utime(path)
     except (OSError, ValueError, TypeError, AttributeError):
         return None
@@ -197,7 +213,7 @@ def cache_discoveries(path: Path, rectangles: Mapping[str, Rectangle]) -> str | 
 
 def _read_outlook(path: Path) -> Outlook | None:
     try:
-        return Outlook(**json.loads(path.with_suffix(".outlook").read_text(encoding="utf-8")))
+        return Outlook(**read_json(path.with_suffix(".outlook")))
     except (OSError, ValueError, TypeError):
         return None
 

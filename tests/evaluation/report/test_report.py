@@ -20,8 +20,9 @@ from rsam_app.data.records import Dataset
 from rsam_app.evaluation.metrics.rectangles import score_rectangles
 from rsam_app.evaluation.metrics.summary import evaluate_predictions
 from rsam_app.evaluation.report.headlines import findings, overlap_lines, percent
-from rsam_app.evaluation.report.write import read_log, write_report
+from rsam_app.evaluation.report.write import write_report
 from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.run.metrics_log import read_log
 
 
 class Page(HTMLParser):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rsam_app.config import Card
@@ -10,6 +9,7 @@ from rsam_app.data.layouts.formats.text_table import keyed, read_rows
 from rsam_app.data.layouts.listing import Listing, require_file
 from rsam_app.data.records import Record
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import read_json
 
 LAYOUT = "food_101"
 
@@ -39,7 +39,7 @@ def _listed(meta: Path, split: str) -> list[tuple[str, str]]:
     if text.is_file() or not structured.is_file():
         return [(row.cells[0], row.where) for row in read_rows(require_file(text, LAYOUT), columns=1)]
     try:
-        content = json.loads(structured.read_text(encoding="utf-8"))
+        content = read_json(structured)
         return [(str(name), str(structured)) for names in content.values() for name in names]
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{structured}: is not a JSON object of lists ({error}). Restore the file.") from error

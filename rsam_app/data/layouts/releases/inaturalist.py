@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from rsam_app.data.layouts.listing import Listing, box_of, require_file, unique_
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError
+from rsam_app.system.json_files import parse_json
 
 LAYOUT = "inaturalist"
 LEVELS = ("name", "common_name", "genus", "family", "order", "class", "phylum", "kingdom", "supercategory")
@@ -45,7 +45,7 @@ def read(card: Card) -> Listing:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({error}). Restore the file.") from error
     present = content if isinstance(content, dict) else {}
