@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rsam_app.config.card import Card
 from rsam_app.config.pipeline import Pipeline
-from rsam_app.config.validation import YAML_ERRORS, place_of, read_mapping, validate
+from rsam_app.config.validation import YAML_ERRORS, parse_yaml, place_of, read_mapping, validate
 from rsam_app.system.errors import UserError, suggest
 from rsam_app.system.paths import misread
 
@@ -107,6 +105,6 @@ def _override(content: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: {parent} is a value and has no keys below it.")
         content = inner
     try:
-        content[last] = yaml.safe_load(text)
+        content[last] = parse_yaml(text)
     except YAML_ERRORS as error:
         raise UserError(f"--set {override}: {text!r} is not a YAML value. Put quotes around a text.") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,8 +15,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rsam_app.system.errors import UserError, suggest
 
 Schema = TypeVar("Schema", bound=BaseModel)
-YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
-"""Errors of PyYAML: also `ValueError` on an impossible date, and `RecursionError` on deep nesting."""
+YAML_ERRORS = (yaml.YAMLError, ValueError)
+"""Errors of `parse_yaml`: also `ValueError` on an impossible date."""
+LARGEST_FILE = 2**20
+"""Bytes of a card or a pipeline at most."""
+MOST_NODES = 10_000
+"""Keys and values of a card or a pipeline at most, those of aliases counted each time."""
+DEEPEST = 50
+"""Mappings and lists inside each other at most."""
 
 
 class Strict(BaseModel):
@@ -25,22 +33,62 @@ class Strict(BaseModel):
     )
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML silently keeps the last of two equal keys; here a duplicate is an error."""
+class _Strict(yaml.SafeLoader):
+    """A loader for which a duplicate key is an error, of which PyYAML silently keeps the last, and a document beyond
+    `MOST_NODES` or `DEEPEST`, which would take minutes here or in what works with it."""
+
+    nodes = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As `SafeLoader`, but raise early on a large document."""
+        self.nodes, self.depth = self.nodes + 1, self.depth + 1
+        if self.nodes > MOST_NODES or self.depth > DEEPEST:
+            self._refuse(self.nodes > MOST_NODES, self.peek_event().start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_document(self, node: yaml.Node) -> Any:
+        """As `SafeLoader`, but raise if aliases make the document large, or endless."""
+        if _size(node, {}) > MOST_NODES:
+            self._refuse(True, node.start_mark)
+        return super().construct_document(node)
+
+    def _refuse(self, is_long: bool, mark: Any) -> None:
+        what = f"more than {MOST_NODES:,} keys and values" if is_long else f"more than {DEEPEST} levels of nesting"
+        raise yaml.composer.ComposerError(None, None, what, mark)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As `SafeLoader`, but raise on a duplicate key."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for key in keys:
-            if keys.count(key) > 1:
+        for key, times in Counter(keys).items():
+            if times > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """The nodes below and with `node`, those of aliases counted each time; infinite if it contains itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is counted
+        inner = [] if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            inner = [part for pair in inner for part in pair]
+        known[id(node)] = 1 + sum(_size(part, known) for part in inner)
+    return known[id(node)]
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text of bounded size. Raises `YAML_ERRORS`."""
+    return yaml.load(text, _Strict)
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file. Raises `UserError` if it is unreadable, not YAML, or repeats a key."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"{path}: is larger than {LARGEST_FILE >> 20} MiB. Give a card or a pipeline.")
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Check the file and its permissions.") from error
     except YAML_ERRORS as error:
@@ -61,9 +109,10 @@ def validate(schema: type[Schema], content: dict[str, Any], path: Path, override
         grouped: dict[str, list[Any]] = {}
         for problem in error.errors():
             grouped.setdefault(_key(content, problem), []).append(problem)
-        lines = [_explain(schema, key, problems, place_of(key, path, overrides)) for key, problems in grouped.items()]
-        if len(lines) > 2:
-            lines[1:] = [f"({len(lines) - 1} more keys are wrong.)"]
+        shown = list(grouped.items())[: 1 if len(grouped) > 2 else 2]
+        lines = [_explain(schema, key, problems, place_of(key, path, overrides)) for key, problems in shown]
+        if len(grouped) > 2:
+            lines.append(f"({len(grouped) - 1} more keys are wrong.)")
         raise UserError("\n".join(lines)) from error
 
 

@@ -10,6 +10,10 @@ from rsam_app.system.errors import UserError
 CARD = "name: birds\nlayout: folder\nroot: birds\nlicence: CC0\n"
 
 
+LAUGHS = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 5)}]\n" for i in range(1, 21))
+"""A document of 5²⁰ values by aliases, in a kilobyte."""
+
+
 @pytest.fixture
 def card(tmp_path: Path) -> Path:
     path = tmp_path / "datasets" / "birds.yaml"
@@ -100,6 +104,8 @@ def test_overrides_reach_any_key_and_keep_the_rest(pipeline) -> None:
         ("train.epochs=many", ["train.epochs: 'many' is not valid"]),
         ("train.epochs=[1", ["'[1' is not a YAML value"]),
         ("seed=2024-13-45", ["'2024-13-45' is not a YAML value"]),
+        ("seed=&a [*a]", ["is not a YAML value"]),
+        ("seed=" + "[" * 60 + "]" * 60, ["is not a YAML value"]),
         ("train=3", ["train: 3 is not valid"]),
         ("dataset=brids", ["--set dataset=brids: dataset: brids", "'birds'"]),
     ],
@@ -128,6 +134,13 @@ def test_a_wrong_override_is_named(pipeline, override, expected) -> None:
         ("dataset: [birds\n", ["is not YAML", "line 2"]),
         ("a: !!python/object/apply:os.system ['true']\n", ["is not YAML"]),
         ("a: " + "[" * 5000, ["is not YAML"]),
+        ("dataset: birds\n" + "".join(f"key{i}: 1\n" for i in range(4_000)), ["key0: unknown key", "3999 more keys"]),
+        ("".join(f"key{i}: 1\n" for i in range(20_000)), ["more than 10,000 keys and values", "line 5000"]),
+        ("a: [" + "1," * 300_000 + "]", ["more than 10,000 keys and values"]),
+        (LAUGHS + "dataset: *a20\n", ["more than 10,000 keys and values"]),
+        (LAUGHS + "<<: [*a20]\n", ["more than 10,000 keys and values"]),
+        ("a: &a [*a]\n", ["more than 10,000 keys and values"]),
+        ("a: " + "#" * 2**20, ["is larger than 1 MiB"]),
         ("seed: 2024-13-45\n", ["is not YAML", "month"]),
         ("dataset: birds\nmodel: " + "x" * 10_000, ["model: 'x"]),
         ("- a\n", ["`key: value`"]),
