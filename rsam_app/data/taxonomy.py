@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -58,7 +59,7 @@ def _checked_levels(path: Path, header: list[str]) -> list[str]:
         problem = f"has no level above `{CLASS}`"
     elif "" in header:
         problem = "has a level without a name"
-    elif repeated := sorted({name for name in levels if levels.count(name) > 1}):
+    elif repeated := sorted(name for name, times in Counter(levels).items() if times > 1):
         problem = f"repeats {', '.join(repeated)}"
     if problem:
         raise UserError(

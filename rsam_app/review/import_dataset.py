@@ -22,6 +22,7 @@ from rsam_app.export.staging import staged
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError, suggest
 from rsam_app.system.mongodb.connection import import_fiftyone
+from rsam_app.system.spreadsheets import csv_cell
 
 HEADER = ("path", "label", "split", "x", "y", "width", "height")
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -225,7 +226,8 @@ def _write(path: Path, samples: Sequence[_Sample], any_split: bool) -> tuple[int
             unreadable += 0 if size else 1
             written += len(usable)
             for box in [_pixels(b, *size) for b in usable] if size and usable else [("", "", "", "")]:
-                writer.writerow([sample.path, sample.label, *([sample.split] if any_split else []), *box])
+                row = [sample.path, sample.label, *([sample.split] if any_split else []), *box]
+                writer.writerow(map(csv_cell, row))
     notes = [f"{unusable:,} boxes without area or given twice are left out"] if unusable else []
     notes += [f"boxes of {unreadable:,} images that cannot be read are left out"] if unreadable else []
     return written, notes

@@ -22,6 +22,7 @@ from rsam_app.run.answers import Answers
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked, write_atomically
 from rsam_app.system.json_files import parse_json
+from rsam_app.system.spreadsheets import csv_cell, csv_text
 
 Kind = Literal["label", "rectangle", "exclude", "place"]
 COLUMNS = ("id", "kind", "before", "after", "who", "when", "run")
@@ -82,7 +83,7 @@ def add_corrections(path: Path, new: Iterable[Correction]) -> list[Correction]:
             text = io.StringIO()
             writer = csv.writer(text, lineterminator="\r\n")  # quotes a lone carriage return in a name
             writer.writerow(COLUMNS)
-            writer.writerows([getattr(c, name) for name in COLUMNS] for c in [*old, *added])
+            writer.writerows([csv_cell(getattr(c, name)) for name in COLUMNS] for c in [*old, *added])
             write_atomically(path, text.getvalue())
     return added
 
@@ -263,7 +264,7 @@ def _parse(row: dict[str, str], location: str) -> Correction:
         _parse_rectangle(row["after"], location)
     if row["kind"] == "place" and row["after"]:
         parse_place(row["after"], location)
-    return Correction(**row)  # type: ignore[arg-type]  # kind was checked above
+    return Correction(**{column: csv_text(cell) for column, cell in row.items()})  # type: ignore[arg-type]  # kind was checked above
 
 
 def place_text(is_right: bool, rectangle: Rectangle) -> str:

@@ -22,6 +22,7 @@ from rsam_app.selection.strategy import Choice, Strategy
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import sha256_of, write_atomically
 from rsam_app.system.json_files import read_json
+from rsam_app.system.spreadsheets import csv_cell
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,10 @@ def _queue(pool: Pool, choice: Choice, strategy: Strategy) -> str:
     writer.writerow([*header, *score_columns, "suggested", "suggested_probability", "reason"])
     reasons = strategy.reasons(pool, choice)
     for number, (i, score, reason) in enumerate(zip(choice.indices, choice.scores, reasons, strict=True), start=1):
-        names = [pool.ids[i], pool.paths[i], pool.splits[i], pool.labels[i], pool.predicted[i]]
+        names = map(csv_cell, [pool.ids[i], pool.paths[i], pool.splits[i], pool.labels[i], pool.predicted[i]])
+        suggested, chance = _suggestion(pool, int(i))
         values = [_number(value) for value in (score, *(column[i] for column in numbers))]
-        writer.writerow([number, *names, *values, *_suggestion(pool, int(i)), reason])
+        writer.writerow([number, *names, *values, csv_cell(suggested), chance, csv_cell(reason)])
     return text.getvalue()
 
 

@@ -310,4 +310,15 @@ def test_names_are_neither_html_nor_formulas(aviary: Any, tmp_path: Path) -> Non
     with (tmp_path / "out" / "records.csv").open(newline="", encoding="utf-8") as stream:
         (row,) = csv.DictReader(stream)
     assert row["label"] == f"'{hostile}" and row["tags"] == "<b>&;-1+1"
+    assert f"'{hostile}" in (tmp_path / "out" / "manifest.csv").read_text(encoding="utf-8").replace('""', '"')
     assert row["angle"] == "-0.5", "a number is no formula"
+
+
+def test_any_name_is_the_same_after_export_and_import(aviary: Any, load: Any, tmp_path: Path) -> None:
+    names = ("=1+1", "+a", "-b", "@c", "'=d", "''-e", "'f", "g=h")
+    first = kept(aviary)[0]
+    record = replace(first.record, boxes=(), mask=None, split="train")
+    items = [replace(first, label=n, record=replace(record, id=n, label=n, group=n), rectangle=None) for n in names]
+    export(items, "manifest", tmp_path / "out", source=replace(aviary.source, classes=names))
+    again = load("manifest", tmp_path / "out" / "manifest.csv").records
+    assert [(record.label, record.group) for record in again] == [(name, name) for name in names]

@@ -60,6 +60,17 @@ def test_additions_are_read_back_in_order_whatever_the_text(table) -> None:
     assert [p.name for p in table.parent.iterdir() if not p.name.startswith(".")] == [table.name]
 
 
+def test_no_text_is_a_formula_in_a_spreadsheet_and_all_are_read_back(table) -> None:
+    texts = ["=1+1", "+a", "-b", "@c", "'=d", "''-e", "'f", "-0.5"]
+    decisions = [decided(id=text, before="auk", after=f"{text}!", who=text, run=text) for text in texts]
+    add_corrections(table, decisions)
+    assert read_corrections(table) == decisions
+    written = table.read_text(encoding="utf-8")
+    assert not any(cell.startswith(("=", "+", "-", "@")) for line in written.splitlines() for cell in line.split(","))
+    add_corrections(table, [decided(id="b")])
+    assert read_corrections(table) == [*decisions, decided(id="b")]
+
+
 def test_a_decision_in_force_is_not_added_again_and_history_is_kept(table) -> None:
     first = decided()
     assert add_corrections(table, [first, first]) == [first]

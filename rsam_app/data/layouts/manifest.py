@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from rsam_app.config import Card
-from rsam_app.data.layouts.formats.csv_table import read_csv
+from rsam_app.data.layouts.formats.csv_table import first_cells, read_csv
 from rsam_app.data.layouts.links import list_files_once
 from rsam_app.data.layouts.listing import Listing, box_of, require_file
+from rsam_app.data.left_out import NAMED, first_names
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import Box
 from rsam_app.system.errors import UserError, nearest
@@ -49,9 +50,7 @@ def read(card: Card) -> Listing:
 
 def has_manifest_header(path: Path) -> bool:
     """Return whether a CSV file has the columns `path` and `label`."""
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
-        header = next(csv.reader(stream), [])
-    return {"path", "label"} <= {name.strip().lower() for name in header}
+    return {"path", "label"} <= {name.strip().lower() for name in first_cells(path)}
 
 
 def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
@@ -66,7 +65,7 @@ def _read_rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], tuple[str,
 
 
 def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
     missing = [name for name in ("path", "label") if name not in header]
     if set(BOX) & set(header):
         missing += [name for name in BOX if name not in header]
@@ -76,12 +75,13 @@ def _check_header(path: Path, header: list[str]) -> tuple[str, ...]:
             f"{path}: the header {','.join(header)!r} {problem}.\n"
             "Expected path,label[,split][,x,y,width,height][,mask][,group], separated by commas."
         )
-    notes = []
-    for name in (n for n in header if n not in COLUMNS):
-        if close := nearest(name, [c for c in COLUMNS if c not in header], cutoff=0.75):
-            raise UserError(f"{path}: unknown column {name!r}. Did you mean {close!r}? If not, rename it.")
-        notes.append(f"{path.name}: the column {name!r} is ignored")
-    return tuple(notes)
+    ignored = [name for name in header if name not in COLUMNS]
+    for column in (c for c in COLUMNS if c not in header):
+        if close := nearest(column, ignored, cutoff=0.75):
+            raise UserError(f"{path}: unknown column {close!r}. Did you mean {column!r}? If not, rename it.")
+    if len(ignored) > NAMED:
+        return (f"{path.name}: {len(ignored):,} columns are ignored: {first_names(ignored)}",)
+    return tuple(f"{path.name}: the column {name!r} is ignored" for name in ignored)
 
 
 def _record(path: Path, number: int, cells: dict[str, str]) -> Record:

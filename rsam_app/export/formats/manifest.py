@@ -13,6 +13,7 @@ from rsam_app.data.records import Record
 from rsam_app.export.items import ExportItem, Mode, Source, Written
 from rsam_app.export.names import flat_files
 from rsam_app.export.staging import place_images
+from rsam_app.system.spreadsheets import csv_cell
 
 HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask", "group")
 
@@ -20,7 +21,8 @@ HEADER = ("path", "label", "split", "x", "y", "width", "height", "mask", "group"
 def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source) -> Written:
     """Write `folder/manifest.csv`: one row per image, or one per box (pixels, as in the dataset).
 
-    Masks are converted to PNG, 0 outside and 255 inside, oriented as the image is displayed.
+    Text that a spreadsheet would take for a formula gets a leading `'`, which the layout removes. Masks are converted
+    to PNG, 0 outside and 255 inside, oriented as the image is displayed.
     """
     files = flat_files(items, "images")
     place_images(items, files, folder, mode)
@@ -30,7 +32,8 @@ def write(items: Sequence[ExportItem], folder: Path, mode: Mode, source: Source)
         for item, file in zip(items, files, strict=True):
             mask = _write_mask(item.record, folder, file)
             for box in item.record.boxes or [("", "", "", "")]:
-                writer.writerow([file, item.label, item.record.split, *box, mask, item.record.group])
+                row = [file, item.label, item.record.split, *box, mask, item.record.group]
+                writer.writerow(map(csv_cell, row))
     return Written(files, "layout: manifest\nroot: '{out}/manifest.csv'")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from rsam_app.data.layouts import read_listing
+from rsam_app.data.layouts.manifest import has_manifest_header
 from rsam_app.system.errors import UserError
 
 
@@ -62,6 +63,22 @@ def test_a_group_is_kept_and_may_be_blank(read) -> None:
 
 def test_further_columns_are_ignored_and_named(read) -> None:
     assert "photographer" in read("path,label,photographer\na.jpg,auk,Ann\n").notes[0]
+    wide = ",".join(f"f{i}" for i in range(9_000))
+    assert read(f"path,label,{wide}\na.jpg,auk{',' * 9_000}\n").notes == (
+        "manifest.csv: 9,000 columns are ignored: f0, f1, f2 and 8,997 more",
+    )
+
+
+def test_text_that_an_export_kept_from_being_a_formula_is_read_as_it_was(read) -> None:
+    rows = ["a.jpg,'=1+1", "b.jpg,'tis", "c.jpg,''-1", "d.jpg,-1"]
+    assert [r.label for r in read("\n".join(["path,label", *rows])).records] == ["=1+1", "'tis", "'-1", "-1"]
+
+
+def test_files_that_are_no_tables_are_not_read_whole(tmp_path) -> None:
+    file = tmp_path / "big.csv"
+    for content in (b"x" * 200_000, b"\0" * 2**20, b"path,label," * 2**21):
+        file.write_bytes(content)
+        assert not has_manifest_header(file)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +99,8 @@ def test_further_columns_are_ignored_and_named(read) -> None:
         ("path,label\na.jpg,auk,train\n", ["line 2", "3 cells"]),
         ("path,label\na, b.jpg,auk\n", ["line 2", "quotes"]),
         ('path,label\n"a.jpg,auk\nb.jpg,auk\n', ["unclosed quote"]),
+        (",".join(f"f{i}" for i in range(300_000)) + "\n", ["300,000 columns", "Delete"]),
+        ("path,label\n" + "a" * (2**24 + 1), ["more than 16,777,216 characters"]),
         ("path;label\na.jpg;auk\n", ["lacks path, label", "commas"]),
         ("path\na.jpg\n", ["lacks label"]),
         ("path,label,x,y\na.jpg,auk,1,2\n", ["lacks width, height"]),
