@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from rsam_app.data.records import SPLITS
 from rsam_app.export.items import ExportItem, Mode, Source, Written
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.system.files import sha256_of
+from rsam_app.system.markdown import as_text
 from rsam_app.system.spreadsheets import csv_cell
 
 CHECKSUMS = "checksums.sha256"
@@ -52,7 +52,8 @@ def write_card(
         "",
         "## Notes",
         "",
-        *(f"- {_plain(note)}" for note in [*written.notes, *_standard_notes(form[1])]),
+        *(f"- {as_text(note)}" for note in written.notes),
+        *(f"- {note}" for note in _standard_notes(form[1])),
         "",
         *_left_out(source),
     ]
@@ -134,7 +135,7 @@ def _standard_notes(mode: Mode) -> list[str]:
 def _left_out(source: Source) -> list[str]:
     if not source.left_out:
         return []
-    return ["## Left out of the dataset", "", *(f"- {_plain(line)}" for line in source.left_out), ""]
+    return ["## Left out of the dataset", "", *(f"- {as_text(line)}" for line in source.left_out), ""]
 
 
 def _quoted(text: str) -> str:
@@ -142,9 +143,4 @@ def _quoted(text: str) -> str:
 
 
 def _table_cell(text: str) -> str:
-    return _plain(text).replace("|", "\\|")
-
-
-def _plain(text: str) -> str:
-    """One line of Markdown without HTML."""
-    return html.escape(" ".join(str(text).split()), quote=False)
+    return as_text(text).replace("|", "\\|")

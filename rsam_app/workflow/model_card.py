@@ -14,6 +14,7 @@ from rsam_app.run.job import Job
 from rsam_app.run.trained_on import training_ids
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import replace_atomically, write_atomically
+from rsam_app.system.markdown import as_code, as_text
 from rsam_app.workflow.stage_inputs import evaluate_inputs
 
 PICTURE = "example.jpg"
@@ -59,8 +60,8 @@ def card_text(job: Job, name: str, metrics: Mapping[str, Any], picture: bool) ->
     model = job.pipeline.model
     classes = metrics["n_classes"]
     parts = [
-        f"---\n{metadata}---\n# {job.pipeline.name}",
-        f"A classifier of {classes} classes: `{model.backbone}` at {model.image_size} pixels"
+        f"---\n{metadata}---\n# {as_text(job.pipeline.name)}",
+        f"A classifier of {classes} classes: {as_code(model.backbone)} at {model.image_size} pixels"
         + (", with a rectangle that says where it looked." if model.attention != "none" else "."),
         *([f"![An image with the rectangle that the model looked at]({PICTURE})"] if picture else []),
         "## Use\n\nInstall RSAM (`rsam-app`), then:\n\n```python\nimport rsam_app as rsam\n\n"
@@ -76,10 +77,11 @@ def card_text(job: Job, name: str, metrics: Mapping[str, Any], picture: bool) ->
 
 def _data(card: Card, run: RunFolder) -> str:
     if adopted := run.read_json().get("adopted"):
-        origin = f"Made from `{adopted['network']}`, trained elsewhere; its classes are those of `{card.name}`."
+        network = as_code(adopted["network"])
+        origin = f"Made from {network}, trained elsewhere; its classes are those of {as_code(card.name)}."
     else:
-        origin = f"Trained on {len(training_ids(run.training_records)):,} images of `{card.name}`."
-    return f"{origin} License of the data: {card.licence}."
+        origin = f"Trained on {len(training_ids(run.training_records)):,} images of {as_code(card.name)}."
+    return f"{origin} License of the data: {as_text(card.licence)}."
 
 
 def _figures(metrics: Mapping[str, Any]) -> str:
@@ -93,9 +95,9 @@ def _figures(metrics: Mapping[str, Any]) -> str:
     ]
     where = metrics.get("localization") or {}
     if "mean_iou" in where:
-        rows.append((f"mean IoU of the rectangle with the {where['truth']}", f"{where['mean_iou']:.3f}"))
+        rows.append((f"mean IoU of the rectangle with the {as_text(where['truth'])}", f"{where['mean_iou']:.3f}"))
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
-    return f"On the {metrics['n']:,} images of the split `{metrics['split']}`:\n\n| | |\n|---|---|\n{table}"
+    return f"On the {metrics['n']:,} images of the split {as_code(metrics['split'])}:\n\n| | |\n|---|---|\n{table}"
 
 
 def _limits(metrics: Mapping[str, Any]) -> str:
@@ -106,12 +108,14 @@ def _limits(metrics: Mapping[str, Any]) -> str:
     worst = min(metrics["per_class"], key=lambda row: row["recall"] if row["recall"] is not None else 2.0)
     if worst["recall"] is not None:
         lines.append(
-            f"- The worst class is {worst['class']}: {worst['recall']:.0%} of its {worst['n']} images are right."
+            f"- The worst class is {as_text(worst['class'])}:"
+            f" {worst['recall']:.0%} of its {worst['n']} images are right."
         )
     if pairs := metrics.get("confusion_pairs"):
         pair = pairs[0]
         lines.append(
-            f"- The most frequent confusion: {pair['label']} taken for {pair['predicted']}, {pair['count']} times."
+            f"- The most frequent confusion: {as_text(pair['label'])} taken for {as_text(pair['predicted'])},"
+            f" {pair['count']} times."
         )
     return "\n".join(lines)
 

@@ -15,6 +15,10 @@ from command import rsam
 from hub_stand_in import TOKEN, stand_in_hub
 
 import rsam_app
+from rsam_app.run.job import Job
+from rsam_app.system.markdown import as_code
+from rsam_app.system.progress import Reporter
+from rsam_app.workflow.model_card import card_text
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,20 @@ def test_a_published_run_loads_from_the_hub(run: Path, tmp_path: Path) -> None:
     assert 'rsam.load("hf-hub:ours/colours")' in text
     assert "95 % interval" in text
     assert "ORGANISATION" not in text
+
+
+def test_names_on_the_card_are_text_only(run: Path) -> None:
+    job = Job.of_run(run, [], Reporter())
+    metrics = job.run.read_metrics()
+    assert metrics is not None
+    hostile = "<img src=x onerror=alert(1)> [click](http://evil.example) `a` \\[b]"
+    worst = {**metrics["per_class"][0], "class": hostile, "recall": 0.0, "n": 3}
+    pair = {"label": hostile, "predicted": "<script>", "count": 2}
+    text = card_text(job, "ours/colours", {**metrics, "per_class": [worst], "confusion_pairs": [pair]}, False)
+    assert "<img" not in text and "<script" not in text
+    shown = r"&lt;img src=x onerror=alert(1)&gt; \[click\](http://evil.example) \`a\` \\\[b\]"
+    assert f"- The worst class is {shown}: 0% of its 3 images are right." in text
+    assert as_code("a `b`\n<c>") == "`a 'b' <c>`"
 
 
 @pytest.mark.parametrize(

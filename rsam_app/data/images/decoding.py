@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import stat
 import struct
 import warnings
 import zlib
@@ -21,6 +23,11 @@ DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.e
 """What PIL's decoders raise for damaged files; it depends on the format."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # what is too large is an error
+
+LARGEST_FILE = 2**28
+"""Bytes of an image file at most: as many as Pillow's limit of pixels has in three channels of 8 bits."""
+
+TOO_LARGE = f"larger than {LARGEST_FILE >> 20} MiB"
 
 BANNER_GREY = 128
 """The grey that covers a banner, which the network must not read."""
@@ -68,11 +75,25 @@ def read_image(path: Path, side: int = 0, banner: int = 0) -> tuple[np.ndarray, 
     leaves enough pixels, and shrunk antialiased from there. `banner` rows at the bottom, in pixels of the true size,
     are painted over. Raises `UserError` if the file is not a readable image.
     """
+    return decode_image(image_bytes(path), str(path), side, banner)
+
+
+def image_bytes(path: Path) -> bytes:
+    """Return the content of an image file. Raises `UserError` if it cannot be read, or is larger than
+    `LARGEST_FILE`."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            status = os.fstat(stream.fileno())
+            if status.st_size > LARGEST_FILE:
+                raise _unreadable(path, ValueError(TOO_LARGE))
+            if stat.S_ISREG(status.st_mode):
+                return stream.read()
+            data = stream.read(LARGEST_FILE + 1)  # a pipe or a device, whose size is unknown
     except OSError as error:
         raise _unreadable(path, error) from error
-    return decode_image(data, str(path), side, banner)
+    if len(data) > LARGEST_FILE:
+        raise _unreadable(path, ValueError(TOO_LARGE))
+    return data
 
 
 def decode_image(data: bytes, where: str, side: int = 0, banner: int = 0) -> tuple[np.ndarray, tuple[int, int]]:

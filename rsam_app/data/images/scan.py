@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from rsam_app.data.images.decoding import DECODE_ERRORS, displayed_size
+from rsam_app.data.images.decoding import DECODE_ERRORS, LARGEST_FILE, TOO_LARGE, displayed_size
 from rsam_app.data.images.depth import load_colour, require_finite, stores_deep_colour
 from rsam_app.data.images.masks import mask_indices
 from rsam_app.data.records import Record, Skipped
@@ -171,6 +171,8 @@ def _status(path: Path) -> os.stat_result:
         raise _BrokenError("not a file")
     if status.st_size == 0:
         raise _BrokenError("empty file")
+    if status.st_size > LARGEST_FILE:
+        raise _BrokenError(TOO_LARGE)
     if not os.access(path, os.R_OK):
         raise _BrokenError("no permission to read it")
     return status

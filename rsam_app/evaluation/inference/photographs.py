@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from rsam_app.data.images.decoding import DECODE_ERRORS, decode_image, read_image, to_rgb
+from rsam_app.data.images.decoding import DECODE_ERRORS, LARGEST_FILE, decode_image, read_image, to_rgb
 from rsam_app.geometry.types import Pixels
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.paths import is_address
@@ -26,9 +26,6 @@ Photograph = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 
 IN_ADDRESSES = "%/:=&?~#+!$,;'@()*[]"
 """Characters that stay as they are in an address; blanks and letters beyond ASCII are escaped."""
-
-LARGEST_DOWNLOAD = 256 * 2**20
-"""Bytes that are read from an address at most."""
 
 TIMEOUT = 20
 """Seconds without an answer from an address after which it counts as out of reach."""
@@ -70,17 +67,17 @@ def decode(photograph: Photograph, side: int = 0) -> Decoded:
 
 
 def download(address: str) -> bytes:
-    """The content of an address. Raises `UserError` if it cannot be read, or is larger than `LARGEST_DOWNLOAD`."""
+    """The content of an address. Raises `UserError` if it cannot be read, or is larger than `LARGEST_FILE`."""
     try:
         with urllib.request.urlopen(urllib.parse.quote(address, safe=IN_ADDRESSES), timeout=TIMEOUT) as answer:
-            data: bytes = answer.read(LARGEST_DOWNLOAD + 1)
+            data: bytes = answer.read(LARGEST_FILE + 1)
     except urllib.error.HTTPError as error:
         raise UserError(f"{address}: the server answers {error.code} {error.reason}. Check the address.") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = reason_of(getattr(error, "reason", None) or error)
         raise UserError(f"{address}: cannot be reached ({reason}). Check the address and the network.") from error
-    if len(data) > LARGEST_DOWNLOAD:
-        raise UserError(f"{address}: is larger than {LARGEST_DOWNLOAD >> 20} MiB. Download it, and give the file.")
+    if len(data) > LARGEST_FILE:
+        raise UserError(f"{address}: is larger than {LARGEST_FILE >> 20} MiB. Download it, and give the file.")
     return data
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,6 +58,35 @@ def test_an_unreadable_file_is_named(tmp_path, content):
         read_image(path)
     with pytest.raises(UserError, match=r"gone\.jpg"):
         read_image(tmp_path / "gone.jpg")
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from rsam_app.data.images.decoding import read_image
+from rsam_app.system.errors import UserError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read_image(Path(sys.argv[1]))
+except UserError as error:
+    print(error)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize(("name", "most"), [("padded.jpg", 64), ("/dev/zero", 512)])
+def test_a_file_too_large_for_an_image_is_not_read_whole(tmp_path, ramp, name, most):
+    path = tmp_path / name
+    if path.parent == tmp_path:
+        Image.fromarray(ramp(80, 40)).save(path)
+        os.truncate(path, 2**30)
+        with path.open("r+b") as stream:
+            stream.seek(-2, 2)
+            stream.write(b"\xff\xd9")
+    done = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
+    said, mebibytes = done.stdout.splitlines()
+    assert said == f"{path}: cannot be read as an image (larger than 256 MiB). Replace or remove the file."
+    assert int(mebibytes) < most
 
 
 def test_the_stored_pixels_are_as_good_as_the_whole_image(tmp_path):

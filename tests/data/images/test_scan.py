@@ -63,6 +63,9 @@ def break_file(kind: str, path: Path, paint) -> Path:
         header = bytearray(paint(path, format="GIF").read_bytes())
         header[6:10] = struct.pack("<HH", *((60_000, 60_000) if kind == "bomb" else (10_000, 10_000)))
         path.write_bytes(header)
+    elif kind == "gigabyte":
+        paint(path, 300, 200)
+        os.truncate(path, 2**30)  # takes no room
     else:
         whole = paint(path, 300, 200, **{"progressive": True} if kind == "progressive" else {}).read_bytes()
         path.write_bytes(whole[: len(whole) * (99 if kind == "almost whole" else 60) // 100])
@@ -82,6 +85,7 @@ def break_file(kind: str, path: Path, paint) -> Path:
         ("progressive", "truncated"),
         ("bomb", "too many pixels"),
         ("small bomb", "too many pixels"),
+        ("gigabyte", "larger than 256 MiB"),
     ],
 )
 def test_a_broken_image_is_left_out_and_named_with_its_reason(tmp_path, paint, cache, kind, reason) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rsam_app.config import Card
-from rsam_app.data.images.decoding import DECODE_ERRORS
+from rsam_app.data.images.decoding import DECODE_ERRORS, image_bytes
 from rsam_app.data.images.scan import THREADS
 from rsam_app.data.layouts.formats.matlab import read_variables, whole_numbers
 from rsam_app.data.layouts.listing import Listing, require_file, require_folder
@@ -101,7 +101,7 @@ def not_blue(image: Image.Image) -> np.ndarray:
 def _mask(path: Path) -> Path | None:
     if not path.exists():
         return None
-    content = path.read_bytes()
+    content = image_bytes(path)
     return cached_file(content, ".png", "masks", lambda: _as_png(content)) or path
 
 
