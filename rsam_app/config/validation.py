@@ -43,7 +43,8 @@ class _Strict(yaml.SafeLoader):
         """As `SafeLoader`, but raise early on a large document."""
         self.nodes, self.depth = self.nodes + 1, self.depth + 1
         if self.nodes > MOST_NODES or self.depth > DEEPEST:
-            self._refuse(self.nodes > MOST_NODES, self.peek_event().start_mark)
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            self._refuse(self.nodes > MOST_NODES, event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node

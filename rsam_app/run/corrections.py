@@ -20,7 +20,7 @@ from rsam_app.data.records import UNLABELLED, Dataset, Record
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
 from rsam_app.system.errors import UserError
-from rsam_app.system.files import locked, write_atomically
+from rsam_app.system.files import create_private, locked, write_atomically
 from rsam_app.system.json_files import parse_json
 from rsam_app.system.spreadsheets import csv_cell, csv_text
 
@@ -75,7 +75,7 @@ def add_corrections(path: Path, new: Iterable[Correction]) -> list[Correction]:
 
     Several commands may add to the same table at once.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    create_private(path.parent)
     with locked(path.with_name(f".{path.name}.lock")):
         old = read_corrections(path)
         added = _new_decisions(old, new)

@@ -18,7 +18,7 @@ import yaml
 from rsam_app.config import REPOSITORY, Pipeline, read_pipeline
 from rsam_app.config.validation import read_mapping
 from rsam_app.system.errors import UserError
-from rsam_app.system.files import locked, write_atomically
+from rsam_app.system.files import create_private, locked, write_atomically
 from rsam_app.system.hardware import describe_hardware
 from rsam_app.system.json_files import read_own
 from rsam_app.system.paths import misread
@@ -155,7 +155,7 @@ class RunFolder:
         if not self.path.exists() and (wrong := misread(self.path)):
             raise UserError(f"--run {self.path}: cannot be created.{wrong}")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            create_private(self.path)
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot create this run folder ({error}). Give another with --run."

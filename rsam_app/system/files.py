@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,16 @@ def sha256_of(source: bytes | str | Path) -> str:
 def fingerprint(*parts: Any) -> str:
     """Return the SHA-256 of values as JSON; values that JSON does not know count as `str(value)`."""
     return sha256_of(json.dumps(parts, sort_keys=True, default=str))
+
+
+def create_private(folder: Path) -> None:
+    """Create a folder that only you can open, if it does not exist; folders above it get your usual permissions.
+
+    If the group may write to the folder above, people share it, and the group may open the new one as well.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shared = folder.parent.stat().st_mode & stat.S_IWGRP
+    folder.mkdir(mode=0o770 if shared else 0o700, exist_ok=True)
 
 
 def nearest_folder(path: Path) -> Path:

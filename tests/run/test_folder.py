@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rsam_app.config import Pipeline
+from rsam_app.run.corrections import Correction, add_corrections, corrections_path
 from rsam_app.run.folder import RunFolder, environment
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint, write_atomically
@@ -19,6 +21,7 @@ from rsam_app.system.files import fingerprint, write_atomically
 HOLD = """
 import sys, time
 from pathlib import Path
+from rsam_app.run.corrections import Correction, add_corrections, corrections_path
 from rsam_app.run.folder import RunFolder
 with RunFolder(Path(sys.argv[1])).writing():
     print("held", flush=True)
@@ -195,3 +198,21 @@ def test_the_environment_names_versions_without_git_and_without_fiftyone(monkeyp
 def test_fingerprints_differ_by_value_not_by_key_order() -> None:
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert len({fingerprint({"a": 1}), fingerprint({"a": 2}), fingerprint({"a": "1"}), fingerprint({"a": 1}, 1)}) == 4
+
+
+@pytest.mark.parametrize(("above", "expected"), [(0o755, 0o700), (0o2775, 0o2770), (0o700, 0o700)])
+def test_only_the_owner_opens_runs_and_corrections_unless_a_group_shares_them(tmp_path: Path, above, expected) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    runs.chmod(above)
+    old = os.umask(0o002)
+    try:
+        RunFolder(runs / "first").save_pipeline(pipeline())
+        table = corrections_path(runs / "first", "birds")
+        add_corrections(table, [Correction("a", "label", "auk", "wren", "Ann", "2026-01-01T00:00:00.000Z", "first")])
+    finally:
+        os.umask(old)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (runs / "first", table.parent)] == [expected] * 2
+    (runs / "first").chmod(0o755)
+    RunFolder(runs / "first").save_pipeline(pipeline())
+    assert stat.S_IMODE((runs / "first").stat().st_mode) == 0o755, "what the user allows stays"
