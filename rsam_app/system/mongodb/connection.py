@@ -63,8 +63,7 @@ def provide() -> Database:
         return Database("fiftyone", mongod.version, mongod=own, folder=_fiftyone_database_folder())
     mongod = private_mongod()
     folder = private_folder()
-    uri = f"mongodb://127.0.0.1:{join(mongod, folder)}"
-    return Database("private", mongod.version, uri=uri, mongod=mongod.path, folder=folder)
+    return Database("private", mongod.version, uri=join(mongod, folder), mongod=mongod.path, folder=folder)
 
 
 def import_fiftyone() -> ModuleType:

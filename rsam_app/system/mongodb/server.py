@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,8 +35,8 @@ STOP_TIMEOUT = 15.0
 """Seconds that the last command waits for the server to close its files."""
 
 
-def join(mongod: Mongod, folder: Path) -> int:
-    """Join the server that runs on `folder`, or start one; return its port. It is in use until this process ends.
+def join(mongod: Mongod, folder: Path) -> str:
+    """Join the server that runs on `folder`, or start one; return its address. It is in use until this process ends.
 
     Raises `UserError` if the folder cannot be written, the disk is full, another machine uses the folder, or mongod
     does not start, with its reason.
@@ -61,7 +62,9 @@ def join(mongod: Mongod, folder: Path) -> int:
             clients.close()
             raise
     atexit.register(_leave, os.getpid(), folder, int(state["pid"]), clients, started)
-    return int(state["port"])
+    if "socket" not in state:  # started by an earlier version, which listened on a port
+        return f"mongodb://127.0.0.1:{state['port']}"
+    return f"mongodb://{urllib.parse.quote(state['socket'], safe='')}"
 
 
 def _leave(
@@ -87,7 +90,9 @@ def _leave(
 
 def _require_writable(folder: Path) -> None:
     try:
-        (folder / "data").mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        (folder / "data").mkdir(exist_ok=True, mode=0o700)
         (folder / "start.lock").open("a").close()
     except OSError as error:
         raise UserError(
@@ -134,13 +139,13 @@ def _start(mongod: Mongod, folder: Path) -> subprocess.Popen[str]:
     assert process.stdout is not None
     with process.stdout as output:
         answer = parse_json(output.readline() or "{}")
-    if "port" not in answer:
+    if "socket" not in answer:
         process.wait()
         reason = answer.get("error") or log.read_text(encoding="utf-8").strip()[-300:]
         raise UserError(
             f"{folder}: MongoDB {mongod.version} does not start there: {reason}\n"
             f"See {folder / 'mongod.log'}, or set RSAM_DATABASE_DIR to another folder."
         )
-    state = {"port": answer["port"], "pid": process.pid, "host": platform.node()}
+    state = {"socket": answer["socket"], "pid": process.pid, "host": platform.node()}
     write_atomically(folder / "server.json", json.dumps(state))
     return process

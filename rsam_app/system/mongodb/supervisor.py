@@ -6,7 +6,7 @@ command that starts in the meantime waits for its shared lock until mongod has e
 
 This file imports only the standard library, so that the process starts fast and stays small.
 
-Usage: supervisor.py FOLDER MONGOD [LIBRARIES]. The first line of output is JSON: `{"port": …}` or `{"error": …}`.
+Usage: supervisor.py FOLDER MONGOD [LIBRARIES]. The first line of output is JSON: `{"socket": …}` or `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ import ctypes
 import fcntl
 import json
 import os
-import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-READY = re.compile(r'"id":23016,.*"port":(\d+)[,}]')
-"""mongod's log entry "Waiting for connections"."""
+READY = '"id":23016,'
+"""In mongod's log entry "Waiting for connections"."""
+SOCKET = "mongod.sock"
+"""Name of the socket; the clients' library takes a path that ends so for one."""
 START_TIMEOUT = 600.0
 """Seconds that mongod may take to start: after a crash it replays its journal, which can take minutes."""
 HANDOVER_TIMEOUT = 30.0
@@ -36,31 +39,33 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Start mongod, report its port, and stay until no command uses it."""
+    """Start mongod, report its socket, and stay until no command uses it."""
     folder = Path(sys.argv[1])
     with (folder / "supervisor.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            server, port = start(folder, sys.argv[2], *sys.argv[3:])
+            server, socket_file = start(folder, sys.argv[2], *sys.argv[3:])
         except OSError as error:
             answer({"error": str(error)})
             return
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         threading.Thread(target=stop_when_unused, args=(folder, server), daemon=True).start()
-        answer({"port": port})
+        answer({"socket": str(socket_file)})
         server.wait()
+        remove_socket(folder, socket_file)
         (folder / "server.json").unlink(missing_ok=True)
 
 
-def start(folder: Path, mongod: str, libraries: str = "") -> tuple[subprocess.Popen[bytes], int]:
-    """Start mongod on a free port of the loopback interface; return it and the port once it accepts connections.
+def start(folder: Path, mongod: str, libraries: str = "") -> tuple[subprocess.Popen[bytes], Path]:
+    """Start mongod on a socket that only this user can open; return both once it accepts connections.
 
     Raises `OSError` with mongod's reason if it does not start.
     """
     environment = {**os.environ, "LD_LIBRARY_PATH": libraries} if libraries else None
     log, output = folder / "mongod.log", folder / "mongod.out"
-    command = [mongod, "--dbpath", str(folder / "data"), "--logpath", str(log), "--bind_ip", "127.0.0.1"]
-    command += ["--port", "0", "--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+    socket_file = place_of_socket(folder)
+    command = [mongod, "--dbpath", str(folder / "data"), "--logpath", str(log), "--bind_ip", str(socket_file)]
+    command += ["--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
     deadline = time.monotonic() + HANDOVER_TIMEOUT
     while True:
         if log.exists():
@@ -74,25 +79,46 @@ def start(folder: Path, mongod: str, libraries: str = "") -> tuple[subprocess.Po
                 stderr=stream,
                 preexec_fn=end_with_parent(),
             )
-        port = wait_for_port(server, log)
-        if port is not None:
-            return server, port
+        if wait_until_ready(server, log):
+            return server, socket_file
         reason = failure(server, log, output)
         if "DBPathInUse" not in reason or time.monotonic() > deadline:
+            remove_socket(folder, socket_file)
             raise OSError(reason)
         time.sleep(0.5)
 
 
-def wait_for_port(server: subprocess.Popen[bytes], log: Path) -> int | None:
-    """Wait until mongod accepts connections and return its port; None if it ended, or was stopped as too slow."""
+def place_of_socket(folder: Path) -> Path:
+    """Return where mongod may listen: in `folder`, which every command on it sees; if its path is too long for a
+    socket, or its disk has none, in a new temporary folder of this user."""
+    path = folder / SOCKET
+    try:
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as trial:
+            trial.bind(str(path))
+        path.unlink()
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="rsam-", dir="/tmp")) / SOCKET
+    return path
+
+
+def remove_socket(folder: Path, socket_file: Path) -> None:
+    """Remove the socket of an ended mongod, and the temporary folder that it is in."""
+    socket_file.unlink(missing_ok=True)
+    if socket_file.parent != folder:
+        socket_file.parent.rmdir()
+
+
+def wait_until_ready(server: subprocess.Popen[bytes], log: Path) -> bool:
+    """Wait until mongod accepts connections; return false if it ended, or was stopped as too slow."""
     deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None:
-        if log.exists() and (ready := READY.search(log.read_text(encoding="utf-8", errors="replace"))):
-            return int(ready[1])
+        if log.exists() and READY in log.read_text(encoding="utf-8", errors="replace"):
+            return True
         if time.monotonic() > deadline:
             stop(server)
         time.sleep(0.05)
-    return None
+    return False
 
 
 def stop_when_unused(folder: Path, server: subprocess.Popen[bytes]) -> None:

@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -57,9 +59,9 @@ def client(folder: Path, mongod: Mongod) -> Iterator[subprocess.Popen[str]]:
             process.communicate("go\n", timeout=60)
 
 
-def port_of(process: subprocess.Popen[str]) -> int:
+def address_of(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    return int(process.stdout.readline())
+    return process.stdout.readline().strip()
 
 
 def processes_on(folder: Path) -> dict[str, int]:
@@ -76,9 +78,9 @@ def processes_on(folder: Path) -> dict[str, int]:
     return found
 
 
-def documents(port: int) -> int:
+def documents(address: str) -> int:
     """Add a document, written to disk, and return their number; a crash loses up to 0.1 s of other writes."""
-    with pymongo.MongoClient(port=port, serverSelectionTimeoutMS=5000, journal=True) as connection:
+    with pymongo.MongoClient(address, serverSelectionTimeoutMS=5000, journal=True) as connection:
         connection.test.documents.insert_one({})
         return connection.test.documents.count_documents({})
 
@@ -92,42 +94,71 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> N
 
 def test_commands_started_together_share_one_server_and_the_last_one_stops_it(folder: Path, mongod: Mongod) -> None:
     with client(folder, mongod) as first, client(folder, mongod) as second:
-        port = port_of(first)
-        assert port_of(second) == port
+        address = address_of(first)
+        assert address_of(second) == address
         first.communicate("go\n", timeout=60)
-        assert documents(port) == 1  # still there for the second
+        assert documents(address) == 1  # still there for the second
     assert second.returncode == 0
     assert not processes_on(folder), "the last command waits until the server has closed its files"
     with client(folder, mongod) as third:
-        assert documents(port_of(third)) == 2
+        assert documents(address_of(third)) == 2
 
 
 def test_a_killed_command_leaves_no_server_behind_and_no_damage(folder: Path, mongod: Mongod) -> None:
     with client(folder, mongod) as killed:
-        assert documents(port_of(killed)) == 1
+        assert documents(address_of(killed)) == 1
         killed.kill()
     wait_for(lambda: not processes_on(folder), "the server of a killed command to stop")
     with client(folder, mongod) as after:
-        assert documents(port_of(after)) == 2
+        assert documents(address_of(after)) == 2
 
 
 @pytest.mark.parametrize("victim", ["supervisor", "mongod"])
 def test_after_a_killed_server_the_next_command_finds_its_data(folder: Path, mongod: Mongod, victim: str) -> None:
     with client(folder, mongod) as first:
-        assert documents(port_of(first)) == 1
+        assert documents(address_of(first)) == 1
         os.kill(processes_on(folder)[victim], signal.SIGKILL)
         wait_for(lambda: victim not in processes_on(folder), f"the killed {victim} to be gone: a signal takes a moment")
         if victim == "mongod":  # the supervisor notices; a killed supervisor's mongod may still be closing its files
             wait_for(lambda: not processes_on(folder), "the supervisor to end after its server")
         with client(folder, mongod) as second:
-            assert documents(port_of(second)) == 2
+            assert documents(address_of(second)) == 2
 
 
-def test_only_this_machine_can_reach_the_server(folder: Path, mongod: Mongod) -> None:
+def listening_ports() -> set[str]:
+    """The addresses on which any process of this machine accepts connections over TCP."""
+    files = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
+    lines = [line.split() for path in files for line in path.read_text().splitlines()[1:]]
+    return {line[9] for line in lines if line[3] == "0A"}
+
+
+def sockets_of(process: int) -> set[str]:
+    links = [os.readlink(entry) for entry in Path(f"/proc/{process}/fd").iterdir()]
+    return {link.removeprefix("socket:[").rstrip("]") for link in links if link.startswith("socket:")}
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_only_this_user_can_reach_the_server(tmp_path: Path, folder: Path, mongod: Mongod, long: bool) -> None:
+    folder = folder / ("x" * 100) if long else folder
+    before = set(Path("/tmp").glob("rsam-*/mongod.sock"))
     with client(folder, mongod) as process:
-        port = port_of(process)
-        listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if " 0A " in line]
-        assert [address for address in listening if address.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+        assert documents(address_of(process)) == 1
+        assert not listening_ports() & sockets_of(processes_on(folder)["mongod"])
+        (path,) = set(Path("/tmp").glob("rsam-*/mongod.sock")) - before if long else {folder / "mongod.sock"}
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700 and path.parent.stat().st_uid == os.getuid()
+    wait_for(lambda: not processes_on(folder), "the server to stop")
+    assert not path.exists() and (path.parent == folder or not path.parent.exists())
+
+
+def test_a_server_of_an_earlier_version_is_joined_at_its_port(folder: Path, mongod: Mongod) -> None:
+    folder.mkdir(parents=True)
+    (folder / "server.json").write_text(json.dumps({"port": 12345, "pid": os.getpid(), "host": platform.node()}))
+    with (folder / "supervisor.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with client(folder, mongod) as process:
+            assert address_of(process) == "mongodb://127.0.0.1:12345"
+            process.kill()
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_a_remedy(tmp_path: Path, mongod: Mongod) -> None:
