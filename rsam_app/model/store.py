@@ -117,7 +117,7 @@ def load_from_hub(name: str) -> AttentiveClassifier:
 
 def read_fitted(folder: Path, key: str) -> Any:
     """The value of a key in `FITTED` of a saved model, without loading it; None if it was not fitted."""
-    return _config(folder).get("pretrained_cfg", {}).get(key)
+    return _config(folder)["pretrained_cfg"].get(key)
 
 
 def save_fitted(folder: Path, **values: Any) -> None:

@@ -32,7 +32,8 @@ def keep_beliefs(run: RunFolder, dataset: Dataset) -> None:
     beliefs = np.random.default_rng(3).dirichlet(np.ones(len(dataset.classes)), len(ids))
     np.save(run.held_out_probabilities, beliefs.astype(np.float16))
     run.model.mkdir()
-    (run.model / "config.json").write_text(json.dumps({"label_names": list(dataset.classes)}), encoding="utf-8")
+    config = {"label_names": list(dataset.classes), "pretrained_cfg": {}}
+    (run.model / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
 
 def test_suggestions_equal_those_of_the_selection(drawn: Dataset, make_run: MakeRun) -> None:
