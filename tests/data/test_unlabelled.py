@@ -105,8 +105,22 @@ def test_a_label_given_makes_a_training_image_and_taken_back_none(class_folders,
     found = {r.id: (r.label, r.split) for r in corrected.records if r.id.startswith(UNLABELLED)}
     assert found == {"unlabelled/a.jpg": ("wren", "train"), "unlabelled/b.jpg": ("", UNLABELLED)}
     assert corrected.fingerprint != dataset.fingerprint
-    with pytest.raises(UserError, match="is not a class"):
-        apply_corrections(dataset, [Correction("unlabelled/a.jpg", "label", "", "gull", "Ann", "t", "r")])
+    gull = [Correction("unlabelled/a.jpg", "label", "", "gull", "Ann", "t", "r")]
+    assert apply_corrections(dataset, gull).dataset.classes == (*dataset.classes, "gull")
+
+
+def test_a_dataset_without_any_label_gets_its_classes_from_the_first_ones(tmp_path, paint, card_for) -> None:
+    for name in "abcd":
+        paint(tmp_path / f"{name}.jpg")
+    (tmp_path / "manifest.csv").write_text("path,label\n" + "".join(f"{name}.jpg,\n" for name in "abcd"))
+    card = card_for("manifest", tmp_path / "manifest.csv")
+    with pytest.raises(UserError, match=r"no image to train on has a label yet.\n.*`rsam select-first PIPELINE`"):
+        load_dataset(card)
+    given = {"c.jpg": "wren", "a.jpg": "auk", "b.jpg": "wren", "gone.jpg": "tern"}
+    dataset = load_dataset(card, first_labels=given)
+    assert dataset.classes == ("wren", "auk")
+    assert {r.id: r.label for r in dataset.records} == {"a.jpg": "auk", "b.jpg": "wren", "c.jpg": "wren", "d.jpg": ""}
+    assert [r.id for r in dataset.split(UNLABELLED)] == ["d.jpg"]
 
 
 def test_from_photographs_without_a_label_to_the_next_model(tmp_path, fiftyone_module) -> None:
