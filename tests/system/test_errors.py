@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from rsam_app.system.errors import reason_of
+from rsam_app.system.errors import UserError, reason_of
 
 
 def test_the_names_that_a_state_dict_lacks_are_part_of_the_reason() -> None:
@@ -27,3 +27,11 @@ def test_the_names_that_a_state_dict_lacks_are_part_of_the_reason() -> None:
 )
 def test_a_reason_is_the_first_line_and_what_that_announces(error, reason) -> None:
     assert reason_of(error) == reason
+
+
+def test_a_message_keeps_both_ends_of_a_long_line() -> None:
+    message = str(UserError(f"birds.csv, line 2: {'[' * 10**6!r} is not a rectangle.\nFix or delete the line."))
+    first, second = message.split("\n")
+    assert len(first) < 2010 and first.startswith("birds.csv, line 2: '[[") and first.endswith("[' is not a rectangle.")
+    assert second == "Fix or delete the line."
+    assert str(UserError("x" * 2000)) == "x" * 2000

@@ -53,7 +53,7 @@ def _saved_rows(ids_file: Path, ids: Sequence[str]) -> tuple[int, np.ndarray]:
 
 
 def _load(path: Path, trained: int, rows: np.ndarray) -> np.ndarray | None:
-    remedy = "\nDelete it to judge labels without it, or retrain with `rsam train --restart`."
+    remedy = "Delete it to judge labels without it, or retrain with `rsam train --restart`."
     saved = read_rows(path, remedy, shared=True) if path.exists() else None
     if saved is None or len(saved) != trained:
         return None
