@@ -10,7 +10,8 @@ epochs on `VIEWS` cached views. A simulated reviewer (`shortcuts/reviewer.py`) a
 Methods, each with a number of answers where it takes any:
 
     none, cbam, rsam    no attention, CBAM's spatial half, RSAM
-    boxes-N             RSAM, N drawn boxes in the corrections table
+    boxes-N             RSAM, N drawn boxes in the corrections table; surroundings are not exchanged
+    exchanged-N         as boxes-N, and surroundings are exchanged if a crop is chosen, as they are by default
     yes-no-N            RSAM, N rectangles of the untaught discovery called right or wrong
     both-N              N drawn boxes, and N other rectangles called right or wrong
     labels-N            no attention; N photographs on unusual backgrounds more, taken from the test split
@@ -74,7 +75,7 @@ METHODS = ("none", "rsam", "boxes-23", "yes-no-69", "labels-34", "dfr-34", "afr"
 EPOCHS, VIEWS = 3, 1
 DECAY = 1e-3
 ATTENTION = {"none": "none", "labels": "none", "cbam": "positionwise"}
-KINDS = {"boxes": "box", "yes-no": "yes or no", "labels": "label", "dfr": "label"}
+KINDS = {"boxes": "box", "exchanged": "box", "yes-no": "yes or no", "labels": "label", "dfr": "label"}
 CPU = torch.device("cpu")
 
 
@@ -132,7 +133,7 @@ class Cells:
         if kind in ("dfr", "afr"):
             return self._refitted(kind, number)
         answers = Answers()
-        if kind in ("boxes", "both"):
+        if kind in ("boxes", "exchanged", "both"):
             answers = draw_boxes(training, number, self.seed)
         if kind in ("yes-no", "both"):
             others = [record for record in training if record.id not in answers.right]
@@ -140,20 +141,33 @@ class Cells:
             answers = Answers({**answers.right, **said.right}, said.wrong)
         moved = self._moved(number) if kind == "labels" else frozenset()
         with tempfile.TemporaryDirectory() as folder:
-            job = self._train(Path(folder), ATTENTION.get(kind, "rsam"), answers, kind in ("boxes", "both"), moved)
+            drawn, exchange = kind in ("boxes", "exchanged", "both"), "auto" if kind == "exchanged" else 0
+            job = self._train(Path(folder), ATTENTION.get(kind, "rsam"), answers, drawn, moved, exchange)
             records = [record for record in self.dataset.split("test") if record.id not in moved]
             outputs = _outputs(job, records)
         return self._accuracy(outputs.logits, records) | _overlap(outputs.rectangles, records)
 
     def _train(
-        self, folder: Path, attention: str, answers: Answers, drawn: bool, moved: frozenset[str] = frozenset()
+        self,
+        folder: Path,
+        attention: str,
+        answers: Answers,
+        drawn: bool,
+        moved: frozenset[str] = frozenset(),
+        exchange: float | str = 0,
     ) -> Job:
         pipeline = {
             "name": "shortcut",
             "dataset": str(self._card_with(moved, folder)),
             "seed": self.seed,
             "model": {"backbone": self.backbone, "attention": attention},
-            "train": {"frozen_backbone": True, "cached_views": VIEWS, "epochs": EPOCHS, "trackers": []},
+            "train": {
+                "frozen_backbone": True,
+                "cached_views": VIEWS,
+                "epochs": EPOCHS,
+                "exchange_surroundings": exchange,
+                "trackers": [],
+            },
         }
         path, run = folder / "pipeline.yaml", folder / "runs" / "run"
         path.write_text(yaml.safe_dump(pipeline), encoding="utf-8")
