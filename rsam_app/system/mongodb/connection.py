@@ -150,9 +150,9 @@ def ping(uri: str, origin: str) -> str:
     import pymongo
     from pymongo.errors import PyMongoError
 
-    patience = None if "serverselectiontimeoutms" in uri.lower() else 5000
+    patience: dict[str, Any] = {} if "serverselectiontimeoutms" in uri.lower() else {"serverSelectionTimeoutMS": 5000}
     try:
-        with pymongo.MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=patience) as client:
+        with pymongo.MongoClient[dict[str, Any]](uri, **patience) as client:
             version = str(client.server_info()["version"])
     except PyMongoError as error:
         reason = without_password(str(error)).split(", Timeout:")[0]

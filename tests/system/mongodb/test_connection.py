@@ -36,6 +36,8 @@ def test_a_configured_database_comes_first(fiftyone_module: ModuleType, tmp_path
     assert report(tmp_path, FIFTYONE_DATABASE_URI=uri).stdout.split() == ["configured", uri]
     (tmp_path / "config.json").write_text(json.dumps({"database_uri": uri}))
     assert report(tmp_path).stdout.split() == ["configured", uri]
+    patient = f"{uri.partition('/?')[0]}/?serverSelectionTimeoutMS=4000"
+    assert report(tmp_path, FIFTYONE_DATABASE_URI=patient).stdout.split() == ["configured", patient]
     assert not (tmp_path / "database").exists(), "a server was started though one is configured"
 
 
@@ -50,7 +52,7 @@ def test_a_configured_database_that_does_not_answer_is_named_without_its_passwor
     code = "from rsam_app.system.mongodb.connection import provide\nprovide()"
     run = report(tmp_path, code, FIFTYONE_DATABASE_URI=uri)
     assert "UserError: FIFTYONE_DATABASE_URI=mongodb://…@127.0.0.1" in run.stderr
-    assert "secret" not in run.stderr.split("UserError")[-1]
+    assert "secret" not in run.stderr.split("UserError")[-1] and "cannot be None" not in run.stderr
 
 
 @pytest.mark.parametrize("content", ["{broken", "[]"])
