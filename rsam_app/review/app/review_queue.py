@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,15 +43,20 @@ class Reason:
 
 @dataclass(frozen=True)
 class Count:
-    """Progress through a queue, in images."""
+    """Progress through a queue: images in all, and by mark."""
 
-    done: int
     total: int
+    marks: Mapping[str, int]
 
     @property
     def left(self) -> int:
         """Images without a mark."""
-        return self.total - self.done
+        return self.total - sum(self.marks.values())
+
+    def by_mark(self) -> str:
+        """The marks with their numbers of images, the most frequent first; empty without any."""
+        ordered = sorted(self.marks.items(), key=lambda item: (-item[1], item[0]))
+        return ", ".join(f"{number:,} {mark}" for mark, number in ordered)
 
 
 def queue_of(review_set: Any, view: Any, key: str) -> Any:
@@ -70,9 +76,9 @@ def queue_of(review_set: Any, view: Any, key: str) -> Any:
 
 
 def count(queue: Any) -> Count:
-    """Count the images of the queue, and those with a mark."""
+    """Count the images of the queue, and those with each mark."""
     marks: dict[str | None, int] = queue.count_values("review")
-    return Count(sum(number for mark, number in marks.items() if mark is not None), sum(marks.values()))
+    return Count(sum(marks.values()), {mark: number for mark, number in marks.items() if mark is not None})
 
 
 def next_sample(queue: Any, after: str | None = None) -> str | None:

@@ -22,6 +22,9 @@ from rsam_app.system.errors import UserError
 
 HELP = """Images come in the order of the open view, else by misattention. A mark records your decision; a box drawn in
 `attention_target` and an edited label are decisions too. `rsam apply RUN` reads them all."""
+TEACHES = """In the next round **1** keeps this rectangle and looks for the like, **2** looks elsewhere, **5** and a box
+that you draw count most, **7** and **l** change the label, **6** leaves the image out; **3** and **4** alone teach
+nothing. Decisions about validation images correct what is measured; test images stay as they are."""
 ROWS = (("right", "accept"), ("wrong place", "wrong label"), ("unsure", "exclude"))
 KEY_OF = {decision: key for key, decision in MARKS.items()}
 
@@ -73,7 +76,8 @@ class ReviewPanel(foo.Panel):
         counted, current = count(queue), ctx.current_sample
         field = sorted_by(queue)
         order = f"sorted by {field.removeprefix(f'{key}_').replace('_', ' ')}" if field else "in the view's order"
-        panel.md(f"**{counted.left:,} left** of {counted.total:,} · run {key} · {order}", name="counts")
+        decided = f" · {counted.by_mark()}" if counted.marks else ""
+        panel.md(f"**{counted.left:,} left** of {counted.total:,}{decided} · run {key} · {order}", name="counts")
         shown = current or next_sample(queue)
         suggested = None
         if shown is None:
@@ -103,6 +107,7 @@ class ReviewPanel(foo.Panel):
         if suggested:
             _button(row, "take", f"Take {suggested} ({TAKE})", "new_label", self.take)
         _button(row, "label", f"Give a label ({LABEL})", "label", self.label)
+        panel.md(TEACHES, name="teaches")
 
 
 def _button(row: Any, name: str, label: str, icon: str, on_click: Any, params: Any = None) -> None:
