@@ -7,40 +7,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-import yaml
 from command import rsam
-from PIL import Image
 
 from rsam_app.review.app.install_plugin import link_plugin
 from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import class_names, read_predictions
+from tests.blocks import write_blocks
 
 NAME = "new_class_blocks"
 COLOURS = {"green": (40, 200, 60), "red": (220, 40, 40)}
 
 
 def write_pipeline(folder: Path) -> Path:
-    """24 images of coloured blocks with a taxonomy, 8 of them for testing, and a pipeline that trains in a second."""
-    rng, rows = np.random.default_rng(0), ["path,label,split"]
-    for i in range(24):
-        image = rng.integers(90, 140, (40, 40, 3)).astype(np.uint8)
-        image[8:30, 8:30] = list(COLOURS.values())[i % 2]
-        Image.fromarray(image).save(folder / f"{i:02}.png")
-        rows.append(f"{i:02}.png,{list(COLOURS)[i % 2]},{'test' if i >= 16 else 'train'}")
-    (folder / "manifest.csv").write_text("\n".join(rows))
+    """Blocks with a taxonomy, and their pipeline."""
     (folder / "taxonomy.csv").write_text("class,warmth\ngreen,cold\nred,warm\n")
-    card = {"name": NAME, "layout": "manifest", "root": str(folder / "manifest.csv"), "licence": "CC0"}
-    (folder / "card.yaml").write_text(yaml.safe_dump(card | {"taxonomy": str(folder / "taxonomy.csv")}))
-    settings = {
-        "dataset": str(folder / "card.yaml"),
-        "model": {"backbone": "test_resnet", "weights": "none", "image_size": 32},
-        "train": {"epochs": 1, "batch_size": 8, "workers": 0, "precision": "float32"},
-        "select": {"budget": 3},
-    }
-    (folder / "blocks.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "blocks.yaml"
+    return write_blocks(folder, NAME, COLOURS, taxonomy=str(folder / "taxonomy.csv"))
 
 
 def give(review_set: Any, label: str, record_ids: list[str]) -> None:

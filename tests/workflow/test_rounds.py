@@ -12,9 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from command import rsam
-from PIL import Image
 
 from rsam_app.data.records import Record
 from rsam_app.geometry.types import RECTANGLE_FIELDS
@@ -32,31 +30,14 @@ from rsam_app.workflow.rounds import (
     round_folder,
     round_of,
 )
+from tests.blocks import write_blocks
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60)}
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory) -> Path:
-    """24 images of coloured blocks, 8 of them for testing, and a pipeline that trains on them in a second."""
-    folder = tmp_path_factory.mktemp("blocks")
-    rng, rows = np.random.default_rng(0), ["path,label,split"]
-    for i in range(24):
-        image = rng.integers(90, 140, (40, 40, 3)).astype(np.uint8)
-        image[8:30, 8:30] = list(COLOURS.values())[i % 2]
-        Image.fromarray(image).save(folder / f"{i:02}.png")
-        rows.append(f"{i:02}.png,{list(COLOURS)[i % 2]},{'test' if i >= 16 else 'train'}")
-    (folder / "manifest.csv").write_text("\n".join(rows))
-    card = {"name": "rounds_blocks", "layout": "manifest", "root": str(folder / "manifest.csv"), "licence": "CC0"}
-    (folder / "card.yaml").write_text(yaml.safe_dump(card))
-    settings = {
-        "dataset": str(folder / "card.yaml"),
-        "model": {"backbone": "test_resnet", "weights": "none", "image_size": 32},
-        "train": {"epochs": 1, "batch_size": 8, "workers": 0, "precision": "float32"},
-        "select": {"budget": 3},
-    }
-    (folder / "blocks.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "blocks.yaml"
+    return write_blocks(tmp_path_factory.mktemp("blocks"), "rounds_blocks", COLOURS)
 
 
 @pytest.fixture(scope="module")

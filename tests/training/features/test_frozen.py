@@ -164,7 +164,7 @@ def test_maps_and_targets_are_those_of_the_views(tiny_pipeline):
 
 
 def test_exchanged_surroundings_are_cached_for_these_targets_alone(tiny_pipeline):
-    """The augmented views' maps are of exchanged images, the whole images' are not; other targets are computed anew."""
+    """With other targets the maps of the augmented views change; those of the whole images stay."""
     exchange = ["train.frozen_backbone=true", "train.cached_views=1", "train.exchange_surroundings=1"]
     pipeline = load_pipeline(tiny_pipeline, exchange)
     dataset = load_dataset(load_card(pipeline.dataset), 0)
