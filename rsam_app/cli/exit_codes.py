@@ -43,8 +43,16 @@ def main() -> None:
             _fail(f"stopped, with a checkpoint; resume with `{resume_command()}`", 130)
         if "No space left on device" in str(error):  # each library wraps it in an exception of its own
             _fail(f"the disk is full ({error}).\nFree disk space and rerun; completed files are intact.", 2)
+        if _lost_database(error):
+            reason = str(error).split(", Timeout:")[0]
+            _fail(f"the database ended or is out of reach ({reason}).\nRerun: it continues where it stopped.", 2)
         end_launch(traceback.format_exc(), 1, patience=3)
         raise
+
+
+def _lost_database(error: Exception) -> bool:
+    pymongo = sys.modules.get("pymongo.errors")
+    return pymongo is not None and isinstance(error, pymongo.ConnectionFailure)
 
 
 def _run_command() -> None:

@@ -31,6 +31,9 @@ from rsam_app.system.mongodb.binary import Mongod
 
 REQUIRED_MB = 500
 """Free disk space that a start requires. An empty database takes 300 MB, most of it preallocated journal."""
+OPTIONS = "/?journal=true&serverSelectionTimeoutMS=8000"
+"""For every client, also those of FiftyOne: a write is on the disk before it counts, and a server that is gone is
+reported in seconds."""
 STOP_TIMEOUT = 15.0
 """Seconds that the last command waits for the server to close its files."""
 
@@ -63,8 +66,8 @@ def join(mongod: Mongod, folder: Path) -> str:
             raise
     atexit.register(_leave, os.getpid(), folder, int(state["pid"]), clients, started)
     if "socket" not in state:  # started by an earlier version, which listened on a port
-        return f"mongodb://127.0.0.1:{state['port']}"
-    return f"mongodb://{urllib.parse.quote(state['socket'], safe='')}"
+        return f"mongodb://127.0.0.1:{state['port']}{OPTIONS}"
+    return f"mongodb://{urllib.parse.quote(state['socket'], safe='')}{OPTIONS}"
 
 
 def _leave(

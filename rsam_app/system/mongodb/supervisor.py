@@ -2,7 +2,9 @@
 
 Commands hold a shared lock on `clients.lock`, which the kernel releases when they end, even if they are killed. The
 supervisor waits for an exclusive lock on the same file, which it gets when no command is left, and then stops mongod. A
-command that starts in the meantime waits for its shared lock until mongod has ended, and starts a new one.
+command that starts in the meantime waits for its shared lock until mongod has ended, and starts a new one. A mongod
+that is killed, e.g. because memory is short, is started again where it listened: its clients connect to it again by
+themselves.
 
 This file imports only the standard library, so that the process starts fast and stays small.
 
@@ -34,8 +36,22 @@ START_TIMEOUT = 600.0
 """Seconds that mongod may take to start: after a crash it replays its journal, which can take minutes."""
 HANDOVER_TIMEOUT = 30.0
 """Seconds that the mongod of a killed supervisor has to leave the folder."""
+MOST_RESTARTS = 20
+"""Times that a killed mongod is started again: one that cannot live would be killed for ever."""
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent ends, prctl(2)."""
+
+
+class Running:
+    """The mongod that runs now, and whether it is to end."""
+
+    def __init__(self, server: subprocess.Popen[bytes]) -> None:
+        self.server, self.ending = server, False
+
+    def end(self) -> None:
+        """Ask mongod to end; kill it after a minute."""
+        self.ending = True
+        stop(self.server)
 
 
 def main() -> None:
@@ -43,27 +59,44 @@ def main() -> None:
     folder = Path(sys.argv[1])
     with (folder / "supervisor.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        socket_file = place_of_socket(folder)
         try:
-            server, socket_file = start(folder, sys.argv[2], *sys.argv[3:])
+            running = Running(start(folder, socket_file, *sys.argv[2:]))
         except OSError as error:
+            remove_socket(folder, socket_file)
             answer({"error": str(error)})
             return
-        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-        threading.Thread(target=stop_when_unused, args=(folder, server), daemon=True).start()
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=running.end).start())
+        threading.Thread(target=end_when_unused, args=(folder, running), daemon=True).start()
         answer({"socket": str(socket_file)})
-        server.wait()
+        keep_running(folder, socket_file, running)
         remove_socket(folder, socket_file)
         (folder / "server.json").unlink(missing_ok=True)
 
 
-def start(folder: Path, mongod: str, libraries: str = "") -> tuple[subprocess.Popen[bytes], Path]:
-    """Start mongod on a socket that only this user can open; return both once it accepts connections.
+def keep_running(folder: Path, socket_file: Path, running: Running) -> None:
+    """Wait until mongod ends because it is to end, and start it again whenever it ends otherwise."""
+    for _ in range(MOST_RESTARTS):
+        running.server.wait()
+        if running.ending:
+            return
+        socket_file.unlink(missing_ok=True)
+        try:
+            running.server = start(folder, socket_file, *sys.argv[2:])
+        except OSError:
+            return
+        if running.ending:
+            stop(running.server)
+    running.end()
+
+
+def start(folder: Path, socket_file: Path, mongod: str, libraries: str = "") -> subprocess.Popen[bytes]:
+    """Start mongod on a socket that only this user can open; return it once it accepts connections.
 
     Raises `OSError` with mongod's reason if it does not start.
     """
     environment = {**os.environ, "LD_LIBRARY_PATH": libraries} if libraries else None
     log, output = folder / "mongod.log", folder / "mongod.out"
-    socket_file = place_of_socket(folder)
     command = [mongod, "--dbpath", str(folder / "data"), "--logpath", str(log), "--bind_ip", str(socket_file)]
     command += ["--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
     deadline = time.monotonic() + HANDOVER_TIMEOUT
@@ -80,10 +113,9 @@ def start(folder: Path, mongod: str, libraries: str = "") -> tuple[subprocess.Po
                 preexec_fn=end_with_parent(),
             )
         if wait_until_ready(server, log):
-            return server, socket_file
+            return server
         reason = failure(server, log, output)
         if "DBPathInUse" not in reason or time.monotonic() > deadline:
-            remove_socket(folder, socket_file)
             raise OSError(reason)
         time.sleep(0.5)
 
@@ -121,11 +153,11 @@ def wait_until_ready(server: subprocess.Popen[bytes], log: Path) -> bool:
     return False
 
 
-def stop_when_unused(folder: Path, server: subprocess.Popen[bytes]) -> None:
-    """Wait until no command uses mongod, then stop it. The lock on the clients is held until this process ends."""
+def end_when_unused(folder: Path, running: Running) -> None:
+    """Wait until no command uses mongod, then end it. The lock on the clients is held until this process ends."""
     clients = (folder / "clients.lock").open("a")
     fcntl.flock(clients, fcntl.LOCK_EX)
-    stop(server)
+    running.end()
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:

@@ -113,16 +113,35 @@ def test_a_killed_command_leaves_no_server_behind_and_no_damage(folder: Path, mo
         assert documents(address_of(after)) == 2
 
 
-@pytest.mark.parametrize("victim", ["supervisor", "mongod"])
-def test_after_a_killed_server_the_next_command_finds_its_data(folder: Path, mongod: Mongod, victim: str) -> None:
+def test_after_a_killed_supervisor_the_next_command_finds_its_data(folder: Path, mongod: Mongod) -> None:
     with client(folder, mongod) as first:
         assert documents(address_of(first)) == 1
-        os.kill(processes_on(folder)[victim], signal.SIGKILL)
-        wait_for(lambda: victim not in processes_on(folder), f"the killed {victim} to be gone: a signal takes a moment")
-        if victim == "mongod":  # the supervisor notices; a killed supervisor's mongod may still be closing its files
-            wait_for(lambda: not processes_on(folder), "the supervisor to end after its server")
+        os.kill(processes_on(folder)["supervisor"], signal.SIGKILL)
+        wait_for(lambda: "supervisor" not in processes_on(folder), "the killed supervisor to be gone")
         with client(folder, mongod) as second:
             assert documents(address_of(second)) == 2
+
+
+def test_a_killed_server_is_started_again_with_all_that_was_acknowledged(folder: Path, mongod: Mongod) -> None:
+    """Clients stay connected to its address; the last one still ends it."""
+    with client(folder, mongod) as first:
+        address = address_of(first)
+        with pymongo.MongoClient[dict[str, int]](address) as connection:
+            numbers = connection.test.numbers
+            for kill in range(5):
+                numbers.insert_one({"_id": kill})  # journaled by the address's own options
+                os.kill(processes_on(folder)["mongod"], signal.SIGKILL)
+                wait_for(lambda: _answers(connection), "the server to be started again", 30)
+                assert numbers.count_documents({}) == kill + 1
+        first.communicate("go\n", timeout=60)
+    assert not processes_on(folder)
+
+
+def _answers(connection: pymongo.MongoClient[dict[str, int]]) -> bool:
+    try:
+        return bool(connection.admin.command("ping"))
+    except pymongo.errors.ConnectionFailure:
+        return False
 
 
 def listening_ports() -> set[str]:
@@ -157,7 +176,7 @@ def test_a_server_of_an_earlier_version_is_joined_at_its_port(folder: Path, mong
     with (folder / "supervisor.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with client(folder, mongod) as process:
-            assert address_of(process) == "mongodb://127.0.0.1:12345"
+            assert address_of(process).startswith("mongodb://127.0.0.1:12345/?journal=true")
             process.kill()
 
 
