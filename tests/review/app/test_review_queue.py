@@ -31,8 +31,9 @@ def test_the_queue_skips_marked_images_and_continues_from_the_front(review_set: 
     mark(review_set, [order[1]], "right", "run_one")
     assert next_sample(queue, order[0]) == order[2]
     assert next_sample(queue, order[3]) == order[0], "from the front again"
-    assert (count(queue).done, count(queue).left, count(queue).total) == (1, 3, 4)
+    assert (count(queue).left, count(queue).total, count(queue).by_mark()) == (3, 4, "1 right")
     mark(review_set, [order[0], order[2]], "unsure", "run_one")
+    assert count(queue).by_mark() == "2 unsure, 1 right"
     assert next_sample(queue, order[3]) is None, "only the open one is left"
     assert next_sample(queue) == order[3]
     mark(review_set, [order[3]], "right", "run_one")
