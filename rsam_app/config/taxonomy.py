@@ -45,6 +45,13 @@ class Taxonomy:
         own name, and has a node of that name on every level without one."""
         return Taxonomy(self.levels, tuple(zip(*map(self._nodes_above, classes), strict=True)))
 
+    def renamed(self, names: Mapping[str, str], classes: Sequence[str]) -> Taxonomy:
+        """The taxonomy of `classes`, whose earlier names are the keys of `names`. A class keeps its place if it has one
+        in its own name, else it gets that of the first class that became it."""
+        earlier = {new: old for old, new in reversed(list(names.items())) if old in self.classes}
+        placed = [name if name in self.classes else earlier.get(name, name) for name in classes]
+        return Taxonomy(self.levels, (tuple(classes), *self.of_classes(placed).nodes[1:]))
+
     def _nodes_above(self, name: str) -> tuple[str, ...]:
         """The node of each level above a class, which comes first."""
         for level, nodes in enumerate(self.nodes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rsam_app.config import Taxonomy
@@ -88,6 +88,16 @@ class Dataset:
             )
         return records
 
+    def renamed(self, names: Mapping[str, str]) -> Dataset:
+        """Return the dataset with other names for some classes, by their present ones, in all splits. Classes that get
+        the same name, or that of another, are one class then."""
+        if not names:
+            return self
+        records = tuple(replace(r, label=names[r.label]) if r.label in names else r for r in self.records)
+        classes = renamed_classes(self.classes, names)
+        taxonomy = self.taxonomy.renamed(names, classes) if self.taxonomy else None
+        return replace(self, records=records, classes=tuple(classes), taxonomy=taxonomy)
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what a model could learn from: ids, labels, splits, sizes, boxes. The same on every machine.
@@ -104,6 +114,13 @@ class Dataset:
                 digest.update(repr(r.banner).encode())
         digest.update(repr(self.classes).encode())
         return digest.hexdigest()
+
+
+def renamed_classes(classes: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Return the classes under their new `names`, each at its former place; merged ones at that of the class that
+    keeps its name, else of the first."""
+    kept = {name for name in classes if name not in names}
+    return list(dict.fromkeys(names.get(c, c) for c in classes if c in kept or names[c] not in kept))
 
 
 def class_number(record: Record, class_index: Mapping[str, int]) -> int:

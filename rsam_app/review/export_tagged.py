@@ -11,7 +11,7 @@ from rsam_app.export.deduplicate import find_duplicate_groups, resplit, without_
 from rsam_app.export.items import collect
 from rsam_app.export.subset import check_request, export
 from rsam_app.review.tagging import tagged_ids
-from rsam_app.run.corrections import corrections_path, new_classes, read_corrections
+from rsam_app.run.corrections import corrections_path, new_classes, read_corrections, under_present_names
 from rsam_app.run.job import Job
 
 
@@ -49,9 +49,9 @@ def export_tagged(
     near-duplicates in the same one. Raises `UserError`.
     """
     check_request(format, out, mode)
-    dataset = job.original
+    table = read_corrections(corrections_path(job.run.path, job.original.name))
+    dataset, corrections = under_present_names(job.original, table)
     ids = tagged_ids(dataset.name, tag)
-    corrections = read_corrections(corrections_path(job.run.path, dataset.name))
     known = {record.id for record in dataset.records}
     notes: list[str] = []
     # Without any of them, `collect` says what to do.

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -24,16 +24,19 @@ from rsam_app.system.files import create_private, locked, write_atomically
 from rsam_app.system.json_files import parse_json
 from rsam_app.system.spreadsheets import csv_cell, csv_text
 
-Kind = Literal["label", "rectangle", "exclude", "place"]
+Kind = Literal["label", "rectangle", "exclude", "place", "class"]
 COLUMNS = ("id", "kind", "before", "after", "who", "when", "run")
 
 
 @dataclass(frozen=True)
 class Correction:
-    """One decision. `before` and `after` are a class name (`label`), `cx, cy, width, height, angle` in image pixels and
-    radians as a JSON list (`rectangle`; empty if there was none), `false`/`true` (`exclude`), or `right` or `wrong` and
-    the model's rectangle that this was said of (`place`; empty if nothing is). `when` is ISO 8601 in
-    UTC. An `after` equal to the dataset's own value cancels an earlier correction."""
+    """One decision about the record `id`, or about the class `id` of the dataset's files (`class`).
+
+    `before` and `after` are a class's name in the files, or that of a new class (`label`); a class's name (`class`);
+    `cx, cy, width, height, angle` in image pixels and radians as a JSON list (`rectangle`; empty if there was none);
+    `false`/`true` (`exclude`); or `right` or `wrong` and the model's rectangle that this was said of (`place`; empty if
+    nothing is). `when` is ISO 8601 in UTC. An `after` equal to the dataset's own value cancels an earlier correction.
+    """
 
     id: str
     kind: Kind
@@ -130,6 +133,26 @@ def first_labels(corrections: Iterable[Correction]) -> dict[str, str]:
     return dict(sorted(((i, label) for i, label in force.items() if label), key=lambda item: place[item[1]]))
 
 
+def class_names_in_force(corrections: Iterable[Correction]) -> dict[str, str]:
+    """The present names of classes that were renamed or merged, by their names in the dataset's files."""
+    rows = (c for c in in_force(corrections).values() if c.kind == "class")
+    return {c.id: c.after for c in rows if c.after != c.id}
+
+
+def under_present_names(
+    dataset: Dataset, corrections: Iterable[Correction], names: Mapping[str, str] | None = None
+) -> tuple[Dataset, list[Correction]]:
+    """Return the dataset and the corrections of images with the present names of the classes: by default those that
+    the corrections give."""
+    rows = list(corrections)
+    names = class_names_in_force(rows) if names is None else names
+    return dataset.renamed(names), [
+        replace(c, before=names.get(c.before, c.before), after=names.get(c.after, c.after)) if c.kind == "label" else c
+        for c in rows
+        if c.kind != "class"
+    ]
+
+
 class CorrectedDataset(NamedTuple):
     """A dataset with the reviewer's corrections."""
 
@@ -143,13 +166,15 @@ class CorrectedDataset(NamedTuple):
 def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> CorrectedDataset:
     """Return the corrected dataset, the target rectangles, and the answers about rectangles.
 
-    Only `train`, `val` and `unlabelled` change: correcting the test split with the model in view would favour the
-    model. An unlabelled image that got a label moves to `train`. The dataset's notes count corrections without effect:
-    those of test images and of records that no longer exist; and name new classes, which follow the others in the order
-    in which they were first given, and classes without a training image, which are left out with their images in every
-    split, unless that leaves fewer than two. Raises `UserError` if an image that had a label has none.
+    Classes are renamed and merged in all splits. Otherwise only `train`, `val` and `unlabelled` change: correcting the
+    test split with the model in view would favour the model. An unlabelled image that got a label moves to `train`.
+
+    The dataset's notes count corrections without effect: those of test images and of records that no longer exist; and
+    name new classes, which follow the others in the order in which they were first given, and classes without a
+    training image, which are left out with their images in every split, unless that leaves fewer than two. Raises
+    `UserError` if an image that had a label has none.
     """
-    corrections = list(corrections)
+    dataset, corrections = under_present_names(dataset, corrections)
     force = in_force(corrections)
     records, targets = [], {}
     right: dict[str, Rectangle] = {}
@@ -171,6 +196,16 @@ def apply_corrections(dataset: Dataset, corrections: Iterable[Correction]) -> Co
     corrected = _with_classes_of(dataset, records, corrections)
     notes = (*dataset.notes, *_without_effect(dataset, force), *corrected.notes)
     return CorrectedDataset(replace(corrected, notes=notes), targets, Answers({**right, **targets}, wrong))
+
+
+def earlier_labels(dataset: Dataset, corrections: Iterable[Correction]) -> dict[str, str]:
+    """The corrected labels of a dataset's images by record id where the class was renamed or merged, by its name in the
+    files."""
+    rows = list(corrections)
+    names = class_names_in_force(rows)
+    given = {c.id: c.after for c in in_force(rows).values() if c.kind == "label"} if names else {}
+    labels = {r.id: r.label if r.split == "test" else given.get(r.id, r.label) for r in dataset.records}
+    return {record_id: label for record_id, label in labels.items() if label in names}
 
 
 def _relabelled(dataset: Dataset, record: Record, label: Correction | None) -> Record:
@@ -245,11 +280,15 @@ def _left_out_notes(what: str, names: Sequence[str], records: Sequence[Record]) 
 
 
 def _new_decisions(old: list[Correction], new: Iterable[Correction]) -> list[Correction]:
-    force = in_force(old)
+    new = list(new)
+    force, names = in_force(old), class_names_in_force([*old, *new])
     added = []
     for c in new:
         earlier = force.get((c.id, c.kind))
-        if (earlier.after if earlier else c.before) != c.after:
+        before, after = earlier.after if earlier else c.before, c.after
+        if c.kind == "label":  # a label of a class that was merged is not a new decision
+            before, after = names.get(before, before), names.get(after, after)
+        if before != after:
             added.append(c)
             force[(c.id, c.kind)] = c
     return added
@@ -260,6 +299,8 @@ def _parse(row: dict[str, str], location: str) -> Correction:
         raise UserError(f"{location}: is not a correction: {list(row.values())}. Fix or delete the line.")
     if row["kind"] == "exclude" and row["after"] not in ("true", "false"):
         raise UserError(f"{location}: exclude is {row['after']!r}, expected true or false. Fix or delete the line.")
+    if row["kind"] == "class" and not (row["id"] and row["after"]):
+        raise UserError(f"{location}: a class has no name. Fix or delete the line.")
     if row["kind"] == "rectangle" and row["after"]:
         _parse_rectangle(row["after"], location)
     if row["kind"] == "place" and row["after"]:

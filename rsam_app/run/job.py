@@ -13,12 +13,15 @@ from rsam_app.config.validation import place_of
 from rsam_app.data import Dataset, Images, load_dataset, load_images
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.left_out import left_out_lines, listed
+from rsam_app.data.records import renamed_classes
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.corrections import (
     CorrectedDataset,
     Correction,
     apply_corrections,
+    class_names_in_force,
     corrections_path,
+    earlier_labels,
     first_labels,
     read_corrections,
 )
@@ -144,7 +147,7 @@ class Job:
         # A training in this job replaces the file and the model.
         state = stamp(self.run.training_records), class_names(self.run)
         if self._measured is None or self._measured[0] != state:
-            dataset, foreign = as_model_knows(self.corrected.dataset, state[1], self.original.taxonomy)
+            dataset, foreign = self._as_model_knows(state[1])
             measured = keep_in_train(dataset, training_ids(self.run.training_records))
             if foreign:
                 self.reporter.say(foreign)
@@ -152,6 +155,19 @@ class Job:
                 self.reporter.say(line)
             self._measured = state, measured
         return self._measured[1]
+
+    @property
+    def present_classes(self) -> list[str]:
+        """The classes of the dataset's files under the names that reviewers gave them."""
+        return renamed_classes(self.original.classes, class_names_in_force(self._read_corrections()[0]))
+
+    def _as_model_knows(self, classes: tuple[str, ...]) -> tuple[Dataset, str]:
+        filed, rows = self.original, self._read_corrections()[0]
+        names = class_names_in_force(rows)
+        placed = filed.taxonomy
+        if placed and names:
+            placed = placed.renamed(names, list(dict.fromkeys([*filed.classes, *names.values()])))
+        return as_model_knows(self.corrected.dataset, classes, placed, earlier_labels(filed, rows))
 
     @property
     def evaluated_split(self) -> str:

@@ -7,6 +7,7 @@ import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +52,14 @@ COPY_MODEL = "Copy the model's folder again, or retrain with `rsam train PIPELIN
 def score_names(table: pa.Table) -> list[str]:
     """Names of the score columns: all but the fixed ones."""
     return [name for name in table.column_names if name not in SCHEMA.names]
+
+
+def with_present_names(rows: pa.RecordBatch | pa.Table, names: Mapping[str, str]) -> Any:
+    """Return rows whose labels and predicted classes have their present names, by the former ones."""
+    for column in ("label", "predicted") if names else ():
+        values = [names.get(value, value) for value in rows.column(column).to_pylist()]
+        rows = rows.set_column(rows.schema.get_field_index(column), column, pa.array(values, pa.string()))
+    return rows
 
 
 def write_predictions(path: Path, table: pa.Table, embeddings: np.ndarray | None = None) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rsam_app.config.taxonomy import Taxonomy
 from rsam_app.data.left_out import first_names
-from rsam_app.data.records import UNLABELLED, Dataset
+from rsam_app.data.records import UNLABELLED, Dataset, Record
 from rsam_app.system.errors import UserError
 from rsam_app.system.json_files import read_json
 
@@ -57,14 +57,24 @@ def training_order(path: Path) -> list[str]:
     return ids
 
 
-def as_model_knows(dataset: Dataset, classes: Sequence[str], taxonomy: Taxonomy | None = None) -> tuple[Dataset, str]:
+def as_model_knows(
+    dataset: Dataset,
+    classes: Sequence[str],
+    taxonomy: Taxonomy | None = None,
+    earlier_labels: Mapping[str, str] | None = None,
+) -> tuple[Dataset, str]:
     """Return the dataset with the `classes` of a run's model, placed in `taxonomy`, and a line about images whose label
     is none of them.
 
-    Those images have no label for this model: the next training learns their class. Without `classes` (no model yet),
-    or if the model knows none of the dataset's, the dataset stays as it is.
+    An image whose class was renamed or merged gets the earlier name, which `earlier_labels` has by record id, if the
+    model knows that class. Other images have no label for this model: the next training learns their class. Without
+    `classes` (no model yet), or if the model knows none of the dataset's, the dataset stays as it is.
     """
-    if not classes or tuple(classes) == dataset.classes or not set(classes) & set(dataset.classes):
+    if not classes:
+        return dataset, ""
+    earlier = {i: label for i, label in (earlier_labels or {}).items() if label in classes}
+    dataset = replace(dataset, records=tuple(_labelled(r, earlier.get(r.id, r.label)) for r in dataset.records))
+    if tuple(classes) == dataset.classes or not {r.label for r in dataset.records} & set(classes):
         return dataset, ""
     foreign = [r for r in dataset.records if r.label and r.label not in classes]
     unknown = {r.id for r in foreign}
@@ -74,6 +84,10 @@ def as_model_knows(dataset: Dataset, classes: Sequence[str], taxonomy: Taxonomy 
     names = first_names(list(dict.fromkeys(r.label for r in foreign)))
     line = f"{len(foreign):,} images of classes that this run's model does not know are not measured: {names}"
     return known, line if foreign else ""
+
+
+def _labelled(record: Record, label: str) -> Record:
+    return record if record.label == label else replace(record, label=label)
 
 
 def keep_in_train(dataset: Dataset, trained: frozenset[str]) -> MeasuredDataset:

@@ -12,7 +12,9 @@ from rsam_app.run.corrections import (
     Correction,
     add_corrections,
     apply_corrections,
+    class_names_in_force,
     corrections_path,
+    earlier_labels,
     first_labels,
     in_force,
     last_addition,
@@ -233,6 +235,61 @@ def test_a_new_class_of_held_out_images_only_is_left_out_with_a_line() -> None:
     emptying = apply_corrections(dataset, [decided("wrentrain", before="wren", after="auk")]).dataset
     assert (emptying.classes, len(emptying.records)) == (names, 6)
     assert emptying.notes == ("classes without a training image left, kept because a model needs two (1): wren",)
+
+
+def test_renamed_and_merged_classes_keep_their_place_in_every_split() -> None:
+    names = ("auk", "tern", "wren")
+    records = [Record(f"{c}{s}", Path(), c, s) for c in names for s in ("train", "val", "test")]
+    taxonomy = Taxonomy(("species", "order"), (names, ("sea", "sea", "song")))
+    dataset = Dataset("birds", tuple(records), names, "ours", taxonomy=taxonomy)
+    renamed = decided("auk", "class", "auk", "alcid")
+    merged = [decided("wren", "class", "wren", "tern"), decided("ternval", before="tern", after="wren")]
+    relabelled = decided("wrenval", before="wren", after="auk")
+    corrected = apply_corrections(dataset, [relabelled, renamed]).dataset
+    assert corrected.classes == ("alcid", "tern", "wren") and corrected.notes == ()
+    assert {r.id: r.label for r in corrected.records if r.label == "alcid"}.keys() == {
+        *("auktrain", "aukval", "auktest", "wrenval")
+    }
+    assert corrected.taxonomy == Taxonomy(taxonomy.levels, (("alcid", "tern", "wren"), ("sea", "sea", "song")))
+    corrected = apply_corrections(dataset, [renamed, *merged]).dataset
+    assert corrected.classes == ("alcid", "tern") and corrected.split("test")[2].label == "tern"
+    back = [decided("auk", "class", "alcid", "auk"), decided("wren", "class", "tern", "wren")]
+    assert apply_corrections(dataset, [renamed, *merged[:1], *back])[0] == dataset
+    assert class_names_in_force([renamed, *merged, *back]) == {}
+
+
+def test_a_model_that_knows_the_earlier_classes_is_measured_on_them() -> None:
+    names = ("auk", "tern", "wren")
+    taxonomy = Taxonomy(("species", "order"), (names, ("sea", "sea", "song")))
+    records = tuple(Record(f"{c}{s}", Path(), c, s) for c in names for s in ("train", "test"))
+    dataset = Dataset("birds", records, names, "ours", taxonomy=taxonomy)
+    rows = [decided("auk", "class", "auk", "alcid"), decided("wren", "class", "wren", "tern")]
+    rows.append(decided("terntrain", before="tern", after="wren"))
+    corrected, earlier = apply_corrections(dataset, rows).dataset, earlier_labels(dataset, rows)
+    assert earlier == {
+        "auktrain": "auk",
+        "auktest": "auk",
+        "terntrain": "wren",
+        "wrentrain": "wren",
+        "wrentest": "wren",
+    }
+    known, line = as_model_knows(corrected, names, taxonomy, earlier)
+    assert (line, known.classes, known.taxonomy) == ("", names, taxonomy)
+    assert [r.label for r in known.records] == ["auk", "auk", "wren", "tern", "wren", "wren"]
+    assert as_model_knows(corrected, ("alcid", "tern"), taxonomy, earlier) == (corrected, "")
+
+
+def test_a_label_of_a_merged_class_is_not_a_new_decision(tmp_path: Path) -> None:
+    table, when = tmp_path / "birds.csv", "2025-01-02T00:00:00Z"
+    given, merged = decided("a", before="auk", after="wren"), decided("wren", "class", "wren", "tern")
+    assert add_corrections(table, [given]) == [given]
+    again = replace(given, after="tern", when=when)
+    assert add_corrections(table, [merged, again]) == [merged]
+    assert add_corrections(table, [replace(again, after="auk")]) == [replace(again, after="auk")]
+    with table.open("a") as stream:
+        stream.write(",class,wren,tern,,,\r\n")
+    with pytest.raises(UserError, match="line 5: a class has no name"):
+        read_corrections(table)
 
 
 def test_the_taxonomy_follows_the_classes() -> None:

@@ -1,4 +1,5 @@
-"""A class that a reviewer adds in the App: applied, undone, learned by the next round, and exported."""
+"""A class that a reviewer adds in the App, and one that is renamed: applied, undone, learned by the next round, and
+exported."""
 
 from __future__ import annotations
 
@@ -35,7 +36,14 @@ def give(review_set: Any, label: str, record_ids: list[str]) -> None:
     review_set.reload()
 
 
-def test_a_new_class_goes_from_the_app_to_the_next_head_and_to_an_export(
+def rename(review_set: Any, name: str, new: str) -> None:
+    import fiftyone.operators as foo
+
+    ctx = {"dataset": review_set, "params": {"class": name, "name": new}}
+    assert foo.execute_operator("@rsam/review/rename_class", ctx=ctx).result["name"] == new
+
+
+def test_new_and_renamed_classes_go_from_the_app_to_the_next_head_and_to_an_export(
     fiftyone_module: ModuleType, tmp_path: Path
 ) -> None:
     link_plugin()
@@ -61,8 +69,9 @@ def test_a_new_class_goes_from_the_app_to_the_next_head_and_to_an_export(
 
     give(review_set, "blue", red[:3])
     give(review_set, "Red ", green)
+    rename(review_set, "red", "crimson")
     applied = json.loads(rsam("apply", run, "--json").stdout)
-    assert (applied["problems"], len(read_corrections(table))) == ([], 2 + 3 + len(green))
+    assert (applied["problems"], len(read_corrections(table))) == ([], 2 + 1 + 3 + len(green))
     (tmp_path / "card.yaml").write_text(f"{kept}untrained_classes: refuse\n")
     refused = rsam("train", pipeline, "--run", run, "--restart", check=2).stderr
     assert "the class 'green' has no training image left after the corrections (1 such classes)" in refused
@@ -71,7 +80,7 @@ def test_a_new_class_goes_from_the_app_to_the_next_head_and_to_an_export(
     assert "new classes by the corrections (1): blue" in said
     assert "classes without a training image left after the corrections (1) are left out" in said and ": green" in said
     second = run.with_name("blocks-round2")
-    assert class_names(RunFolder(second)) == ("red", "blue")
+    assert class_names(RunFolder(second)) == ("crimson", "blue")
     learned = read_predictions(RunFolder(second).predictions, ["train"])
     assert learned.column("label").to_pylist().count("blue") == 3
     assert {len(row) for row in learned.column("logits").to_pylist()} == {2}
@@ -81,14 +90,14 @@ def test_a_new_class_goes_from_the_app_to_the_next_head_and_to_an_export(
     fiftyone_module.delete_dataset(NAME)
     rsam("review", second, "--no-app")
     review_set = fiftyone_module.load_dataset(NAME)
-    assert review_set.classes["ground_truth"] == ["green", "red", "blue"], "from the corrections"
+    assert review_set.classes["ground_truth"] == ["green", "crimson", "blue"], "from the corrections"
     chosen = review_set.match({"ground_truth.label": "blue"})
     assert sorted(chosen.values("record_id")) == red[:3]
     chosen.tag_samples("good")
     out = tmp_path / "out"
     rsam("export", second, "--tag", "good", "--format", "coco", out)
     exported = json.loads(next(out.rglob("*.json")).read_text())
-    assert [c["name"] for c in exported["categories"]] == ["green", "red", "blue"]
+    assert [c["name"] for c in exported["categories"]] == ["green", "crimson", "blue"]
     assert [image["label"] for image in exported["images"]] == ["blue"] * 3
 
     assert review_set.exists("blocks_prediction").count() == 0

@@ -23,7 +23,7 @@ from rsam_app.review.analysis.triage import find_thresholds, write_triage
 from rsam_app.review.dataset.memory import DerivedMemory
 from rsam_app.review.dataset.schema import add_field, memory, remember
 from rsam_app.run.folder import RunFolder
-from rsam_app.run.predictions import embeddings_path, read_columns, read_embeddings
+from rsam_app.run.predictions import embeddings_path, read_columns, read_embeddings, with_present_names
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
 from rsam_app.system.versions import DERIVED_FIELDS
@@ -54,18 +54,18 @@ def derive(
     thresholds = find_thresholds(table)
     if thresholds.label_quality is not None or thresholds.misattention is not None:
         write_triage(review_set, key, thresholds)
-    before = _remembered(review_set, key)
+    before, names = _remembered(review_set, key), memory(review_set).class_names
     rows = _rows_with_sample(review_set, table)
     records = predicted_records(dataset, rows.ids)
     state = DerivedMemory(
-        pairs=confusion_pairs(table),
-        beliefs=beliefs_state(run),
+        pairs=confusion_pairs(with_present_names(table, names)),
+        beliefs=beliefs_state(run, names),
         sure_answers=sure_answers_state(run),
         embeddings=_embeddings_state(run, table),
         photographs=fingerprint(DERIVED_FIELDS, files_state(records), [record.split for record in records]),
     )
     if state.beliefs != before.beliefs:
-        write_suggestions(review_set, key, run, table.take(rows.indices), rows.samples)
+        write_suggestions(review_set, key, run, table.take(rows.indices), rows.samples, names)
     if state.sure_answers != before.sure_answers:
         write_sure_answers(review_set, key, run, dict(zip(rows.ids, rows.samples, strict=True)))
     if state.embeddings != before.embeddings:

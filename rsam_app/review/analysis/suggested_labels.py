@@ -28,14 +28,23 @@ class Suggestion(NamedTuple):
     probability: float
 
 
-def beliefs_state(run: RunFolder) -> str:
-    """Return a fingerprint of the tables and the training probabilities, by size and modification time."""
+def beliefs_state(run: RunFolder, names: Mapping[str, str]) -> str:
+    """Return a fingerprint of the tables and the training probabilities, by size and modification time, and of the
+    present `names` of classes."""
     beliefs = (run.training_records, run.learned_probabilities, run.held_out_probabilities)
     files = [*sorted(run.predictions.glob("*.parquet")), *beliefs]
-    return fingerprint(SUGGESTED_LABELS, [(path.name, stamp(path)) for path in files])
+    stamps = [(path.name, stamp(path)) for path in files]
+    return fingerprint(SUGGESTED_LABELS, stamps, *([sorted(names.items())] if names else []))
 
 
-def write_suggestions(review_set: Any, key: str, run: RunFolder, table: pa.Table, samples: Sequence[str]) -> None:
+def write_suggestions(
+    review_set: Any,
+    key: str,
+    run: RunFolder,
+    table: pa.Table,
+    samples: Sequence[str],
+    names: Mapping[str, str],
+) -> None:
     """Update `KEY_suggested` and `KEY_suggested_probability` for each row of the predictions, whose sample ids are
     `samples`; both are empty if the most probable label is the given one.
 
@@ -48,17 +57,20 @@ def write_suggestions(review_set: Any, key: str, run: RunFolder, table: pa.Table
     add_field(review_set, label, fo.StringField, description=about)
     add_field(review_set, probability, fo.FloatField, description=f"the probability of {label}")
     for start in range(0, table.num_rows, CHUNK):
-        suggested = _suggestions(run, table.slice(start, CHUNK), samples[start : start + CHUNK])
+        suggested = _suggestions(run, table.slice(start, CHUNK), samples[start : start + CHUNK], names)
         _write_changed(review_set, key, suggested)
 
 
-def _suggestions(run: RunFolder, rows: pa.Table, samples: Sequence[str]) -> dict[str, Suggestion | None]:
+def _suggestions(
+    run: RunFolder, rows: pa.Table, samples: Sequence[str], names: Mapping[str, str]
+) -> dict[str, Suggestion | None]:
     ids, splits, labels, predicted, confidence = (
         rows.column(name).to_pylist() for name in ("id", "split", "label", "predicted", "confidence")
     )
     suggested: dict[str, Suggestion | None] = {}
     believed = believed_labels(run, ids, splits, predicted, confidence)
     for sample, given, (label, probability) in zip(samples, labels, believed, strict=True):
+        label, given = names.get(label, label), names.get(given, given)
         known = label and probability is not None and np.isfinite(probability)
         suggested[sample] = Suggestion(label, probability) if known and label != given else None
     return suggested

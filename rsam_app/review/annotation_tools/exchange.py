@@ -130,10 +130,12 @@ def _open(dataset_name: str, key: str) -> Any:
 def _labels(samples: Samples, images: Sequence[ReturnedImage], form: str, report: ExchangeReport) -> dict[str, str]:
     """The class of each image that was returned with one; add a problem to the report for what is none. CVAT's tags
     that name no class say something else about the image."""
-    classes = set(memory(samples.review_set).classes)
+    known = memory(samples.review_set)
+    classes = set(known.classes)
     named: dict[str, set[str]] = defaultdict(set)
     for image in images:
-        named[image.record_id] |= {name for name in image.labels if form != "cvat" or name in classes}
+        present = {known.class_names.get(name, name) for name in image.labels}
+        named[image.record_id] |= {name for name in present if form != "cvat" or name in classes}
     labels = {}
     for record_id, names in named.items():
         if len(names) > 1:

@@ -16,19 +16,32 @@ def class_to_give(typed: str, classes: Sequence[str], new: bool) -> str:
 
     Raises `UserError` for no name, a name that several classes have, and one that no class has unless `new`.
     """
-    name = " ".join(typed.split())
-    if not name or not name.isprintable():
-        raise UserError(f"label {typed!r} is not a name. Type a class, or choose one.")
-    if typed in classes:
-        return typed
-    alike = [known for known in classes if _folded(known) == _folded(name)]
-    if len(alike) > 1:
-        raise UserError(f"label {typed!r} names {len(alike)} classes: {', '.join(alike)}. Type one of them exactly.")
+    name = clean_name(typed)
+    alike = class_alike(typed, classes)
     if not alike and not new:
         raise UserError(
             f"label {name!r} is not a class of this dataset.{suggest(name, classes)}\nTick 'New class' to add it."
         )
-    return alike[0] if alike else name
+    return alike or name
+
+
+def clean_name(typed: str) -> str:
+    """Return what was typed with single blanks between its words. Raises `UserError` if it is no name."""
+    name = " ".join(typed.split())
+    if not name or not name.isprintable():
+        raise UserError(f"label {typed!r} is not a name. Type a class, or choose one.")
+    return name
+
+
+def class_alike(typed: str, classes: Sequence[str]) -> str | None:
+    """Return the class that `typed` names, regardless of case and blanks; None if none. Raises `UserError` if several
+    classes have that name."""
+    if typed in classes:
+        return typed
+    alike = [known for known in classes if _folded(known) == _folded(typed)]
+    if len(alike) > 1:
+        raise UserError(f"label {typed!r} names {len(alike)} classes: {', '.join(alike)}. Type one of them exactly.")
+    return alike[0] if alike else None
 
 
 def add_classes(review_set: Any, names: Iterable[str]) -> None:

@@ -39,6 +39,9 @@ class Memory(BaseModel):
     """The card's classes, then the new ones."""
     new_classes: list[str] = []
     """Classes that the card lacks and reviewers added, the earliest first."""
+    class_names: dict[str, str] = {}
+    """By a class's name in the files, the present one, of classes that were renamed or merged. A class that keeps its
+    name is there if another was merged into it, or if its renaming was taken back."""
     records: str | None = None
     """Fingerprint of the records that the samples follow."""
     runs: dict[str, RunMemory] = {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsam_app.geometry.types import Rectangle
+from rsam_app.review.dataset.class_names import earlier_name
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decisions_of, has_decision_tag
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.schema import DECISIONS, JUDGED_PLACE, declare_judged_place, memory, open_review, run_keys
@@ -49,7 +50,8 @@ class Decisions:
 def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
     """Read the decisions in a FiftyOne dataset as corrections in the name of `who` and of the run `run_key`.
 
-    - `label`: `ground_truth` was edited.
+    - `class`: a class was renamed or merged.
+    - `label`: `ground_truth` was edited; the classes have their names in the dataset's files.
     - `rectangle`: a box drawn in `attention_target`; else a dragged box of a model, of this run before others; else the
       rectangle of this run if `review` or a tag is 'accept' (it becomes the target, and stays when a later run looks
       elsewhere).
@@ -75,6 +77,7 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
             f"{record_id}: accepted, but {run_key} has no rectangle. Draw one in attention_target."
         )
     reader = _Reader(review_set, keys, who, decisions)
+    reader.read_class_names()
     shown = [key for key in keys if review_set.has_sample_field(f"{key}_attention")]  # FiftyOne can delete fields
     names = [*FIELDS, *(f"{key}_attention.detections" for key in shown)]
     new_kinds = {}
@@ -118,7 +121,7 @@ def _or_blank(field: str) -> Any:
 
 class _Reader:
     def __init__(self, review_set: Any, keys: list[str], who: str, decisions: Decisions) -> None:
-        self.classes = set(memory(review_set).classes)
+        self.classes, self.class_names = set(memory(review_set).classes), memory(review_set).class_names
         self.keys = keys
         self.who = who
         self.when = now()
@@ -143,6 +146,13 @@ class _Reader:
             self._add(sample, "exclude", "false", "true" if excluded else "false")
         return {c.kind for c in self.decisions.corrections[before:]}
 
+    def read_class_names(self) -> None:
+        """Append a correction for each class that was renamed or merged, or is no longer."""
+        for filed, present in self.class_names.items():
+            self.decisions.corrections.append(
+                Correction(filed, "class", filed, present, self.who, self.when, self.keys[0])
+            )
+
     def _read_mark(self, sample: dict[str, Any]) -> None:
         mark = sample["review"]
         if mark in DECISIONS:
@@ -161,7 +171,8 @@ class _Reader:
                 " Correct it in ground_truth, or give it by the key l as a new class.",
             )
             return
-        self._add(sample, "label", original, label)
+        filed = (earlier_name(self.class_names, name) for name in (original, label))
+        self._add(sample, "label", *filed)
 
     def _read_rectangle(self, sample: dict[str, Any], known: set[str]) -> None:
         boxes = sample["attention_target.detections"] or []

@@ -7,8 +7,9 @@ from typing import Any
 
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.class_list import forget_unused_classes
+from rsam_app.review.dataset.class_names import take_names_back
 from rsam_app.review.dataset.record_fields import mark_of_place
-from rsam_app.review.dataset.schema import JUDGED_PLACE, open_review, run_keys
+from rsam_app.review.dataset.schema import JUDGED_PLACE, memory, open_review, run_keys
 from rsam_app.review.dataset.targets import as_target
 from rsam_app.review.decisions.marks import set_by_id, unmark
 from rsam_app.review.decisions.read import VERDICTS, read_decisions
@@ -19,7 +20,8 @@ from rsam_app.system.json_files import parse_json
 def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> list[str]:
     """Set the FiftyOne dataset to each row's `after` if its decision is still the row's `before`.
 
-    A label becomes the former one, and a new class that no image has any more is forgotten; a target, an acceptance or
+    A class gets its former name back (images of merged classes follow with the next `rsam review`); a label becomes
+    the former one, and a new class that no image has any more is forgotten; a target, an acceptance or
     a dragged model box becomes the former target, or none; an exclusion or a mark about a place is lifted or restored.
     Returns the ids of records with a newer decision, which stays. Raises `UserError` if the dataset or the run is not
     in FiftyOne.
@@ -34,6 +36,8 @@ def take_back(dataset_name: str, run_key: str, rows: Iterable[Correction]) -> li
             undone.setdefault(row.kind, {})[row.id] = row.after
         elif decision not in (None, row.after):
             left.add(row.id)
+    if "class" in undone:
+        take_names_back(review_set, undone.pop("class"))
     restorers = {
         "label": _restore_labels,
         "rectangle": _restore_rectangles,
@@ -53,6 +57,8 @@ def _by_sample_id(review_set: Any, values: dict[str, str]) -> dict[str, str]:
 
 
 def _restore_labels(review_set: Any, labels: dict[str, str]) -> None:
+    names = memory(review_set).class_names
+    labels = {i: names.get(label, label) for i, label in labels.items()}
     set_by_id(review_set, "ground_truth.label", {i: label for i, label in labels.items() if label})
     set_by_id(review_set, "ground_truth", {i: None for i, label in labels.items() if not label})
     forget_unused_classes(review_set)

@@ -18,6 +18,7 @@ def register(plugin: Any) -> None:
         mark.AcceptRectangle,
         label.TakeSuggestion,
         label.GiveLabel,
+        label.RenameClass,
         mark.Undo,
         mark.NextImage,
         keys.Key,

@@ -1,4 +1,4 @@
-"""Operators for labels: take the suggested one, or give any other."""
+"""Operators for labels: take the suggested one, give any other, and rename or merge classes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import fiftyone.operators.types as types
 
 from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.dataset.class_list import add_classes, class_to_give
+from rsam_app.review.dataset.class_names import rename_class
 from rsam_app.review.dataset.schema import memory
 from rsam_app.review.decisions.marks import MarkResult, mark
 from rsam_app.review.plugin.base import PLUGIN, OneClickOperator, ReviewOperator, add_choice, key_of, listed
@@ -39,8 +40,9 @@ def give_label(ctx: Any, review_set: Any, typed: str, new: bool = False) -> dict
     Raises `UserError` if there is no image, all have that label, or it is not a class of the dataset.
     """
     review_set.reload()  # another reviewer may have added classes
-    classes = memory(review_set).classes
-    label = class_to_give(typed, classes, new)
+    known = memory(review_set)
+    classes = known.classes
+    label = class_to_give(known.class_names.get(typed, typed), classes, new)
     ids = sample_ids_of(ctx)
     current = zip(*review_set.select(ids).values(["id", "ground_truth.label"]), strict=True)
     labels = {i: label for i, before in current if before != label}
@@ -68,6 +70,38 @@ def _label(
         return MarkResult(result.mark, result.ids, [*result.left, *(name or "an image you added" for name in left)])
 
     return mark_and_advance(ctx, review_set, work, summary, reason)
+
+
+class RenameClass(ReviewOperator):
+    """Rename a class, or make two classes one."""
+
+    config = listed(
+        "rename_class",
+        "RSAM: rename or merge a class …",
+        "drive_file_rename_outline",
+        "Give a class another name in all splits; the name of another class merges the two",
+    )
+
+    def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
+        """Ask for the class and its new name."""
+        classes = {name: name for name in memory(review_set).classes}
+        given = review_set.select(ctx.current_sample).values("ground_truth.label") if ctx.current_sample else [None]
+        default = given[0] if given[0] in classes else None
+        view = types.AutocompleteView()
+        add_choice(inputs, "class", "Class", classes, view=view, default=default, required=True)
+        inputs.str("name", label="New name", required=True)
+        about = "If another class has this name, make the two one class; the files tell them apart again after an undo"
+        inputs.bool("merge", label="Merge", description=about, default=False)
+
+    def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:
+        """Rename or merge."""
+        name, typed = (str(ctx.params.get(field) or "") for field in ("class", "name"))
+        before = set(memory(review_set).classes)
+        new, images = rename_class(review_set, name, typed, bool(ctx.params.get("merge")))
+        done = f"merged into '{new}'" if new in before else f"renamed to '{new}'"
+        ctx.ops.reload_dataset()
+        ctx.ops.notify(f"'{name}' {done}: {images:,} images. The next round learns it.", variant="success")
+        return {"name": new, "images": images}
 
 
 class TakeSuggestion(OneClickOperator):

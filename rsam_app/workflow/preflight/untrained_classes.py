@@ -10,7 +10,7 @@ from rsam_app.system.errors import UserError
 
 def refuse_untrained(job: Job, dataset: Dataset) -> None:
     """Raise `UserError` if corrections left a class without a training image and the card refuses that."""
-    untrained = untrained_classes(job.original.classes, dataset.records)
+    untrained = untrained_classes(job.present_classes, dataset.records)
     if untrained and job.card.untrained_classes == "refuse":
         raise UserError(
             f"{job.run.path}: the class {untrained[0]!r} has no training image left after the corrections"
