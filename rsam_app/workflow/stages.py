@@ -236,7 +236,8 @@ def _review(job: Job) -> str:
 
     with job.reporter.bars() as advance:
         writing = partial(advance, "writing into FiftyOne")
-        report = write_run(job.run, job.original, job.pipeline.review.key, writing, advance)
+        settings = job.pipeline.review
+        report = write_run(job.run, job.original, settings.key, writing, advance, settings.all_panels)
     job.reporter.say(
         f"FiftyOne dataset {report.dataset!r}: {report.added} added, {report.updated} updated,"
         f" {report.unchanged} unchanged, {report.kept} left as the reviewer changed them"

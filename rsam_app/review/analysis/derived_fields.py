@@ -1,5 +1,5 @@
 """Fields computed from all predictions of a run together: triage, suggested labels, sure answers, near-duplicates,
-nearest embeddings and their map, and confusion pairs."""
+nearest embeddings and their map, confusion pairs, and the entries in FiftyOne's own panels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rsam_app.data.near_duplicates.table import files_state, near_duplicates, pr
 from rsam_app.data.records import Dataset, Record
 from rsam_app.review.analysis.calibrated_misattention import write_calibrated
 from rsam_app.review.analysis.embeddings import map_embeddings, nearest_cosines
+from rsam_app.review.analysis.fiftyone_runs import evaluation_state, write_brain_runs, write_evaluations
 from rsam_app.review.analysis.suggested_labels import beliefs_state, write_suggestions
 from rsam_app.review.analysis.sure_answers import sure_answers_state, write_sure_answers
 from rsam_app.review.analysis.triage import find_thresholds, write_triage
@@ -40,7 +41,12 @@ CHUNK = 20_000
 
 
 def derive(
-    review_set: Any, run: RunFolder, key: str, dataset: Dataset, progress: StepProgress | None = None
+    review_set: Any,
+    run: RunFolder,
+    key: str,
+    dataset: Dataset,
+    progress: StepProgress | None = None,
+    all_panels: bool = False,
 ) -> list[str]:
     """Update the derived fields of `run` in its FiftyOne dataset.
 
@@ -57,19 +63,23 @@ def derive(
     before, names = _remembered(review_set, key), memory(review_set).class_names
     rows = _rows_with_sample(review_set, table)
     records = predicted_records(dataset, rows.ids)
+    split = "test" if dataset.split("test") else "val"
     state = DerivedMemory(
         pairs=confusion_pairs(with_present_names(table, names)),
         beliefs=beliefs_state(run, names),
         sure_answers=sure_answers_state(run),
-        embeddings=_embeddings_state(run, table),
+        embeddings=fingerprint(_embeddings_state(run, table), all_panels),
+        evaluation=evaluation_state(review_set, key, split, all_panels),
         photographs=fingerprint(DERIVED_FIELDS, files_state(records), [record.split for record in records]),
     )
     if state.beliefs != before.beliefs:
         write_suggestions(review_set, key, run, table.take(rows.indices), rows.samples, names)
     if state.sure_answers != before.sure_answers:
         write_sure_answers(review_set, key, run, dict(zip(rows.ids, rows.samples, strict=True)))
+    if state.evaluation != before.evaluation:
+        notes += write_evaluations(review_set, key, split, all_panels)
     if state.embeddings != before.embeddings:
-        notes += _write_embeddings(review_set, run, key, rows, progress)
+        notes += _write_embeddings(review_set, run, key, rows, progress, all_panels)
     if state.photographs != before.photographs:
         duplicates = near_duplicates(run.near_duplicates, records, dataset.records, progress)
         _write_duplicates(review_set, key, rows, records, duplicates)
@@ -129,7 +139,7 @@ def _rows_with_sample(review_set: Any, table: pa.Table) -> _Rows:
 
 
 def _write_embeddings(
-    review_set: Any, run: RunFolder, key: str, rows: _Rows, progress: StepProgress | None
+    review_set: Any, run: RunFolder, key: str, rows: _Rows, progress: StepProgress | None, all_panels: bool
 ) -> list[str]:
     try:
         embeddings = read_embeddings(run.predictions)
@@ -142,7 +152,7 @@ def _write_embeddings(
     nearest = _or_none(nearest_cosines(embeddings, searching))
     _write_values(review_set, f"{key}_nearest", rows.samples, nearest, about)
     _write_map(review_set, key, rows.samples, map_embeddings(embeddings))
-    return []
+    return write_brain_runs(review_set, key, rows.samples, embeddings, uniqueness=all_panels)
 
 
 def _write_duplicates(

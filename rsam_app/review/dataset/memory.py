@@ -26,6 +26,7 @@ class DerivedMemory(BaseModel):
     beliefs: str | None = None
     sure_answers: str | None = None
     embeddings: str | None = None
+    evaluation: str | None = None
     photographs: str | None = None
 
 

@@ -120,7 +120,8 @@ class Score(ReportingOperator):
 
         job = Job.of_run(run.path, [], Reporter())
         with run.writing():
-            steps = _steps_of(lambda advance: write_run(run, job.original, key, advance))
+            panels = job.pipeline.review.all_panels
+            steps = _steps_of(lambda advance: write_run(run, job.original, key, advance, all_panels=panels))
             return (yield from _shown(steps, lambda step: progress(ctx, step[0], step[1], "images written")))
 
 

@@ -62,6 +62,7 @@ def write_run(
     key: str | None = None,
     progress: Progress | None = None,
     comparing: StepProgress | None = None,
+    all_panels: bool = False,
 ) -> WriteReport:
     """Write all predictions of `run` into the FiftyOne dataset of `dataset`, then derived fields, views and layout.
 
@@ -69,17 +70,22 @@ def write_run(
     edited labels, drawn boxes, moved rectangles and decisions stay, also those made while it writes. After an
     interruption the next call completes the write. Memory does not grow with the predictions, except by the embeddings
     and 1.5 KiB an image for what is compared across all images. `progress` counts rows, `comparing` the search for
-    near-duplicates.
+    near-duplicates. `all_panels` is the pipeline's `review.all_panels`.
 
     Raises `UserError` if there are no predictions, if the key belongs to another run, or if the dataset's name belongs
     to a FiftyOne dataset that RSAM did not create. Runs of one dataset are written one after the other.
     """
     with locked(lock_file("review", dataset.name)):
-        return _write(run, dataset, check_key(key or run.key), progress, comparing)
+        return _write(run, dataset, check_key(key or run.key), progress, comparing, all_panels)
 
 
 def _write(
-    run: RunFolder, dataset: Dataset, key: str, progress: Progress | None, comparing: StepProgress | None
+    run: RunFolder,
+    dataset: Dataset,
+    key: str,
+    progress: Progress | None,
+    comparing: StepProgress | None,
+    all_panels: bool,
 ) -> WriteReport:
     files = _tables(run)
     rows = read_corrections(corrections_path(run.path, dataset.name))
@@ -103,7 +109,7 @@ def _write(
     report.vanished = sorted(vanished | (samples.record_ids() - records.keys()))
     report.followed = samples.follow(dataset)
     written.save([name for path in files for name in score_fields(pq.read_schema(path).names)])
-    report.notes = [*_notes(report, adopted), *derive(review_set, run, key, dataset, comparing)]
+    report.notes = [*_notes(report, adopted), *derive(review_set, run, key, dataset, comparing, all_panels)]
     save_views(review_set, key)
     arrange(review_set, key)
     return report

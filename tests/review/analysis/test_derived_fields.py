@@ -116,6 +116,51 @@ def test_what_did_not_change_is_not_computed_again(drawn: Dataset, make_run: Mak
     assert open_review(drawn.name).get_brain_info(map_name("run_one")).timestamp > made
 
 
+def test_fiftyones_own_panels_find_the_run(drawn: Dataset, make_run: MakeRun) -> None:
+    run = with_embeddings(make_run(drawn))
+    write_run(run, drawn, all_panels=True)
+    review_set = open_review(drawn.name)
+    assert review_set.list_evaluations() == ["run_one", "run_one_boxes"]
+    table = read_predictions(run.predictions, ["test"])
+    right = np.array(table.column("label").to_pylist()) == np.array(table.column("predicted").to_pylist())
+    assert review_set.load_evaluation_results("run_one").metrics()["accuracy"] == pytest.approx(right.mean())
+    assert review_set.match({"split": "test"}).values("run_one") == right.tolist()
+    matched, missed = (sum(n or 0 for n in review_set.values(f"run_one_boxes_{kind}")) for kind in ("tp", "fn"))
+    assert matched + missed == len(right) and matched > 0
+    registered = [f"run_one_{name}" for name in ("embeddings", "similarity", "uniqueness")]
+    assert sorted(review_set.list_brain_runs()) == registered
+    first = review_set.first().id
+    assert review_set.sort_by_similarity(first, k=2, brain_key="run_one_similarity").values("id")[0] == first
+    least, most = review_set.bounds("run_one_uniqueness")
+    assert 0 < least < most == 1
+
+    review_set.delete_evaluation("run_one")
+    write_run(run, drawn, all_panels=True)
+    assert open_review(drawn.name).list_evaluations() == ["run_one_boxes"], "what was deleted stays deleted"
+    changed = open_review(drawn.name).match({"split": "test", "run_one_prediction.label": "crow"}).first()
+    changed.ground_truth.label = "crow" if changed.ground_truth.label != "crow" else "blue tit"
+    changed.save()
+    write_run(run, drawn)
+    review_set = open_review(drawn.name)
+    assert review_set[changed.id]["run_one"] is (changed.ground_truth.label == "crow"), "until a label changes"
+
+
+def test_a_field_with_the_runs_key_is_left_alone(drawn: Dataset, make_run: MakeRun) -> None:
+    import fiftyone as fo
+
+    run = make_run(drawn)
+    write_run(run, drawn)
+    review_set = open_review(drawn.name)
+    review_set.delete_evaluation("run_one")
+    review_set.add_sample_field("run_one", fo.StringField)
+    sample = review_set.match({"split": "test"}).first()
+    sample["run_one"], sample.ground_truth.label = "mine", "crow" if sample.ground_truth.label != "crow" else "blue tit"
+    sample.save()
+    report = write_run(run, drawn)
+    assert "no evaluation in FiftyOne: the dataset has a field 'run_one' of its own" in report.notes
+    assert open_review(drawn.name)[sample.id]["run_one"] == "mine"
+
+
 def test_missing_embeddings_are_reported(drawn: Dataset, make_run: MakeRun) -> None:
     report = write_run(make_run(drawn), drawn)
     assert len(report.notes) == 1 and "rsam predict" in report.notes[0]
