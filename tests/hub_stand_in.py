@@ -5,11 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
 
 COMMIT = "0" * 39 + "1"
 TOKEN = "hf_test"
@@ -87,3 +92,57 @@ def stand_in_hub() -> Iterator[tuple[str, dict[str, dict[str, bytes]]]]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Ended(NamedTuple):
+    """A program's exit code and output."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+PROGRAMS = """
+import contextlib, io, json, sys, traceback
+for line in sys.stdin:
+    code, out = 0, io.StringIO()
+    with contextlib.redirect_stdout(out):
+        try:
+            exec(json.loads(line), {"__name__": "__main__"})
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            code = traceback.print_exc() or 1
+    sys.stderr.flush()
+    print(json.dumps([code, out.getvalue()]), flush=True)
+"""
+
+
+@contextmanager
+def client_of(hub: str, home: Path) -> Iterator[Callable[[str], Ended]]:
+    """Yield a function that runs programs, one after the other, in a new process whose hub is at the address `hub`:
+    `huggingface_hub` reads it when it is imported, and imports take longer than what the programs do."""
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HOME": str(home), "HOME": str(home)}
+    environment = {"PATH": os.environ["PATH"], "HF_ENDPOINT": hub, **paths}
+    command = [sys.executable, "-c", PROGRAMS]
+    with (
+        (home / "stderr.txt").open("w+") as errors,
+        (home / "stderr.txt").open() as said,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as process,
+    ):
+        assert process.stdin and process.stdout
+        requests, answers = process.stdin, process.stdout
+
+        def run(program: str) -> Ended:
+            requests.write(json.dumps(program) + "\n")
+            requests.flush()
+            answer = answers.readline()
+            assert answer, f"the process ended: {said.read()}"
+            return Ended(*json.loads(answer), said.read())
+
+        try:
+            yield run
+        finally:
+            requests.close()

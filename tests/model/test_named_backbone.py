@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
-from hub_stand_in import stand_in_hub
+from hub_stand_in import Ended, client_of, stand_in_hub
 from timm.models import save_for_hf
 
 from rsam_app.config import ModelConfig
@@ -110,26 +108,22 @@ def test_a_missing_or_damaged_place_is_named(tmp_path: Path) -> None:
 
 
 BUILD = """
-import sys, torch
 from pathlib import Path
 from rsam_app.config import ModelConfig
 from rsam_app.model import build_model, save_model
 from rsam_app.system.errors import UserError
 try:
-    model = build_model(ModelConfig(backbone=sys.argv[1], image_size=160), ("a", "b"))
-    save_model(model, Path(sys.argv[2]))
+    model = build_model(ModelConfig(backbone={backbone!r}, image_size=160), ("a", "b"))
+    save_model(model, Path({out!r}))
 except UserError as error:
     print(error)
 """
 
 
-def build_from(hub: str, home: Path, backbone: str, out: Path) -> str:
-    """What a process says that builds this backbone with this hub."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
-    environment |= {"HF_ENDPOINT": hub, "HF_HOME": str(home), "HOME": str(home)}
-    command = [sys.executable, "-c", BUILD, backbone, str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+def build_from(client: Callable[[str], Ended], backbone: str, out: Path) -> str:
+    """What a process says that builds this backbone."""
+    done = client(BUILD.format(backbone=backbone, out=str(out)))
+    assert done.code == 0, done.stderr
     return done.stdout.strip()
 
 
@@ -137,15 +131,17 @@ def test_a_model_of_the_hub_is_fetched_once_and_refused_before_its_weights(tmp_p
     theirs = saved(tmp_path / "theirs")
     rewritten(tmp_path / "refused", architecture="pit_ti_224")
     home, ours = tmp_path / "home", tmp_path / "ours"
-    with stand_in_hub() as (address, repositories):
+    home.mkdir()
+    with stand_in_hub() as (address, repositories), client_of(address, home) as client:
         for name, folder in (("ours/plain", "theirs"), ("ours/pit", "refused")):
             repositories[name] = {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
-        assert build_from(address, home, "hf-hub:ours/plain", ours) == ""
-        assert "pit_ti_224 gives tokens" in build_from(address, home, "hf-hub:ours/pit", ours)
-        said = build_from(address, home, "hf-hub:ours/other", ours)
+        assert build_from(client, "hf-hub:ours/plain", ours) == ""
+        assert "pit_ti_224 gives tokens" in build_from(client, "hf-hub:ours/pit", ours)
+        said = build_from(client, "hf-hub:ours/other", ours)
         assert said.startswith("model.backbone: the hub has no ours/other that you may read (")
     assert same_backbone(load_model(ours).backbone, theirs, "head.")
-    nowhere = "http://127.0.0.1:9"
-    assert build_from(nowhere, home, "hf-hub:ours/plain", ours) == ""  # from the local cache
-    said = build_from(nowhere, home, "hf-hub:ours/unseen", ours)
-    assert said.startswith("model.backbone: hf-hub:ours/unseen is not in the hub's local cache") and "local-dir" in said
+    with client_of("http://127.0.0.1:9", home) as client:
+        assert build_from(client, "hf-hub:ours/plain", ours) == ""  # from the local cache
+        said = build_from(client, "hf-hub:ours/unseen", ours)
+        unreachable = "model.backbone: hf-hub:ours/unseen is not in the hub's local cache"
+        assert said.startswith(unreachable) and "local-dir" in said

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import pytest
 import yaml
 from colours import write_two_colours
 from command import rsam
-from hub_stand_in import TOKEN, stand_in_hub
+from hub_stand_in import TOKEN, Ended, client_of, stand_in_hub
 
 import rsam_app
 from rsam_app.run.job import Job
@@ -31,14 +29,31 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "runs" / "colours"
 
 
-def in_process(program: str, hub: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program whose hub is the stand-in: the client reads its address when it is imported."""
-    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HOME": str(home), "HOME": str(home)}
-    environment = {"PATH": os.environ["PATH"], "HF_ENDPOINT": hub, **paths}
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+Hub = tuple[str, dict[str, dict[str, bytes]]]
+Push = Callable[..., Ended]
 
 
-PUSH = "import os, sys; os.environ['HF_TOKEN'] = {token!r}; sys.argv = {argv!r}; from rsam_app.cli import main; main()"
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """The address of a stand-in of the hub, and its repositories."""
+    with stand_in_hub() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def push(run: Path, hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Push]:
+    """`push(*arguments, token)`: `rsam push RUN ARGUMENTS`, always in the same process."""
+    with client_of(hub[0], tmp_path_factory.mktemp("home")) as client:
+        yield lambda *arguments, token=TOKEN: client(pushing(run, *arguments, token=token))
+
+
+def pushing(run: Path, *arguments: str, token: str = TOKEN) -> str:
+    """The program of `rsam push RUN ARGUMENTS`."""
+    argv = ["rsam", "push", str(run), *arguments]
+    given = f"os.environ['HF_TOKEN'], sys.argv = {token!r}, {argv!r}"
+    return f"import os, sys; {given}; from rsam_app.cli import main; main()"
+
+
 LOAD = """
 import rsam_app, timm
 print(rsam_app.load("hf-hub:" + {name!r}).predict({photograph!r}).logits.tolist())
@@ -46,17 +61,16 @@ print(type(timm.create_model("hf-hub:" + {name!r}, pretrained=True)).__name__)
 """
 
 
-def test_a_published_run_loads_from_the_hub(run: Path, tmp_path: Path) -> None:
+def test_a_published_run_loads_from_the_hub(run: Path, push: Push, hub: Hub, tmp_path: Path) -> None:
     photograph = str(next((run.parent.parent / "photographs" / "red").glob("*.jpg")))
-    with stand_in_hub() as (address, repositories):
-        pushed = in_process(
-            PUSH.format(token=TOKEN, argv=["rsam", "push", str(run), "ours/colours"]), address, tmp_path
-        )
-        assert pushed.returncode == 0, pushed.stderr
-        assert pushed.stdout.strip() == f"{address}/ours/colours"
-        files = repositories["ours/colours"]
-        loaded = in_process(LOAD.format(name="ours/colours", photograph=photograph), address, tmp_path)
-    assert loaded.returncode == 0, loaded.stderr
+    address, repositories = hub
+    pushed = push("ours/colours")
+    assert pushed.code == 0, pushed.stderr
+    assert pushed.stdout.strip() == f"{address}/ours/colours"
+    files = repositories["ours/colours"]
+    with client_of(address, tmp_path) as another:
+        loaded = another(LOAD.format(name="ours/colours", photograph=photograph))
+    assert loaded.code == 0, loaded.stderr
     logits, kind = loaded.stdout.strip().splitlines()
     assert np.allclose(eval(logits), rsam_app.load(run).predict(photograph).logits, atol=1e-5)
     assert kind == "AttentiveClassifier"
@@ -91,25 +105,20 @@ def test_names_on_the_card_are_text_only(run: Path) -> None:
         (["ours/deep", "--no-picture"], TOKEN, "ours/deep: the hub's answer cannot be read"),
     ],
 )
-def test_a_refused_upload_is_explained(
-    run: Path, tmp_path: Path, arguments: list[str], token: str, message: str
-) -> None:
-    with stand_in_hub() as (address, _):
-        done = in_process(PUSH.format(token=token, argv=["rsam", "push", str(run), *arguments]), address, tmp_path)
-    assert done.returncode == 2, done.stderr
+def test_a_refused_upload_is_explained(push: Push, arguments: list[str], token: str, message: str) -> None:
+    done = push(*arguments, token=token)
+    assert done.code == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_hub_out_of_reach_is_named(run: Path, tmp_path: Path) -> None:
-    argv = ["rsam", "push", str(run), "ours/colours", "--no-picture"]
-    done = in_process(PUSH.format(token=TOKEN, argv=argv), "http://127.0.0.1:9", tmp_path)
-    assert (done.returncode, "cannot be reached" in done.stderr) == (2, True), done.stderr
-    assert not (run / "model" / "example.jpg").exists()
-    program = "import rsam_app\ntry: rsam_app.load('hf-hub:ours/colours')\nexcept rsam_app.UserError as e: print(e)"
-    assert (
-        "hf-hub:ours/colours: the hub cannot be reached" in in_process(program, "http://127.0.0.1:9", tmp_path).stdout
-    )
+    with client_of("http://127.0.0.1:9", tmp_path) as client:
+        done = client(pushing(run, "ours/colours", "--no-picture"))
+        assert (done.code, "cannot be reached" in done.stderr) == (2, True), done.stderr
+        assert not (run / "model" / "example.jpg").exists()
+        program = "import rsam_app\ntry: rsam_app.load('hf-hub:ours/colours')\nexcept rsam_app.UserError as e: print(e)"
+        assert "hf-hub:ours/colours: the hub cannot be reached" in client(program).stdout
 
 
 def test_a_run_without_evaluation_is_refused(run: Path, tmp_path: Path) -> None:
