@@ -4,7 +4,7 @@ nearest embeddings and their map, confusion pairs, and the entries in FiftyOne's
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +22,7 @@ from rsam_app.review.analysis.suggested_labels import beliefs_state, write_sugge
 from rsam_app.review.analysis.sure_answers import sure_answers_state, write_sure_answers
 from rsam_app.review.analysis.triage import find_thresholds, write_triage
 from rsam_app.review.dataset.memory import DerivedMemory
-from rsam_app.review.dataset.schema import add_field, memory, remember
+from rsam_app.review.dataset.schema import add_fields, memory, remember
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import embeddings_path, read_columns, read_embeddings, with_present_names
 from rsam_app.system.errors import UserError
@@ -150,7 +150,7 @@ def _write_embeddings(
     about = "cosine of the embedding with its nearest neighbour's; high in series of one subject"
     searching = None if progress is None else partial(progress, "searching nearest embeddings")
     nearest = _or_none(nearest_cosines(embeddings, searching))
-    _write_values(review_set, f"{key}_nearest", rows.samples, nearest, about)
+    _write_values(review_set, rows.samples, {f"{key}_nearest": (nearest, about)})
     _write_map(review_set, key, rows.samples, map_embeddings(embeddings))
     return write_brain_runs(review_set, key, rows.samples, embeddings, uniqueness=all_panels)
 
@@ -164,18 +164,17 @@ def _write_duplicates(
     groups = duplicates.groups()
     first = [records[row].id if row >= 0 else None for row in groups.tolist()]
     values: dict[str, tuple[list[Any], str]] = {
-        "near_duplicate": (
+        f"{key}_near_duplicate": (
             _or_none(duplicates.best()),
             f"agreement in detail with the same photograph elsewhere, {DETAIL:g} to 1",
         ),
-        "leak": (
+        f"{key}_leak": (
             _or_none(_leaks(duplicates, groups, splits)),
             "agreement in detail with the same photograph in another split",
         ),
-        "duplicate_group": (first, "the first image of the same photograph"),
+        f"{key}_duplicate_group": (first, "the first image of the same photograph"),
     }
-    for name, (column, about) in values.items():
-        _write_values(review_set, f"{key}_{name}", samples, column, about)
+    _write_values(review_set, samples, values)
 
 
 def _leaks(duplicates: Duplicates, groups: np.ndarray, splits: np.ndarray) -> np.ndarray:
@@ -190,18 +189,21 @@ def _leaks(duplicates: Duplicates, groups: np.ndarray, splits: np.ndarray) -> np
     return leaks
 
 
-def _write_values(review_set: Any, field: str, samples: Sequence[str], column: Sequence[Any], about: str) -> None:
-    """Write a value for each sample that differs from the stored one. Most samples have no near-duplicate, so this
-    takes a tenth of the time."""
+def _write_values(review_set: Any, samples: Sequence[str], fields: Mapping[str, tuple[Sequence[Any], str]]) -> None:
+    """Write the columns of `fields`, each with its description, one value for each sample that differs from the stored
+    one. Most samples have no near-duplicate, so this takes a tenth of the time."""
     import fiftyone as fo
 
-    text = field.endswith("_group")
-    add_field(review_set, field, fo.StringField if text else fo.FloatField, description=about)
-    stored = dict(zip(*review_set.exists(field).values(["id", field]), strict=True))
-    changed = [pair for pair in zip(samples, column, strict=True) if pair[1] != stored.get(pair[0])]
-    for start in range(0, len(changed), CHUNK):
-        part = dict(changed[start : start + CHUNK])
-        review_set.set_values(field, part, key_field="id", validate=False, expand_schema=False)
+    def kind(field: str) -> Any:
+        return fo.StringField if field.endswith("_group") else fo.FloatField
+
+    add_fields(review_set, {name: {"ftype": kind(name), "description": about} for name, (_, about) in fields.items()})
+    for field, (column, _) in fields.items():
+        stored = dict(zip(*review_set.exists(field).values(["id", field]), strict=True))
+        changed = [pair for pair in zip(samples, column, strict=True) if pair[1] != stored.get(pair[0])]
+        for start in range(0, len(changed), CHUNK):
+            part = dict(changed[start : start + CHUNK])
+            review_set.set_values(field, part, key_field="id", validate=False, expand_schema=False)
 
 
 def _write_map(review_set: Any, key: str, samples: list[str], points: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from rsam_app.data.images.file_identity import stamp
 from rsam_app.evaluation.scores.label_belief import believed_labels
 from rsam_app.review.dataset.compare_and_set import now
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
-from rsam_app.review.dataset.schema import add_field
+from rsam_app.review.dataset.schema import add_fields
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.files import fingerprint
 from rsam_app.system.versions import SUGGESTED_LABELS
@@ -54,8 +54,9 @@ def write_suggestions(
 
     label, probability = _fields(key)
     about = "the most probable label, if the one in the files differs; key 7 accepts it"
-    add_field(review_set, label, fo.StringField, description=about)
-    add_field(review_set, probability, fo.FloatField, description=f"the probability of {label}")
+    suggestion = {"ftype": fo.StringField, "description": about}
+    certainty = {"ftype": fo.FloatField, "description": f"the probability of {label}"}
+    add_fields(review_set, {label: suggestion, probability: certainty})
     for start in range(0, table.num_rows, CHUNK):
         suggested = _suggestions(run, table.slice(start, CHUNK), samples[start : start + CHUNK], names)
         _write_changed(review_set, key, suggested)

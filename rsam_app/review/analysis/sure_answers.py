@@ -11,7 +11,7 @@ from rsam_app.data.images.file_identity import stamp
 from rsam_app.model.calibration import calibrated_probabilities
 from rsam_app.model.roll_up import RollUp
 from rsam_app.model.store import read_fitted
-from rsam_app.review.dataset.schema import add_field
+from rsam_app.review.dataset.schema import add_fields
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import class_names, read_logits
 from rsam_app.system.files import fingerprint
@@ -41,8 +41,9 @@ def write_sure_answers(review_set: Any, key: str, run: RunFolder, sample_of: Map
             review_set.clear_sample_field(field)
         return
     about = "the finest level of the taxonomy at which the prediction is sure"
-    add_field(review_set, field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification, description=about)
-    add_field(review_set, f"{field}.level", fo.StringField, description="its level")
+    kind = {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Classification}
+    level = {"ftype": fo.StringField, "description": "its level"}
+    add_fields(review_set, {field: {**kind, "description": about}, f"{field}.level": level})
     roll_up, temperature = RollUp.of(class_names(run), fitted), read_fitted(run.model, "temperature")
     for path in sorted(run.predictions.glob("*.parquet")):
         ids, logits = pq.read_table(path, columns=["id"]).column("id").to_pylist(), read_logits(path)

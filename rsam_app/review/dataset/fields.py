@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from rsam_app.geometry.types import RECTANGLE_FIELDS
-from rsam_app.review.dataset.schema import add_field
+from rsam_app.review.dataset.schema import add_fields
 from rsam_app.run.predictions import SCHEMA
 
 CERTAINTY = ("confidence", "margin", "entropy")
@@ -32,17 +32,17 @@ def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
     """Declare the fields of the run `key` for a table with these columns, except those that exist."""
     import fiftyone as fo
 
-    label = fo.EmbeddedDocumentField
-    add_field(review_set, f"{key}_prediction", label, embedded_doc_type=fo.Classification)
-    add_field(review_set, f"{key}_attention", label, embedded_doc_type=fo.Detections)
-    add_field(review_set, f"{key}_rectangle", label, embedded_doc_type=fo.Polylines)
-    for name in RECTANGLE_FIELDS:
-        add_field(review_set, f"{key}_attention.detections.{name}", fo.FloatField)
-    add_field(review_set, f"{key}_attention.detections.model_box", fo.ListField, subfield=fo.FloatField)
+    number = {"ftype": fo.FloatField}
+    kinds = {"prediction": fo.Classification, "attention": fo.Detections, "rectangle": fo.Polylines}
     if SOFT_MASK in columns:
-        add_field(review_set, f"{key}_{SOFT_MASK}", label, embedded_doc_type=fo.Heatmap)
-    for name in score_fields(columns):
-        add_field(review_set, f"{key}_{name}", fo.FloatField)
+        kinds[SOFT_MASK] = fo.Heatmap
+    fields: dict[str, dict[str, Any]] = {
+        name: {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": kind} for name, kind in kinds.items()
+    }
+    fields |= {f"attention.detections.{name}": number for name in RECTANGLE_FIELDS}
+    fields["attention.detections.model_box"] = {"ftype": fo.ListField, "subfield": fo.FloatField}
+    fields |= dict.fromkeys(score_fields(columns), number)
+    add_fields(review_set, {f"{key}_{name}": details for name, details in fields.items()})
 
 
 def has_run(review_set: Any, key: str, columns: list[str]) -> bool:

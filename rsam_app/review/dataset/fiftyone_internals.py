@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,19 @@ def dataset_document(name: str, field: str) -> dict[str, Any]:
     from fiftyone.core.odm import get_db_conn
 
     return get_db_conn().datasets.find_one({"name": name}, {field: 1}) or {}
+
+
+def declare_fields(dataset: Any, fields: Mapping[str, Mapping[str, Any]]) -> None:
+    """Declare the fields that do not exist, those inside another one after it; `fields` maps names to arguments of
+    `add_sample_field`, which loads and stores the dataset's whole document for each. Raises `ValueError` if one exists
+    with another type."""
+    from fiftyone.core.odm import create_field
+
+    def depth(name: str) -> int:
+        return name.count(".")
+
+    for _, names in groupby(sorted(fields, key=depth), depth):
+        dataset._merge_sample_field_schema({n: create_field(n.rpartition(".")[2], **fields[n]) for n in names})
 
 
 def view_stages(view: Any) -> list[Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.review.dataset.fiftyone_internals import declare_fields
 from rsam_app.review.dataset.memory import Memory
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
@@ -34,6 +35,8 @@ FIELDS = (
 JUDGED_PLACE = "judged_place"
 """Field with the answer of the mark 'right' or 'wrong place' and the rectangle that it was about, as in the corrections
 table. Datasets of earlier versions lack it."""
+PLACE_OF = "the rectangle that 'right' or 'wrong place' is about"
+"""Description of `JUDGED_PLACE` in the App."""
 
 MEMORY = "rsam"
 """Key of RSAM's entry in the `info` of a dataset."""
@@ -155,15 +158,21 @@ def check_key(key: str) -> str:
     return key
 
 
-def add_field(review_set: Any, name: str, kind: Any, **details: Any) -> None:
-    """Declare a field unless it exists. Raises `UserError` if it exists with another type."""
+def add_fields(review_set: Any, fields: Mapping[str, Mapping[str, Any]]) -> None:
+    """Declare fields unless they exist; `fields` maps names to arguments of FiftyOne's `add_sample_field`. Raises
+    `UserError` if one exists with another type."""
     try:
-        review_set.add_sample_field(name, kind, **details)
+        declare_fields(review_set, fields)
     except ValueError as error:
         raise UserError(
-            f"FiftyOne dataset {review_set.name!r}: field {name!r} exists with another type ({error}).\n"
+            f"FiftyOne dataset {review_set.name!r}: {error}: it exists with another type.\n"
             "Rename that field in FiftyOne, or set another review.key."
         ) from error
+
+
+def add_field(review_set: Any, name: str, kind: Any, **details: Any) -> None:
+    """Declare a field unless it exists. Raises `UserError` if it exists with another type."""
+    add_fields(review_set, {name: {"ftype": kind, **details}})
 
 
 def _missing_fields(review_set: Any) -> list[str]:
@@ -175,32 +184,34 @@ def declare_judged_place(review_set: Any) -> None:
     """Add the field `JUDGED_PLACE` unless it exists."""
     import fiftyone as fo
 
-    add_field(
-        review_set, JUDGED_PLACE, fo.StringField, description="the rectangle that 'right' or 'wrong place' is about"
-    )
+    add_field(review_set, JUDGED_PLACE, fo.StringField, description=PLACE_OF)
 
 
 def _declare(review_set: Any) -> None:
     import fiftyone as fo
 
-    label = fo.EmbeddedDocumentField
-    add_field(review_set, "record_id", fo.StringField, description="the image's path below the dataset's root")
-    add_field(review_set, "split", fo.StringField)
-    add_field(review_set, "ground_truth", label, embedded_doc_type=fo.Classification)
-    add_field(review_set, "original_label", fo.StringField, description="the label in the dataset's files")
-    add_field(review_set, "ground_truth_boxes", label, embedded_doc_type=fo.Detections)
-    add_field(review_set, "ground_truth_boxes.detections.original_box", fo.ListField, subfield=fo.FloatField)
-    add_field(review_set, "attention_target", label, embedded_doc_type=fo.Detections)
-    for name in RECTANGLE_FIELDS:
-        add_field(review_set, f"attention_target.detections.{name}", fo.FloatField)
-    add_field(review_set, "attention_target.detections.accepted_from", fo.StringField)
-    add_field(review_set, "attention_target.detections.model_box", fo.ListField, subfield=fo.FloatField)
-    declare_judged_place(review_set)
-    add_field(review_set, "review", fo.StringField, description=f"one of: {', '.join(DECISIONS)}")
+    text, number = {"ftype": fo.StringField}, {"ftype": fo.FloatField}
+    boxes = {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Detections}
+    four_numbers = {"ftype": fo.ListField, "subfield": fo.FloatField}
+    fields: dict[str, dict[str, Any]] = {
+        "record_id": {**text, "description": "the image's path below the dataset's root"},
+        "split": text,
+        "ground_truth": {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Classification},
+        "original_label": {**text, "description": "the label in the dataset's files"},
+        "ground_truth_boxes": boxes,
+        "ground_truth_boxes.detections.original_box": four_numbers,
+        "attention_target": boxes,
+        **{f"attention_target.detections.{name}": number for name in RECTANGLE_FIELDS},
+        "attention_target.detections.accepted_from": text,
+        "attention_target.detections.model_box": four_numbers,
+        JUDGED_PLACE: {**text, "description": PLACE_OF},
+        "review": {**text, "description": f"one of: {', '.join(DECISIONS)}"},
+    }
+    add_fields(review_set, fields)
     # Unique, so that two processes cannot add a record twice; partial, so that reviewers can add images themselves.
     only_records = {"record_id": {"$type": "string"}}
     review_set.create_index("record_id", unique=True, partialFilterExpression=only_records)
-    add_field(
+    add_field(  # the last: without it `create_or_open` declares all again
         review_set,
         "decided_kinds",
         fo.ListField,
