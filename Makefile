@@ -1,6 +1,6 @@
 # The commands of this repository, for people and for CI. Each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint bench lock clean
+.PHONY: help setup demo test test-oldest lint style bench lock clean
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 help: ## Show this list
@@ -13,11 +13,17 @@ demo: setup ## Run the whole loop on a generated dataset, then open the App (ARG
 	.venv/bin/rsam demo $(ARGS)
 
 # Waiting threads sleep instead of spinning, because several test processes share the cores.
+# Compiled modules are kept, also where the environment forbids it: else each process that a test starts spends seconds
+# on compiling torch and FiftyOne.
 # One process more than cores: many tests wait for a server, a browser or a process that they kill.
+# The files go in the order of tests/conftest.py, the longest first, with mypy beside them.
 test: export OMP_WAIT_POLICY = PASSIVE
+test: export PYTHONDONTWRITEBYTECODE =
 test: PROCESSES = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-test: lint ## Run lint, types and all tests; RSAM_DATA names the photographs (ARGS=… for pytest)
-	.venv/bin/pytest --numprocesses $(PROCESSES) --maxprocesses 4 --dist loadfile $(ARGS)
+test: style ## Run lint, types and all tests; RSAM_DATA names the photographs (ARGS=… for pytest)
+	@.venv/bin/mypy & types=$$!; \
+	.venv/bin/pytest --numprocesses $(PROCESSES) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS); \
+	tests=$$?; wait $$types && exit $$tests
 
 # In a .venv of its own: the lowest versions that pyproject.toml promises, without the App's database.
 OLDEST = tests/geometry tests/config tests/model/attention tests/cli/test_application.py
@@ -29,10 +35,12 @@ test-oldest: ## Run some tests with the lowest versions that pyproject.toml allo
 	$(UV) pip install --quiet --python .venv-oldest/bin/python --no-deps --editable .
 	.venv-oldest/bin/python -m pytest $(OLDEST) $(ARGS)
 
-lint: setup ## Format, lint, types and imports between rooms, changing nothing
+lint: style ## Format, lint, types and imports between rooms, changing nothing
+	.venv/bin/mypy
+
+style: setup # lint without the types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
-	.venv/bin/mypy
 	.venv/bin/lint-imports
 
 bench: setup ## Run every benchmark in turn

@@ -12,6 +12,33 @@ from types import ModuleType
 
 import pytest
 
+LONGEST = (
+    "review/app/test_session.py",
+    "workflow/test_demo.py",
+    "training/test_several_machines.py",
+    "workflow/test_whole_loop.py",
+    "review/plugin/test_operators.py",
+    "review/writing/test_concurrent_writes.py",
+    "workflow/test_new_class.py",
+    "api/test_same_answers.py",
+    "model/export/test_write.py",
+    "workflow/test_compare.py",
+    "workflow/test_rounds.py",
+    "training/test_train.py",
+    "model/test_families.py",
+    "workflow/test_push.py",
+    "workflow/test_adopt.py",
+    "workflow/test_calibrate.py",
+    "model/test_named_backbone.py",
+)
+"""Test files that take more than half a minute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first: one that starts last keeps a single process busy, alone at the end."""
+    places = {Path(__file__).parent.joinpath(name).resolve(strict=True): place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 def pytest_configure() -> None:
     """Below `nohup`, let the commands that tests start hear the hang-ups that tests send them: what is ignored stays so
