@@ -10,6 +10,7 @@ timm is imported, so that `timm.create_model('local-dir:RUN/model')` loads what 
 """
 
 import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -68,4 +69,5 @@ def __dir__() -> list[str]:
 
 @wrapt.when_imported("timm")
 def _register_model(_: object) -> None:
-    import rsam_app.model.registry  # noqa: F401
+    if "rsam_app.model.classifier" not in sys.modules:  # else it is being imported, and registers itself
+        import rsam_app.model.registry  # noqa: F401

@@ -24,9 +24,6 @@ from rsam_app.model.timm_interface import TimmInterface
 CELLS_PER_BATCH = 4096
 """Cells that `class_map` sends through the head at once: with ten thousand classes their logits take 160 MB."""
 
-FITTED = ("temperature", "roll_up")
-"""Keys of `pretrained_cfg` that are ours: what was fitted to the model's predictions of validation images."""
-
 DETAIL = 2
 """Input pixels per pixel of the shrunk whole image, along a side, in a model with a second look."""
 
@@ -361,3 +358,6 @@ def make_attention(
     if name == "class_map":
         return ClassMapAttention()
     return {"positionwise": PositionwiseAttention, "conv_map": MapAttention}[name](channels) if name != "none" else None
+
+
+import rsam_app.model.registry  # noqa: E402, F401  (last: it needs the class, and timm may not have been imported yet)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-from rsam_app.model.classifier import AttentiveClassifier
+if TYPE_CHECKING:
+    from rsam_app.model.classifier import AttentiveClassifier
 
 
 def normalise(images: Tensor, model: AttentiveClassifier, device: torch.device) -> Tensor:

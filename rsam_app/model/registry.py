@@ -6,7 +6,8 @@ from typing import Any
 
 from timm.models import build_model_with_cfg, register_model
 
-from rsam_app.model.classifier import FITTED, AttentiveClassifier
+from rsam_app.model.classifier import AttentiveClassifier
+from rsam_app.model.fitted import FITTED
 
 
 @register_model

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import shutil
 from pathlib import Path
@@ -16,14 +15,12 @@ from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from rsam_app.model.classifier import AttentiveClassifier
+from rsam_app.model.fitted import REMEDY
 from rsam_app.system.errors import UserError, reason_of
-from rsam_app.system.files import fingerprint, replace_atomically, sha256_of, write_atomically
-from rsam_app.system.json_files import read_own
+from rsam_app.system.files import fingerprint, replace_atomically, sha256_of
 
 KNOWN_CLASSES = "known_classes.safetensors"
 """The file of `KnownClasses` in a model's folder."""
-
-REMEDY = "Copy the folder again, or retrain with `rsam train PIPELINE --restart`."
 
 
 def save_model(model: AttentiveClassifier, folder: Path) -> None:
@@ -113,30 +110,6 @@ def load_from_hub(name: str) -> AttentiveClassifier:
         raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
     except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).") from error
-
-
-def read_fitted(folder: Path, key: str) -> Any:
-    """The value of a key in `FITTED` of a saved model, without loading it; None if it was not fitted."""
-    return _config(folder)["pretrained_cfg"].get(key)
-
-
-def save_fitted(folder: Path, **values: Any) -> None:
-    """Write values by their key in `FITTED` into the `config.json` of a saved model; None removes one.
-
-    `load_model` and `timm.create_model` return them in the model's `pretrained_cfg`. The weights stay untouched.
-    """
-    config = _config(folder)
-    cfg = {key: value for key, value in config["pretrained_cfg"].items() if key not in values}
-    config["pretrained_cfg"] = cfg | {key: value for key, value in values.items() if value is not None}
-    write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a saved model. Raises `UserError` if it is damaged."""
-    config: dict[str, Any] = read_own(folder / "config.json", dict, REMEDY)
-    if not isinstance(config.get("pretrained_cfg"), dict):
-        raise UserError(f"{folder / 'config.json'}: is damaged (incomplete). {REMEDY}")
-    return config
 
 
 def backbone_hash(model: AttentiveClassifier) -> str:

@@ -69,7 +69,7 @@ def _arrays(job: Job, split: str) -> PredictionArrays:
 def _fit_temperature(job: Job, validation: PredictionArrays | None) -> float | None:
     """The temperature to apply: fitted to `validation`, else the one that the model has; None without either."""
     from rsam_app.evaluation.metrics.calibration import temperature_to_apply
-    from rsam_app.model.store import read_fitted, save_fitted
+    from rsam_app.model.fitted import read_fitted, save_fitted
 
     if validation is None:
         kept: float | None = read_fitted(job.run.model, "temperature")
@@ -95,8 +95,8 @@ def _fit_roll_up(job: Job, validation: PredictionArrays | None, temperature: flo
     this taxonomy and for this accuracy."""
     from rsam_app.evaluation.metrics.hierarchy import threshold_to_apply
     from rsam_app.model.calibration import calibrated_probabilities
+    from rsam_app.model.fitted import read_fitted, save_fitted
     from rsam_app.model.roll_up import RollUp
-    from rsam_app.model.store import read_fitted, save_fitted
 
     taxonomy, accuracy = job.measured.dataset.taxonomy, job.pipeline.evaluate.sure_accuracy
     kept = read_fitted(job.run.model, "roll_up")

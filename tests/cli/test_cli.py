@@ -22,7 +22,10 @@ def python(program: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.mark.parametrize("what", ["import rsam_app", "import rsam_app.cli"])
+@pytest.mark.parametrize(
+    "what",
+    ["import rsam_app", "import rsam_app.cli", "from rsam_app.model import calibration, fitted, roll_up"],
+)
 def test_importing_us_imports_nothing_heavy(what):
     done = python(f"import sys\n{what}\nprint([m for m in {HEAVY!r} if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stderr

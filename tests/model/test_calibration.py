@@ -13,7 +13,7 @@ import rsam_app  # noqa: F401  registers the model
 from rsam_app.config import ModelConfig
 from rsam_app.model import build_model, load_model, save_model
 from rsam_app.model.calibration import calibrated_probabilities
-from rsam_app.model.store import save_fitted
+from rsam_app.model.fitted import save_fitted
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])

@@ -8,8 +8,8 @@ import timm
 
 from rsam_app.config import ModelConfig, Taxonomy
 from rsam_app.model import build_model, load_model, save_model
+from rsam_app.model.fitted import save_fitted
 from rsam_app.model.roll_up import RollUp, Sure, roll_up
-from rsam_app.model.store import save_fitted
 
 BIRDS = Taxonomy(
     ("class", "genus", "family"),

@@ -18,9 +18,10 @@ from rsam_app.data.download.checksums import FirstDownloads
 from rsam_app.data.layouts import read_listing
 from rsam_app.data.synthetic.planting import read_planted
 from rsam_app.model.adopted import plain_classifier
+from rsam_app.model.fitted import read_fitted, save_fitted
 from rsam_app.model.named_backbone import of_architecture, place_of_backbone
 from rsam_app.model.pretrained import pretrained_weights
-from rsam_app.model.store import load_model, read_fitted, save_fitted
+from rsam_app.model.store import load_model
 from rsam_app.review.annotation_tools.files import read_cvat, read_label_studio
 from rsam_app.run.corrections import read_corrections
 from rsam_app.run.folder import RunFolder

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.model.calibration import calibrated_probabilities
+from rsam_app.model.fitted import read_fitted
 from rsam_app.model.roll_up import RollUp
-from rsam_app.model.store import read_fitted
 from rsam_app.review.dataset.schema import add_fields
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import class_names, read_logits

@@ -21,7 +21,7 @@ import rsam_app
 from rsam_app.model import load_model, save_model
 from rsam_app.model.export import export_model, format_of
 from rsam_app.model.export.deployed import trace
-from rsam_app.model.store import save_fitted
+from rsam_app.model.fitted import save_fitted
 from rsam_app.system.errors import UserError
 
 SIDE = 96
