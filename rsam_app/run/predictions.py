@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from rsam_app.model.roll_up import Sure
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import replace_atomically
@@ -39,7 +40,9 @@ SCHEMA = pa.schema(
         ("box", pa.list_(pa.float32())),  # x y w h, relative, clipped to the image
     ]
 )
-"""The fixed columns. Every further column is a score (float32)."""
+"""The fixed columns. Every further column is a score (float32), or one of `SURE`."""
+SURE = pa.schema([("sure", pa.string()), ("sure_level", pa.string()), ("sure_probability", pa.float32())])
+"""The columns of a model with a taxonomy: the finest node that is sure, its level and probability; null if none is."""
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError)
 """Errors of pyarrow for a damaged file; `ValueError` also for text that is not UTF-8."""
 NPY_ERRORS = (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile)
@@ -50,8 +53,8 @@ COPY_MODEL = "Copy the model's folder again, or retrain with `rsam train PIPELIN
 
 
 def score_names(table: pa.Table) -> list[str]:
-    """Names of the score columns: all but the fixed ones."""
-    return [name for name in table.column_names if name not in SCHEMA.names]
+    """Names of the score columns: all but the fixed ones and those of the sure answer."""
+    return [name for name in table.column_names if name not in (*SCHEMA.names, *SURE.names)]
 
 
 def with_present_names(rows: pa.RecordBatch | pa.Table, names: Mapping[str, str]) -> Any:
@@ -93,14 +96,26 @@ def read_logits(path: Path) -> np.ndarray:
     return np.asarray(pc.list_flatten(table.column("logits")).to_numpy().reshape(table.num_rows, -1))
 
 
-def replace_scores(path: Path, scores: Mapping[str, np.ndarray]) -> None:
-    """Set score columns `(N,)` of a predictions table, atomically; NaN is null. The embeddings beside it stay."""
+def replace_columns(path: Path, columns: Mapping[str, np.ndarray | Sequence[Any] | None]) -> None:
+    """Set columns `(N,)` of a predictions table, scores or those of `SURE`, atomically; NaN is null, None removes one.
+    The embeddings beside it stay."""
     table = _read_table(path)
-    table = table.drop_columns([name for name in scores if name in table.column_names])
-    for name, values in scores.items():
-        table = table.append_column(name, pa.array(values, type=pa.float32(), from_pandas=True))
+    present = [name for name in columns if name in table.column_names]
+    if not present and all(values is None for values in columns.values()):
+        return
+    table = table.drop_columns(present)
+    for name, values in columns.items():
+        if values is not None:
+            kind = SURE.field(name).type if name in SURE.names else pa.float32()
+            table = table.append_column(name, pa.array(values, type=kind, from_pandas=True))
     with replace_atomically(path) as partial:
         pq.write_table(table, partial)
+
+
+def sure_columns(answers: Sequence[Sure | None]) -> dict[str, Sequence[Any]]:
+    """The columns `SURE` of so many answers."""
+    values = [(None,) * len(SURE) if sure is None else (sure.name, sure.level, sure.probability) for sure in answers]
+    return dict(zip(SURE.names, zip(*values, strict=True), strict=True))
 
 
 def embeddings_path(path: Path) -> Path:

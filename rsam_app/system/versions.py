@@ -24,8 +24,8 @@ DISCOVERED_RECTANGLES = 3
 SCORES = 4
 """Raise if predictions get other scores or other values of them: every run predicts again."""
 
-CALIBRATION = 1
-"""Raise if the temperature, the known classes or their columns of the predictions change."""
+CALIBRATION = 2
+"""Raise if the temperature, the known classes, sure answers or their columns of the predictions change."""
 
 METRICS = 1
 """Raise if evaluations get other figures: every run evaluates again."""

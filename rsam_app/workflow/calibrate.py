@@ -4,7 +4,7 @@ answers are sure, saved with the model, and the columns that follow from them.""
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from rsam_app.workflow.stage_inputs import calibrate_inputs, predicted_splits
 if TYPE_CHECKING:
     from rsam_app.evaluation.metrics.prediction_arrays import PredictionArrays
     from rsam_app.model.known_classes import KnownClasses
+    from rsam_app.model.roll_up import RollUp
 
 CONFIDENCE = "calibrated_confidence"
 """Score column: the probability of the predicted class at the fitted temperature."""
@@ -25,8 +26,8 @@ UNKNOWN = "unknown"
 
 def calibrate(job: Job, again: bool = False) -> None:
     """Fit the temperature, the known classes and, with a taxonomy, the threshold at which answers are sure to the
-    predictions, save them with the model and add `CONFIDENCE` and `UNKNOWN` to every split's predictions, unless these
-    are the same as the last time and were not written `again`. For the main process.
+    predictions, save them with the model and add `CONFIDENCE`, `UNKNOWN` and the columns `SURE` to every split's
+    predictions, unless these are the same as the last time and were not written `again`. For the main process.
 
     Training images get no `UNKNOWN`: the classes were fitted to them, so they are closer than new ones.
     """
@@ -37,7 +38,7 @@ def calibrate(job: Job, again: bool = False) -> None:
 
 def _calibrate(job: Job) -> None:
     from rsam_app.model.calibration import calibrated_probabilities
-    from rsam_app.run.predictions import read_embeddings, read_logits, replace_scores
+    from rsam_app.run.predictions import SURE, read_embeddings, read_logits, replace_columns, sure_columns
 
     if job.pipeline.model.second_look != job.run.load_pipeline().model.second_look:
         job.reporter.say("not calibrated: model.second_look is not that of the trained model")
@@ -45,17 +46,20 @@ def _calibrate(job: Job) -> None:
     splits = predicted_splits(job)
     validation = _arrays(job, "val") if "val" in splits else None
     temperature = _fit_temperature(job, validation)
-    _fit_roll_up(job, validation, temperature)
+    roll_up = _fit_roll_up(job, validation, temperature)
     known = _known_classes(job, splits)
     for split in splits:
-        path, scores = job.run.predictions / f"{split}.parquet", {}
+        path = job.run.predictions / f"{split}.parquet"
+        logits = read_logits(path)
+        probabilities = calibrated_probabilities(logits, temperature)
+        columns: dict[str, Any] = dict.fromkeys([CONFIDENCE, UNKNOWN, *SURE.names])
         if temperature is not None:
-            scores[CONFIDENCE] = calibrated_probabilities(read_logits(path), temperature).max(axis=1)
+            columns[CONFIDENCE] = probabilities.max(axis=1)
         if known is not None and split != "train":
-            embeddings = read_embeddings(job.run.predictions, [split])
-            scores[UNKNOWN] = known.unknown_score(embeddings, read_logits(path))
-        if scores:
-            replace_scores(path, scores)
+            columns[UNKNOWN] = known.unknown_score(read_embeddings(job.run.predictions, [split]), logits)
+        if roll_up is not None:
+            columns |= sure_columns(roll_up(probabilities))
+        replace_columns(path, columns)
 
 
 def _arrays(job: Job, split: str) -> PredictionArrays:
@@ -90,9 +94,9 @@ def _fit_temperature(job: Job, validation: PredictionArrays | None) -> float | N
     return temperature
 
 
-def _fit_roll_up(job: Job, validation: PredictionArrays | None, temperature: float | None) -> None:
-    """Save the taxonomy with its threshold, fitted to `validation`; without that, keep what the model has if it is of
-    this taxonomy and for this accuracy."""
+def _fit_roll_up(job: Job, validation: PredictionArrays | None, temperature: float | None) -> RollUp | None:
+    """Save the taxonomy with its threshold, fitted to `validation`, and return both; without that, keep what the model
+    has if it is of this taxonomy and for this accuracy."""
     from rsam_app.evaluation.metrics.hierarchy import threshold_to_apply
     from rsam_app.model.calibration import calibrated_probabilities
     from rsam_app.model.fitted import read_fitted, save_fitted
@@ -103,22 +107,23 @@ def _fit_roll_up(job: Job, validation: PredictionArrays | None, temperature: flo
     if taxonomy is None:
         if kept is not None:
             save_fitted(job.run.model, roll_up=None)
-        return
+        return None
     if validation is None:
-        if kept is not None and RollUp(taxonomy, kept["threshold"], accuracy).as_json() == kept:
-            return
+        if kept is not None and (same := RollUp(taxonomy, kept["threshold"], accuracy)).as_json() == kept:
+            return same
         threshold, why_not = None, "val is not predicted"
     else:
         probabilities = calibrated_probabilities(validation.logits, temperature)
         threshold, why_not = threshold_to_apply(probabilities, validation.labels, taxonomy, accuracy)
-    fitted = None if threshold is None else RollUp(taxonomy, threshold, accuracy).as_json()
-    save_fitted(job.run.model, roll_up=fitted)
+    fitted = None if threshold is None else RollUp(taxonomy, threshold, accuracy)
+    save_fitted(job.run.model, roll_up=fitted and fitted.as_json())
     job.reporter.say(
         f"unsure answers are not rolled up: {why_not}"
         if threshold is None
         else f"answers are sure from a probability of {threshold:.3f}, at which {100 * accuracy:g} % of those to val"
         " images are right: saved with the model"
     )
+    return fitted
 
 
 def _known_classes(job: Job, splits: list[str]) -> KnownClasses | None:

@@ -139,6 +139,7 @@ def row_of(answer: Answer) -> dict[str, Any]:
     with its level and probability, `top` and `top_probabilities`."""
     from rsam_app.evaluation.inference.predictions_table import confidence_columns
     from rsam_app.model.calibration import calibrated_probabilities
+    from rsam_app.run.predictions import sure_columns
 
     width, height = answer.size
     shares = confidence_columns(calibrated_probabilities(answer.logits[None], None))
@@ -157,9 +158,7 @@ def row_of(answer: Answer) -> dict[str, Any]:
         "box": None if answer.box is None else [v / e for v, e in zip(answer.box, (width, height) * 2, strict=True)],
         "calibrated_confidence": answer.probability,
         "unknown": answer.unknown,
-        "sure": answer.sure and answer.sure.name,
-        "sure_level": answer.sure and answer.sure.level,
-        "sure_probability": answer.sure and answer.sure.probability,
+        **{name: value for name, (value,) in sure_columns([answer.sure]).items()},
         "top": [name for name, _ in answer.top],
         "top_probabilities": [share for _, share in answer.top],
     }
@@ -233,12 +232,11 @@ def _parquet(path: Path) -> Iterator[Callable[[Answer], None]]:
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    from rsam_app.run.predictions import SCHEMA
+    from rsam_app.run.predictions import SCHEMA, SURE
 
     scores = {"calibrated_confidence": pa.float32(), "unknown": pa.float32()}
-    sure = {"sure": pa.string(), "sure_level": pa.string(), "sure_probability": pa.float32()}
     top = {"top": pa.list_(pa.string()), "top_probabilities": pa.list_(pa.float32())}
-    return pa.schema([*SCHEMA, *scores.items(), *sure.items(), *top.items()])
+    return pa.schema([*SCHEMA, *scores.items(), *SURE, *top.items()])
 
 
 # ---- lines and pictures

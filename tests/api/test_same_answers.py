@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import yaml
 from command import rsam
 from PIL import Image
 
 import rsam_app
 from rsam_app.data.augmentation.random_view import whole_image
+
+SURE = ("sure_level", "sure", "sure_probability")
+
+
+def rolled_up(probabilities: np.ndarray, classes: list[str], roll_up: dict[str, Any]) -> tuple[str, str, float] | None:
+    """The sure answer of an exported file, by its metadata alone, as docs/scores.md has it."""
+    for level, nodes in zip(("class", *roll_up["levels"]), (classes, *roll_up["nodes"]), strict=True):
+        shares = {node: probabilities[np.array(nodes) == node].sum() for node in nodes}
+        best = max(shares, key=shares.__getitem__)
+        if shares[best] >= roll_up["threshold"]:
+            return level, best, shares[best]
+    return None
 
 
 def test_every_way_in_gives_the_same_answer(tmp_path: Path) -> None:
@@ -19,19 +33,22 @@ def test_every_way_in_gives_the_same_answer(tmp_path: Path) -> None:
 
     generator = np.random.default_rng(0)
     colours = {"red": (200, 40, 40), "blue": (40, 40, 200), "green": (40, 200, 40)}
-    for split, count in (("train", 16), ("val", 4), ("test", 3)):
+    for split, count in (("train", 16), ("val", 8), ("test", 3)):
         for label in colours:
             below = tmp_path / "photographs" / split / label
             below.mkdir(parents=True)
             for number in range(count):
-                # One validation image of each class is mislabelled, so that there is a temperature to fit.
-                shown = label if split != "val" or number else next(name for name in colours if name != label)
-                pixels = generator.normal(colours[shown], 60, (70, 90, 3)).clip(0, 255).astype(np.uint8)
+                # One image of blue and of green is turquoise, so that there are mistakes and unsure answers.
+                shown = (40, 120, 120) if split != "train" and label != "red" and not number else colours[label]
+                pixels = generator.normal(shown, 60, (70, 90, 3)).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(below / f"{number}.png")
+    (tmp_path / "warmth.csv").write_text("class,warmth\nred,warm\nblue,cold\ngreen,cold\n")
+    card = {"name": "colours", "layout": "folder", "root": str(tmp_path / "photographs"), "taxonomy": "warmth.csv"}
+    (tmp_path / "colours.yaml").write_text(yaml.safe_dump(card))
     run = tmp_path / "runs" / "colours"
     model = {"backbone": "resnet10t", "weights": "none", "image_size": 64}
     training = {"epochs": 3, "batch_size": 8, "trackers": [], "workers": 0, "precision": "float32"}
-    rsam_app.fit(tmp_path / "photographs", run, model=model, train=training)
+    rsam_app.fit(tmp_path / "colours.yaml", run, model=model, train=training)
 
     table = pq.read_table(run / "predictions" / "test.parquet").to_pylist()
     paths = [row["path"] for row in table]
@@ -42,6 +59,7 @@ def test_every_way_in_gives_the_same_answer(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     about = session.get_modelmeta().custom_metadata_map
     classes, names = json.loads(about["classes"]), [output.name for output in session.get_outputs()]
+    roll_up = json.loads(about["roll_up"])
 
     for row, answer, line in zip(table, answers, printed, strict=True):
         with Image.open(row["path"]) as image:
@@ -59,3 +77,9 @@ def test_every_way_in_gives_the_same_answer(tmp_path: Path) -> None:
         for other in (answer.rectangle[:2], (line["cx"], line["cy"]), centre):
             assert np.allclose(other, (row["cx"], row["cy"]), atol=0.05)
         assert abs(answer.unknown - row["unknown"]) < 0.2  # type: ignore[operator]  # the run's embeddings are float16
+        level, name, probability = (row[column] for column in SURE)
+        exported_sure = rolled_up(outputs["probabilities"], classes, roll_up)
+        for other in (answer.sure, tuple(line[column] for column in SURE), exported_sure):
+            assert other is not None and other[:2] == (level, name)
+            assert abs(other[2] - probability) < 1e-3
+    assert {row["sure_level"] for row in table} == {"class", "warmth"}

@@ -8,13 +8,16 @@ import pyarrow as pa
 import pytest
 
 from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.model.roll_up import Sure
 from rsam_app.run.predictions import (
     SCHEMA,
     embeddings_path,
     read_columns,
     read_embeddings,
     read_predictions,
+    replace_columns,
     score_names,
+    sure_columns,
     write_predictions,
 )
 from rsam_app.system.errors import UserError
@@ -44,6 +47,24 @@ def test_a_written_table_has_the_fixed_types_and_scores_last(folder) -> None:
     assert table.column("id").to_pylist() == ["ä/1.jpg", "b"]
     assert table.column("logits").to_pylist() == [[0.0, 1.5]] * 2
     assert score_names(table) == ["misattention"]
+
+
+def test_columns_are_added_replaced_and_removed(folder) -> None:
+    path = folder / "test.parquet"
+    write_predictions(path, rows("a", "b"), np.ones((2, 3)))
+    sure = sure_columns([Sure("family", "auks", 0.75), None])
+    replace_columns(path, {"unknown": np.array([0.5, np.nan]), **sure})
+    table = read_predictions(folder)
+    assert table.column("unknown").to_pylist() == [0.5, None] and score_names(table) == ["unknown"]
+    assert [table.column(name).to_pylist() for name in ("sure", "sure_level", "sure_probability")] == [
+        ["auks", None],
+        ["family", None],
+        [0.75, None],
+    ]
+    replace_columns(path, {"unknown": np.array([0.25, 1.0]), **dict.fromkeys(sure)})
+    table = read_predictions(folder)
+    assert table.schema.names == [*SCHEMA.names, "unknown"] and table.column("unknown").to_pylist() == [0.25, 1.0]
+    assert len(read_embeddings(folder)) == 2
 
 
 def test_a_model_without_attention_has_nulls_and_mixes_with_one_that_has_it(folder) -> None:

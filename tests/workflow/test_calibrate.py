@@ -26,7 +26,7 @@ from rsam_app.model import build_model, load_model, save_model
 from rsam_app.model.known_classes import KnownClasses
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
-from rsam_app.run.predictions import SCHEMA, read_embeddings
+from rsam_app.run.predictions import SCHEMA, SURE, read_embeddings
 from rsam_app.system.files import fingerprint
 from rsam_app.system.progress import Reporter
 from rsam_app.system.versions import CALIBRATION, METRICS
@@ -210,9 +210,10 @@ def test_unsure_answers_are_rolled_up_without_the_dataset(job: Job, tmp_path: Pa
         is_class = level == "class"
         assert name == (answer.label if is_class else "grey")
         assert probability == pytest.approx(answer.probability if is_class else 1)
-    assert rows_of(moved / "model", photographs) == [
-        (answer.sure.name, answer.sure.level, pytest.approx(answer.sure.probability)) for answer in answers
-    ]
+    expected = [(answer.sure.name, answer.sure.level, pytest.approx(answer.sure.probability)) for answer in answers]
+    assert rows_of(moved / "model", photographs) == expected
+    assert list(zip(*table(job, "test").select(SURE.names).to_pydict().values(), strict=True)) == expected
+    assert set(SURE.names) <= set(table(job, "train").schema.names)
     assert plain["predict test"] == named.run.finished_stages["predict test"]["inputs"]
     assert plain["calibrate"] != named.run.finished_stages["calibrate"]["inputs"]
 
@@ -236,6 +237,7 @@ def test_another_taxonomy_or_none_replaces_what_the_model_has(job: Job, tmp_path
     assert evaluate_inputs(same, "test") == before
     stages.evaluate(same, "test")
     assert "sure from" not in said(same)
+    assert set(SURE.names) <= set(table(job, "test").schema.names)
     other = with_taxonomy(tmp_path, "class,noise\na,light\nb,dark\n")
     assert evaluate_inputs(other, "test") != before
     metrics = stages.evaluate(other, "test")
@@ -247,6 +249,7 @@ def test_another_taxonomy_or_none_replaces_what_the_model_has(job: Job, tmp_path
     without = job_of(tmp_path)
     assert "taxonomy" not in stages.evaluate(without, "test")
     assert "roll_up" not in config_of(job)
+    assert not set(SURE.names) & set(table(job, "test").schema.names)
 
 
 def test_without_a_taxonomy_fingerprints_are_those_of_earlier_versions(job: Job) -> None:

@@ -27,6 +27,13 @@ OUTPUTS = {
 }
 """Names and descriptions of the outputs."""
 
+SURE = (
+    "the sure answer: `nodes` has, for each of the `levels` above `classes`, the node above each class; a node's"
+    " probability is the sum of `probabilities` over its classes; the answer is of the finest level, `classes` first,"
+    " whose most probable node has at least the probability `threshold`, chosen for a share `accuracy` of right answers"
+)
+"""How a reader of an exported file rolls an answer up."""
+
 
 class DeployedModel(nn.Module):
     """Normalisation → model → `(logits (B, classes), rectangle (B, 5), probabilities (B, classes))`; no rectangle
@@ -103,6 +110,7 @@ def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:
         "std": list(cfg["std"]),
         "normalisation": "inside",
         "temperature": model.temperature,
+        "roll_up": model.roll_up and {"meaning": SURE, **model.roll_up.as_json()},
         "outputs": {name: OUTPUTS[name] for name in deployed.output_names},
         "model": dict(model._model_args),
         "versions": {"rsam-app": __version__, "torch": torch.__version__},

@@ -7,7 +7,7 @@ from typing import Any
 
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.schema import add_fields
-from rsam_app.run.predictions import SCHEMA
+from rsam_app.run.predictions import SCHEMA, SURE
 
 CERTAINTY = ("confidence", "margin", "entropy")
 OVERLAP = "iou_with_"
@@ -25,7 +25,8 @@ BOX_TOLERANCE = 1e-4
 
 def score_fields(columns: list[str]) -> list[str]:
     """Return the columns of a predictions table that become float fields: certainty first, then every score."""
-    return [*CERTAINTY, *(name for name in columns if name not in (*SCHEMA.names, SOFT_MASK))]
+    other = (*SCHEMA.names, *SURE.names, SOFT_MASK)
+    return [*CERTAINTY, *(name for name in columns if name not in other)]
 
 
 def declare_run(review_set: Any, key: str, columns: list[str]) -> None:

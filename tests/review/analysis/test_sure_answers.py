@@ -13,7 +13,7 @@ from rsam_app.model.roll_up import RollUp
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.folder import RunFolder
-from rsam_app.run.predictions import read_logits, read_predictions
+from rsam_app.run.predictions import SURE, read_logits, read_predictions, replace_columns, sure_columns
 
 TEMPERATURE = 0.8
 
@@ -42,12 +42,18 @@ def test_fiftyone_has_the_answers_of_the_taxonomy(drawn: Dataset, make_run: Call
     for threshold in (0.55, 0.7):
         roll_up = RollUp(taxonomy, threshold, 0.95)
         fit(run, drawn.classes, roll_up)
+        for path in splits:
+            replace_columns(path, sure_columns(roll_up(calibrated_probabilities(read_logits(path), TEMPERATURE))))
         write_run(run, drawn)
         expected = dict(zip(ids, roll_up(probabilities), strict=True))
         assert len({answer and answer.level for answer in expected.values()}) > 1
         assert shown(drawn) == {
             i: answer and (answer.level, answer.name, round(answer.probability, 5)) for i, answer in expected.items()
         }
+    fields = {name for name in open_review(drawn.name).get_field_schema() if name.startswith("run_one_sure")}
+    assert fields == {"run_one_sure"}, "the columns of the table are this one field"
     fit(run, drawn.classes, None)
+    for path in splits:
+        replace_columns(path, dict.fromkeys(SURE.names))
     write_run(run, drawn)
     assert set(shown(drawn).values()) == {None}
