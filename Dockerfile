@@ -13,11 +13,12 @@ COPY pipelines pipelines
 COPY rsam_app rsam_app
 RUN set -eu; \
     case "$DEVICE" in \
-        cpu) pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu ;; \
-        cuda) ;; \
+        cpu) backend='--torch-backend cpu' ;; \
+        cuda) backend='' ;; \
         *) echo "DEVICE is cpu or cuda, not $DEVICE" >&2; exit 2 ;; \
     esac; \
-    pip install --no-cache-dir '.[all]'; \
+    pip install --no-cache-dir uv; \
+    uv pip install --system --no-cache $backend '.[all]'; \
     rm -rf /source/*
 
 USER rsam
