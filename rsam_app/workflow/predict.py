@@ -120,7 +120,7 @@ def _habits(job: Job, split: str) -> Habits:
     dataset = job.measured.dataset
     rows = split_arrays(read_predictions(job.run.predictions, ["train"]), dataset, "train", dataset.classes)
     sizes = image_sizes(rows.records)
-    return fit_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes))
+    return fit_habits(rows.rectangles, sizes, rows.predicted, len(dataset.classes)) or "too few"
 
 
 def load_trained_model(job: Job) -> AttentiveClassifier:

@@ -19,8 +19,9 @@ from rsam_app.evaluation.scores.unusual_geometry import MIN_RECTANGLES, Rectangl
 from rsam_app.geometry.types import Floats, Integers
 from rsam_app.system.errors import UserError
 
-Habits = RectangleHabits | Literal["own"] | None
-"""Reference for `unusual_geometry`: the training images' rectangles, the rectangles themselves, or unknown."""
+Habits = RectangleHabits | Literal["own", "too few"] | None
+"""Reference for `unusual_geometry`: the training images' rectangles, the rectangles themselves, or none because these
+are too few or not predicted (None)."""
 
 
 def score_columns(
@@ -58,10 +59,12 @@ def score_columns(
 def _unusual(outputs: Outputs, sizes: Floats, habits: Habits, absent: dict[str, str]) -> Floats:
     rectangles, predicted = outputs.rectangles.astype(np.float64), outputs.logits.argmax(axis=1)
     if habits == "own":
-        habits = fit_habits(rectangles, sizes, predicted, outputs.logits.shape[1])
-    if habits is None:
+        habits = fit_habits(rectangles, sizes, predicted, outputs.logits.shape[1]) or "too few"
+    if not isinstance(habits, RectangleHabits):
         absent["unusual_geometry"] = (
-            f"fewer than {MIN_RECTANGLES} training images have rectangles; `rsam predict RUN --split all` predicts them"
+            f"fewer than {MIN_RECTANGLES} training images have rectangles"
+            if habits == "too few"
+            else "the training images are not predicted; `rsam predict RUN --split all` predicts them"
         )
         return np.full(len(rectangles), np.nan)
     return habits.unusual_geometry(rectangles, sizes, predicted)
