@@ -1,6 +1,6 @@
 """Whether one small model of every family of timm's builds, runs, learns, reloads and exports with attention.
 
-    python benchmarks/backbone_families.py [--families eva beit …] [--no-exports]
+    python benchmarks/backbone_families.py [--families eva beit …] [--no-exports] [--minutes N]
 
 A family is a module of timm. *Builds*: with RSAM, random weights and three classes; *runs*: a mask of ones leaves the
 network's own logits; *in place*: noise in a quarter of the image changes the map more towards that corner than noise in
@@ -8,7 +8,7 @@ the quarters beside it; *learns*: every parameter of the attention gets a gradie
 same logits to the last bit; *exports*: the checked ONNX and `torch.export` files, for any number of images or, if the
 network's code fixes it, for one; by far the slowest part. Rows are added to
 `benchmarks/results/backbone_families.jsonl`, so that an interrupted call resumes, and one without exports is completed
-by a later call; the table is written beside it.
+by a later call; the table, which names what was not tried, is written beside it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import copy
 import json
 import sys
 import tempfile
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,20 @@ def main() -> None:
     families = TOKENS | MAPS | {family: Member(name) for family, name in REFUSED.items()}
     parser.add_argument("--families", nargs="+", choices=families, default=list(families), metavar="FAMILY")
     parser.add_argument("--no-exports", action="store_true", help="leave the exports to a later call")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no family after so many")
     arguments = parser.parse_args()
+    begun = time.monotonic()
     rows = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
     for family in arguments.families:
         if any(row["family"] == family and _complete(row, arguments.no_exports) for row in rows):
             continue
+        if time.monotonic() - begun > 60 * arguments.minutes:
+            break
         rows = [row for row in rows if row["family"] != family]
         rows.append({"family": family, **_row(families[family], not arguments.no_exports)})
         print(json.dumps(rows[-1]), flush=True)
         RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        RESULTS.with_suffix(".md").write_text(_table(rows), encoding="utf-8")
     RESULTS.with_suffix(".md").write_text(_table(rows), encoding="utf-8")
 
 
@@ -120,25 +125,23 @@ def _learns(model: AttentiveClassifier, images: torch.Tensor) -> bool:
 
 
 def _exports(step: str, model: Path, out: Path) -> dict[str, Any]:
-    """The largest difference from the model relative to an output's scale, and the batch; False, and why, if it does
-    not export."""
-
-    def export(batch: int | None) -> dict[str, Any]:
-        written = export_model(model, out, format_of(out, None), batch)
-        worst = max(difference.relative for difference in written.differences.values())
-        return {step: worst, f"{step}_batch": batch or "any"}
-
-    return _first(lambda: export(None), lambda: export(1), step)
-
-
-def _first(best: Callable[[], dict[str, Any]], other: Callable[[], dict[str, Any]], step: str) -> dict[str, Any]:
-    try:
-        return best()
-    except Exception:
+    """The largest difference from the model relative to an output's scale, and the batch; False if it does not export.
+    With the reason if it does not for any number of images."""
+    found: dict[str, Any] = {}
+    for batch in (None, 1):
         try:
-            return other()
-        except Exception as error:
-            return {step: False, f"{step}_why": str(error).splitlines()[0][:200]}
+            written = export_model(model, out, format_of(out, None), batch)
+            worst = max(difference.relative for difference in written.differences.values())
+            return {step: worst, f"{step}_batch": batch or "any", **found}
+        except UserError as error:
+            found = {f"{step}_why": _line(error)}
+        except Exception as error:  # the command would show a traceback
+            found = {f"{step}_why": f"traceback: {type(error).__name__}: {_line(error)}"}
+    return {step: False, **found}
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -148,7 +151,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "",
         "Random weights, see `benchmarks/backbone_families.py`; with few cells they may say `no` to the cells' place in"
         " a convnet. Exports: the largest difference from the model relative to the output's scale, and the number of"
-        " images that the file takes.",
+        " images that the file takes; `not tried`: the benchmark's time was over.",
         "",
         f"| family | model | features | {steps} |",
         "|---" * (3 + len(STEPS)) + "|",
@@ -161,9 +164,11 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(row: dict[str, Any], step: str) -> str:
-    value = row.get(step, "")
-    if isinstance(value, bool) or value == "":
-        return {True: "yes", False: "no"}.get(value, "")
+    value = row.get(step, "not tried" if row["builds"] else "")
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.0e} ({row[f'{step}_batch']})"
 
 

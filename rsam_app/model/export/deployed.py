@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -70,15 +72,16 @@ class DeployedModel(nn.Module):
         return int(self.model.pretrained_cfg["input_size"][-1])
 
 
-def trace(deployed: DeployedModel, batch: int | None) -> ExportedProgram:
-    """The graph of `deployed` for `batch` images; None: for any number.
+def trace(deployed: DeployedModel, batch: int | None, fused_attention: bool = True) -> ExportedProgram:
+    """The graph of `deployed` for `batch` images; None: for any number. Without `fused_attention`, transformers attend
+    in plain matrix products, as timm's own exports do.
 
     Raises `UserError` if the backbone's own code computes sizes in a way that fixes the number of images.
     """
     example = torch.rand(batch or 2, 3, deployed.side, deployed.side, generator=torch.Generator().manual_seed(0))
     shapes = None if batch else ({0: Dim("batch", min=1)},)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), nullcontext() if fused_attention else _unfused(deployed):
             program = torch.export.export(deployed, (example,), dynamic_shapes=shapes)
     except torch._dynamo.exc.UserError as error:
         backbone = deployed.model._model_args["backbone"]
@@ -92,6 +95,19 @@ def trace(deployed: DeployedModel, batch: int | None) -> ExportedProgram:
             for node in module.graph.nodes:
                 node.meta.pop("stack_trace", None)  # source lines and paths of this machine
     return program
+
+
+@contextmanager
+def _unfused(model: nn.Module) -> Iterator[None]:
+    """Meanwhile, timm's attention in all modules that have it does not use torch's fused kernel."""
+    fused = [vars(module) for module in model.modules() if vars(module).get("fused_attn") is True]
+    for attributes in fused:
+        attributes["fused_attn"] = False
+    try:
+        yield
+    finally:
+        for attributes in fused:
+            attributes["fused_attn"] = True
 
 
 def describe(deployed: DeployedModel, batch: int | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.export import ExportedProgram
 
 from rsam_app.model.export.check import Inference
 from rsam_app.model.export.deployed import INPUT, DeployedModel
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 MAX_WEIGHT_BYTES = 2**31 - 2**24
@@ -40,7 +40,10 @@ def require(deployed: DeployedModel) -> None:
 
 
 def write(program: ExportedProgram, deployed: DeployedModel, description: dict[str, Any], path: Path) -> None:
-    """Write `path`, with each entry of the description as metadata: text unchanged, everything else as JSON."""
+    """Write `path`, with each entry of the description as metadata: text unchanged, everything else as JSON.
+
+    Raises `UserError` for a network with an operation that torch's exporter does not convert.
+    """
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)  # it reports skipped operators of torchvision, which are not used
@@ -55,6 +58,15 @@ def write(program: ExportedProgram, deployed: DeployedModel, description: dict[s
                 dynamic_shapes=({0: "batch"},),
                 verbose=False,
             )
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # the outer ones only say at which step
+            cause = cause.__cause__
+        backbone = deployed.model._model_args["backbone"]
+        raise UserError(
+            f"export-model: {backbone} cannot be converted to ONNX ({reason_of(cause)}).\n"
+            "Export to a .pt2 file instead."
+        ) from error
     finally:
         exporter.setLevel(level)
     assert written is not None

@@ -23,17 +23,18 @@ from rsam_app.system.errors import UserError
 @dataclass(frozen=True)
 class Format:
     """A file format. `write` writes a traced model with its description, `load` makes a file runnable, and `require`
-    raises `UserError` if the format cannot hold the model."""
+    raises `UserError` if the format cannot hold the model. `fused_attention`: whether it holds torch's own kernel."""
 
     name: str
     suffix: str
     write: Callable[[ExportedProgram, DeployedModel, dict[str, Any], Path], None]
     load: Callable[[Path], Inference]
     require: Callable[[DeployedModel], None] = lambda deployed: None
+    fused_attention: bool = True
 
 
 FORMATS = {
-    "onnx": Format("onnx", ".onnx", onnx_file.write, onnx_file.load, onnx_file.require),
+    "onnx": Format("onnx", ".onnx", onnx_file.write, onnx_file.load, onnx_file.require, False),
     "torch-export": Format("torch-export", ".pt2", torch_export_file.write, torch_export_file.load),
 }
 
@@ -123,7 +124,7 @@ def export_model(model_folder: Path, out: Path, format: Format, batch: int | Non
     _refuse_existing(out, description_file)
     deployed = DeployedModel(load_model(model_folder)).eval()
     format.require(deployed)
-    program = trace(deployed, batch)
+    program = trace(deployed, batch, format.fused_attention)
     description = describe(deployed, batch)
     with _staged(out) as staging:
         partial = staging / f"model{format.suffix}"

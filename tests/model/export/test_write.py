@@ -19,8 +19,8 @@ from command import rsam
 
 import rsam_app
 from rsam_app.model import load_model, save_model
-from rsam_app.model.export import export_model, format_of
-from rsam_app.model.export.deployed import trace
+from rsam_app.model.export import export_model, format_of, onnx_file
+from rsam_app.model.export.deployed import DeployedModel, describe, trace
 from rsam_app.model.fitted import save_fitted
 from rsam_app.system.errors import UserError
 
@@ -137,6 +137,23 @@ def test_the_fitted_temperature_is_inside_the_probabilities_and_said(suffix, run
         outputs = [o.detach().numpy() for o in torch.export.load(out).module()(torch.from_numpy(as_input(images)))]
     same(outputs, by_hand(run, images, 2.5))
     assert np.abs(outputs[-1] - by_hand(run, images)[-1]).max() > 1e-3
+
+
+class OfSingularValues(DeployedModel):
+    """Adds an operation that ONNX does not have."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return super().forward(images * torch.linalg.svdvals(images).mean())
+
+
+def test_a_network_that_onnx_cannot_hold_is_named_with_the_reason(runs, tmp_path):
+    deployed = OfSingularValues(load_model(runs["none"].model)).eval()
+    expected = (
+        r"^export-model: test_resnet cannot be converted to ONNX \(.*svd.*\)\.\nExport to a \.pt2 file instead\.$"
+    )
+    with pytest.raises(UserError, match=expected):
+        onnx_file.write(trace(deployed, 1, False), deployed, describe(deployed, 1), tmp_path / "x.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fixed_number_of_images_and_json(runs, tmp_path):
