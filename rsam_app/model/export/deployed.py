@@ -76,19 +76,20 @@ def trace(deployed: DeployedModel, batch: int | None, fused_attention: bool = Tr
     """The graph of `deployed` for `batch` images; None: for any number. Without `fused_attention`, transformers attend
     in plain matrix products, as timm's own exports do.
 
-    Raises `UserError` if the backbone's own code computes sizes in a way that fixes the number of images.
+    Raises `UserError` if the backbone's own code computes sizes in a way that fixes the number of images, or decides by
+    the values of tensors.
     """
     example = torch.rand(batch or 2, 3, deployed.side, deployed.side, generator=torch.Generator().manual_seed(0))
     shapes = None if batch else ({0: Dim("batch", min=1)},)
     try:
         with torch.no_grad(), nullcontext() if fused_attention else _unfused(deployed):
             program = torch.export.export(deployed, (example,), dynamic_shapes=shapes)
-    except torch._dynamo.exc.UserError as error:
-        backbone = deployed.model._model_args["backbone"]
-        reason = reason_of(error)
+    except RuntimeError as error:
+        backbone, reason = deployed.model._model_args["backbone"], reason_of(error)
+        fixes_batch = batch is None and isinstance(error, torch._dynamo.exc.UserError)
         raise UserError(
             f"export-model: {backbone} cannot be traced ({reason}).\n"
-            + ("Choose another backbone." if batch else "Export it for a fixed number of images: --batch 1.")
+            + ("Export it for a fixed number of images: --batch 1." if fixes_batch else "Choose another backbone.")
         ) from error
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):

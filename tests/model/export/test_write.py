@@ -156,6 +156,20 @@ def test_a_network_that_onnx_cannot_hold_is_named_with_the_reason(runs, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+class OfBrightImages(DeployedModel):
+    """Decides by the values of its images, as no graph can."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return super().forward(images if images.mean() > 0.5 else 1 - images)
+
+
+def test_a_network_that_decides_by_values_is_named_with_the_reason(runs):
+    deployed = OfBrightImages(load_model(runs["none"].model)).eval()
+    for batch in (None, 1):
+        with pytest.raises(UserError, match=r"test_resnet cannot be traced \(.*data-dependent.*\)\.\nChoose another"):
+            trace(deployed, batch)
+
+
 def test_a_fixed_number_of_images_and_json(runs, tmp_path):
     said = json.loads(
         rsam("export-model", runs["none"].path, tmp_path / "x", "--format", "onnx", "--batch", 2, "--json").stdout
