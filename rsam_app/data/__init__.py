@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rsam_app.data.dataset import Images, load_dataset, load_images
+from rsam_app.data.dataset import Images, list_images, load_dataset, load_images
 from rsam_app.data.images.masks import read_mask
 from rsam_app.data.records import SPLITS, UNLABELLED, Dataset, Record, Skipped, by_id
 from rsam_app.geometry.types import Box
@@ -16,6 +16,7 @@ __all__ = [
     "Record",
     "Skipped",
     "by_id",
+    "list_images",
     "load_dataset",
     "load_images",
     "read_mask",

@@ -75,24 +75,38 @@ def load_images(card: Card, progress: Progress | None = None) -> Images:
 
     Raises `UserError` as `load_dataset` does otherwise.
     """
+    images = list_images(card)
+    cache = ScanCache(cache_path(card.name, card.root_path))
+    scanned = scan(images.records, cache, progress)
+    unsaved = cache.save()
+    _refuse_broken(card, scanned.skipped, len(images.records))
+    return images._replace(
+        records=scanned.records,
+        skipped=scanned.skipped,
+        skipped_masks=scanned.skipped_masks,
+        notes=(*images.notes, *([unsaved] if unsaved else [])),
+    )
+
+
+def list_images(card: Card) -> Images:
+    """List the images of the card without opening one: their sizes are 0, and none is skipped.
+
+    Raises `UserError` as `load_images` does, except for damaged files.
+    """
     listing = read_listing(card)
     splits, recognition_notes = recognise_splits(card.name, card.splits, {r.split for r in listing.records})
     labelled, unlabelled = separate_unlabelled(card.name, listing.records, splits)
     named, naming_notes = name_splits(card.name, labelled, splits)
     unlisted, unlisted_notes = list_unlabelled(card, listing.records)
-    records, used = [*named, *unlabelled, *unlisted], {r.label for r in named}
-    cache = ScanCache(cache_path(card.name, card.root_path))
-    scanned = scan(records, cache, progress)
-    unsaved = cache.save()
-    _refuse_broken(card, scanned.skipped, len(records))
+    used = {r.label for r in named}
     return Images(
-        records=scanned.records,
+        records=(*named, *unlabelled, *unlisted),
         classes=tuple(name for name in listing.classes if name in used),
         has_splits=any(r.split for r in labelled),
         splits=splits,
-        skipped=scanned.skipped,
-        skipped_masks=scanned.skipped_masks,
-        notes=(*listing.notes, *recognition_notes, *naming_notes, *unlisted_notes, *([unsaved] if unsaved else [])),
+        skipped=(),
+        skipped_masks=(),
+        notes=(*listing.notes, *recognition_notes, *naming_notes, *unlisted_notes),
     )
 
 
@@ -136,7 +150,8 @@ def _untrained_classes(card: Card, records: Sequence[Record], classes: Sequence[
     if not training and any(r.split == UNLABELLED for r in records):
         raise UserError(
             f"card {card.name}: no image to train on has a label yet.\n"
-            "Label a few of at least two classes; `rsam select-first PIPELINE` selects the most informative ones."
+            "Label a few of at least two classes: `rsam label CARD` shows the most informative ones in the App, and"
+            " `rsam select-first PIPELINE` lists them."
         )
     if not training:
         raise UserError(

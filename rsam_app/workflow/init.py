@@ -75,7 +75,7 @@ def initialise(path: Path, name: str | None = None, backbone: str | None = None)
     `name` defaults to the folder's. No image is opened. Raises `UserError` if one of the files exists or the images'
     arrangement is not recognised.
     """
-    name = name or _name_of(path)
+    name = name or name_of(path)
     files = {kind: Path(kind, f"{name}.yaml") for kind in ("datasets", "pipelines")}
     for file in files.values():
         if file.exists():
@@ -83,7 +83,7 @@ def initialise(path: Path, name: str | None = None, backbone: str | None = None)
     card, listing = recognise(path.absolute(), name)
     seen = _seen(card, listing, files)
     write_atomically(files["datasets"], _card_text(card, path))
-    write_atomically(files["pipelines"], _pipeline_text(name, backbone or ModelConfig().backbone))
+    write_pipeline(name, name, backbone)
     return seen
 
 
@@ -103,11 +103,12 @@ def _seen(card: Card, listing: Listing, files: dict[str, Path]) -> Initialised:
         with_boxes=sum(bool(record.boxes) for record in labelled),
         with_masks=sum(record.mask is not None for record in labelled),
         notes=(*listing.notes, *notes),
-        next=f"rsam check {card.name}" if labelled else f"rsam select-first {card.name} --budget 50",
+        next=f"rsam check {card.name}" if labelled else f"rsam label {card.name}",
     )
 
 
-def _name_of(path: Path) -> str:
+def name_of(path: Path) -> str:
+    """The default name of the card of the images at `path`."""
     folder = path.absolute().parent if path.is_file() else path.absolute()
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.resolve().name).strip("-._") or "images"
 
@@ -121,12 +122,16 @@ def _card_text(card: Card, given: Path) -> str:
     return f"{header}\n{yaml.safe_dump(written | changed, sort_keys=False, allow_unicode=True)}"
 
 
-def _pipeline_text(name: str, backbone: str) -> str:
-    return (
+def write_pipeline(name: str, dataset: str, backbone: str | None = None) -> Path:
+    """Write `pipelines/NAME.yaml` below the working folder for a card, given by its name or file; return its path."""
+    path = Path("pipelines", f"{name}.yaml")
+    text = (
         f"# Written by `rsam init`. `rsam config show {name}` lists every key with its value, default and meaning.\n"
-        f"dataset: {name}\nseed: 0\nmodel: {{backbone: {backbone}, weights: timm}}\ntrain: {{epochs: 12}}\n"
-        "select: {budget: 100}\n"
+        f"dataset: {dataset}\nseed: 0\nmodel: {{backbone: {backbone or ModelConfig().backbone}, weights: timm}}\n"
+        "train: {epochs: 12}\nselect: {budget: 100}\n"
     )
+    write_atomically(path, text)
+    return path
 
 
 def _below_data(path: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rsam_app.data import UNLABELLED, Images
+from rsam_app.data import UNLABELLED, Images, Record
 from rsam_app.evaluation.inference.pretrained_features import pretrained_features
 from rsam_app.run.job import Job
 from rsam_app.system.errors import UserError
@@ -35,8 +36,7 @@ def choose_first(job: Job, strategy: str, budget: int) -> tuple[Selection, str]:
     if budget < 1:
         raise UserError(f"select-first: budget is {budget}, expected at least 1.")
     images = job.images
-    # Sorted by id, labelled or not: cached features are found again after some of the images got labels.
-    records = sorted((r for r in images.records if r.split != "test"), key=lambda record: record.id)
+    records = first_records(images)
     blank = np.array([r.split == UNLABELLED for r in records], dtype=bool)
     chosen_from = [r for r in records if r.split == UNLABELLED]
     if not chosen_from:
@@ -44,8 +44,7 @@ def choose_first(job: Job, strategy: str, budget: int) -> tuple[Selection, str]:
             f"card {job.card.name}: all {len(images.records):,} images have labels.\n"
             "Add photographs, or train with `rsam run PIPELINE`; then `rsam select` finds images to review."
         )
-    job.report_weights()
-    features, made_from = pretrained_features(job, records, sorted({r.label for r in records if r.label}))
+    features, made_from = first_features(job, records)
     ids, paths = [r.id for r in chosen_from], [str(r.path) for r in chosen_from]
     pool = pool_of_images(ids, paths, UNLABELLED, features[blank], features[~blank])
     job.create_run()
@@ -55,6 +54,18 @@ def choose_first(job: Job, strategy: str, budget: int) -> tuple[Selection, str]:
         job.run, pool, find_strategy(strategy), budget, UNLABELLED, seed, limits=limits, features=made_from
     )
     return chosen, _next_step(job, chosen, images)
+
+
+def first_records(images: Images) -> list[Record]:
+    """The images without the test split, sorted by id, labelled or not: cached features are found again after some of
+    them got labels."""
+    return sorted((r for r in images.records if r.split != "test"), key=lambda record: record.id)
+
+
+def first_features(job: Job, records: Sequence[Record]) -> tuple[np.ndarray, str]:
+    """`pretrained_features` of these records; reports the weights."""
+    job.report_weights()
+    return pretrained_features(job, records, sorted({r.label for r in records if r.label}))
 
 
 def _next_step(job: Job, chosen: Selection, images: Images) -> str:
