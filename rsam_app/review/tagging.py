@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsam_app.config import SelectConfig
+from rsam_app.data.records import UNLABELLED
 from rsam_app.review.dataset.samples import Samples
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.run.corrections import corrections_path, read_corrections
@@ -56,13 +57,14 @@ def select_and_tag(
 ) -> tuple[Selection, int]:
     """Select images, write the selection into the run, and tag it; return it and the number of newly tagged images.
 
-    Images with a decision are left out. With `tag`, so are images without a sample, which a note of the selection
-    names. Raises `UserError`, also if no image has a sample.
+    Images with a decision are left out, but not for their first label once the model was trained with it. With `tag`,
+    images without a sample are left out, too, which a note of the selection names. Raises `UserError`, also if no image
+    has a sample.
     """
     from rsam_app.selection import Limits, select
 
     missing = _without_sample(run, dataset_name, settings.split) if tag else []
-    decided = {c.id for c in read_corrections(corrections_path(run.path, dataset_name))}
+    decided = _decided(run, dataset_name)
     limits = Limits(settings.per_class, settings.near_duplicates)
     strategy, budget, split = settings.strategy, settings.budget, settings.split
     selection = select(run, strategy, budget, split, seed, exclude=decided, absent=missing, limits=limits)
@@ -73,6 +75,19 @@ def select_and_tag(
         )
         selection = replace(selection, notes=(note, *selection.notes))
     return selection, tag_records(dataset_name, selection.ids, settings.tag) if tag else 0
+
+
+def _decided(run: RunFolder, dataset_name: str) -> set[str]:
+    """The records with a decision. A first label is one only for images that the run has as unlabelled: it was given
+    without a model, so a run that learned from it may question it."""
+    rows = read_corrections(corrections_path(run.path, dataset_name))
+    first = {c.id for c in rows if c.kind == "label" and not c.before}
+    other = {c.id for c in rows if c.kind != "label" or c.before}
+    if not first - other:
+        return other
+    table = read_columns(run.predictions, ["id", "split"])
+    pairs = zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True)
+    return other | (first & {record_id for record_id, split in pairs if split == UNLABELLED})
 
 
 def _without_sample(run: RunFolder, dataset_name: str, split: str) -> list[str]:
