@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from rsam_app.cli.application import REVIEW, TRAIN, app
-from rsam_app.cli.completion import complete_strategy
+from rsam_app.cli.completion import complete_card, complete_strategy
 from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, reporter, show
 from rsam_app.cli.options import (
     AddressOption,
@@ -30,6 +31,66 @@ from rsam_app.system.errors import UserError
 Tool = Literal["label-studio", "cvat"]
 ExportFormat = Literal["folder", "manifest", "coco", "yolo-obb", "fiftyone", "imagefolder", "parquet", "crops"]
 ExportMode = Literal["copy", "hardlink", "symlink"]
+
+
+@app.command(rich_help_panel=REVIEW)
+def label(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="FOLDER|CARD", help="Folder of photographs, or a card.", autocompletion=complete_card),
+    ],
+    classes: Annotated[str | None, typer.Option(metavar="A,B,C", help="Classes to offer from the start.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of card and pipeline; default: the folder's.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(metavar="NAME", help="timm backbone of a new pipeline.")] = None,
+    budget: Annotated[int, typer.Option(metavar="N", help="Number of images in a batch.")] = 50,
+    run: RunOption = None,
+    no_app: NoAppOption = False,
+    port: PortOption = None,
+    remote: RemoteOption = False,
+    address: AddressOption = "127.0.0.1",
+    allow_writes: AllowWritesOption = None,
+    as_json: JsonOption = False,
+    set_: SetOption = None,
+) -> None:
+    """Label photographs in the App, without a model.
+
+    For a folder of unlabelled photographs, writes card and pipeline. Opens the App at once, computes features
+    meanwhile, chooses images in batches and suggests labels. `rsam run` then trains with them.
+    """
+    main_process_only()
+    from rsam_app.review.app.session import check_listening, open_app
+    from rsam_app.review.labelling.arrange import BATCH_VIEW
+    from rsam_app.review.labelling.begin import parse_classes
+    from rsam_app.workflow.label import begin, pipeline_to_label
+
+    offered = parse_classes(classes)
+    check_listening(address, port, no_app)
+    reference = pipeline_to_label(target, name, backbone, reporter())
+    labelling = begin(job_of_pipeline(reference, set_, run), reference, set_ or [], offered, budget)
+    report = reporter().say if as_json else typer.echo
+    if no_app or not sys.stdout.isatty():
+        labelling.finish()
+    else:
+        labelling.take_first_batch()
+    if as_json:
+        show({"dataset": labelling.review_set.name, "run": str(labelling.job.run.path)}, as_json)
+    try:
+        open_app(
+            labelling.review_set.name,
+            port,
+            remote,
+            address,
+            BATCH_VIEW,
+            no_app=no_app,
+            writes=allow_writes,
+            report=report,
+            meanwhile=labelling.step,
+        )
+    finally:
+        labelling.close()
+    report(labelling.summary())
 
 
 @app.command(rich_help_panel=REVIEW)

@@ -27,6 +27,10 @@ from rsam_app.system.progress import is_main_process
 PACKAGES = ("rsam-app", "torch", "torchvision", "timm", "accelerate", "albumentations", "fiftyone", "scikit-learn")
 
 
+LABELLING = "label"
+"""Prefix of the FiftyOne fields of `rsam label`, where others have a run's key; no run has this key."""
+
+
 class RunFolder:
     """Paths inside a run folder, and its `run.json`."""
 
@@ -59,12 +63,14 @@ class RunFolder:
         """The model's probabilities for each training image, averaged over the epochs."""
         self.held_out_probabilities = path / "held_out_probabilities.npy"
         """Cross-validated probabilities for each training image, from classifiers on pretrained features."""
+        self.label_features = path / "label_features.npz"
+        """Features of the photographs that `rsam label` shows, by the pretrained backbone."""
 
     @property
     def key(self) -> str:
         """The prefix of the run's FiftyOne fields: its name in letters, digits and underscores."""
         key = "".join(c if c.isascii() and c.isalnum() else "_" for c in self.path.resolve().name)
-        return key if key[:1].isalpha() else f"run_{key}"
+        return key if key[:1].isalpha() and key != LABELLING else f"run_{key}"
 
     def read_json(self) -> dict[str, Any]:
         """`run.json`: versions, commit, seeds, data fingerprint, timings, stages; empty if there is none yet.

@@ -14,8 +14,8 @@ MODULES = {
 """Modules by the extra that installs them; those that every installation has are not listed."""
 
 COMMANDS = {
-    "review": ("demo", "run", "review", "apply", "annotate", "export", "import-fiftyone"),
-    "train": ("train", "evaluate", "compare", "simulate", "select", "select-first", "locate"),
+    "review": ("demo", "run", "label", "review", "apply", "annotate", "export", "import-fiftyone"),
+    "train": ("train", "evaluate", "compare", "simulate", "select", "select-first", "label", "locate"),
 }
 """Commands by the extra that they cannot do without; others ask for one when they come to need it."""
 

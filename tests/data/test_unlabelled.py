@@ -114,7 +114,9 @@ def test_a_dataset_without_any_label_gets_its_classes_from_the_first_ones(tmp_pa
         paint(tmp_path / f"{name}.jpg")
     (tmp_path / "manifest.csv").write_text("path,label\n" + "".join(f"{name}.jpg,\n" for name in "abcd"))
     card = card_for("manifest", tmp_path / "manifest.csv")
-    with pytest.raises(UserError, match=r"no image to train on has a label yet.\n.*`rsam select-first PIPELINE`"):
+    with pytest.raises(
+        UserError, match=r"no image to train on has a label yet.\n.*`rsam label CARD`.*`rsam select-first "
+    ):
         load_dataset(card)
     given = {"c.jpg": "wren", "a.jpg": "auk", "b.jpg": "wren", "gone.jpg": "tern"}
     dataset = load_dataset(card, first_labels=given)

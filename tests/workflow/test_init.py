@@ -65,7 +65,7 @@ def test_nothing_is_overwritten(parts, taken):
 def test_photographs_without_labels_go_to_select_first(parts):
     said = json.loads(rsam("init", parts / "nut", "--json").stdout)
     assert (said["images"], said["unlabelled"], said["classes"]) == (0, 12, {})
-    assert said["next"] == "rsam select-first nut --budget 50"
+    assert said["next"] == "rsam label nut"
     from rsam_app.data import load_images
 
     assert len(load_images(load_card("nut")).records) == 12

@@ -9,6 +9,7 @@ from rsam_app.review.app.colors import arrange_colors
 from rsam_app.review.app.review_queue import run_of_field
 from rsam_app.review.dataset.annotation_schemas import offer_labels
 from rsam_app.review.dataset.schema import memory, remember, run_keys
+from rsam_app.run.folder import LABELLING
 
 REVIEW_PANEL = "rsam_review"
 """FiftyOne's name of the plugin's panel."""
@@ -37,6 +38,15 @@ def arrange(review_set: Any, key: str) -> None:
     _arrange_sidebar(review_set, key)
     arrange_colors(review_set, key)
     stored = {**_show_fields(review_set, key), **_save_workspace(review_set, key), **offer_labels(review_set, key)}
+    review_set.save()
+    if stored:
+        remember(review_set, **stored)
+
+
+def arrange_labels(review_set: Any) -> None:
+    """As `arrange`, for `rsam label`, which shows images and suggestions without a run."""
+    _arrange_sidebar(review_set, LABELLING)
+    stored = {**_show_fields(review_set, LABELLING), **_save_workspace(review_set, LABELLING)}
     review_set.save()
     if stored:
         remember(review_set, **stored)
@@ -74,7 +84,8 @@ def _sidebar_groups(review_set: Any, key: str, fields: list[str]) -> dict[str, t
 def _show_fields(review_set: Any, key: str) -> dict[str, Any]:
     import fiftyone as fo
 
-    run = [f"{key}_prediction", f"{key}_rectangle", f"{key}_triage"]
+    shown = ("suggested", "suggested_probability") if key == LABELLING else ("prediction", "rectangle", "triage")
+    run = [f"{key}_{name}" for name in shown]
     names = ["ground_truth", *run, "attention_target", "review"]
     paths = [name for name in names if review_set.has_sample_field(name)]
     current, stored = review_set.app_config.active_fields, memory(review_set).active
@@ -96,9 +107,10 @@ def _save_workspace(review_set: Any, key: str) -> dict[str, Any]:
     if name in stored:
         return {}
     score = "misattention" if review_set.has_sample_field(f"{key}_misattention") else "confidence"
+    path = "ground_truth.label" if key == LABELLING else f"{key}_{score}"
     images, queue = fo.Panel(type="Samples", pinned=True), fo.Panel(type=REVIEW_PANEL)
-    charts = [fo.Panel(type="Histograms", state={"path": f"{key}_{score}"})]
-    about = f"images, review queue and histogram of {score}"
+    charts = [fo.Panel(type="Histograms", state={"path": path})]
+    about = f"images, review queue and histogram of {path.removeprefix(f'{key}_')}"
     if review_set.has_brain_run(map_name(key)):
         state = {"brainResult": map_name(key), "colorByField": f"{key}_triage"}
         charts.append(fo.Panel(type="Embeddings", state=state))

@@ -9,7 +9,10 @@ from typing import Any
 from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.dataset.fields import OVERLAP
 from rsam_app.review.dataset.fiftyone_internals import sample_collection, view_stages
-from rsam_app.review.dataset.schema import run_keys
+from rsam_app.review.dataset.labelling_fields import RANK, REASON
+from rsam_app.review.dataset.schema import field_keys
+from rsam_app.run.folder import LABELLING
+from rsam_app.system.errors import UserError
 
 SCORE_MEANINGS = {
     "misattention": ("how wrong the place probably is", True),
@@ -61,9 +64,13 @@ class Count:
 
 def queue_of(review_set: Any, view: Any, key: str) -> Any:
     """Return the images to review: those of the open view, in its order, else all, by the run's misattention, worst
-    first. Images that the reviewer added are left out."""
+    first; without a run, else the batch to label. Images that the reviewer added are left out."""
     from fiftyone import ViewField as F
 
+    if key == LABELLING:
+        batch = view if view is not None and _is_narrowed(view) else review_set.exists(RANK).sort_by(RANK)
+        # A label that was given in the Annotate tab leaves no mark.
+        return batch.match(F("record_id").exists() & (F("review").exists() | ~F("ground_truth.label").exists()))
     score = f"{key}_misattention"
     scored = review_set.has_sample_field(score)
     if view is None or not _is_narrowed(view):
@@ -91,9 +98,14 @@ def next_sample(queue: Any, after: str | None = None) -> str | None:
 
 
 def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
-    """Explain an image's place in the queue: its score among all, label and prediction, suggestion, target, mark."""
+    """Explain an image's place in the queue: its score among all, label and prediction, suggestion, target, mark.
+
+    Raises `UserError` if the image was deleted.
+    """
+    if key == LABELLING:
+        return _explain_photograph(review_set, sample_id)
     names = ["record_id", "ground_truth.label", f"{key}_prediction.label", f"{key}_prediction.confidence", "review"]
-    sample, accepted = review_set.select(sample_id), "attention_target.detections.accepted_from"
+    sample, accepted = _present(review_set, sample_id), "attention_target.detections.accepted_from"
     (record_id,), (label,), (predicted,), (confidence,), (mark,), (targets,) = sample.values([*names, accepted])
     lines = []
     score = _shown_score(review_set, queue, key)
@@ -111,9 +123,33 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
     return Reason(record_id or sample_id, lines, suggested.label if suggested else None)
 
 
+def _explain_photograph(review_set: Any, sample_id: str) -> Reason:
+    """As `explain`, without a run: why the image is in the batch, its label or the suggested one, its mark."""
+    names = ["record_id", "ground_truth.label", "review", REASON]
+    (record_id,), (label,), (mark,), (reason,) = _present(review_set, sample_id).values(names)
+    lines = [f"{reason[:1].upper()}{reason[1:]}."] if reason else []
+    suggested = None if label else suggestions(review_set, [sample_id], LABELLING).get(sample_id)
+    if label:
+        lines.append(f"Label **{label}**.")
+    elif suggested:
+        lines.append(f"Most like **{suggested.label}** so far ({100 * suggested.probability:.0f} %).")
+    if mark and not (mark == "labelled" and label):
+        lines.append(f"You marked it: **{mark}**.")
+    return Reason(record_id or sample_id, lines, suggested.label if suggested else None)
+
+
+def _present(review_set: Any, sample_id: str) -> Any:
+    """The view of one image."""
+    sample = review_set.select(sample_id)
+    if not len(sample):
+        raise UserError("This image was deleted from the dataset. Open the next one (n).")
+    return sample
+
+
 def run_of(review_set: Any, view: Any) -> str | None:
-    """Key of the run under review: the one by whose field the view is sorted, else the latest; None without a run."""
-    keys = run_keys(review_set)
+    """Key of the run under review: the one by whose field the view is sorted, else the latest; `LABELLING` if it is
+    sorted by a field of `rsam label`, or there is no run yet; None if there is neither."""
+    keys = field_keys(review_set)
     field = sorted_by(view) if view is not None else None
     return (field and run_of_field(field, keys)) or next(iter(keys), None)
 

@@ -18,10 +18,11 @@ from typing import Any
 from rsam_app.review.app.allowed_writes import allow_writes
 from rsam_app.review.app.install_plugin import link_plugin
 from rsam_app.review.app.layout import workspace_name
+from rsam_app.review.app.review_queue import run_of
 from rsam_app.review.app.saved_views import first_view
 from rsam_app.review.app.scheduled_operators import run_scheduled
 from rsam_app.review.dataset.fiftyone_internals import dataset_document, start_app_server
-from rsam_app.review.dataset.schema import open_review, run_keys
+from rsam_app.review.dataset.schema import open_review
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
 
@@ -69,8 +70,8 @@ def app_session(
     url = f"http://{_reachable(address)}:{port}/datasets/{dataset_name}"
     session = fo.launch_app(
         dataset=review_set,
-        view=review_set.load_saved_view(view) if view else None,
-        spaces=_workspace(review_set),
+        view=(shown := review_set.load_saved_view(view) if view else None),
+        spaces=_workspace(review_set, shown),
         port=port,
         address=address,
         remote=remote or token is not None or not _has_screen(),
@@ -95,12 +96,13 @@ def open_app(
     no_app: bool = False,
     writes: Path | None = None,
     report: Callable[[str], None] = print,
+    meanwhile: Callable[[], object] | None = None,
 ) -> None:
     """Open the App on a review dataset and, in a terminal, keep it open until Ctrl-C.
 
     Without a terminal, start the App, report its address, and close it again; with `no_app`, only report the dataset's
-    name. Operators write below `writes` only, by default below the current folder. Raises `UserError` as `app_session`
-    does.
+    name. Operators write below `writes` only, by default below the current folder. `meanwhile` is called every second
+    while the App is kept open. Raises `UserError` as `app_session` does.
     """
     allow_writes(writes)
     if no_app:
@@ -123,6 +125,8 @@ def open_app(
                 while not never.wait(1.0):  # an endless wait would miss a Ctrl-C just before it
                     run_scheduled(dataset_name, report)
                     colors = follow_colors(session, colors)
+                    if meanwhile:
+                        meanwhile()
 
 
 def stored_colors(dataset_name: str) -> Any:
@@ -141,9 +145,11 @@ def follow_colors(session: Any, known: Any) -> Any:
     return stored
 
 
-def _workspace(review_set: Any) -> Any:
-    names = [workspace_name(key) for key in run_keys(review_set)[:1]]
-    return next((review_set.load_workspace(name) for name in names if review_set.has_workspace(name)), None)
+def _workspace(review_set: Any, view: Any) -> Any:
+    """The workspace of the run under review, unless it was deleted."""
+    key = run_of(review_set, view)
+    name = workspace_name(key) if key else ""
+    return review_set.load_workspace(name) if review_set.has_workspace(name) else None
 
 
 def _start_server(address: str, port: int, token: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rsam_app.review.dataset.schema import DECISIONS, memory, remember, run_keys
+from rsam_app.review.dataset.schema import DECISIONS, field_keys, memory, remember
 
 
 def offer_labels(review_set: Any, key: str) -> dict[str, Any]:
@@ -27,7 +27,9 @@ def offer_labels(review_set: Any, key: str) -> dict[str, Any]:
     new = {
         field: schema
         for field, schema in schemas.items()
-        if stored.get(field) != schema and (field not in current or _contains(current[field], stored.get(field)))
+        if review_set.has_sample_field(field)  # those of a run are missing as long as there is none
+        and stored.get(field) != schema
+        and (field not in current or _contains(current[field], stored.get(field)))
     }
     for field, schema in new.items():
         review_set.update_label_schema(field, schema)
@@ -37,8 +39,8 @@ def offer_labels(review_set: Any, key: str) -> dict[str, Any]:
 
 
 def offer_all_labels(review_set: Any) -> None:
-    """As `offer_labels`, for every run in the dataset, and remember it."""
-    for key in run_keys(review_set):
+    """As `offer_labels`, for every run in the dataset, and remember it; for `rsam label` without one."""
+    for key in field_keys(review_set):
         if stored := offer_labels(review_set, key):
             remember(review_set, **stored)
 

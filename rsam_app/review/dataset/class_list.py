@@ -55,12 +55,14 @@ def add_classes(review_set: Any, names: Iterable[str]) -> None:
 
 
 def forget_unused_classes(review_set: Any) -> None:
-    """Remove added classes that no image has, e.g. after an undo."""
+    """Remove added classes that no image has, e.g. after an undo, except those of `rsam label --classes`."""
     from fiftyone import ViewField as F
 
     if added := memory(review_set).new_classes:
         used = review_set.match(F("ground_truth.label").is_in(added)).distinct("ground_truth.label")
-        left = [name for name in added if name in used]
+        labelling = memory(review_set).labelling
+        kept = {*used, *(labelling.offered if labelling else ())}
+        left = [name for name in added if name in kept]
         if left != added:
             _set(review_set, left)
 

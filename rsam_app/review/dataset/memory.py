@@ -30,6 +30,23 @@ class DerivedMemory(BaseModel):
     photographs: str | None = None
 
 
+class LabellingMemory(BaseModel):
+    """What `rsam label` is doing in the dataset."""
+
+    run: str
+    """The run folder with features and selections, in which a training would be."""
+    pipeline: str
+    """Name of the pipeline that trains with the labels."""
+    budget: int
+    """Photographs in a batch."""
+    batch: int = 0
+    """Number of the batch that is shown, from 1."""
+    at_random: bool = False
+    """Whether that batch was drawn without features, which were not computed yet."""
+    offered: list[str] = []
+    """Classes given by `--classes`: they stay, even if no image has them."""
+
+
 class Memory(BaseModel):
     """The entry. Only values that were set are stored; keys of other versions stay."""
 
@@ -47,6 +64,7 @@ class Memory(BaseModel):
     """Fingerprint of the records that the samples follow."""
     runs: dict[str, RunMemory] = {}
     """By key, the earliest first."""
+    labelling: LabellingMemory | None = None
     derived: dict[str, DerivedMemory] = {}
     """By the run's key."""
     views: list[str] = []

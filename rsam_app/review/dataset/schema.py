@@ -12,6 +12,7 @@ from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.fiftyone_internals import declare_fields
 from rsam_app.review.dataset.memory import Memory
+from rsam_app.run.folder import LABELLING
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
 from rsam_app.system.versions import REVIEW_DATASET
@@ -149,8 +150,16 @@ def run_keys(review_set: Any) -> list[str]:
     return list(reversed(memory(review_set).runs))
 
 
+def field_keys(review_set: Any) -> list[str]:
+    """Return the prefixes of fields: the keys of the runs, the latest first, then `LABELLING` if `rsam label` uses the
+    dataset."""
+    return [*run_keys(review_set), *([LABELLING] if memory(review_set).labelling else [])]
+
+
 def check_key(key: str) -> str:
-    """Return `key` if it can be the prefix of a field. Raises `UserError` otherwise."""
+    """Return `key` if it can be the prefix of a run's fields. Raises `UserError` otherwise."""
+    if key == LABELLING:
+        raise UserError(f"review key {key!r}: is that of `rsam label`. Set another review.key.")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", key):
         raise UserError(
             f"review key {key!r}: must be a letter, then letters, digits or underscores. Set another review.key."

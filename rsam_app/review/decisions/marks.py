@@ -59,7 +59,8 @@ def mark(
         raise UserError(f"mark: {len(sample_ids):,} images are selected; mark at most {MAX_SAMPLES:,} at once.")
     samples = review_set.select(list(sample_ids))
     before = _states(samples, bool(labels))
-    unlabelled = {i for i in labels or {} if before[i]["label"] is None}
+    labels = {i: label for i, label in (labels or {}).items() if i in before}  # others were deleted
+    unlabelled = {i for i in labels if before[i]["label"] is None or before[i]["review"] == "labelled"}
     set_by_id(review_set, "review", {i: "labelled" if i in unlabelled else decision for i in before})
     if labels:
         _relabel(review_set, {i: before[i]["label"] for i in labels}, labels)
@@ -70,14 +71,11 @@ def mark(
     if left:
         _restore(review_set, {i: state for i, state in before.items() if state["record_id"] in left})
     after = _states(samples, bool(labels))
+    shown = "labelled" if unlabelled and len(unlabelled) == len(before) else decision
     if changed := {i: [before[i], after[i]] for i in before if before[i] != after[i]}:
-        entry = {"mark": decision, "who": reviewer_name(who), "when": time.time(), "samples": changed}
+        entry = {"mark": shown, "who": reviewer_name(who), "when": time.time(), "samples": changed}
         _add_to_history(review_set, entry)
-    return MarkResult(
-        "labelled" if len(unlabelled) == len(before) else decision,
-        [i for i, state in before.items() if state["record_id"] not in left],
-        left,
-    )
+    return MarkResult(shown, [i for i, state in before.items() if state["record_id"] not in left], left)
 
 
 def undo(review_set: Any, who: str | None = None) -> MarkResult:

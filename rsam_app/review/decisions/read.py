@@ -15,6 +15,7 @@ from rsam_app.review.dataset.schema import DECISIONS, JUDGED_PLACE, declare_judg
 from rsam_app.review.dataset.targets import adopt_accepted, is_on_image, rectangle_of
 from rsam_app.review.decisions.marks import set_by_id
 from rsam_app.run.corrections import Correction, Kind, now, parse_place, place_text
+from rsam_app.run.folder import LABELLING
 from rsam_app.system.errors import UserError
 
 VERDICTS = {"right": True, "wrong place": False}
@@ -60,11 +61,13 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
 
     A decision that was read before and has been taken back is returned with the `after` that undoes it. Reading twice
     returns the same; `corrections.add_corrections` adds only what is new. Raises `UserError` if the dataset or the run
-    is not in FiftyOne.
+    is not in FiftyOne; if `rsam label` made the dataset, there need be no run.
     """
     review_set = open_review(dataset_name)
     keys = run_keys(review_set)
-    if run_key not in keys:
+    if run_key not in keys and memory(review_set).labelling:
+        run_key = LABELLING
+    elif run_key not in keys:
         raise UserError(
             f"FiftyOne dataset {dataset_name!r} has no run {run_key!r} (has: {', '.join(keys) or 'none'}).\n"
             "Run `rsam review RUN` first."

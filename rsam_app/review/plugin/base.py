@@ -10,8 +10,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from rsam_app.review.app.review_queue import run_of
-from rsam_app.review.dataset.schema import MEMORY, memory, run_keys
-from rsam_app.run.folder import RunFolder
+from rsam_app.review.dataset.schema import MEMORY, field_keys, memory, run_keys
+from rsam_app.run.folder import LABELLING, RunFolder
 from rsam_app.system.errors import UserError
 
 PLUGIN = "@rsam/review"
@@ -23,23 +23,25 @@ def is_review_set(ctx: Any) -> bool:
 
 
 def review_set_of(ctx: Any) -> Any:
-    """Return the dataset shown in the App. Raises `UserError` unless `rsam review` wrote it with at least one run."""
+    """Return the dataset shown in the App. Raises `UserError` unless `rsam review` wrote it with at least one run, or
+    `rsam label`."""
     if ctx.dataset is None:
         raise UserError("RSAM review: open a dataset first.")
     if not is_review_set(ctx):
         raise UserError(
             f"RSAM review does not apply to the dataset {ctx.dataset.name!r}: `rsam review RUN` did not write it."
         )
-    if not run_keys(ctx.dataset):
+    if not field_keys(ctx.dataset):
         raise UserError(f"The dataset {ctx.dataset.name!r} has no run yet. Write one with `rsam review RUN`.")
     return ctx.dataset
 
 
 def key_of(ctx: Any) -> str:
-    """Key of the run: the parameter `run`, else the run under review. Raises `UserError` if there is no such run."""
+    """Key of the run: the parameter `run`, else the run under review, or `LABELLING`. Raises `UserError` if there is no
+    such run."""
     review_set = review_set_of(ctx)
     key = str(ctx.params.get("run") or run_of(review_set, ctx.view))
-    if key not in run_keys(review_set):
+    if key not in field_keys(review_set):
         raise UserError(f"run {key!r}: this dataset has {', '.join(run_keys(review_set))}.")
     return key
 
@@ -47,10 +49,19 @@ def key_of(ctx: Any) -> str:
 def run_folder_of(ctx: Any) -> RunFolder:
     """Return the run's folder, as stored when the run was written. Raises `UserError` if it no longer exists."""
     review_set, key = review_set_of(ctx), key_of(ctx)
+    _require_run(review_set, key)
     path = Path(memory(review_set).runs[key].path)
     if not (path / "config.yaml").exists():
         raise UserError(f"The folder of run {key!r} is gone: {path}. Restore it, or run `rsam review` on a copy.")
     return RunFolder(path)
+
+
+def _require_run(review_set: Any, key: str) -> None:
+    if key == LABELLING:
+        labelling = memory(review_set).labelling
+        train = f"`rsam run {labelling.pipeline if labelling else 'PIPELINE'}` trains one with your labels."
+        remedy = "Open a view of a run." if run_keys(review_set) else train
+        raise UserError(f"This needs a run, and these images are only being labelled. {remedy}")
 
 
 def add_choice(
@@ -70,7 +81,8 @@ def add_choice(
 
 
 def choose_run(inputs: Any, review_set: Any, default: str, label: str = "Run", name: str = "run") -> None:
-    """Add a choice of the dataset's runs to a form."""
+    """Add a choice of the dataset's runs to a form. Raises `UserError` if the default is none."""
+    _require_run(review_set, default)
     add_choice(inputs, name, label, {key: key for key in run_keys(review_set)}, default=default)
 
 

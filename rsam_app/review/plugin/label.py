@@ -14,6 +14,7 @@ from rsam_app.review.dataset.schema import memory
 from rsam_app.review.decisions.marks import MarkResult, mark
 from rsam_app.review.plugin.base import PLUGIN, OneClickOperator, ReviewOperator, add_choice, key_of, listed
 from rsam_app.review.plugin.mark import describe_chosen, mark_and_advance, sample_ids_of
+from rsam_app.run.folder import LABELLING
 from rsam_app.system.errors import UserError
 
 
@@ -131,7 +132,9 @@ class GiveLabel(ReviewOperator):
         view = types.AutocompleteView()
         add_choice(inputs, "label", "Label", classes, view=view, default=default, required=True)
         about = "Add it to the classes if none has this name; the next round learns it"
-        inputs.bool("new_class", label="New class", description=about, default=False)
+        labelling = memory(review_set).labelling if key_of(ctx) == LABELLING else None
+        expects_new = labelling is not None and not labelling.offered  # with `--classes` a new name may be a slip
+        inputs.bool("new_class", label="New class", description=about, default=expects_new)
         inputs.md(f"For {describe_chosen(ctx)}.", name="about")
 
     def act(self, ctx: Any, review_set: Any) -> dict[str, Any]:

@@ -9,7 +9,10 @@ import fiftyone.operators.types as types
 
 from rsam_app.review.app.review_queue import explain, next_sample, queue_of
 from rsam_app.review.decisions.marks import MarkResult, mark, undo
+from rsam_app.review.labelling.batches import is_batch_done, take_batch
+from rsam_app.review.labelling.suggest import update_suggestions
 from rsam_app.review.plugin.base import OneClickOperator, ReviewOperator, add_choice, count_images, key_of, listed
+from rsam_app.run.folder import LABELLING
 from rsam_app.system.errors import UserError
 
 MEANINGS = {
@@ -20,6 +23,8 @@ MEANINGS = {
     "unsure": "Undecided; review it later",
     "exclude": "Leave the image out of training",
 }
+WITHOUT_RUN = ("unsure", "exclude")
+"""Decisions about an image that no run has seen."""
 ICONS = {
     "right": "check",
     "accept": "crop_free",
@@ -31,18 +36,24 @@ ICONS = {
 
 
 def mark_images(ctx: Any, review_set: Any, decision: str) -> dict[str, Any]:
-    """Mark the open image and open the next, or mark the selected images. Raises `UserError` if there is none."""
+    """Mark the open image and open the next, or mark the selected images. Raises `UserError` if there is none, or no
+    run that the decision is about."""
     key, ids = key_of(ctx), sample_ids_of(ctx)
+    if key == LABELLING and decision not in WITHOUT_RUN:
+        raise UserError(f"'{decision}' is about what a run says, and there is none yet. Give a label (l).")
     reason = f"no rectangle of {key} to accept"
     return mark_and_advance(ctx, review_set, lambda: mark(review_set, ids, decision, key), f"'{decision}'", reason)
 
 
 def sample_ids_of(ctx: Any) -> list[str]:
-    """Ids of the open image, else of the selected ones. Raises `UserError` if there is none."""
+    """Ids of the open image, else of the selected ones. Raises `UserError` if there is none, or all were deleted."""
     ids = [ctx.current_sample] if ctx.current_sample else list(ctx.selected)
     if not ids:
         raise UserError("Open an image, or select some in the grid, then mark them.")
-    return ids
+    present = set(ctx.dataset.select(ids).values("id"))
+    if not present:
+        raise UserError("These images were deleted from the dataset. Open the next one (n).")
+    return [i for i in ids if i in present]
 
 
 def describe_chosen(ctx: Any) -> str:
@@ -60,10 +71,12 @@ def mark_and_advance(
     following = next_sample(queue, current) if current else None
     result = work()
     text = f"{summary} on {count_images(len(result.ids))}"
+    if key == LABELLING and current and result.ids:
+        following, summary = _go_on_labelling(review_set, following, summary)
     if current and result.ids and following:
         ctx.ops.open_sample(id=following)
-        reason_for_next = explain(review_set, queue, following, key).lines[0].replace("**", "")
-        text = f"{summary}. Next: {reason_for_next}"
+        reasons = explain(review_set, queue, following, key).lines
+        text = f"{summary}. Next: {reasons[0].replace('**', '')}" if reasons else f"{summary}."
     elif current and result.ids:
         text += "; no other image here is unmarked"
     elif not current:
@@ -71,6 +84,17 @@ def mark_and_advance(
     _notify(ctx, result, text, reason)
     ctx.ops.reload_samples()
     return {"marked": len(result.ids), "left": result.left, "next": following}
+
+
+def _go_on_labelling(review_set: Any, following: str | None, summary: str) -> tuple[str | None, str]:
+    """Take the next batch if this one is done, and bring the suggestion of the next image up to date; return its id and
+    the text about it."""
+    if following is None and is_batch_done(review_set) and (batch := take_batch(review_set)):
+        following = next_sample(queue_of(review_set, None, LABELLING))
+        summary = f"{summary}. The batch is done; batch {batch.number} has {count_images(len(batch.ids))}"
+    if following:
+        update_suggestions(review_set, [following])
+    return following, summary
 
 
 def undo_mark(ctx: Any, review_set: Any) -> dict[str, Any]:
@@ -86,8 +110,15 @@ def undo_mark(ctx: Any, review_set: Any) -> dict[str, Any]:
 
 
 def open_next(ctx: Any, review_set: Any) -> dict[str, Any]:
-    """Open the next unmarked image of the queue; the open one is skipped."""
-    following = next_sample(queue_of(review_set, ctx.view, key_of(ctx)), ctx.current_sample)
+    """Open the next unmarked image of the queue; the open one is skipped. While labelling, take the next batch if this
+    one is done."""
+    key = key_of(ctx)
+    following = next_sample(queue_of(review_set, ctx.view, key), ctx.current_sample)
+    if key == LABELLING and following is None:
+        following, text = _go_on_labelling(review_set, None, "All have a mark")
+        if following:
+            ctx.ops.notify(text, variant="success")
+            ctx.ops.reload_samples()
     if following is None:
         ctx.ops.notify("Every other image here has a mark.", variant="success")
     else:

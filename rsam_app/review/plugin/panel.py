@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ from rsam_app.review.dataset.schema import memory
 from rsam_app.review.plugin.base import key_of, review_set_of
 from rsam_app.review.plugin.keys import LABEL, MARKS, NEXT, TAKE, UNDO
 from rsam_app.review.plugin.label import ask_for_label, take_suggestion
-from rsam_app.review.plugin.mark import ICONS, mark_images, open_next, undo_mark
-from rsam_app.run.folder import RunFolder
+from rsam_app.review.plugin.mark import ICONS, WITHOUT_RUN, mark_images, open_next, undo_mark
+from rsam_app.run.folder import LABELLING, RunFolder
 from rsam_app.run.outlook import read_outlook
 from rsam_app.system.errors import UserError
 
@@ -26,6 +26,13 @@ TEACHES = """In the next round **1** keeps this rectangle and looks for the like
 that you draw count most, **7** and **l** change the label, **6** leaves the image out; **3** and **4** alone teach
 nothing. Decisions about validation images correct what is measured; test images stay as they are."""
 ROWS = (("right", "accept"), ("wrong place", "wrong label"), ("unsure", "exclude"))
+WITHOUT_RUN_ROWS = (WITHOUT_RUN,)
+DONE = "Every image here has a mark. Open another saved view, or run `rsam apply`."
+BATCH_DONE = "Every image here has a label or a mark."
+TRAINS = """`rsam run {}` trains with the labels given so far. **6** leaves the image out of training; **4** leaves it
+without a label for now."""
+AT_RANDOM = """The batch is drawn at random and nothing is suggested until the features of all photographs are computed;
+the terminal shows how far that is."""
 KEY_OF = {decision: key for key, decision in MARKS.items()}
 
 
@@ -74,30 +81,36 @@ class ReviewPanel(foo.Panel):
         review_set, key = review_set_of(ctx), key_of(ctx)
         queue = queue_of(review_set, ctx.view, key)
         counted, current = count(queue), ctx.current_sample
+        labelling = memory(review_set).labelling if key == LABELLING else None
         field = sorted_by(queue)
         order = f"sorted by {field.removeprefix(f'{key}_').replace('_', ' ')}" if field else "in the view's order"
         decided = f" · {counted.by_mark()}" if counted.marks else ""
-        panel.md(f"**{counted.left:,} left** of {counted.total:,}{decided} · run {key} · {order}", name="counts")
+        of = f"batch {labelling.batch}" if labelling else f"run {key} · {order}"
+        panel.md(f"**{counted.left:,} left** of {counted.total:,}{decided} · {of}", name="counts")
         shown = current or next_sample(queue)
         suggested = None
         if shown is None:
-            panel.md("Every image here has a mark. Open another saved view, or run `rsam apply`.", name="done")
+            panel.md(BATCH_DONE if labelling else DONE, name="done")
         else:
             reason = explain(review_set, queue, shown, key)
             panel.md("\n\n".join([f"**{reason.title}**", *reason.lines]), name="reason")
             suggested = reason.suggested
         if current:
-            self._decision_buttons(panel, suggested)
+            self._decision_buttons(panel, suggested, WITHOUT_RUN_ROWS if labelling else ROWS)
+            panel.md(TRAINS.format(labelling.pipeline) if labelling else TEACHES, name="teaches")
         row = panel.h_stack("rest", gap=1)
         if shown is not None:
             _button(row, "next", f"{'Skip' if current else 'Open it'} ({NEXT})", "skip_next", self.next_image)
+        elif labelling:
+            _button(row, "next", f"Next batch ({NEXT})", "skip_next", self.next_image)
         _button(row, "undo", f"Undo ({UNDO})", "undo", self.undo)
-        outlook = read_outlook(RunFolder(Path(memory(review_set).runs[key].path)))
-        if outlook:
+        if labelling and labelling.at_random:
+            panel.md(AT_RANDOM, name="outlook")
+        elif not labelling and (outlook := read_outlook(RunFolder(Path(memory(review_set).runs[key].path)))):
             panel.md(outlook.sentence(), name="outlook")
 
-    def _decision_buttons(self, panel: Any, suggested: str | None) -> None:
-        for number, decisions in enumerate(ROWS):
+    def _decision_buttons(self, panel: Any, suggested: str | None, rows: Sequence[Sequence[str]]) -> None:
+        for number, decisions in enumerate(rows):
             row = panel.h_stack(f"decisions_{number}", gap=1)
             for decision in decisions:
                 label = f"{decision.capitalize()} ({KEY_OF[decision]})"
@@ -107,7 +120,6 @@ class ReviewPanel(foo.Panel):
         if suggested:
             _button(row, "take", f"Take {suggested} ({TAKE})", "new_label", self.take)
         _button(row, "label", f"Give a label ({LABEL})", "label", self.label)
-        panel.md(TEACHES, name="teaches")
 
 
 def _button(row: Any, name: str, label: str, icon: str, on_click: Any, params: Any = None) -> None:
