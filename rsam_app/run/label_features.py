@@ -13,6 +13,8 @@ from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import replace_atomically
 
+_BLOCK = 4096
+
 
 class LabelFeatures(NamedTuple):
     """Features of N images by a pretrained backbone."""
@@ -21,13 +23,10 @@ class LabelFeatures(NamedTuple):
     """Row of each record id."""
     vectors: np.ndarray
     """`(N, D)` float16."""
+    directions: np.ndarray
+    """The same less their mean, scaled to length 1, `(N, D)` float16: cosines between these tell images apart."""
     made_from: str
     """Hash of the weights and image files."""
-
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean feature, `(D,)` float32."""
-        return np.asarray(self.vectors.mean(axis=0, dtype=np.float32))
 
 
 def save_label_features(run: RunFolder, ids: Sequence[str], vectors: np.ndarray, made_from: str) -> None:
@@ -52,4 +51,16 @@ def _read(path: Path, modified: int) -> LabelFeatures:
             ids, vectors, made_from = content["ids"].tolist(), content["vectors"], str(content["made_from"])
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path}: is damaged ({error}). Remove it and run `rsam label` again.") from error
-    return LabelFeatures({record_id: row for row, record_id in enumerate(ids)}, vectors, made_from)
+    row_of = {record_id: row for row, record_id in enumerate(ids)}
+    return LabelFeatures(row_of, vectors, centred_directions(vectors), made_from)
+
+
+def centred_directions(vectors: np.ndarray) -> np.ndarray:
+    """Return `vectors` `(N, D)` less their mean, scaled to length 1, float16; a vector equal to the mean stays 0."""
+    mean = vectors.mean(axis=0, dtype=np.float32)
+    directions = np.empty(vectors.shape, dtype=np.float16)
+    for begin in range(0, len(vectors), _BLOCK):
+        centred = vectors[begin : begin + _BLOCK].astype(np.float32) - mean
+        norms = np.linalg.norm(centred, axis=1, keepdims=True)
+        directions[begin : begin + _BLOCK] = centred / np.maximum(norms, np.float32(1e-12))
+    return directions

@@ -12,7 +12,7 @@ SUGGESTED, PROBABILITY = f"{LABELLING}_suggested", f"{LABELLING}_suggested_proba
 
 
 def declare_labelling(review_set: Any) -> None:
-    """Add the fields, and the indexes by which they are found and sorted."""
+    """Add the fields, and the indexes by which images of a batch and those with a decision are found."""
     import fiftyone as fo
 
     add_field(review_set, RANK, fo.IntField, description="place in the batch that is labelled now, from 1")
@@ -21,7 +21,7 @@ def declare_labelling(review_set: Any) -> None:
     add_field(review_set, SUGGESTED, fo.StringField, description=about)
     about = f"probability of {SUGGESTED} by the distances to all classes, not calibrated"
     add_field(review_set, PROBABILITY, fo.FloatField, description=about)
-    for name in (RANK, PROBABILITY, "ground_truth.label", "review"):
+    for name in (RANK, "ground_truth.label", "review"):
         review_set.create_index(name)
 
 

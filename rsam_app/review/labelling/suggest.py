@@ -37,7 +37,7 @@ def update_suggestions(review_set: Any, sample_ids: Sequence[str] | None = None)
     There are none until features are computed and two classes have an image each. An image with a label has none.
     """
     from bson import ObjectId
-    from pymongo import UpdateOne
+    from pymongo import UpdateMany
 
     collection = sample_collection(review_set)
     labelled = {"ground_truth.label": {"$type": "string"}}
@@ -46,12 +46,15 @@ def update_suggestions(review_set: Any, sample_ids: Sequence[str] | None = None)
         wanted = {"$or": [labelled, {"_id": {"$in": [ObjectId(i) for i in sample_ids]}}]}
     samples = list(collection.find(wanted, dict.fromkeys(FIELDS, 1)))
     suggested = _suggest(samples, read_label_features(labelling_run(review_set)))
-    updates = [
-        UpdateOne({"_id": sample["_id"]}, {"$set": {SUGGESTED: label, PROBABILITY: probability}})
-        for sample, (label, probability) in zip(samples, suggested, strict=True)
-        if (label, probability) != (sample.get(SUGGESTED), sample.get(PROBABILITY))
-    ]
+    changed: dict[Suggested, list[Any]] = {}
+    for sample, new in zip(samples, suggested, strict=True):
+        if new != (sample.get(SUGGESTED), sample.get(PROBABILITY)):
+            changed.setdefault(new, []).append(sample["_id"])
     # Without `last_modified_at`: a person may be drawing on one of these images, and the App would refuse to save it.
+    updates = [
+        UpdateMany({"_id": {"$in": ids}}, {"$set": {SUGGESTED: label, PROBABILITY: probability}})
+        for (label, probability), ids in changed.items()
+    ]
     return int(collection.bulk_write(updates, ordered=False).modified_count) if updates else 0
 
 
@@ -66,8 +69,8 @@ def _suggest(samples: Sequence[Mapping[str, Any]], features: LabelFeatures | Non
     names, labels = np.unique(given[known], return_inverse=True)
     if len(names) < 2 or not len(blank):
         return suggested
-    vectors = features.vectors
-    best, probabilities = nearest_centroids(vectors[rows[known]], labels, vectors[rows[blank]], features.mean)
+    directions = features.directions
+    best, probabilities = nearest_centroids(directions[rows[known]], labels, directions[rows[blank]])
     for i, label, probability in zip(blank.tolist(), best.tolist(), probabilities.tolist(), strict=True):
         suggested[i] = (names[label], round(probability, 2))
     return suggested
