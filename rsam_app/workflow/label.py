@@ -86,6 +86,7 @@ class Labelling:
 
     def _note_features(self, code: int) -> None:
         """Replace a batch that was drawn at random. A failure is reported: labelling goes on without features."""
+        self.review_set.reload()  # the App may have taken another batch
         labelling = memory(self.review_set).labelling
         if code:
             self.job.reporter.say("Without features, images come at random and nothing is suggested.")
@@ -102,8 +103,9 @@ def begin(job: Job, reference: str, overrides: Sequence[str], classes: Sequence[
         raise UserError(f"rsam label: budget is {budget}, expected at least 1.")
     images = list_images(job.card)
     _refuse_labelled(job.card, images)
-    with job.run.writing():
-        job.create_run()
+    if not job.run.config_path.exists():  # a training may hold it
+        with job.run.writing():
+            job.create_run()
     with job.reporter.bar("writing into FiftyOne") as advance:
         review_set = begin_labelling(job.card, images, job.run, job.pipeline.name, budget, classes, advance)
     return Labelling(job, reference, overrides, review_set, LabelFollower(review_set, job.reporter.say))

@@ -18,10 +18,15 @@ NICENESS = 10
 
 
 def main() -> None:
-    """Compute and store the features of the pipeline's images. Exit codes as for `rsam`."""
+    """Compute and store the features of the pipeline's images. Exit codes as for `rsam`.
+
+    Unreadable images are reported and left out, however many they are: only training needs the card's bound.
+    """
     parent, pipeline, run, *overrides = sys.argv[1:]
     terminate_with(int(parent))
     os.nice(NICENESS)
+    from rsam_app.data import load_images
+    from rsam_app.data.left_out import left_out_lines
     from rsam_app.run.job import Job
     from rsam_app.run.label_features import save_label_features
     from rsam_app.workflow.select_first import first_features, first_records
@@ -29,7 +34,11 @@ def main() -> None:
     reporter = Reporter()
     try:
         job = Job.of_pipeline(pipeline, overrides, Path(run), reporter)
-        records = first_records(job.images)
+        with reporter.bar("reading images") as advance:
+            images = load_images(job.card.model_copy(update={"max_broken_share": 1.0}), advance)
+        for line in left_out_lines(images, job.card.root_path):
+            reporter.say(line)
+        records = first_records(images)
         features, made_from = first_features(job, records)
         save_label_features(job.run, [record.id for record in records], features, made_from)
     except UserError as error:

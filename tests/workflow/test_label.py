@@ -100,16 +100,22 @@ class App:
         return list(self.review_set.exists("label_rank").sort_by("label_rank").values(field))
 
 
-def test_from_unlabelled_photographs_to_a_trained_run(photographs: Path, database: ModuleType) -> None:
+def test_from_unlabelled_photographs_to_a_trained_run(
+    photographs: Path, database: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
     rsam("init", photographs, "--name", NAME)
     Path("pipelines", f"{NAME}.yaml").write_text(yaml.safe_dump(SMALL))
+    broken = photographs / "broken.png"
+    broken.write_bytes(b"no image")
     said = rsam("label", photographs, "--name", NAME, "--classes", "red, green", "--budget", 6, "--no-app")
-    assert "0 images of 0 classes have a label, 30 have none" in said.stdout
+    assert "0 images of 0 classes have a label, 31 have none" in said.stdout
+    assert "1 image is left out: unlabelled/broken.png (not an image)" in capfd.readouterr().err
+    broken.unlink()
     run = RunFolder(Path("runs", NAME))
     app = App(database.load_dataset(NAME))
     follower = LabelFollower(app.review_set, print)
 
-    assert app.values("label_rank") == [1, 2, 3, 4, 5, 6] and len(app.review_set) == PHOTOGRAPHS
+    assert app.values("label_rank") == [1, 2, 3, 4, 5, 6] and len(app.review_set) == PHOTOGRAPHS + 1
     assert all("represents about" in reason for reason in app.values("label_reason"))
     assert app.review_set.count("label_suggested") == 0 and "6 left** of 6 · batch 1" in app.panel()
 
@@ -146,7 +152,7 @@ def test_from_unlabelled_photographs_to_a_trained_run(photographs: Path, databas
     assert not {*labelled, deleted} & set(app.values("id")) and app.opened == app.values("id")[0]
 
     assert follower.step() and not follower.step()
-    rest = app.review_set.match({"ground_truth.label": None})
+    rest = app.review_set.match({"ground_truth.label": None, "record_id": {"$ne": "unlabelled/broken.png"}})
     colours = [truth(int(Path(path).stem)) for path in rest.values("filepath")]
     assert rest.values("label_suggested") == colours and app.review_set.count("label_suggested") == len(rest)
     table = corrections_path(run.path, NAME)
@@ -164,7 +170,7 @@ def test_from_unlabelled_photographs_to_a_trained_run(photographs: Path, databas
     assert {r.id: r.label for r in dataset.records if r.label} == given
     assert set(class_names(run)) == set(COLOURS) and run.read_json()["stages"].keys() >= {"train", "review"}
     app.review_set.reload()
-    assert f"run {NAME}" in app.panel() and len(app.review_set) == PHOTOGRAPHS, (
+    assert f"run {NAME}" in app.panel() and len(app.review_set) == PHOTOGRAPHS + 1, (
         "the deleted photograph is predicted too"
     )
     again = rsam("label", NAME, "--no-app").stdout

@@ -124,15 +124,16 @@ class GiveLabel(ReviewOperator):
     above_grid = True
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
-        """Ask for the class; the suggested one is filled in."""
+        """Ask for the class; a run's suggestion is filled in. Before there is a run most labels are typed, and what is
+        filled in would stay behind what is typed."""
         ids = sample_ids_of(ctx)
         suggested = {suggestion.label for suggestion in suggestions(review_set, ids, key_of(ctx)).values()}
-        default = suggested.pop() if len(suggested) == 1 else None
+        labelling = memory(review_set).labelling if key_of(ctx) == LABELLING else None
+        default = suggested.pop() if len(suggested) == 1 and not labelling else None
         classes = {name: name for name in memory(review_set).classes}
         view = types.AutocompleteView()
         add_choice(inputs, "label", "Label", classes, view=view, default=default, required=True)
         about = "Add it to the classes if none has this name; the next round learns it"
-        labelling = memory(review_set).labelling if key_of(ctx) == LABELLING else None
         expects_new = labelling is not None and not labelling.offered  # with `--classes` a new name may be a slip
         inputs.bool("new_class", label="New class", description=about, default=expects_new)
         inputs.md(f"For {describe_chosen(ctx)}.", name="about")

@@ -15,18 +15,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from rsam_app.config import Card, Pipeline
+from rsam_app.data import Images
 from rsam_app.data.records import Dataset
 from rsam_app.review.app.colors import OPACITY, RUN_COLORS
 from rsam_app.review.app.session import check_port, free_port, open_app
 from rsam_app.review.decisions.read import read_decisions
+from rsam_app.review.labelling.batches import take_batch
+from rsam_app.review.labelling.begin import begin_labelling
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.folder import RunFolder
+from rsam_app.run.label_features import save_label_features
 from rsam_app.system.errors import UserError
 
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -45,7 +53,25 @@ def taken() -> Iterator[int]:
         yield int(server.getsockname()[1])
 
 
-def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(review_set: Any, chromium: str) -> None:
+@pytest.fixture
+def to_label(drawn: Dataset, tmp_path: Path, fiftyone_module: ModuleType) -> Iterator[Any]:
+    """The drawn images without their labels, before there is a run; features tell the classes apart."""
+    records = tuple(replace(r, label="", split="unlabelled", boxes=()) for r in drawn.records)
+    run = RunFolder(tmp_path / "label" / "drawn")
+    run.save_pipeline(Pipeline(name="drawn", dataset="drawn"))
+    vectors = np.eye(3)[[drawn.classes.index(r.label) for r in drawn.records]] + np.arange(24)[:, None] / 500
+    save_label_features(run, [r.id for r in records], vectors, "drawn")
+    card = Card(name=f"{drawn.name}-to-label", layout="folder", root=str(tmp_path))
+    images = Images(records, (), False, {"train": "train"}, (), (), ())
+    labelled = begin_labelling(card, images, run, "drawn", 6)
+    take_batch(labelled)
+    yield labelled
+    fiftyone_module.delete_dataset(labelled.name)
+
+
+def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(
+    review_set: Any, to_label: Any, chromium: str
+) -> None:
     """One server and one browser for all of it: they take longer to start than to use."""
     port, output, shots = free_port(), [], []
     worst = review_set.load_saved_view("run_one misattended").values("id")
@@ -58,6 +84,7 @@ def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(review_set: A
                 _review_with_keys(page, review_set, worst)
                 _give_a_new_class(page, review_set, worst[0])
                 _draw_a_target(page, review_set, worst[0])
+                _label_photographs(page, line.removeprefix("FiftyOne App: "), to_label)
 
     open_app(review_set.name, port, report=visit)  # no terminal here: it returns by itself
     assert output[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
@@ -98,6 +125,28 @@ def _give_a_new_class(page: Any, review_set: Any, sample_id: str) -> None:
     page.keyboard.press("0")
     _wait_for(page, lambda: image.values("ground_truth.label") == before)
     _until_open(page, sample_id)
+
+
+def _label_photographs(page: Any, url: str, to_label: Any) -> None:
+    """On the same server: type the labels of images of a batch until two classes have one, then take a suggestion."""
+    batch = to_label.load_saved_view("to label")
+    page.goto(f"{url.rpartition('/')[0]}/{to_label.name}?view=to-label", wait_until="domcontentloaded")
+    page.get_by_text("6 samples").wait_for()
+    page.keyboard.press("n")
+    for sample_id, path in zip(*batch.values(["id", "filepath"]), strict=True):
+        _until_open(page, sample_id)
+        image, label = to_label.select(sample_id), Path(path).parent.name
+        if len(to_label.distinct("ground_truth.label")) == 2:
+            break
+        page.keyboard.press("l")
+        page.get_by_placeholder("Type or select a value").press_sequentially(label)
+        page.get_by_role("button", name="Execute").click()
+        _wait_for(page, lambda: image.values("ground_truth.label") == [label])  # noqa: B023 (called at once)
+        page.get_by_role("button", name="Execute").wait_for(state="hidden")
+    (suggested,) = image.values("label_suggested")
+    page.keyboard.press("7")
+    _wait_for(page, lambda: image.values("ground_truth.label") == [suggested])
+    assert suggested in to_label.distinct("ground_truth.label") and image.values("review") == ["labelled"]
 
 
 def _draw_a_target(page: Any, review_set: Any, sample_id: str) -> None:
@@ -222,7 +271,7 @@ def test_an_unknown_dataset_or_view_is_refused(review_set: Any) -> None:
 
 
 @contextmanager
-def _page(chromium: str, url: str) -> Iterator[Any]:
+def _page(chromium: str, url: str, samples: int = 24) -> Iterator[Any]:
     """The App in a browser, its grid filled."""
     from playwright.sync_api import sync_playwright
 
@@ -234,7 +283,7 @@ def _page(chromium: str, url: str) -> Iterator[Any]:
             # FiftyOne asks for fonts from the network; without one the page would wait for them.
             page.route(lambda address: not address.startswith(url.split("/datasets")[0]), lambda route: route.abort())
             page.goto(url, wait_until="domcontentloaded")
-            page.get_by_text("24 samples").wait_for()
+            page.get_by_text(f"{samples} samples").wait_for()
             yield page
         finally:
             browser.close()
