@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from rsam_app.data.left_out import first_names
-from rsam_app.data.records import UNLABELLED, Dataset, Record
+from rsam_app.data.records import UNLABELLED, Dataset, Record, by_id
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
 from rsam_app.system.errors import UserError
@@ -251,15 +251,20 @@ def split_after_labelling(record: Record, label: str) -> str:
 
 
 def _without_effect(dataset: Dataset, force: dict[tuple[str, str], Correction]) -> list[str]:
-    splits = {r.id: r.split for r in dataset.records}
-    gone = sorted({id for id, _ in force if id not in splits})
-    tested = sum(splits.get(id) == "test" for id, _ in force)
+    records = by_id(dataset.records)
+    gone = sorted({id for id, _ in force if id not in records})
+    tested = sum(_contradicts_test(records[id], c) for (id, _), c in force.items() if id in records)
     notes = []
     if gone:
         notes.append(f"corrections of {len(gone):,} records are not applied: the dataset lacks them, e.g. {gone[0]}")
     if tested:
         notes.append(f"{tested:,} corrections of test images are not applied: the test split stays unchanged")
     return notes
+
+
+def _contradicts_test(record: Record, correction: Correction) -> bool:
+    """Whether the record is a test image and the correction is not its label, as the first labels of a dataset are."""
+    return record.split == "test" and not (correction.kind == "label" and correction.after == record.label)
 
 
 def untrained_classes(classes: Sequence[str], records: Iterable[Record]) -> list[str]:

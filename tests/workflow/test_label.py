@@ -165,6 +165,7 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     assert "needs a run" in app.operator("select_for_relabeling", budget=1)["notify"]["message"]
 
     said = rsam("run", NAME).stderr
+    assert "are not applied" not in said, "labels of test images are those that the reviewer gave"
     assert f"{PHOTOGRAPHS - len(given)} images have no label: they are predicted and selected from" in said
     dataset = Job.of_pipeline(NAME, [], None, Reporter(quiet=True)).corrected.dataset
     assert {r.id: r.label for r in dataset.records if r.label} == given

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-TEMPERATURE = 0.1
-"""Difference of two cosines that makes one class e times as probable as the other."""
+TEMPERATURE = 0.07
+"""Difference of two cosines that makes one class e times as probable as the other. Of .03 to .2, the one with the best
+probabilities for 3 and 20 species of birds with 1, 3 and 10 labels each (features of mobilenetv2_100)."""
 
 
 def nearest_centroids(known: np.ndarray, labels: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
