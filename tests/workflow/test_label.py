@@ -65,7 +65,7 @@ class App:
         self.review_set = review_set
         self.opened: str | None = None
 
-    def operator(self, name: str, **params: Any) -> dict[str, Any]:
+    def operator(self, name: str, /, **params: Any) -> dict[str, Any]:
         """Call an operator on the open image, open what it opens, and return its requests to the App."""
         import fiftyone.operators as foo
 
@@ -174,7 +174,11 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     assert f"run {NAME}" in app.panel() and len(app.review_set) == PHOTOGRAPHS + 1, (
         "the deleted photograph is predicted too"
     )
-    again = rsam("label", NAME, "--no-app").stdout
+    app.operator("rename_class", **{"class": "red", "name": "crimson"})
+    again = rsam("label", NAME, "--classes", "red", "--no-app").stdout
+    app.review_set.reload()
+    assert app.review_set.classes["ground_truth"] == ["crimson" if c == "red" else c for c in class_names(run)]
+    assert ("red", "class", "red", "crimson") in [(c.id, c.kind, c.before, c.after) for c in read_corrections(table)]
     assert f"{len(given)} images of 3 classes have a label" in again and f"`rsam run {NAME}` trains with them" in again
 
 

@@ -27,12 +27,18 @@ def names_in_review(dataset_name: str, corrections: Iterable[Correction]) -> dic
     return {**class_names_in_force(corrections), **decided}
 
 
+def changed_names(names: Mapping[str, str]) -> dict[str, str]:
+    """The names without those of classes that keep theirs."""
+    return {old: new for old, new in names.items() if old != new}
+
+
 def follow_names(review_set: Any, names: Mapping[str, str]) -> None:
     """Give the dataset's samples the present names where it does not have them yet."""
-    if {old: new for old, new in names.items() if old != new} == _renamed(review_set):
+    changed = changed_names(names)
+    if changed == changed_names(memory(review_set).class_names):
         return
     remember(review_set, class_names=dict(names))
-    _rename_labels(review_set, _renamed(review_set))
+    _rename_labels(review_set, changed)
     offer_all_labels(review_set)
 
 
@@ -107,10 +113,6 @@ def _set_names(review_set: Any, names: dict[str, str], changed: Mapping[str, str
     new = renamed_classes(known.new_classes, {k: v for k, v in changed.items() if k in known.new_classes})
     set_classes(review_set, list(dict.fromkeys([*renamed_classes(of_card, changed), *again])), new)
     offer_all_labels(review_set)
-
-
-def _renamed(review_set: Any) -> dict[str, str]:
-    return {old: new for old, new in memory(review_set).class_names.items() if old != new}
 
 
 def _rename_labels(review_set: Any, changed: Mapping[str, str]) -> int:

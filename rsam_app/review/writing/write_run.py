@@ -14,7 +14,7 @@ from rsam_app.data.records import Dataset, by_id
 from rsam_app.review.analysis.derived_fields import derive
 from rsam_app.review.app.layout import arrange
 from rsam_app.review.app.saved_views import save_views
-from rsam_app.review.dataset.class_names import follow_names, names_in_review
+from rsam_app.review.dataset.class_names import changed_names, follow_names, names_in_review
 from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, has_run, score_fields
 from rsam_app.review.dataset.memory import RunMemory
 from rsam_app.review.dataset.samples import CHUNK, Samples
@@ -90,7 +90,7 @@ def _write(
     files = _tables(run)
     rows = read_corrections(corrections_path(run.path, dataset.name))
     names = names_in_review(dataset.name, rows)
-    dataset, rows = under_present_names(dataset, rows, {old: new for old, new in names.items() if old != new})
+    dataset, rows = under_present_names(dataset, rows, changed_names(names))
     corrections = in_force(rows)
     given = {c.after for c in corrections.values() if c.kind == "label"}
     review_set = create_or_open(dataset, new_classes(dataset.classes, rows, given))
