@@ -5,6 +5,8 @@ in nearly every image. A linear score of single positions, fitted to the answere
 regularised, finds the right one from about ten rectangles. Both scores, and their mean, are tried on the answers, each
 answer located by a score that was not fitted to it; the best one marks the object in all other images, and objectness
 is fitted to these and to the answers, which stay as they are. (self-training; ours)
+
+All classes share the score: one per class beside it locates no better with a hundred answers about three classes.
 """
 
 from __future__ import annotations
