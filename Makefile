@@ -1,6 +1,6 @@
 # The commands of this repository, for people and for CI. Each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint style bench lock clean
+.PHONY: help setup demo test test-oldest lint style bench lock sbom audit clean
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 help: ## Show this list
@@ -51,6 +51,13 @@ bench: setup ## Run every benchmark in turn
 lock: ## Resolve pyproject.toml into requirements.lock (ARGS=--upgrade for the newest versions)
 	$(UV) pip compile --universal --python-version 3.11 --all-extras --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --quiet $(ARGS) --output-file requirements.lock pyproject.toml
+
+sbom: setup ## Write sbom.json (CycloneDX): every installed package with version and licence
+	$(UV) tool run --from cyclonedx-bom==7.5.0 cyclonedx-py environment .venv/bin/python --pyproject pyproject.toml \
+		--output-reproducible --output-file sbom.json
+
+audit: setup ## Ask the advisories of PyPI about every version in requirements.lock
+	$(UV) tool run pip-audit==2.10.1 --requirement requirements.lock --require-hashes --disable-pip --strict
 
 clean: ## Remove .venv and the caches of tools; keep runs/ and data/
 	rm -rf .venv .venv-oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -54,13 +54,27 @@ def demo(
 
 
 @app.command(rich_help_panel=START)
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    as_json: JsonOption = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Print what a maintainer needs, without paths, names and passwords.")
+    ] = False,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="RUN", help="With --report: add this run's settings and log.")
+    ] = None,
+) -> None:
     """Check this machine and report how to fix it."""
     main_process_only()
     from rsam_app.workflow.doctor import run_checks
 
+    if run and not report:
+        raise UserError("rsam doctor --run: belongs to --report. Add it, or leave --run out.")
     checks = run_checks()
-    if as_json:
+    if report:
+        from rsam_app.workflow.doctor_report import report as text_of
+
+        typer.echo(text_of(checks, run), nl=False)
+    elif as_json:
         show([vars(c) for c in checks], True)
     else:
         for check in checks:

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -23,6 +24,7 @@ from rsam_app.system.hardware import describe_hardware
 from rsam_app.system.json_files import read_own
 from rsam_app.system.paths import misread
 from rsam_app.system.progress import is_main_process
+from rsam_app.system.run_log import open_log
 
 PACKAGES = ("rsam-app", "torch", "torchvision", "timm", "accelerate", "albumentations", "fiftyone", "scikit-learn")
 
@@ -57,6 +59,8 @@ class RunFolder:
         """Folder of simulations: label-efficiency curves and label-error detection."""
         self.metrics_log = path / "metrics.jsonl"
         """One JSON line per epoch."""
+        self.log = path / "log.txt"
+        """What the commands that wrote the run reported, and what stopped them."""
         self.training_records = path / "training_records.json"
         """Ids of the images that the run was trained on, in the row order of the two files below."""
         self.learned_probabilities = path / "training_probabilities.npy"
@@ -138,7 +142,8 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the run for writing; the lock ends with the process. Raises `UserError` if another process has it."""
+        """Lock the run for writing, and log what is reported meanwhile; the lock ends with the process. Raises
+        `UserError` if another process has it."""
         self._create()
         path = self.path / "lock"
         with ExitStack() as stack:
@@ -155,6 +160,7 @@ class RunFolder:
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()}")
             stream.flush()
+            stack.enter_context(open_log(self.log, " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])))
             yield
 
     def _create(self) -> None:

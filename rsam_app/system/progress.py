@@ -23,6 +23,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from rsam_app.system.run_log import add_to_log
+
 
 class Progress(Protocol):
     """A callback for progress: units `done` of `total` (0: not known yet)."""
@@ -56,8 +58,10 @@ class Reporter:
         self.console = Console(stderr=True, quiet=quiet or not is_main_process(), highlight=False)
 
     def say(self, text: str) -> None:
-        """Print one line. Control characters, e.g. of a file name, are replaced: a terminal would obey them."""
+        """Print one line, and add it to the log of a run that is being written. Control characters, e.g. of a file
+        name, are replaced: a terminal would obey them."""
         self.console.print(printable(text), markup=False, soft_wrap=True)
+        add_to_log(printable(text))
 
     @contextmanager
     def bar(self, title: str) -> Iterator[Progress]:
@@ -118,6 +122,7 @@ class LogReporter(Reporter):
 
     def say(self, text: str) -> None:
         """Log one line at the level INFO on the main process."""
+        add_to_log(printable(text))
         if is_main_process():
             logging.getLogger("rsam_app").info("%s", text)
 
