@@ -41,10 +41,11 @@ def write_evaluations(review_set: Any, key: str, split: str, boxes: bool) -> lis
 
     Returns notes: what was left out, and why. Without labelled samples or true boxes there is no evaluation.
     """
-    notes = []
+    notes: list[str] = []
     view = evaluated_view(review_set, key, split)
     if not len(view):
-        return []
+        return notes
+    groups = review_set.app_config.sidebar_groups
     if review_set.has_sample_field(key) and not review_set.has_evaluation(key):
         notes.append(f"no evaluation in FiftyOne: the dataset has a field {key!r} of its own")
     else:
@@ -56,6 +57,8 @@ def write_evaluations(review_set: Any, key: str, split: str, boxes: bool) -> lis
         if len(boxed):
             fields = f"{key}_attention", "ground_truth_boxes"
             boxed.evaluate_detections(*fields, eval_key=name, classwise=False, progress=False)
+    review_set.app_config.sidebar_groups = groups  # FiftyOne adds a group of its own
+    review_set.save()
     return notes
 
 

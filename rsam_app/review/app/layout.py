@@ -76,8 +76,10 @@ def _sidebar_groups(review_set: Any, key: str, fields: list[str]) -> dict[str, t
     """By name the fields of each group, and whether it is expanded."""
     keys, tags = [key, *run_keys(review_set)], ["tags", "_label_tags"]
     run = [f"{key}_{name}" for name in FIRST_FIELDS]
-    run += [path for path in fields if run_of_field(path, keys) == key and path not in run]
-    other = [path for path in fields if path not in (*tags, *DECISION_FIELDS) and run_of_field(path, keys) is None]
+    run += [path for path in fields if run_of_field(path, keys) == key and path not in (*run, *keys)]
+    run += [key]  # right or wrong, by FiftyOne's evaluation
+    placed = (*tags, *DECISION_FIELDS, *keys)
+    other = [path for path in fields if path not in placed and run_of_field(path, keys) is None]
     return {"tags": (tags, True), "decisions": (DECISION_FIELDS, True), key: (run, True), "metadata": (other, False)}
 
 

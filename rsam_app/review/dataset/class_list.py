@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rsam_app.review.dataset.annotation_schemas import offer_all_labels
-from rsam_app.review.dataset.schema import memory, set_classes
+from rsam_app.review.dataset.fiftyone_internals import add_to_lists
+from rsam_app.review.dataset.schema import MEMORY, memory, set_classes
 from rsam_app.system.errors import UserError, suggest
 
 
@@ -50,8 +51,11 @@ def add_classes(review_set: Any, names: Iterable[str]) -> None:
     if set(names) <= set(memory(review_set).classes):
         return
     review_set.reload()
-    known = memory(review_set)
-    _set(review_set, [*known.new_classes, *(name for name in names if name not in known.classes)])
+    new = [name for name in names if name not in memory(review_set).classes]
+    # In one step: of two reviewers who add a class at the same time, neither loses it.
+    places = ("classes.ground_truth", f"info.{MEMORY}.classes", f"info.{MEMORY}.new_classes")
+    add_to_lists(review_set, dict.fromkeys(places, new))
+    offer_all_labels(review_set)
 
 
 def forget_unused_classes(review_set: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,16 @@ def dataset_document(name: str, field: str) -> dict[str, Any]:
     from fiftyone.core.odm import get_db_conn
 
     return get_db_conn().datasets.find_one({"name": name}, {field: 1}) or {}
+
+
+def add_to_lists(dataset: Any, lists: Mapping[str, Sequence[str]]) -> None:
+    """Append values that are not there yet to lists in a dataset's document, by their place in it (`info.a.b`), at once
+    for all processes. Saving the dataset would write what this process knows of it."""
+    from fiftyone.core.odm import get_db_conn
+
+    changes = {place: {"$each": list(values)} for place, values in lists.items()}
+    get_db_conn().datasets.update_one({"_id": dataset_id(dataset)}, {"$addToSet": changes})
+    dataset.reload()
 
 
 def declare_fields(dataset: Any, fields: Mapping[str, Mapping[str, Any]]) -> None:
