@@ -29,6 +29,9 @@ from rsam_app.system.run_log import open_log
 PACKAGES = ("rsam-app", "torch", "torchvision", "timm", "accelerate", "albumentations", "fiftyone", "scikit-learn")
 
 
+OURS = ("lock", "log.txt", "log.txt.1")
+"""Files that `RunFolder.writing` makes, which alone do not make a folder somebody else's."""
+
 LABELLING = "label"
 """Prefix of the FiftyOne fields of `rsam label`, where others have a run's key; no run has this key."""
 
@@ -137,7 +140,7 @@ class RunFolder:
                     f"{self.path}: this run folder belongs to the pipeline {owner!r}, not {pipeline!r}.\n"
                     "Give another folder with --run, or remove this one."
                 )
-        elif self.path.exists() and any(p.name != "lock" and p.suffix != ".partial" for p in self.path.iterdir()):
+        elif self.path.exists() and not all(p.name in OURS or p.suffix == ".partial" for p in self.path.iterdir()):
             raise UserError(f"{self.path}: the folder is not empty and not a run. Give another folder with --run.")
 
     @contextmanager

@@ -116,8 +116,9 @@ def write_pipeline(folder: Path, images: Path, dataset: str) -> Path:
     return folder / f"{NAME}.yaml"
 
 
-def make_cases(work: Path) -> list[Case]:
-    """The cases, after an undisturbed run and some decisions about it."""
+def make_cases(work: Path) -> tuple[list[Case], dict[str, tuple[Result, float]]]:
+    """The cases, after an undisturbed run and some decisions about it; and by name the result and the seconds of that
+    run."""
     images = work / "images"
     generate(images, images_per_species=10, species=4)
     write_weights(work / "weights.safetensors")
@@ -130,9 +131,11 @@ def make_cases(work: Path) -> list[Case]:
         return in_run(folder / "runs" / "one") | in_fiftyone(f"{NAME}-{folder.name}", "one")
 
     base = work / "base"
-    give(["run", write_pipeline(base, images, NAME), "--run", base / "runs" / "one"])
-    table = corrections_path(base / "runs" / "one", NAME)
-    shown = import_fiftyone().load_dataset(NAME)
+    seconds = give(whole(base))
+    undisturbed = {"run": (after_whole(base), seconds)}
+    dataset = f"{NAME}-{base.name}"
+    table = corrections_path(base / "runs" / "one", dataset)
+    shown = import_fiftyone().load_dataset(dataset)
     training = shown.match({"split": "train"}).sort_by("record_id").values("record_id")
     classes = shown.distinct("ground_truth.label")
     chosen = shown.select_by("record_id", training[:6])
@@ -147,7 +150,7 @@ def make_cases(work: Path) -> list[Case]:
         return "run", folder / f"{NAME}.yaml", "--run", folder / "runs" / "one", "--round"
 
     def decided(folder: Path) -> Result:
-        found = read_corrections(corrections_path(folder / "runs" / "one", NAME))
+        found = read_corrections(corrections_path(folder / "runs" / "one", dataset))
         return {"corrections": [(c.id, c.kind, c.before, c.after) for c in found]}
 
     def exported(folder: Path) -> Sequence[object]:
@@ -161,13 +164,14 @@ def make_cases(work: Path) -> list[Case]:
     def predicted(folder: Path) -> Sequence[object]:
         return "predict", folder / "runs" / "one", *photographs, "--output", folder / "answers.csv"
 
-    return [
+    cases = [
         Case("run", whole, after_whole),
         Case("run --round", second, lambda folder: in_run(folder / "runs" / "one-round2"), base),
         Case("apply", lambda folder: ("apply", folder / "runs" / "one"), decided, undecided),
         Case("export", exported, lambda folder: files_in(folder / "subset"), base),
         Case("predict PATH", predicted, lambda folder: {"answers": (folder / "answers.csv").read_text()}, base),
     ]
+    return cases, undisturbed
 
 
 def prepare(case: Case, folder: Path) -> Path:
@@ -180,11 +184,11 @@ def prepare(case: Case, folder: Path) -> Path:
 def soak(work: Path, kills: int, seed: int, only: Sequence[str] = ()) -> tuple[Counter[str], list[str]]:
     """Kill `kills` times, every second time `run` and else the cases in turn; return the kills by case, and what
     differed."""
-    cases = [case for case in make_cases(work) if not only or case.name in only]
+    cases, expected = make_cases(work)
+    cases = [case for case in cases if not only or case.name in only]
     others = cases[1:] or cases
     draws, done, wrong = random.Random(seed), Counter[str](), []
-    expected: dict[str, tuple[Result, float]] = {}
-    for case in cases:
+    for case in [case for case in cases if case.name not in expected]:
         folder = prepare(case, work / f"undisturbed-{cases.index(case)}")
         seconds = give(case.words(folder))
         expected[case.name] = case.result(folder), seconds

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rsam_app.config import Pipeline
 from rsam_app.run.folder import RunFolder
 from rsam_app.system import run_log
 from rsam_app.system.errors import UserError
@@ -32,6 +33,14 @@ def test_what_a_command_reports_and_what_stops_it_are_in_the_runs_log(tmp_path: 
     assert "print(1 / 0)" in log and "ZeroDivisionError: division by zero" in log and log.endswith(" stopped\n")
     assert "before the run" not in log and "after it" not in log
     assert len(re.findall(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ == ", log, re.M)) == 5, "one line a command"
+
+
+def test_a_folder_with_nothing_but_a_log_can_become_a_run(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    with run.writing():
+        Reporter(quiet=True).say("stopped before there is a pipeline")
+    run.save_pipeline(Pipeline(name="birds", dataset="birds"))
+    assert run.load_pipeline().name == "birds"
 
 
 def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
