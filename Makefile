@@ -1,6 +1,6 @@
 # The commands of this repository, for people and for CI. Each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak clean
+.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak docs clean
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 help: ## Show this list
@@ -62,6 +62,12 @@ sbom: setup ## Write sbom.json (CycloneDX): every installed package with version
 audit: setup ## Ask the advisories of PyPI about every version in requirements.lock
 	$(UV) tool run pip-audit==2.10.1 --requirement requirements.lock --require-hashes --disable-pip --strict
 
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: setup ## Build the documentation site into site/
+	.venv/bin/python -m docs_site build/docs
+	$(UV) tool run --from mkdocs==1.6.1 --with mkdocs-material==9.8.2 --with mkdocstrings-python==2.0.11 \
+		--with ruff==0.17.6 mkdocs build --strict
+
 clean: ## Remove .venv and the caches of tools; keep runs/ and data/
-	rm -rf .venv .venv-oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-oldest build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -22,19 +22,19 @@ from rsam_app.system.json_files import read_own
 
 SCHEMA = pa.schema(
     [
-        ("id", pa.string()),
-        ("path", pa.string()),
-        ("split", pa.string()),
+        ("id", pa.string()),  # the image's path below the dataset's root, unique
+        ("path", pa.string()),  # the image's file
+        ("split", pa.string()),  # `train`, `val`, `test` or `unlabelled`
         ("label", pa.string()),  # of the dataset, corrections applied
-        ("predicted", pa.string()),
+        ("predicted", pa.string()),  # the class with the highest probability
         ("confidence", pa.float32()),  # probability of the predicted class
         ("margin", pa.float32()),  # the highest probability minus the second highest
         ("entropy", pa.float32()),  # nats
         ("logits", pa.list_(pa.float32())),  # in the order of the model's class names
-        ("cx", pa.float32()),  # image pixels, as displayed; null if the model has no attention
-        ("cy", pa.float32()),
-        ("width", pa.float32()),
-        ("height", pa.float32()),
+        ("cx", pa.float32()),  # centre in image pixels, as displayed; null if the model has no attention
+        ("cy", pa.float32()),  # centre in image pixels, as displayed
+        ("width", pa.float32()),  # image pixels, of the side along `angle`
+        ("height", pa.float32()),  # image pixels, of the other side
         ("angle", pa.float32()),  # radians, clockwise as displayed, [-pi/2, pi/2)
         ("corners", pa.list_(pa.float32())),  # x0 y0 … x3 y3, relative to the image's width and height
         ("box", pa.list_(pa.float32())),  # x y w h, relative, clipped to the image

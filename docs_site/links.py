@@ -1,0 +1,32 @@
+"""Links of a page of the repository, at that page's place in the site."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+
+CODE_OR_LINK = re.compile(
+    r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<open>!?\[(?P<label>[^\]]*)\]\()(?P<url>[^)\s]+)\)", re.M | re.S
+)
+
+
+def with_site_links(text: str, source: str, places: Mapping[str, str]) -> str:
+    """The page with every relative link pointing to the target's place in the site.
+
+    `source` is the page's path in the repository, and a key of `places`. A link to a file that is not in the site
+    becomes its text.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        url = match["url"]
+        if match["code"] or url.startswith("#") or ":" in url:
+            return match[0]
+        path, hash_, anchor = url.partition("#")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        if target not in places:
+            return match["label"]
+        here = posixpath.dirname(places[source])
+        return f"{match['open']}{posixpath.relpath(places[target], here or '.')}{hash_}{anchor})"
+
+    return CODE_OR_LINK.sub(replaced, text)
