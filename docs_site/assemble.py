@@ -23,6 +23,8 @@ AT_THE_ROOT = {
 FOLDERS = {"docs": "", "benchmarks/results": "results/"}
 """Folders of pages and pictures, and their place in the site."""
 
+STYLE = "tables.css"
+
 
 def assemble(folder: Path) -> list[str]:
     """Write every page into `folder`, which is emptied first; returns the paths of the pages inside it, sorted."""
@@ -36,6 +38,7 @@ def assemble(folder: Path) -> list[str]:
             target.write_text(with_site_links(text, source, places), encoding="utf-8")
         else:
             shutil.copyfile(REPOSITORY / source, target)
+    shutil.copyfile(REPOSITORY / "docs_site" / STYLE, folder / STYLE)
     for place, text in generated_pages().items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)

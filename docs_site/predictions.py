@@ -21,8 +21,8 @@ def predictions_page() -> str:
     """The page of the predictions table."""
     about = (
         "`rsam predict RUN` writes `RUN/predictions/SPLIT.parquet`: one row per image. Every further column is a"
-        " score (`float`): see [Scores, triage and views](../scores.md). A model with a taxonomy adds `sure`, `sure_level`"
-        " and `sure_probability`: the finest node that is sure, its level and its probability"
+        " score (`float`): see [Scores, triage and views](../scores.md). A model with a taxonomy adds `sure`,"
+        " `sure_level` and `sure_probability`: the finest node that is sure, its level and its probability"
         " ([a hierarchy of the classes](../scores.md#a-hierarchy-of-the-classes)). The embeddings are beside the table,"
         " in `SPLIT.embeddings.npy`, in the order of its rows."
     )

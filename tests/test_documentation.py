@@ -4,7 +4,24 @@ from __future__ import annotations
 
 import re
 
-from rsam_app.config import REPOSITORY
+import typer
+import yaml
+
+import rsam_app
+from docs_site.assemble import assemble
+from docs_site.commands import command_pages
+from docs_site.exit_codes import codes
+from docs_site.keys import card_page, keys, pipeline_page
+from docs_site.links import with_site_links
+from docs_site.predictions import columns
+from docs_site.python_api import python_page
+from rsam_app.cli import app
+from rsam_app.cli.config import config_app
+from rsam_app.cli.exit_codes import BEYOND_LIMIT
+from rsam_app.config import REPOSITORY, Card, load_pipeline
+from rsam_app.config.card import Download
+from rsam_app.config.describe import settings
+from rsam_app.run.predictions import SCHEMA
 
 VARIABLE = re.compile(r"\bRSAM_[A-Z][A-Z_]*[A-Z]\b")
 
@@ -29,3 +46,72 @@ def test_every_page_is_reachable_from_the_readme_or_another_page():
     }
     assert {page for page in pages[2:] if page.resolve() not in linked} == set()
     assert {target for target in linked if not target.exists()} == set()
+
+
+class WithoutTags(yaml.SafeLoader):
+    """Reads mkdocs.yml, whose tags name Python functions, without calling them."""
+
+
+WithoutTags.add_multi_constructor("", lambda loader, tag, node: None)
+
+
+def test_the_navigation_names_every_page_once_and_no_other(tmp_path):
+    nav = yaml.load((REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"), WithoutTags)["nav"]
+
+    def pages(entry):
+        if isinstance(entry, str):
+            return [entry]
+        return [page for inner in (entry.values() if isinstance(entry, dict) else entry) for page in pages(inner)]
+
+    assembled = assemble(tmp_path / "pages")
+    assert sorted(pages(nav)) == assembled
+    assert {"index.md", "scores.md", "results/attention.md", "reference/commands/train.md"} <= {*assembled}
+
+
+def test_links_have_their_place_in_the_site():
+    places = {"docs/scores.md": "scores.md", "README.md": "overview.md", "benchmarks/results/a.md": "results/a.md"}
+
+    def linked(text, source):
+        return with_site_links(text, source, places)
+
+    assert linked("[s](docs/scores.md#boxes)", "README.md") == "[s](scores.md#boxes)"
+    assert linked("![s](../../docs/scores.md)", "benchmarks/results/a.md") == "![s](../scores.md)"
+    assert linked("[`x.py`](../rsam_app/x.py)", "docs/scores.md") == "`x.py`"
+    for unchanged in ("[a](#b)", "[a](https://example.org/c.md)", "`[a](b.md)`", "```\n[a](b.md)\n```\n"):
+        assert linked(unchanged, "docs/scores.md") == unchanged
+
+
+def test_the_reference_has_every_command_with_every_option():
+    sections = {
+        name: text
+        for page in command_pages().values()
+        for name, _, text in (section.partition("\n") for section in page.split("\n## rsam ")[1:])
+    }
+    names = [c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands]
+    inner = [f"config {c.name or c.callback.__name__}" for c in config_app.registered_commands]
+    assert sorted(sections) == sorted(names + inner)
+    root = typer.main.get_command(app)
+    for name in names:
+        command = root.commands[name]
+        told = {*re.findall(r"--[a-z-]+", command.get_help(command.context_class(command)))}
+        assert told - {"--verbose", "--quiet", "--help"} <= {*re.findall(r"--[a-z-]+", sections[name])}, name
+    assert "--budget N" in sections["select"]
+
+
+def test_the_reference_has_every_key_with_its_meaning():
+    of_pipeline = {key.name: key for key in keys("pipeline")}
+    listed = {setting.key for setting in settings(load_pipeline("cub_mobilenetv2"))}
+    assert {*of_pipeline} == listed | {"train.augment"}
+    of_card = {key.name: key for key in keys("card")}
+    inside = {f"download.{name}" for name in Download.model_fields}
+    assert {*of_card} == {*Card.model_fields} | inside | {"license"}
+    assert [name for name, key in {**of_pipeline, **of_card}.items() if not key.meaning or not key.type] == []
+    assert of_pipeline["train.epochs"].default == "`12`" and of_pipeline["train.epochs"].type == "integer ≥ 1"
+    assert "| `epochs` | integer ≥ 1 | `12` |" in pipeline_page() and "| `root` | text | required |" in card_page()
+
+
+def test_the_reference_has_every_column_exit_code_and_public_name():
+    assert [(name, bool(meaning)) for name, _, meaning in columns()] == [(name, True) for name in SCHEMA.names]
+    assert [code for code, _ in codes()] == [0, 1, 2, BEYOND_LIMIT, 130]
+    headings = re.findall(r"heading: rsam_app\.(\w+)", python_page())
+    assert sorted([*headings, "__version__"]) == sorted(rsam_app.__all__)
