@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 
 import typer
@@ -21,6 +22,9 @@ from rsam_app.cli.exit_codes import BEYOND_LIMIT
 from rsam_app.config import REPOSITORY, Card, load_pipeline
 from rsam_app.config.card import Download
 from rsam_app.config.describe import settings
+from rsam_app.review.dataset.fields import CERTAINTY, CHANGE, LOCATED, OVERLAP, SOFT_MASK
+from rsam_app.review.dataset.labelling_fields import PROBABILITY, RANK, REASON, SUGGESTED
+from rsam_app.review.dataset.schema import DECISIONS, FIELDS, JUDGED_PLACE
 from rsam_app.run.predictions import SCHEMA
 
 VARIABLE = re.compile(r"\bRSAM_[A-Z][A-Z_]*[A-Z]\b")
@@ -115,3 +119,31 @@ def test_the_reference_has_every_column_exit_code_and_public_name():
     assert [code for code, _ in codes()] == [0, 1, 2, BEYOND_LIMIT, 130]
     headings = re.findall(r"heading: rsam_app\.(\w+)", python_page())
     assert sorted([*headings, "__version__"]) == sorted(rsam_app.__all__)
+
+
+def test_the_messages_in_troubleshooting_are_those_of_the_code():
+    page = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"```message\n(.+)\n```", page)
+    files = [path.read_text(encoding="utf-8") for path in (REPOSITORY / "rsam_app").rglob("*.py")]
+    texts = [
+        node.value
+        for file in files
+        for node in ast.walk(ast.parse(file))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    parts = [part.strip() for message in messages for part in message.split("…") if len(part.strip()) > 2]
+    assert [part for part in parts if not any(part in text for text in texts)] == []
+    assert len(messages) == 10
+
+
+def test_the_fields_in_fiftyone_are_on_one_page():
+    page = (REPOSITORY / "docs" / "fields.md").read_text(encoding="utf-8")
+    listed = {*re.findall(r"`(\w+)`", page)}
+    code = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "rsam_app" / "review").rglob("*.py"))
+    scores = {"misattention", "label_quality", "outside_correct", "background_shortcut"}
+    panels = {"embeddings", "boxes"}
+    of_run = {*re.findall(r"\{key\}_([a-z][a-z_]*)", code)} - scores - panels
+    assert {f"KEY_{name}" for name in (*of_run, *CERTAINTY, SOFT_MASK, LOCATED)} <= listed
+    assert {*FIELDS, JUDGED_PLACE, RANK, REASON, SUGGESTED, PROBABILITY} <= listed
+    assert {f"FIRST_{OVERLAP}SECOND", f"SECOND_{CHANGE}FIRST"} <= listed
+    assert {*DECISIONS} <= {*re.findall(r"`([\w ]+)`", page)}
