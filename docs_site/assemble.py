@@ -8,11 +8,10 @@ from pathlib import Path
 from docs_site.commands import command_pages
 from docs_site.exit_codes import exit_codes_page
 from docs_site.keys import card_page, pipeline_page
-from docs_site.links import with_site_links
+from docs_site.links import REPOSITORY, with_site_links
 from docs_site.predictions import predictions_page
 from docs_site.python_api import python_page
 
-REPOSITORY = Path(__file__).parents[1]
 AT_THE_ROOT = {
     "README.md": "overview.md",
     "CONTRIBUTING.md": "contributing.md",

@@ -23,9 +23,9 @@ def command_pages() -> dict[str, str]:
 
 def commands() -> Iterator[tuple[str, str, Any]]:
     """Every command's group, name and context, those of a command's own commands included."""
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     context = root.context_class(root, info_name="rsam")
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
+    for name, command in root.commands.items():
         yield from _with_inner(command.rich_help_panel, name, command, context)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
 
 CODE_OR_LINK = re.compile(
     r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<open>!?\[(?P<label>[^\]]*)\]\()(?P<url>[^)\s]+)\)", re.M | re.S
@@ -15,7 +18,7 @@ def with_site_links(text: str, source: str, places: Mapping[str, str]) -> str:
     """The page with every relative link pointing to the target's place in the site.
 
     `source` is the page's path in the repository, and a key of `places`. A link to a file that is not in the site
-    becomes its text.
+    becomes its text; a link to no file stays, so that MkDocs reports it.
     """
 
     def replaced(match: re.Match[str]) -> str:
@@ -25,7 +28,7 @@ def with_site_links(text: str, source: str, places: Mapping[str, str]) -> str:
         path, hash_, anchor = url.partition("#")
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         if target not in places:
-            return match["label"]
+            return match["label"] if (REPOSITORY / target).exists() else match[0]
         here = posixpath.dirname(places[source])
         return f"{match['open']}{posixpath.relpath(places[target], here or '.')}{hash_}{anchor})"
 

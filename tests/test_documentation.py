@@ -80,8 +80,8 @@ def test_links_have_their_place_in_the_site():
 
     assert linked("[s](docs/scores.md#boxes)", "README.md") == "[s](scores.md#boxes)"
     assert linked("![s](../../docs/scores.md)", "benchmarks/results/a.md") == "![s](../scores.md)"
-    assert linked("[`x.py`](../rsam_app/x.py)", "docs/scores.md") == "`x.py`"
-    for unchanged in ("[a](#b)", "[a](https://example.org/c.md)", "`[a](b.md)`", "```\n[a](b.md)\n```\n"):
+    assert linked("[`card.py`](../rsam_app/config/card.py)", "docs/scores.md") == "`card.py`"
+    for unchanged in ("[a](#b)", "[a](https://example.org/c.md)", "[a](no.md)", "`[a](b.md)`", "```\n[a](b.md)\n```\n"):
         assert linked(unchanged, "docs/scores.md") == unchanged
 
 
