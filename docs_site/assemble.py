@@ -8,7 +8,7 @@ from pathlib import Path
 from docs_site.commands import command_pages
 from docs_site.exit_codes import exit_codes_page
 from docs_site.keys import card_page, pipeline_page
-from docs_site.links import REPOSITORY, with_site_links
+from docs_site.links import REPOSITORY, with_linked_pages, with_site_links
 from docs_site.predictions import predictions_page
 from docs_site.python_api import python_page
 
@@ -41,7 +41,7 @@ def assemble(folder: Path) -> list[str]:
     for place, text in generated_pages().items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        target.write_text(with_linked_pages(text, place, places), encoding="utf-8")
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.md"))
 
 

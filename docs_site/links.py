@@ -13,6 +13,8 @@ CODE_OR_LINK = re.compile(
     r"(?P<code>^```.*?^```|`[^`\n]+`)|(?P<open>!?\[(?P<label>[^\]]*)\]\()(?P<url>[^)\s]+)\)", re.M | re.S
 )
 
+NAMED_PAGE = re.compile(r"\bdocs/[\w-]+\.md\b|\bREADME(?:\.md)?\b")
+
 
 def with_site_links(text: str, source: str, places: Mapping[str, str]) -> str:
     """The page with every relative link pointing to the target's place in the site.
@@ -33,3 +35,13 @@ def with_site_links(text: str, source: str, places: Mapping[str, str]) -> str:
         return f"{match['open']}{posixpath.relpath(places[target], here or '.')}{hash_}{anchor})"
 
     return CODE_OR_LINK.sub(replaced, text)
+
+
+def with_linked_pages(text: str, place: str, places: Mapping[str, str]) -> str:
+    """A generated page at `place` in the site, with a link on every name of a page: `docs/NAME.md`, or README."""
+
+    def linked(match: re.Match[str]) -> str:
+        target = places["README.md" if match[0].startswith("README") else match[0]]
+        return f"[{match[0]}]({posixpath.relpath(target, posixpath.dirname(place))})"
+
+    return NAMED_PAGE.sub(linked, text)

@@ -13,7 +13,7 @@ from docs_site.assemble import assemble
 from docs_site.commands import command_pages
 from docs_site.exit_codes import codes
 from docs_site.keys import card_page, keys, pipeline_page
-from docs_site.links import with_site_links
+from docs_site.links import with_linked_pages, with_site_links
 from docs_site.predictions import columns
 from docs_site.python_api import python_page
 from rsam_app.cli import app
@@ -81,6 +81,8 @@ def test_links_have_their_place_in_the_site():
     assert linked("[s](docs/scores.md#boxes)", "README.md") == "[s](scores.md#boxes)"
     assert linked("![s](../../docs/scores.md)", "benchmarks/results/a.md") == "![s](../scores.md)"
     assert linked("[`card.py`](../rsam_app/config/card.py)", "docs/scores.md") == "`card.py`"
+    named = with_linked_pages("see docs/scores.md, README.md", "reference/commands/train.md", places)
+    assert named == "see [docs/scores.md](../../scores.md), [README.md](../../overview.md)"
     for unchanged in ("[a](#b)", "[a](https://example.org/c.md)", "[a](no.md)", "`[a](b.md)`", "```\n[a](b.md)\n```\n"):
         assert linked(unchanged, "docs/scores.md") == unchanged
 
