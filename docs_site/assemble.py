@@ -9,6 +9,7 @@ from docs_site.commands import command_pages
 from docs_site.exit_codes import exit_codes_page
 from docs_site.keys import card_page, pipeline_page
 from docs_site.links import REPOSITORY, with_linked_pages, with_site_links
+from docs_site.lists import with_wide_lists
 from docs_site.predictions import predictions_page
 from docs_site.python_api import python_page
 
@@ -34,7 +35,7 @@ def assemble(folder: Path) -> list[str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         if place.endswith(".md"):
             text = (REPOSITORY / source).read_text(encoding="utf-8")
-            target.write_text(with_site_links(text, source, places), encoding="utf-8")
+            target.write_text(with_wide_lists(with_site_links(text, source, places)), encoding="utf-8")
         else:
             shutil.copyfile(REPOSITORY / source, target)
     shutil.copyfile(REPOSITORY / "docs_site" / STYLE, folder / STYLE)

@@ -14,6 +14,7 @@ from docs_site.commands import command_pages
 from docs_site.exit_codes import codes
 from docs_site.keys import card_page, keys, pipeline_page
 from docs_site.links import with_linked_pages, with_site_links
+from docs_site.lists import with_wide_lists
 from docs_site.predictions import columns
 from docs_site.python_api import python_page
 from rsam_app.cli import app
@@ -85,6 +86,14 @@ def test_links_have_their_place_in_the_site():
     assert named == "see [docs/scores.md](../../scores.md), [README.md](../../overview.md)"
     for unchanged in ("[a](#b)", "[a](https://example.org/c.md)", "[a](no.md)", "`[a](b.md)`", "```\n[a](b.md)\n```\n"):
         assert linked(unchanged, "docs/scores.md") == unchanged
+
+
+def test_lists_are_indented_as_the_site_reads_them():
+    given = "- a\n  b\n\n      code\n\n  c\n- d\n\n    code\n\n12. e\n    f\n```\n- x\n  y\n```\n"
+    wide = "- a\n    b\n\n        code\n\n    c\n\n- d\n\n      code\n\n12. e\n    f\n```\n- x\n  y\n```\n"
+    assert with_wide_lists(given) == wide
+    assert with_wide_lists("- a\n  b\n- c\n") == "- a\n    b\n- c\n"
+    assert with_wide_lists("- a\n\ntext\n\n    code\n") == "- a\n\ntext\n\n    code\n"
 
 
 def test_the_reference_has_every_command_with_every_option():
