@@ -30,6 +30,7 @@ import yaml
 from safetensors.torch import save_file
 
 from rsam_app.data.synthetic import generate
+from rsam_app.export.data_card import CHECKSUMS
 from rsam_app.run.corrections import Correction, add_corrections, corrections_path, read_corrections
 from rsam_app.system.mongodb.connection import import_fiftyone
 
@@ -93,9 +94,11 @@ def in_fiftyone(dataset: str, key: str) -> Result:
 
 
 def files_in(folder: Path) -> Result:
-    """Digests of all files in a folder but the data card, which has the time."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "DATA_CARD.md")
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    """Digests of all files in a folder but the data card, which has the time, and the list of digests, as it has the
+    card's."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    same = [path for path in files if path.name not in ("DATA_CARD.md", CHECKSUMS)]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in same}
 
 
 def write_weights(path: Path) -> Path:
