@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from rsam_app.data.records import renamed_classes
+from rsam_app.data.records import Dataset, renamed_classes
 from rsam_app.review.dataset.annotation_schemas import offer_all_labels
 from rsam_app.review.dataset.class_list import class_alike, clean_name
 from rsam_app.review.dataset.compare_and_set import now
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
-from rsam_app.review.dataset.schema import MEMORY, memory, remember, run_keys, set_classes
-from rsam_app.run.corrections import Correction, class_names_in_force
+from rsam_app.review.dataset.schema import MEMORY, create_or_open, memory, remember, run_keys, set_classes
+from rsam_app.run.corrections import (
+    Correction,
+    class_names_in_force,
+    in_force,
+    new_classes,
+    read_corrections,
+    under_present_names,
+)
 from rsam_app.system.errors import UserError
 from rsam_app.system.mongodb.connection import import_fiftyone
 
 
-def names_in_review(dataset_name: str, corrections: Iterable[Correction]) -> dict[str, str]:
+class Opened(NamedTuple):
+    """A review dataset, the card's dataset with the present names of the classes, and the corrections in force."""
+
+    review_set: Any
+    dataset: Dataset
+    corrections: dict[tuple[str, str], Correction]
+
+
+def open_with_corrections(dataset: Dataset, table: Path) -> Opened:
+    """Open or create the review dataset of `dataset`, as it is in its files, with the classes and their names by the
+    corrections table. Raises `UserError` as `create_or_open` and `read_corrections` do."""
+    rows = read_corrections(table)
+    names = _names_in_review(dataset.name, rows)
+    dataset, rows = under_present_names(dataset, rows, changed_names(names))
+    corrections = in_force(rows)
+    given = {c.after for c in corrections.values() if c.kind == "label"}
+    review_set = create_or_open(dataset, new_classes(dataset.classes, rows, given))
+    _follow_names(review_set, names)
+    return Opened(review_set, dataset, corrections)
+
+
+def _names_in_review(dataset_name: str, corrections: Iterable[Correction]) -> dict[str, str]:
     """The present names of classes by their names in the files: those of the corrections, unless a reviewer has renamed
     the class in the review dataset since."""
     fo = import_fiftyone()
@@ -32,7 +61,7 @@ def changed_names(names: Mapping[str, str]) -> dict[str, str]:
     return {old: new for old, new in names.items() if old != new}
 
 
-def follow_names(review_set: Any, names: Mapping[str, str]) -> None:
+def _follow_names(review_set: Any, names: Mapping[str, str]) -> None:
     """Give the dataset's samples the present names where it does not have them yet."""
     changed = changed_names(names)
     if changed == changed_names(memory(review_set).class_names):

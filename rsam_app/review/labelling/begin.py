@@ -10,16 +10,16 @@ from rsam_app.config import Card
 from rsam_app.data import Dataset, Images, Record
 from rsam_app.review.dataset.annotation_schemas import offer_all_labels
 from rsam_app.review.dataset.class_list import add_classes, class_to_give
-from rsam_app.review.dataset.class_names import changed_names, follow_names, names_in_review
+from rsam_app.review.dataset.class_names import open_with_corrections
 from rsam_app.review.dataset.compare_and_set import Change, compare_and_set, insert, now
 from rsam_app.review.dataset.fiftyone_internals import dataset_id
 from rsam_app.review.dataset.labelling_fields import declare_labelling
 from rsam_app.review.dataset.memory import LabellingMemory
 from rsam_app.review.dataset.samples import CHUNK, Samples, chunks
-from rsam_app.review.dataset.schema import create_or_open, memory, remember
+from rsam_app.review.dataset.schema import memory, remember
 from rsam_app.review.labelling.arrange import arrange_labelling
 from rsam_app.review.writing.documents import sample_document
-from rsam_app.run.corrections import corrections_path, in_force, new_classes, read_corrections, under_present_names
+from rsam_app.run.corrections import corrections_path
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.cache.files import lock_file
 from rsam_app.system.errors import UserError
@@ -43,14 +43,10 @@ def begin_labelling(
     Raises `UserError` as `create_or_open` does.
     """
     with locked(lock_file("review", card.name)):
-        rows = read_corrections(corrections_path(run.path, card.name))
-        names = names_in_review(card.name, rows)
         dataset = Dataset(card.name, images.records, images.classes, card.licence)
-        dataset, rows = under_present_names(dataset, rows, changed_names(names))
-        corrections = in_force(rows)
-        given = new_classes(dataset.classes, rows, {c.after for c in corrections.values() if c.kind == "label"})
-        review_set = create_or_open(dataset, given)
-        follow_names(review_set, names)
+        table = corrections_path(run.path, card.name)
+        review_set, dataset, corrections = open_with_corrections(dataset, table)
+        names = memory(review_set).class_names
         declare_labelling(review_set)
         stored = memory(review_set).labelling or LabellingMemory(run="", pipeline="", budget=budget)
         known = memory(review_set).classes

@@ -14,15 +14,15 @@ from rsam_app.data.records import Dataset, by_id
 from rsam_app.review.analysis.derived_fields import derive
 from rsam_app.review.app.layout import arrange
 from rsam_app.review.app.saved_views import save_views
-from rsam_app.review.dataset.class_names import changed_names, follow_names, names_in_review
+from rsam_app.review.dataset.class_names import open_with_corrections
 from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, has_run, score_fields
 from rsam_app.review.dataset.memory import RunMemory
 from rsam_app.review.dataset.samples import CHUNK, Samples
-from rsam_app.review.dataset.schema import check_key, create_or_open, memory, run_keys
+from rsam_app.review.dataset.schema import check_key, memory, run_keys
 from rsam_app.review.dataset.targets import adopt_accepted
 from rsam_app.review.writing.row_writer import RowWriter
 from rsam_app.review.writing.written_chunks import WrittenChunks, digest_of
-from rsam_app.run.corrections import corrections_path, in_force, new_classes, read_corrections, under_present_names
+from rsam_app.run.corrections import corrections_path
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import PARQUET_ERRORS, SCHEMA, read_batches, require_columns, with_present_names
 from rsam_app.run.soft_masks import mask_file, masks_folder
@@ -88,13 +88,8 @@ def _write(
     all_panels: bool,
 ) -> WriteReport:
     files = _tables(run)
-    rows = read_corrections(corrections_path(run.path, dataset.name))
-    names = names_in_review(dataset.name, rows)
-    dataset, rows = under_present_names(dataset, rows, changed_names(names))
-    corrections = in_force(rows)
-    given = {c.after for c in corrections.values() if c.kind == "label"}
-    review_set = create_or_open(dataset, new_classes(dataset.classes, rows, given))
-    follow_names(review_set, names)
+    table = corrections_path(run.path, dataset.name)
+    review_set, dataset, corrections = open_with_corrections(dataset, table)
     _check_owner(review_set, run, key)
     if keys := run_keys(review_set):
         adopt_accepted(review_set, keys[0])
@@ -132,7 +127,7 @@ def _write_tables(files: list[Path], writer: RowWriter, written: WrittenChunks, 
     done, total = 0, sum(pq.read_metadata(path).num_rows for path in files)
     new, vanished = 0, set()
     samples = writer.samples
-    present = samples.record_ids()
+    present, names = samples.record_ids(), memory(samples.review_set).class_names
     # A field that was deleted in FiftyOne, or a deleted sample, is written again.
     intact = {path for path in files if has_run(samples.review_set, writer.key, pq.read_schema(path).names)}
     forgot = False
@@ -140,7 +135,7 @@ def _write_tables(files: list[Path], writer: RowWriter, written: WrittenChunks, 
         declared = False
         for batch in read_batches(path, CHUNK):
             rows, without_record = _with_record(batch, writer)
-            rows = with_present_names(rows, memory(samples.review_set).class_names)
+            rows = with_present_names(rows, names)
             rows = _with_soft_masks(rows, path, writer)
             vanished |= without_record
             digest = digest_of(rows)
