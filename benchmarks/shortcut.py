@@ -6,6 +6,7 @@ Three sets are built from photographs below RSAM_DATA and from the demo's beetle
 give the class away in 95 % of the training images and mislead in 75 % of the test images (`shortcuts/sets.py`). The
 product is trained on each as it is used: a frozen backbone at 224 px, all other settings by default, but `EPOCHS`
 epochs on `VIEWS` cached views. A simulated reviewer (`shortcuts/reviewer.py`) answers about training images first.
+`--sets plain-birds plain-pets` are photographs as they are, without a shortcut: there answers must not harm.
 
 Methods, each with a number of answers where it takes any:
 
@@ -48,7 +49,7 @@ import yaml
 from measuring.surroundings import where
 from shortcuts.retraining import afr, dfr
 from shortcuts.reviewer import SECONDS, draw_boxes, judge
-from shortcuts.sets import SETS, build
+from shortcuts.sets import PLAIN, SETS, build
 
 from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset
@@ -82,7 +83,7 @@ CPU = torch.device("cpu")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="mobilenetv2_100")
-    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=[*SETS, *PLAIN])
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "rsam" / "benchmarks")
@@ -252,7 +253,7 @@ class Cells:
     def _accuracy(self, logits: np.ndarray, records: Sequence[Record]) -> dict[str, float]:
         right = logits.argmax(axis=1) == _labels(self.dataset, records)
         groups = np.array([record.group for record in records])
-        return {group: float(right[groups == group].mean()) for group in ("usual", "unusual")}
+        return {group: float(right[groups == group].mean()) for group in ("usual", "unusual") if group in groups}
 
 
 def _labels(dataset: Dataset, records: Sequence[Record]) -> np.ndarray:
@@ -271,7 +272,7 @@ def _overlap(rectangles: np.ndarray, records: Sequence[Record]) -> dict[str, flo
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means with 95 % intervals over seeds, and the paired difference to `none`, as Markdown."""
+    """Means with 95 % intervals over seeds, and paired differences, as Markdown."""
     cells: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
     for row in rows:
         cells[row["backbone"], row["set"], row["method"]][row["seed"]] = row
@@ -282,22 +283,42 @@ def table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for (backbone, name, method), found in sorted(cells.items()):
-        plain = {seed: row["unusual"] for seed, row in cells[backbone, name, "none"].items()}
-        gain = paired_difference({seed: row["unusual"] for seed, row in found.items()}, plain)
-        figures = [_figure([row[key] for row in found.values() if key in row]) for key in ("usual", "unusual")]
-        more = f"{gain.mean:+.3f} ± {gain.high - gain.mean:.3f} (p = {gain.p:.1g})" if gain else "–"
-        iou = _figure([row["iou"] for row in found.values() if "iou" in row])
-        answers = f"{next(iter(found.values()))['reviewer_seconds']} s"
-        lines.append(
-            f"| {backbone} | {name} | {method} | {answers} | {' | '.join(figures)} | {more} | {iou} | {len(found)} |"
-        )
+        if name in SETS:
+            figures = [_figure(_by_seed(found, key)) for key in ("usual", "unusual")]
+            more = _difference(found, cells[backbone, name, "none"], "unusual")
+            answers = f"{next(iter(found.values()))['reviewer_seconds']} s"
+            columns = [backbone, name, method, answers, *figures, more, _figure(_by_seed(found, "iou")), len(found)]
+            lines.append(f"| {' | '.join(map(str, columns))} |")
+    lines += [
+        "\n# The same answers where there is no shortcut\n",
+        "Photographs as they are; the differences are those to RSAM without answers.\n",
+        "| backbone | set | method | top-1 | minus rsam | IoU | minus rsam | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (backbone, name, method), found in sorted(cells.items()):
+        if name in PLAIN:
+            untaught = cells[backbone, name, "rsam"]
+            pairs = [
+                f"{_figure(_by_seed(found, key))} | {_difference(found, untaught, key)}" for key in ("usual", "iou")
+            ]
+            lines.append(f"| {backbone} | {name} | {method} | {' | '.join(pairs)} | {len(found)} |")
     return "\n".join(lines) + "\n"
 
 
-def _figure(values: list[float]) -> str:
+def _by_seed(found: dict[int, dict[str, Any]], key: str) -> dict[int, float]:
+    return {seed: row[key] for seed, row in found.items() if key in row}
+
+
+def _difference(found: dict[int, dict[str, Any]], other: dict[int, dict[str, Any]], key: str) -> str:
+    gain = paired_difference(_by_seed(found, key), _by_seed(other, key))
+    return f"{gain.mean:+.3f} ± {gain.high - gain.mean:.3f} (p = {gain.p:.1g})" if gain else "–"
+
+
+def _figure(by_seed: dict[int, float]) -> str:
+    values = np.array(list(by_seed.values()))
     if len(values) < 2:
         return "".join(f"{value:.3f}" for value in values) or "–"
-    return f"{np.mean(values):.3f} ± {half_width(np.array(values)):.3f}"
+    return f"{values.mean():.3f} ± {half_width(values):.3f}"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -305,6 +326,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    rows = [row for row in rows if row["set"] in SETS]
     names, backbones = (sorted({row[key] for row in rows}) for key in ("set", "backbone"))
     size = (4 * len(names), 3.4 * len(backbones))
     figure, axes = pyplot.subplots(len(backbones), len(names), figsize=size, sharey=True, squeeze=False)

@@ -3,6 +3,8 @@
 Each class has its usual kind of background in 95 % of the training and validation images and in 25 % of the test
 images; the others have a kind drawn from those of the other classes. The manifest's `group` says which it is. Every
 background shows a salient object of its own, and no photograph, of an object or of a background, is in two splits.
+
+Beside them stand sets without a shortcut: the same species and breeds in their photographs as they are (`PLAIN`).
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ Backgrounds = dict[str, list[list[Callable[[], Background]]]]
 
 
 def build(name: str, folder: Path, seed: int) -> Path:
-    """Write the set `name`, one of `SETS`, into `folder` unless it is there; returns its card.
+    """Write the set `name`, one of `SETS` or `PLAIN`, into `folder` unless it is there; returns its card.
 
     The same arguments give the same images. Raises `UserError` if the photographs are not at hand.
     """
@@ -72,6 +74,17 @@ def build(name: str, folder: Path, seed: int) -> Path:
     if card.exists():
         return card
     (folder / "images").mkdir(parents=True, exist_ok=True)
+    rows = PLAIN[name]() if name in PLAIN else _composed(name, folder, seed)
+    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["path", "label", "split", "x", "y", "width", "height", "group"], *rows])
+    content = {"name": f"shortcut_{name}", "layout": "manifest", "root": str((folder / "manifest.csv").absolute())}
+    splits = {split: split for split in IMAGES}
+    card.write_text(yaml.safe_dump({**content, "licence": "as its photographs", "splits": splits}))
+    return card
+
+
+def _composed(name: str, folder: Path, seed: int) -> list[list[str]]:
+    """The manifest's rows of images that are composed, and written, here."""
     classes, objects, backgrounds = SETS[name](seed)
     rows = []
     for split, count in IMAGES.items():
@@ -84,12 +97,7 @@ def build(name: str, folder: Path, seed: int) -> Path:
             (folder / path).write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
             group = "usual" if kind == usual_kind else "unusual"
             rows.append([path, classes[label], split, *(f"{v:g}" for v in box), group])
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([["path", "label", "split", "x", "y", "width", "height", "group"], *rows])
-    content = {"name": f"shortcut_{name}", "layout": "manifest", "root": str((folder / "manifest.csv").absolute())}
-    splits = {split: split for split in IMAGES}
-    card.write_text(yaml.safe_dump({**content, "licence": "as its photographs", "splits": splits}))
-    return card
+    return rows
 
 
 def _plan(split: str, per_class: int, classes: int, seed: int) -> list[tuple[int, int, int, int]]:
@@ -162,6 +170,31 @@ SETS: dict[str, Callable[[int], tuple[tuple[str, ...], Objects, Backgrounds]]] =
     "pets": pets,
     "beetles": beetles,
 }
+
+
+def plain_birds() -> list[list[str]]:
+    """The manifest's rows of the ten species' photographs, in the splits of their publishers."""
+    records = [r for r in load_dataset(load_card("cub_200_2011"), 0).records if int(r.label[:3]) in BIRDS]
+    return [_plain_row(record, record.boxes[0]) for record in records]
+
+
+def plain_pets() -> list[list[str]]:
+    """The manifest's rows of the three breeds' photographs that have masks, with the masks' boxes."""
+    records = [r for r in load_dataset(load_card("oxford_iiit_pet"), 0).records if r.label in BREEDS and r.mask]
+    return [_plain_row(record, _masked_box(record)) for record in records]
+
+
+PLAIN: dict[str, Callable[[], list[list[str]]]] = {"plain-birds": plain_birds, "plain-pets": plain_pets}
+
+
+def _plain_row(record: Record, box: Box) -> list[str]:
+    return [str(record.path), record.label, record.split, *(f"{v:g}" for v in box), "usual"]
+
+
+def _masked_box(record: Record) -> Box:
+    mask = cv2.imread(str(record.mask), cv2.IMREAD_UNCHANGED)
+    left, top, right, bottom = mask_edges(np.isin(mask, record.mask_values))[0].tolist()
+    return left, top, right - left, bottom - top
 
 
 def _cub_by_number() -> dict[int, list[Record]]:
