@@ -67,9 +67,10 @@ class ModelConfig(Strict):
     predictor: Literal["peaks", "profiles", "regression", "moments"] = "peaks"
     """How RSAM predicts its rectangle: around peaks of maps learned from the last two stages, by regression from
     profiles of both along both axes, by regression from the layout of the last map, or by moments of a learned map."""
-    gate: Literal["wide", "tight"] = "wide"
+    gate: Literal["wide", "tight", "published"] = "wide"
     """How far around the rectangle features count: `wide` for pretrained networks with large receptive fields, `tight`
-    if the surroundings mislead."""
+    if the surroundings mislead. `published`: features times the rectangle's own mask, as in the paper; with `predictor:
+    regression` it is the paper's setting."""
     stage: int = Field(-1, ge=-1)
     """The feature map that attention gates: the last one (-1), or the output of this stage, counted from 0."""
     second_look: bool | Literal["auto", "only"] = "auto"

@@ -11,7 +11,11 @@ from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.attention.gating import GATINGS, AttentionResult, gate, gate_plainly
 from rsam_app.model.attention.predictors import PREDICTORS
 
-GATES = {"wide": (1.6, 1.0, "plain"), "tight": (1.0, geometry.SOFTNESS, "residual")}
+GATES = {
+    "wide": (1.6, 1.0, "plain"),
+    "tight": (1.0, geometry.SOFTNESS, "residual"),
+    "published": (1.0, geometry.SOFTNESS, "plain"),
+}
 """The gate of each reach: the factor that widens the rectangle, the softness of its edges in cells, and the gating.
 
 A cell of a pretrained network's last map sees far past its own borders, so a gate as tight as the rectangle loses more
@@ -54,7 +58,7 @@ class RSAM(nn.Module):
     def as_published(cls, channels: int) -> RSAM:
         """The module in the paper's plain setting: five numbers regressed from the gated map, and features times the
         mask of the rectangle itself."""
-        return cls(channels, predictor="regression", gating="plain", reach="tight")
+        return cls(channels, predictor="regression", reach="published")
 
     def forward(self, features: Tensor, stages: Sequence[Tensor] = ()) -> AttentionResult:
         """Gate features `(B, C, H, W)`; the rectangle is in cells of that map. `stages` are the backbone's stage maps,

@@ -66,7 +66,7 @@ def test_gatings_pool_as_documented():
 
 def test_a_wide_gate_reaches_further_than_a_tight_one():
     torch.manual_seed(0)
-    features, tight = torch.rand(2, 5, 8, 8), RSAM(5, gating="plain", reach="tight")
+    features, tight = torch.rand(2, 5, 8, 8), RSAM(5, reach="published")
     wide = RSAM(5, gating="plain", reach="wide")
     with torch.no_grad():
         for module in (tight, wide):
