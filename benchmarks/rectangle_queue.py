@@ -23,7 +23,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from functools import cached_property
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,28 +31,34 @@ import numpy as np
 import torch
 import yaml
 from measuring.surroundings import where
-from shortcut import Shortcut, true_edges
-from shortcuts.crops import found_edges
 from shortcuts.reviewer import draw_in
 from shortcuts.sets import SETS, build
 
-from rsam_app.config import load_card
+from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset
 from rsam_app.data.records import Record
 from rsam_app.evaluation.metrics.paired import half_width
-from rsam_app.geometry.overlap import box_iou
+from rsam_app.evaluation.metrics.rectangles import rectangle_ious
 from rsam_app.geometry.types import Rectangle
+from rsam_app.model import build_model
 from rsam_app.run.answers import Answers
 from rsam_app.run.folder import RunFolder
 from rsam_app.selection import Pool, find_strategy, load_pool
-from rsam_app.training.discovery.discover import locate_objects
+from rsam_app.system.precision import choose_precision
+from rsam_app.training.discovery.discover import SIDE, learn_untaught, locate_objects
+from rsam_app.training.discovery.held_out import fit_to_answers
+from rsam_app.training.discovery.lessons import make_lessons
 from rsam_app.training.discovery.objectness import feature_scale
-from rsam_app.training.discovery.taught import _boxes_around, _part_masks, fit_to_answers, make_lessons, teach
+from rsam_app.training.discovery.parts import boxes_around, part_masks
+from rsam_app.training.discovery.taught import teach, try_lessons
+from rsam_app.training.features.source import FeatureSource
 
 RESULTS = Path(__file__).resolve().parent / "results"
 STRATEGIES = ("failure_clusters", "random", "misattention", "least_confidence")
 ANSWERS = (5, 10, 20)
 POOL_SHARE = 0.9
+BACKBONE, SIZE = "mobilenetv2_100", 448
+CPU = torch.device("cpu")
 
 
 def main() -> None:
@@ -101,39 +107,48 @@ class Queue:
     """A shortcut set with frozen features, and the training images as a run without answers predicts them."""
 
     def __init__(self, card: Path, weights: Path, run: Path) -> None:
-        self.data = Shortcut(load_dataset(load_card(str(card)), 0), weights)
+        self.dataset = load_dataset(load_card(str(card)), 0)
         self.pool: Pool = load_pool(_trained(run, card, weights), "train", embeddings=True)
+        model = build_model(ModelConfig(backbone=BACKBONE, weights=str(weights)), self.dataset.classes)
+        precision = choose_precision("auto", CPU)
+        self.source = FeatureSource(model, self.dataset.class_index, CPU, precision, 1)
+        training = self.dataset.split("train")
+        self.untaught = learn_untaught(self.source, training, SIZE, 0)
+        self.maps, self.test_maps = (self._late(split)[0] for split in ("train", "test"))
+        self.lessons = partial(make_lessons, records=training, height=self.maps.shape[2], width=self.maps.shape[3])
+
+    def _late(self, split: str) -> tuple[torch.Tensor, np.ndarray]:
+        maps, images = zip(*self.source.late_stages(self.dataset.split(split), SIZE, SIDE), strict=True)
+        return torch.cat(maps), np.concatenate(images)
 
     def answer(self, strategy: str, answers: int, seed: int) -> Answers:
         """A reviewer's answers to what the strategy chooses."""
         draws = np.random.default_rng((seed, 9))
         pool = self.pool.take(np.sort(draws.permutation(len(self.pool))[: round(POOL_SHARE * len(self.pool))]))
         chosen = find_strategy(strategy)(pool, answers, np.random.default_rng(seed)).indices
-        records = {r.id: r for r in self.data.dataset.split("train")}
+        records = {r.id: r for r in self.dataset.split("train")}
         return draw_in([records[pool.ids[i]] for i in chosen], draws)
 
     def score_iou(self, answers: Answers) -> float:
         """Mean IoU, in the test images, of the boxes around the best parts of a score fitted to the answers alone."""
-        maps, test_maps = (self.data.late[split][0] for split in ("train", "test"))
-        lessons = make_lessons(answers, self.data.dataset.split("train"), *maps.shape[2:])
-        score = fit_to_answers(maps[lessons.rows], lessons, self.scale)
-        boxes = _boxes_around(_part_masks(score.with_share(test_maps, float(lessons.covers.mean())), test_maps))
-        test = self.data.dataset.split("test")
+        lessons = self.lessons(answers)
+        score = fit_to_answers(self.maps[lessons.rows], lessons, feature_scale(self.maps))
+        shifted = score.with_share(self.test_maps, float(lessons.covers.mean()))
+        boxes = boxes_around(part_masks(shifted.score(self.test_maps)))
+        test = self.dataset.split("test")
         rectangles = {r.id: _rectangle(r) for r in test}
-        return float(make_lessons(Answers(rectangles), test, *maps.shape[2:]).merits(boxes).mean())
-
-    @cached_property
-    def scale(self) -> torch.Tensor:
-        return feature_scale(self.data.late["train"][0])
+        return float(make_lessons(Answers(rectangles), test, *self.maps.shape[2:]).merits(boxes).mean())
 
     def discovered_iou(self, answers: Answers) -> float:
-        """Mean IoU of the rectangles that discovery finds in the test images after these answers."""
-        training, test = self.data.dataset.split("train"), self.data.dataset.split("test")
-        maps, objectness = self.data.late["train"][0], self.data.untaught
-        objectness = teach(objectness, maps, make_lessons(answers, training, *maps.shape[2:]), 0)
-        found = locate_objects(objectness, *self.data.late["test"], test, 0, objectness is not self.data.untaught)
-        sizes = np.array([(r.width, r.height) for r in test], dtype=np.float64)
-        return float(box_iou(found_edges(found, sizes), true_edges(test)).mean())
+        """Mean IoU of the rectangles that discovery finds in the test images after these answers; 0 if it finds
+        none."""
+        test, lessons = self.dataset.split("test"), self.lessons(answers)
+        trial = try_lessons(self.untaught, self.maps, lessons)
+        objectness = teach(self.untaught, self.maps, lessons, trial, 0)
+        found = locate_objects(objectness, *self._late("test"), test, 0, objectness is not self.untaught)
+        located = [(rectangle, record) for rectangle, record in zip(found, test, strict=True) if rectangle]
+        ious = rectangle_ious(np.array([rectangle for rectangle, _ in located]), [record for _, record in located])
+        return float(ious.sum()) / len(test)
 
 
 def _rectangle(record: Record) -> Rectangle:
@@ -146,7 +161,7 @@ def _trained(folder: Path, card: Path, weights: Path) -> RunFolder:
     run = RunFolder(folder)
     if not (run.predictions / "train.parquet").exists():
         pipeline = folder.with_suffix(".yaml")
-        model = {"backbone": "mobilenetv2_100", "weights": str(weights), "attention": "rsam", "image_size": 224}
+        model = {"backbone": BACKBONE, "weights": str(weights), "attention": "rsam", "image_size": 224}
         train = {"epochs": 6, "frozen_backbone": True}
         pipeline.write_text(yaml.safe_dump({"dataset": str(card), "seed": 0, "model": model, "train": train}))
         command = [sys.executable, "-m", "rsam_app"]

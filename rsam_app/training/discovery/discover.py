@@ -26,8 +26,10 @@ from rsam_app.run.answers import Answers
 from rsam_app.run.outlook import Outlook
 from rsam_app.system.hardware import available_cores
 from rsam_app.training.discovery.learning_curve import find_outlook
+from rsam_app.training.discovery.lessons import make_lessons
 from rsam_app.training.discovery.objectness import UPSAMPLE, Objectness, fit_objectness, largest_part, learn_objectness
-from rsam_app.training.discovery.taught import focused, make_lessons, teach
+from rsam_app.training.discovery.parts import focused
+from rsam_app.training.discovery.taught import teach, try_lessons
 from rsam_app.training.features.late_stages import CachedLateStages
 from rsam_app.training.features.source import FeatureSource
 
@@ -94,8 +96,10 @@ def discover_rectangles(
         if objectness is None:
             untaught = untaught or _learn(part_maps, part_images, source.last_stage_channels(), seed)
             lessons = make_lessons(answers, ordered[: len(part_maps)], *part_maps.shape[2:])
-            objectness = teach(untaught, part_maps, lessons, seed)
-            outlook = find_outlook(untaught, part_maps, lessons) if answers else None
+            objectness = untaught
+            if answers:
+                trial = try_lessons(untaught, part_maps, lessons)
+                objectness, outlook = teach(untaught, part_maps, lessons, trial, seed), find_outlook(trial)
             if objectness is untaught and located_untaught is not None:
                 return Discovery({**located_untaught, **answers.right}, outlook)
         part_records = ordered[len(rectangles) : len(rectangles) + len(part_maps)]
@@ -125,7 +129,7 @@ def _learn(maps: Tensor, images: np.ndarray, channels: int | None, seed: int) ->
         cut = cut_out(images, _probabilities(objectness, maps), CERTAIN, seed)
         masks = torch.from_numpy(np.stack(cut)).float()[:, None]
         coarse = F.interpolate(masks, size=maps.shape[2:], mode="area")[:, 0]
-        objectness = fit_objectness(maps, coarse, seed).with_share(maps, share)
+        objectness = fit_objectness(maps, coarse, objectness.scale, seed).with_share(maps, share)
     return objectness
 
 

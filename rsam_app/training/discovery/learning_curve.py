@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rsam_app.run.outlook import FEWEST, SMALL, STEP, Outlook
-from rsam_app.training.discovery.objectness import Objectness, feature_scale, within_image
-from rsam_app.training.discovery.taught import FOLDS, SAMPLE, Lessons, best_kind, held_out_merits
+from rsam_app.training.discovery.held_out import FOLDS, Trial, best_kind
 
 PARTS = (4, 2, 1)
 """Numbers of parts that the answers are divided into, for a quarter, a half, and all of them."""
@@ -17,17 +14,14 @@ DECAY = 0.5
 """Exponent of the curve: the agreement after n answers is a - b n^-DECAY."""
 
 
-def find_outlook(untaught: Objectness, features: Tensor, lessons: Lessons) -> Outlook:
-    """The outlook of lessons on features `(N, C, H, W)` of many images, cross-validated."""
-    count, right = len(lessons.rows), lessons.right.numpy()
+def find_outlook(trial: Trial) -> Outlook:
+    """The outlook of the lessons of a trial, cross-validated."""
+    count, right = len(trial.lessons.rows), trial.lessons.right.numpy()
     if right.sum() < FEWEST:
         return Outlook(count, None, None)
-    features = within_image(torch.cat([features[lessons.rows], features[:SAMPLE]]))
-    lessons = Lessons(torch.arange(count), lessons.covers, lessons.right)
-    scale, share = feature_scale(features), float(lessons.covers[lessons.right].mean())
     curve = []
     for parts in PARTS:
-        merits = held_out_merits(untaught, features, lessons, scale, share, parts)
+        merits = trial.all_others if parts == 1 else trial.merits(parts)
         curve.append(merits[best_kind(merits), right])
     sizes = count * (1 - 1 / FOLDS) / np.array(PARTS)
     return Outlook(count, round(float(curve[-1].mean()), 4), answers_until_flat(sizes, np.array(curve), count))

@@ -44,8 +44,22 @@ class Objectness:
 
     def with_share(self, features: Tensor, share: float) -> Objectness:
         """The same score with a bias that puts this share of the positions of `features` above probability .5."""
-        scores = torch.cat([self.score(part).flatten() for part in features.split(256)]).numpy()
-        return replace(self, bias=self.bias - float(np.quantile(scores, 1 - share)))
+        scores = torch.cat([self.score(part) for part in features.split(256)])
+        return replace(self, bias=self.bias - _threshold(scores, share))
+
+
+def shifted_to_share(scores: Tensor, share: float) -> Tensor:
+    """Scores shifted so that this share of them is positive."""
+    return scores - _threshold(scores, share)
+
+
+def _threshold(scores: Tensor, share: float) -> float:
+    return float(np.quantile(scores.numpy(), 1 - share))
+
+
+def spread_of(scores: Tensor) -> float:
+    """The standard deviation of scores; infinite if they are all alike, so that they count for nothing."""
+    return float(scores.std()) or torch.inf
 
 
 def learn_objectness(features: Tensor, channels: int, seed: int) -> Objectness:
@@ -54,8 +68,9 @@ def learn_objectness(features: Tensor, channels: int, seed: int) -> Objectness:
     masks = torch.stack(
         [torch.from_numpy(largest_part(s > 0)) for s in first_component(features[:, :channels]).numpy()]
     )
+    scale = feature_scale(features)
     for step in range(ROUNDS):
-        objectness = fit_objectness(features, masks.float(), seed + step)
+        objectness = fit_objectness(features, masks.float(), scale, seed + step)
         probability = torch.cat([objectness.probability(part) for part in features.split(256)]).numpy()
         masks = torch.stack([torch.from_numpy(largest_part(p > 0.5)) for p in probability])
     return objectness
@@ -106,12 +121,13 @@ def feature_scale(features: Tensor) -> Tensor:
     return scale.masked_fill(within <= ROUNDING**2 * whole, torch.inf)
 
 
-def fit_objectness(features: Tensor, masks: Tensor, seed: int, weights: Tensor | None = None) -> Objectness:
+def fit_objectness(
+    features: Tensor, masks: Tensor, scale: Tensor, seed: int, weights: Tensor | None = None
+) -> Objectness:
     """Fit a linear classifier of the positions of features `(N, C, H, W)` to object masks `(N, H, W)` in [0, 1].
 
-    `weights` `(N,)` are the images' probabilities of being drawn, equal by default.
+    `scale` is the `feature_scale`; `weights` `(N,)` are the images' probabilities of being drawn, equal by default.
     """
-    scale = feature_scale(features)
     draws = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.zeros(features.shape[1]))
     bias = nn.Parameter(torch.zeros(()))

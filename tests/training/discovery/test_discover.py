@@ -13,7 +13,7 @@ from rsam_app.geometry import rectangles as geometry
 from rsam_app.model.attention import RSAM
 from rsam_app.training.discovery import discover
 from rsam_app.training.discovery.discover import SIDE, cut_out, fit_rectangle
-from rsam_app.training.discovery.objectness import fit_objectness, largest_part, learn_objectness
+from rsam_app.training.discovery.objectness import feature_scale, fit_objectness, largest_part, learn_objectness
 from rsam_app.training.warm_start import fit_attention
 
 
@@ -97,7 +97,7 @@ def test_objectness_finds_what_many_images_share():
     found = learned.probability(features) > 0.5
     assert float((found == masks).float().mean()) > 0.97
     assert float((learned.with_share(features, 0.1).score(features) > 0).float().mean()) == pytest.approx(0.1, abs=0.01)
-    soft = fit_objectness(features, masks.float(), seed=0)
+    soft = fit_objectness(features, masks.float(), feature_scale(features), seed=0)
     assert float(((soft.probability(features) > 0.5) == masks).float().mean()) > 0.97
 
 
@@ -108,8 +108,8 @@ def test_a_channel_that_does_not_vary_counts_for_nothing():
     features = torch.randn(36, 4, 14, 14, generator=draws) * 0.5
     features[:, 1] += 3 * masks
     features[:, 3] = 3000.0
-    learned = fit_objectness(features, masks, seed=0)
-    without = fit_objectness(features[:, :3], masks, seed=0)
+    learned = fit_objectness(features, masks, feature_scale(features), seed=0)
+    without = fit_objectness(features[:, :3], masks, feature_scale(features[:, :3]), seed=0)
     assert torch.allclose(learned.score(features), without.score(features[:, :3]), atol=1e-3)
 
 

@@ -8,8 +8,9 @@ import torch
 
 from rsam_app.run.outlook import FEWEST, SMALL, STEP, Outlook
 from rsam_app.training.discovery.learning_curve import answers_until_flat, find_outlook
+from rsam_app.training.discovery.lessons import Lessons
 from rsam_app.training.discovery.objectness import Objectness
-from rsam_app.training.discovery.taught import Lessons
+from rsam_app.training.discovery.taught import try_lessons
 
 SIZES = np.array([4.0, 8.0, 16.0])
 
@@ -58,11 +59,13 @@ def features() -> torch.Tensor:
 
 def test_an_easy_object_is_held_out_well_and_needs_no_more_answers(features: torch.Tensor) -> None:
     untaught = Objectness(torch.ones(6), torch.tensor([0.0, 1, 0, 0, 0, 0]), 0.0)
-    outlook = find_outlook(untaught, features, lessons(features, 20))
+    outlook = find_outlook(try_lessons(untaught, features, lessons(features, 20)))
     assert outlook.answers == 20 and outlook.flattens_after == 0
     assert outlook.held_out_agreement is not None and outlook.held_out_agreement > 0.8
 
 
 def test_few_answers_tell_nothing(features: torch.Tensor) -> None:
     untaught = Objectness(torch.ones(6), torch.ones(6), 0.0)
-    assert find_outlook(untaught, features, lessons(features, FEWEST - 1)) == Outlook(FEWEST - 1, None, None)
+    assert find_outlook(try_lessons(untaught, features, lessons(features, FEWEST - 1))) == Outlook(
+        FEWEST - 1, None, None
+    )

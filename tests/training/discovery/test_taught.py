@@ -16,8 +16,10 @@ from rsam_app.geometry.overlap import box_iou
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.answers import Answers
 from rsam_app.training.discovery.discover import SIDE, discover_rectangles, learn_untaught
-from rsam_app.training.discovery.objectness import fit_objectness
-from rsam_app.training.discovery.taught import _best_part, focused, make_lessons, teach
+from rsam_app.training.discovery.lessons import make_lessons
+from rsam_app.training.discovery.objectness import feature_scale, fit_objectness
+from rsam_app.training.discovery.parts import best_part, focused
+from rsam_app.training.discovery.taught import teach, try_lessons
 
 CELLS, CELL = 14, SIDE // 14
 COUNT, WIDTH, HEIGHT = 32, 280, 140
@@ -137,8 +139,10 @@ def test_what_was_located_without_answers_stays_if_they_teach_nothing(scene):
 
 def test_answers_about_other_images_or_off_the_image_teach_nothing(scene):
     lessons = make_lessons(Answers({"0": Rectangle(-500.0, 20.0, 9.0, 9.0, 0.0)}), scene.records, CELLS, CELLS)
-    untaught = fit_objectness(scene.maps, torch.rand(COUNT, CELLS, CELLS), 0)
-    assert len(lessons.rows) == 0 and teach(untaught, scene.maps, lessons, 0) is untaught
+    scale = feature_scale(scene.maps)
+    untaught = fit_objectness(scene.maps, torch.rand(COUNT, CELLS, CELLS), scale, 0)
+    trial = try_lessons(untaught, scene.maps, lessons)
+    assert len(lessons.rows) == 0 and teach(untaught, scene.maps, lessons, trial, 0) is untaught
     assert discover(scene, Answers({"elsewhere": Rectangle(5, 5, 4, 4, 0)})) == discover(scene, Answers())
 
 
@@ -167,7 +171,7 @@ def test_the_most_likely_part_is_found_however_unlikely_it_is():
     """A difference of a millionth is lost in float32 beside a score of -50."""
     score = np.full((CELLS, CELLS), -60, dtype=np.float32)
     score[2:4, 5:8] = -50
-    assert np.flatnonzero(_best_part(score)).tolist() == np.flatnonzero(score == -50).tolist()
+    assert np.flatnonzero(best_part(score)).tolist() == np.flatnonzero(score == -50).tolist()
 
 
 def test_equal_weights_are_not_needed_and_heavy_ones_count(scene):
@@ -181,5 +185,6 @@ def test_equal_weights_are_not_needed_and_heavy_ones_count(scene):
         masks[row, top:bottom, left:right_] = 1
     weights = torch.full((COUNT,), 0.01)
     weights[:2] = 10
-    assert float(fit_objectness(scene.maps, masks, 0).weight[:2].argmax()) == 0
-    assert float(fit_objectness(scene.maps, masks, 0, weights).weight[:2].argmax()) == 1
+    scale = feature_scale(scene.maps)
+    assert float(fit_objectness(scene.maps, masks, scale, 0).weight[:2].argmax()) == 0
+    assert float(fit_objectness(scene.maps, masks, scale, 0, weights).weight[:2].argmax()) == 1
