@@ -55,7 +55,7 @@ def warp(images: Tensor, to_view: Tensor) -> Tensor:
     height, width = images.shape[2:]
     inverse = geometry.invert(to_view.to(images.device))[0]
     points = geometry.cell_centres(height, width, images)
-    source = points @ inverse[:, :2].T + inverse[:, 2]
+    source = (points[..., None, :] * inverse[:, :2]).sum(dim=-1) + inverse[:, 2]
     # grid_sample without align_corners calls the frame's edges -1 and 1, so continuous coordinates only scale.
     grid = source * 2 / source.new_tensor([width, height]) - 1
     return F.grid_sample(images.float(), grid.expand(len(images), *grid.shape), align_corners=False)

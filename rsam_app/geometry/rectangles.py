@@ -72,8 +72,8 @@ def transform(rectangles: Tensor, affine: Tensor) -> Tensor:
     """
     rectangles, affine = at_least_float32(rectangles), at_least_float32(affine)
     linear, shift = affine[:, :, :2], affine[:, :, 2]
-    centre = torch.einsum("bij,bj->bi", linear, rectangles[:, :2]) + shift
-    along, across = (torch.einsum("bij,bj->bi", linear, edge) for edge in axes(rectangles))
+    centre = product(linear, rectangles[:, :2, None])[:, :, 0] + shift
+    along, across = (product(linear, edge[:, :, None])[:, :, 0] for edge in axes(rectangles))
     length, breadth = along.norm(dim=1), across.norm(dim=1)
     tiny = torch.finfo(length.dtype).tiny
     e, f = along / length.clamp_min(tiny)[:, None], across / breadth.clamp_min(tiny)[:, None]
@@ -91,14 +91,20 @@ def invert(affine: Tensor) -> Tensor:
     """Invert maps `(B, 2, 3)`. Raises `RuntimeError` if a map is singular."""
     affine = at_least_float32(affine)
     linear = torch.linalg.inv(affine[:, :, :2])
-    return torch.cat([linear, -linear @ affine[:, :, 2:]], dim=2)
+    return torch.cat([linear, -product(linear, affine[:, :, 2:])], dim=2)
 
 
 def compose(second: Tensor, first: Tensor) -> Tensor:
     """Compose maps `(B, 2, 3)`: apply `first`, then `second`."""
     second, first = at_least_float32(second), at_least_float32(first)
-    linear = second[:, :, :2] @ first[:, :, :2]
-    return torch.cat([linear, second[:, :, :2] @ first[:, :, 2:] + second[:, :, 2:]], dim=2)
+    linear, shift = second[:, :, :2], second[:, :, 2:]
+    return torch.cat([product(linear, first[:, :, :2]), product(linear, first[:, :, 2:]) + shift], dim=2)
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """The matrix products `(B, I, K)` of small matrices `(B, I, J)` and `(B, J, K)`, in their own precision also under
+    autocast, which computes `@` in half precision."""
+    return (left[:, :, :, None] * right[:, None]).sum(dim=2)
 
 
 def scaling(scale_x: float, scale_y: float, like: Tensor) -> Tensor:
@@ -159,7 +165,7 @@ def from_moments(weights: Tensor) -> Tensor:
     weights = torch.where(uniform, torch.ones_like(weights), weights)
     share = weights / weights.sum(dim=(1, 2), keepdim=True)
     points = cell_centres(weights.shape[1], weights.shape[2], weights)
-    centre = torch.einsum("bhw,hwi->bi", share, points)
+    centre = (share[..., None] * points).sum(dim=(1, 2))
     offset = points[None] - centre[:, None, None]
     xx = (share * offset[..., 0] ** 2).sum(dim=(1, 2)) + 1 / 12
     yy = (share * offset[..., 1] ** 2).sum(dim=(1, 2)) + 1 / 12

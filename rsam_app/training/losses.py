@@ -94,10 +94,11 @@ def other_view(images: Tensor) -> tuple[Tensor, Tensor]:
     cos, sin = torch.cos(turn) * scale, torch.sin(turn) * scale
     linear = torch.stack([torch.stack([cos * mirror, -sin], 1), torch.stack([sin * mirror, cos], 1)], 1)
     centre = torch.full((count, 2, 1), side / 2, device=images.device)
-    to_view = torch.cat([linear, centre - linear @ centre], dim=2)
+    to_view = torch.cat([linear, centre - geometry.product(linear, centre)], dim=2)
     back = geometry.invert(to_view)
     # affine_grid's coordinates run from -1 to 1 over the image, about its centre.
-    theta = torch.cat([back[:, :, :2], (back[:, :, 2:] + back[:, :, :2] @ centre - centre) * 2 / side], dim=2)
+    shift = back[:, :, 2:] + geometry.product(back[:, :, :2], centre) - centre
+    theta = torch.cat([back[:, :, :2], shift * 2 / side], dim=2)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     views = F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
     return views, to_view

@@ -116,6 +116,24 @@ def test_mask_is_float32_under_autocast():
     assert mask.dtype == torch.float32
 
 
+def test_maps_and_moments_keep_float32_under_autocast():
+    draws = torch.Generator().manual_seed(0)
+    rectangles = torch.rand(20, 5, generator=draws) * torch.tensor([200.0, 200, 90, 90, 1])
+    affine = torch.eye(2, 3) + torch.rand(20, 2, 3, generator=draws)
+    weights = torch.rand(20, 9, 9, generator=draws)
+
+    def all_of_them() -> list[torch.Tensor]:
+        moved = geometry.transform(rectangles, affine)
+        rescaled = geometry.rescale(rectangles, (7, 7), (224, 224))
+        maps = [geometry.invert(affine), geometry.compose(affine, affine)]
+        return [moved, rescaled, *maps, geometry.from_moments(weights)]
+
+    exact = all_of_them()
+    with torch.autocast("cpu", torch.bfloat16):
+        for found, wanted in zip(all_of_them(), exact, strict=True):
+            assert torch.equal(found, wanted)
+
+
 @given(st.floats(18, 42), st.floats(18, 42), st.floats(1.5, 4), st.floats(10, 20), st.floats(-1.5, 1.5))
 @settings(deadline=None, max_examples=40)
 def test_moments_of_a_rendered_rectangle_give_it_back(cx, cy, aspect, height, angle):
