@@ -8,8 +8,14 @@ import logging
 import runpy
 import subprocess
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +25,10 @@ from command import rsam
 from PIL import Image
 
 import rsam_app
+from rsam_app.review.annotation_tools.formats import from_cvat, from_label_studio
 from rsam_app.run.predictions import SCHEMA
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 SETTINGS = {
     "model": {"backbone": "resnet10t", "weights": "none", "image_size": 64},
@@ -255,12 +264,56 @@ assert not heavy, heavy
 
 
 def test_the_example_page_shows_picture_and_classes(model: rsam_app.TrainedModel, photographs: list[str]) -> None:
-    path = Path(__file__).resolve().parents[2] / "examples" / "space" / "app.py"
-    page: dict[str, Callable[..., tuple[Image.Image, dict[str, float]]]] = runpy.run_path(str(path))
+    page: dict[str, Callable[..., tuple[Image.Image, dict[str, float]]]] = runpy.run_path(f"{EXAMPLES}/space/app.py")
     with Image.open(photographs[0]) as picture:
         drawn, classes = page["classify"](model, picture)
         assert drawn.size == picture.size
     assert set(classes) == {"blue", "green", "red"}
+
+
+def test_the_example_backend_answers_label_studio(
+    folder: Path, model: rsam_app.TrainedModel, photographs: list[str]
+) -> None:
+    backend = runpy.run_path(f"{EXAMPLES}/label_studio/backend.py")["serve"](str(folder / "runs" / "colours"), 0)
+    threading.Thread(target=backend.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{backend.server_port}"
+
+    def post(path: str, **content: Any) -> Any:
+        with urllib.request.urlopen(f"{address}{path}", json.dumps(content).encode(), timeout=60) as answer:
+            return json.load(answer)
+
+    try:
+        assert json.load(urllib.request.urlopen(f"{address}/health", timeout=60))["status"] == "UP"
+        assert post("/setup")["model_version"].endswith("colours")
+        tasks = [{"data": {"image": f"/data/local-files/?d={quote(path.lstrip('/'))}"}} for path in photographs[:2]]
+        told = post("/predict", tasks=tasks)["results"]
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            post("/predict", tasks=[{"data": {"image": str(folder / "nothing.jpg")}}])
+    finally:
+        backend.shutdown()
+        backend.server_close()
+    for shown, answer in zip(told, model.predict(photographs[:2]), strict=True):
+        label, region = shown["result"]
+        assert label["value"]["choices"] == [answer.label]
+        assert shown["score"] == pytest.approx(answer.probability, abs=1e-5)
+        extent = (region["original_width"], region["original_height"])
+        assert from_label_studio(region["value"], extent) == pytest.approx(answer.rectangle, abs=1e-3)
+
+
+def test_the_example_function_annotates_for_cvat(
+    folder: Path, model: rsam_app.TrainedModel, photographs: list[str]
+) -> None:
+    function = runpy.run_path(f"{EXAMPLES}/cvat/function.py")["create"](str(folder / "runs" / "colours"))
+    assert {(label.name, label.type) for label in function.spec.labels} == {
+        ("target", "rectangle"), ("blue", "tag"), ("green", "tag"), ("red", "tag"),
+    }  # fmt: skip
+    with Image.open(photographs[0]) as picture:
+        tag, box = function.detect(SimpleNamespace(conf_threshold=None), picture)
+        assert function.detect(SimpleNamespace(conf_threshold=1.0), picture) == []
+        answer = model.predict(picture)
+    assert {label.id: label.name for label in function.spec.labels}[tag.label_id] == answer.label
+    numbers = dict(zip(("xtl", "ytl", "xbr", "ybr"), box.points, strict=True))
+    assert from_cvat({**numbers, "rotation": box.rotation}) == pytest.approx(answer.rectangle, abs=1e-3)
 
 
 def test_every_public_name_is_there() -> None:

@@ -14,6 +14,6 @@ DOCS = Path(__file__).parents[2] / "docs" / "review-annotation.md"
 def test_the_documented_names_can_be_imported() -> None:
     text = DOCS.read_text(encoding="utf-8")
     assert "`rsam_app.review.annotation_formats`" in text
-    documented = set(re.findall(r"`((?:for|returned_by)_\w+)`", text))
+    documented = set(re.findall(r"`((?:for|returned_by|to)_\w+)`", text))
     assert documented == set(annotation_formats.__all__)
     assert all(getattr(annotation_formats, name) is getattr(formats, name) for name in documented)
