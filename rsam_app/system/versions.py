@@ -18,10 +18,10 @@ NEAR_DUPLICATES = 1
 ROW_CACHE = 2
 """Raise if the file layout of the row cache changes."""
 
-DISCOVERED_RECTANGLES = 3
+DISCOVERED_RECTANGLES = 4
 """Raise if object discovery returns other rectangles."""
 
-SCORES = 4
+SCORES = 5
 """Raise if predictions get other scores or other values of them: every run predicts again."""
 
 CALIBRATION = 2
