@@ -91,6 +91,7 @@ def fit_head(model: AttentiveClassifier, features: Tensor, labels: Tensor) -> No
     with torch.no_grad():
         pooled = model.forward_head(features, pre_logits=True)
     head = model.get_classifier()
+    assert isinstance(head, torch.nn.Linear)
     weight, bias, _ = logistic_regression(pooled, labels, head.out_features, DECAY)
     with torch.no_grad():
         head.weight.copy_(weight)

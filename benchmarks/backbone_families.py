@@ -73,9 +73,10 @@ def _row(member: Member, exports: bool) -> dict[str, Any]:
         model = build_model(config, CLASSES)
     except UserError as error:
         return row | {"builds": False, "why": str(error).splitlines()[0]}
+    assert model.attention_module is not None
     with torch.no_grad():  # the initial state: an even map and zero heads have no gradients
-        for parameter in (*model.attention.parameters(), *model.get_classifier().parameters()):
-            parameter += 0.2 * torch.randn_like(parameter)
+        for parameter in (*model.attention_module.parameters(), *model.get_classifier().parameters()):
+            parameter.add_(0.2 * torch.randn_like(parameter))
     images = torch.randn(2, 3, member.side, member.side)
     row |= {"features": type(model.layout).__name__.removesuffix("Layout").lower(), "builds": True}
     row |= {
@@ -121,7 +122,9 @@ def _in_place(model: AttentiveClassifier, side: int) -> bool:
 
 def _learns(model: AttentiveClassifier, images: torch.Tensor) -> bool:
     model.train()(images).square().sum().backward()
-    return all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in model.attention.parameters())
+    module = model.attention_module
+    assert module is not None
+    return all(p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters())
 
 
 def _exports(step: str, model: Path, out: Path) -> dict[str, Any]:

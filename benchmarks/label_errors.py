@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/label-errors-benchmark"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    pipelines = {"birds": ("cub_mobilenetv2", []), "pets": ("pet_mobilenetv2", [])}
+    pipelines: dict[str, tuple[str, list[str]]] = {"birds": ("cub_mobilenetv2", []), "pets": ("pet_mobilenetv2", [])}
     if arguments.beetles:
         pipelines["beetles"] = ("cub_mobilenetv2", [f"dataset={arguments.beetles}"])
     for name in (name for name in arguments.data_sets if name in pipelines):

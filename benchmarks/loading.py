@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from measuring.surroundings import where
 from PIL import Image
-from timm.data import ImageDataset, create_loader
+from timm.data import ImageDataset, create_loader  # type: ignore[attr-defined]
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
@@ -177,20 +177,20 @@ def _ours(records: list[Record], workers: int, stack: ExitStack, cache: Path | N
 
 def _timm(records: list[Record], workers: int) -> Loader:
     loader = create_loader(
-        ImageDataset(str(records[0].path.parent.parent)),
+        ImageDataset(str(records[0].path.parent.parent)),  # type: ignore[no-untyped-call]
         input_size=(3, SIDE, SIDE),
         batch_size=BATCH,
         is_training=True,
         scale=SCALE,
         hflip=0.5,
-        color_jitter=(COLOR, COLOR, COLOR),
+        color_jitter=(COLOR, COLOR, COLOR),  # type: ignore[arg-type]
         color_jitter_prob=CHANCE,
         interpolation="bilinear",
         num_workers=workers,
         device=torch.device("cpu"),
         persistent_workers=workers > 0,
     )
-    return loader.loader  # type: ignore[no-any-return, union-attr]  # without the normalisation that it adds on a CPU
+    return loader.loader  # type: ignore[no-any-return]  # without the normalisation that it adds on a CPU
 
 
 def _torchvision(records: list[Record], workers: int) -> Loader:

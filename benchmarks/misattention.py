@@ -187,7 +187,7 @@ def rectangles_of(rows: pa.Table) -> Array:
 
 
 def column(rows: pa.Table, name: str) -> Array:
-    return rows.column(name).cast(pa.float64()).to_numpy()
+    return np.asarray(rows.column(name).cast(pa.float64()).to_numpy())
 
 
 def table(found: dict[str, Any]) -> str:

@@ -134,12 +134,13 @@ def _measure(records: list[Record], model: AttentiveClassifier, images: int, alt
     alike = coo_matrix(np.triu(units[: len(chosen)] @ units[: len(chosen)].T >= COSINE, 1))
     by_cosine = connected_components(alike, directed=False)[1]
     by_cosine = np.where(np.bincount(by_cosine)[by_cosine] > 1, by_cosine, -1)
-    linked = [groups[len(chosen) + k] == groups[row] >= 0 for k, row in enumerate(list(originals) * len(ALTERATIONS))]
+    pairs = enumerate(list(originals) * len(ALTERATIONS))
+    found = [groups[len(chosen) + k] == groups[row] >= 0 for k, row in pairs]
     return {
         "images": len(chosen),
         "altered": len(originals),
         "recall": recall,
-        "linked_with_the_original_all_copies_at_once": float(np.mean(linked)),
+        "linked_with_the_original_all_copies_at_once": float(np.mean(found)),
         "unaltered_images_dropped_per_1000": {"cosine": _dropped(by_cosine), "pixels": _dropped(among)},
         "unaltered_groups_by_cosine": _groups(chosen, by_cosine)[:20],
         "all_images": len(records),
@@ -174,7 +175,7 @@ def _directions(model: AttentiveClassifier, records: list[Record]) -> np.ndarray
         with torch.inference_mode():
             rows.append(model.inspect(normalise(batch, model, torch.device("cpu"))).embedding.half())
     points: np.ndarray = torch.cat(rows).float().numpy()
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    return np.asarray(points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12))
 
 
 def _read(record: Record, side: int) -> tuple[np.ndarray, int, tuple[int, int]]:

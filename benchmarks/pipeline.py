@@ -55,9 +55,14 @@ def main() -> None:
     memory: list[int] = []
     bench.batches.set_position(0, 0)
     epoch, first = itertools.count(), next(iter(bench.loader))
+
+    def whole_epoch() -> None:
+        _epoch(bench, step, next(epoch))
+        memory.append(_resident_bytes())
+
     ways = {
         "resident": lambda: _run(step, itertools.repeat(first, len(bench.batches.sizes))),
-        "epoch": lambda: (_epoch(bench, step, next(epoch)), memory.append(_resident_bytes())),
+        "epoch": whole_epoch,
     }
     seconds = take_turns(ways, arguments.rounds)
     report: dict[str, Any] = {"pipeline": pipeline.name, "images": len(chosen), "environment": where()}

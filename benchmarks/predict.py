@@ -66,7 +66,8 @@ def first_answer(model: Path, photograph: Path) -> dict[str, float]:
 def throughput(model: TrainedModel, photographs: list[Path]) -> dict[str, float]:
     """Photographs a second of `stream` and of a resident batch: medians over turns, and their ratio."""
     batch = torch.rand(model.batch_size, 3, model.side, model.side).contiguous(memory_format=torch.channels_last)
-    part, rates = max(model.batch_size, len(photographs) // TURNS), {"stream": [], "resident": []}
+    part = max(model.batch_size, len(photographs) // TURNS)
+    rates: dict[str, list[float]] = {"stream": [], "resident": []}
     resident(model, batch, model.batch_size)
     for turn in range(TURNS):
         chosen = photographs[turn * part : (turn + 1) * part]

@@ -113,7 +113,7 @@ class FrozenData:
     name: str
     dataset: Dataset
     training: list[Record]
-    test: list[Record]
+    test: Sequence[Record]
     training_views: list[ViewSet]
     test_views: dict[str, ViewSet]
     discovered: dict[str, Rectangle]
@@ -139,7 +139,7 @@ class FrozenData:
 def make_backbone(weights: Path, classes: tuple[str, ...], attention: str, predictor: str) -> AttentiveClassifier:
     """The benchmark's model: MobileNetV2 at 224 px."""
     settings = {"backbone": "mobilenetv2_100", "weights": str(weights), "image_size": SIDE}
-    return build_model(ModelConfig(attention=attention, predictor=predictor, **settings), classes)  # type: ignore[arg-type]
+    return build_model(ModelConfig(attention=attention, predictor=predictor, **settings), classes)
 
 
 def load_frozen(card: str, weights: Path, cache: Path) -> FrozenData:
@@ -209,8 +209,8 @@ class _Maker:
             for path, kept in zip(paths, maps, strict=True):
                 np.save(path, np.concatenate(kept))
             np.save(affine_path, np.concatenate(affine))
-        last, *stages = (np.load(path, mmap_mode="r") for path in paths)
-        return ViewSet(last, tuple(stages), np.load(affine_path))
+        last, *earlier = (np.load(path, mmap_mode="r") for path in paths)
+        return ViewSet(last, tuple(earlier), np.load(affine_path))
 
     def pixels(self, name: str, records: Sequence[Record]) -> np.ndarray:
         """Whole images at twice the side, from which the second look's crops are cut."""
@@ -232,7 +232,7 @@ class _Maker:
             print(f"{self.dataset.name}: discovering objects in {len(records)} images", flush=True)
             source = FeatureSource(self.model, self.dataset.class_index, CPU, choose_precision("auto", CPU), 1)
             path.write_text(json.dumps(discover_rectangles(source, records, 2 * SIDE, 0).rectangles))
-        return {key: tuple(value) for key, value in json.loads(path.read_text()).items()}
+        return {key: Rectangle(*value) for key, value in json.loads(path.read_text()).items()}
 
 
 class _AtEpoch(torch.utils.data.Dataset):  # type: ignore[type-arg]

@@ -86,7 +86,7 @@ def build(name: str, folder: Path, seed: int) -> Path:
 def _composed(name: str, folder: Path, seed: int) -> list[list[str]]:
     """The manifest's rows of images that are composed, and written, here."""
     classes, objects, backgrounds = SETS[name](seed)
-    rows = []
+    rows: list[list[str]] = []
     for split, count in IMAGES.items():
         draws = np.random.default_rng((seed, len(split), 1))
         for label, usual_kind, kind, turn in _plan(split, round(count / len(classes)), len(classes), seed):
@@ -94,7 +94,8 @@ def _composed(name: str, folder: Path, seed: int) -> list[list[str]]:
             drawing, background = drawn[turn % len(drawn)](), lain[draws.integers(len(lain))]()
             image, box = compose(background, drawing, draws)
             path = f"images/{split}_{len(rows):04}.jpg"
-            (folder / path).write_bytes(cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1])
+            encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
+            (folder / path).write_bytes(encoded.tobytes())
             group = "usual" if kind == usual_kind else "unusual"
             rows.append([path, classes[label], split, *(f"{v:g}" for v in box), group])
     return rows
@@ -123,7 +124,8 @@ def compose(background: Background, drawing: Array, draws: np.random.Generator) 
     scale = draws.uniform(*LONGER_SIDE) * (height + width) / 2 / max(cut.shape[:2])
     half = np.array(cut.shape[1::-1]) * scale / 2
     centres = draws.uniform(half + 2, np.maximum(half + 3, (width, height) - half - 2), (PLACES, 2))
-    best = centres[0] if background.shown is None else min(centres, key=lambda c: _hidden(c, half, background.shown))
+    shown = background.shown
+    best = centres[0] if shown is None else min(centres, key=lambda c: _hidden(c, half, shown))
     lay(image, place(cut, best, 0.0, (scale, scale)), shadow=0, light=0)
     x, y = best - half
     return np.clip(image, 0, 255).astype(np.uint8), (float(x), float(y), float(2 * half[0]), float(2 * half[1]))
@@ -192,9 +194,16 @@ def _plain_row(record: Record, box: Box) -> list[str]:
 
 
 def _masked_box(record: Record) -> Box:
-    mask = cv2.imread(str(record.mask), cv2.IMREAD_UNCHANGED)
-    left, top, right, bottom = mask_edges(np.isin(mask, record.mask_values))[0].tolist()
+    left, top, right, bottom = mask_edges(_inside(record))[0].tolist()
     return left, top, right - left, bottom - top
+
+
+def _inside(record: Record) -> Array:
+    """Which pixels `(H, W)` are in the record's mask. Raises `FileNotFoundError`."""
+    mask = cv2.imread(str(record.mask), cv2.IMREAD_UNCHANGED)
+    if mask is None:
+        raise FileNotFoundError(record.mask)
+    return np.isin(mask, record.mask_values)
 
 
 def _cub_by_number() -> dict[int, list[Record]]:
@@ -250,14 +259,14 @@ class _Masked:
     record: Record
 
     def __call__(self) -> Array:
-        mask = cv2.imread(str(self.record.mask), cv2.IMREAD_UNCHANGED)
-        inside = np.isin(mask, self.record.mask_values).astype(np.float32)
+        inside = _inside(self.record).astype(np.float32)
         return _drawing(read_image(self.record.path)[0], cv2.GaussianBlur(inside, (0, 0), 0.8))
 
 
 def _drawing(image: Array, opacity: Array) -> Array:
     share = opacity[..., None]
-    return np.rint(np.concatenate([image * share, 255 * share], axis=-1)).astype(np.uint8)
+    drawing: Array = np.rint(np.concatenate([image * share, 255 * share], axis=-1)).astype(np.uint8)
+    return drawing
 
 
 def _turned_beetle(species: object, draws: np.random.Generator) -> Array:
