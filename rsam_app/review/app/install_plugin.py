@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from pathlib import Path
 
@@ -17,18 +18,22 @@ FOLDER = Path("@rsam") / "review"
 def link_plugin() -> Path:
     """Link the plugin into FiftyOne's plugins folder and return the link.
 
-    An up-to-date link stays; a link to another or a moved installation is replaced. Raises `UserError` if something
-    else has the name, or the folder is not writable.
+    An up-to-date link stays, as does a copy of this plugin that FiftyOne downloaded; a link to another or a moved
+    installation is replaced. Raises `UserError` if something else or another version has the name, or the folder is not
+    writable.
     """
     fo = import_fiftyone()
     link = Path(fo.config.plugins_dir).expanduser().absolute() / FOLDER
     if link.is_symlink() and _is_rsam_plugin(link):
         if _target(link) == PLUGIN:
             return link
+    elif link.is_dir() and not link.is_symlink() and _is_copy(link):
+        return link
     elif link.is_symlink() or link.exists():
         raise UserError(
-            f"{link}: is not the plugin that comes with RSAM and was left unchanged.\n"
-            "Move it away, or set FIFTYONE_PLUGINS_DIR to another folder."
+            f"{link}: is not the plugin that comes with this RSAM and was left unchanged.\n"
+            "Move it away, update it with `fiftyone plugins download --overwrite`, or set FIFTYONE_PLUGINS_DIR to"
+            " another folder."
         )
     try:
         with replace_atomically(link, shared=True) as partial:  # a hidden name, which FiftyOne ignores
@@ -39,6 +44,12 @@ def link_plugin() -> Path:
             "Make it writable, or set FIFTYONE_PLUGINS_DIR to a folder that is."
         ) from error
     return link
+
+
+def _is_copy(folder: Path) -> bool:
+    """Whether a folder has all of the plugin's files, as they are."""
+    files = [file.name for file in PLUGIN.iterdir() if file.is_file()]
+    return not any(filecmp.cmpfiles(PLUGIN, folder, files, shallow=False)[1:])
 
 
 def _target(link: Path) -> Path:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 
+import numpy as np
 import pytest
 
+from rsam_app.config import ModelConfig, Pipeline
+from rsam_app.model import build_model, save_model
 from rsam_app.review.app.install_plugin import PLUGIN, link_plugin
+from rsam_app.run.folder import RunFolder
 from rsam_app.system.errors import UserError
 
 
@@ -72,6 +80,57 @@ def test_everything_the_plugin_needs_is_package_data() -> None:
     import tomllib
 
     settings = tomllib.loads((PLUGIN.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    (pattern,) = [p for p in settings["tool"]["setuptools"]["package-data"]["rsam_app"] if p.startswith("review/")]
-    packed = {p.name for p in PLUGIN.parent.parent.glob(pattern)}
-    assert {"fiftyone.yml", "__init__.py", "keys.js"} <= packed
+    patterns = settings["tool"]["setuptools"]["package-data"]["rsam_app"]
+    packed = {p.name for pattern in patterns for p in PLUGIN.parent.parent.glob(pattern)}
+    assert {"fiftyone.yml", "__init__.py", "keys.js", "README.md", "manifest.json"} <= packed
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[str]:
+    """The address of an archive of this repository's review room, as FiftyOne downloads repositories."""
+    served = tmp_path / "served"
+    served.mkdir()
+    skipped = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PLUGIN.parent, tmp_path / "repository" / "rsam_app" / "review", ignore=skipped)
+    shutil.make_archive(str(served / "rsam"), "zip", tmp_path / "repository")
+    handler = partial(SimpleHTTPRequestHandler, directory=served)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/rsam.zip"
+        server.shutdown()
+
+
+def test_a_plugin_that_fiftyone_downloaded_is_used_unless_it_is_of_another_version(
+    plugins: Path, repository: str
+) -> None:
+    import fiftyone.operators as foo
+    import fiftyone.plugins as fop
+
+    plugins.mkdir()
+    (folder,) = fop.download_plugin(repository).values()
+    assert Path(folder) == plugins / "@rsam" / "review" == link_plugin()
+    assert not link_plugin().is_symlink()
+    (found,) = fop.list_plugins()
+    assert {operator.name for operator in foo.list_operators(builtin=False)} == set(found.operators)
+    (Path(folder) / "keys.js").write_text("// another version\n")
+    with pytest.raises(UserError, match=r"left unchanged.*\n.*fiftyone plugins download --overwrite"):
+        link_plugin()
+
+
+def test_fiftyones_zoo_loads_the_model_of_a_run(tmp_path: Path, fiftyone_module: ModuleType, repository: str) -> None:
+    import fiftyone.zoo as foz
+
+    config = ModelConfig(backbone="test_resnet", weights="none", image_size=96)
+    run = RunFolder(tmp_path / "run")
+    run.save_pipeline(Pipeline(name="tiny", dataset="none", model=config))
+    save_model(build_model(config, ("red", "blue")), run.model)
+    before, fiftyone_module.config.model_zoo_dir = fiftyone_module.config.model_zoo_dir, str(tmp_path / "zoo")
+    try:
+        foz.register_zoo_model_source(repository)
+        model = foz.load_zoo_model("rsam", run=str(tmp_path / "run"))
+        with pytest.raises(UserError, match="Give the run folder"):
+            foz.load_zoo_model("rsam")
+    finally:
+        fiftyone_module.config.model_zoo_dir = before
+    picture = np.full((40, 60, 3), 200, np.uint8)
+    assert model.predict(picture).label in ("red", "blue")
