@@ -1,6 +1,6 @@
 # The commands of this repository, for people and for CI. Each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak docs clean
+.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak fuzz docs clean
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 help: ## Show this list
@@ -45,6 +45,9 @@ style: setup # lint without the types
 
 soak: setup ## Kill commands at random moments and compare the results (KILLS=100)
 	.venv/bin/python tests/faults/soak.py --kills $(or $(KILLS),100) $(ARGS)
+
+fuzz: setup ## Give mutated files to every parser (MUTATIONS=2000)
+	PYTHONPATH=tests .venv/bin/python -m faults.fuzz --mutations $(or $(MUTATIONS),2000) $(ARGS)
 
 bench: setup ## Run every benchmark in turn
 	@for script in benchmarks/*.py; do \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -43,6 +44,8 @@ def main() -> None:
             _fail(f"stopped, with a checkpoint; resume with `{resume_command()}`", 130)
         if "No space left on device" in str(error):  # each library wraps it in an exception of its own
             _fail(f"the disk is full ({error}).\nFree disk space and rerun; completed files are intact.", 2)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            _fail(f"{error.filename}: this path is longer than the system takes. Give a shorter one.", 2)
         if _lost_database(error):
             reason = str(error).split(", Timeout:")[0]
             _fail(f"the database ended or is out of reach ({reason}).\nRerun: it continues where it stopped.", 2)

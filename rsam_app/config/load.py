@@ -11,7 +11,7 @@ from rsam_app.config.card import Card
 from rsam_app.config.pipeline import Pipeline
 from rsam_app.config.validation import YAML_ERRORS, parse_yaml, place_of, read_mapping, validate
 from rsam_app.system.errors import UserError, suggest
-from rsam_app.system.paths import misread
+from rsam_app.system.paths import is_file, misread
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 SHIPPED = Path(__file__).resolve().parent / "shipped"
@@ -57,7 +57,7 @@ def load_card(reference: str | Path) -> Card:
     path = _find(str(reference), "datasets")
     card = validate(Card, read_mapping(path), path)
     beside = path.parent / card.taxonomy
-    if card.taxonomy_path is None or card.taxonomy_path.exists() or not beside.is_file():
+    if card.taxonomy_path is None or is_file(card.taxonomy_path) or not is_file(beside):
         return card
     return card.model_copy(update={"taxonomy": str(beside)})
 
@@ -86,7 +86,7 @@ def _find(reference: str, folder: str, near: Path | None = None, place: str = ""
         beside = [own.resolve().parent.parent / folder] if own else []
         candidates = [f / f"{reference}.yaml" for f in (*beside, Path(folder), SHIPPED / folder)]
     for candidate in candidates:
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate.resolve()
     known = _names({candidate.parent for candidate in candidates})
     key = f"{place}: dataset: " if place else ""

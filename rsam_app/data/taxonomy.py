@@ -12,7 +12,7 @@ from rsam_app.config.taxonomy import CLASS
 from rsam_app.data.layouts.formats.csv_table import read_csv
 from rsam_app.data.left_out import first_names
 from rsam_app.system.errors import UserError, suggest
-from rsam_app.system.paths import misread
+from rsam_app.system.paths import is_file, misread
 
 Rows = dict[str, tuple[int, dict[str, str]]]
 """Line number and cells by class."""
@@ -27,7 +27,7 @@ def read_taxonomy(card: Card, classes: Sequence[str]) -> Taxonomy | None:
     path = card.taxonomy_path
     if path is None:
         return None
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"card {card.name}: taxonomy: there is no file {path}, nor is it beside the card.{misread(card.taxonomy)}"
             " Correct the path, or remove the key."

@@ -35,11 +35,15 @@ def box_iou(first: Floats, second: Floats) -> Floats:
 
 
 def intersection_areas(first: Floats, second: Floats) -> Floats:
-    """Return the areas `(N,)` that two sets of convex polygons, each of corner points `(N, K, 2)`, share."""
-    shared = np.zeros(len(first))
-    a, b = (np.asarray(shapely.polygons(points)) for points in (first, second))
+    """Return the areas `(N,)` that two sets of convex polygons, each of corner points `(N, K, 2)`, share; NaN for
+    points that are not finite."""
+    drawn = np.isfinite(first).all(axis=(1, 2)) & np.isfinite(second).all(axis=(1, 2))
+    a, b = (np.asarray(shapely.polygons(points[drawn])) for points in (first, second))
     solid = (shapely.area(a) > 1e-9) & (shapely.area(b) > 1e-9)  # clipping is undefined on a line or a point
-    shared[solid] = shapely.area(shapely.intersection(a[solid], b[solid]))
+    areas = np.zeros(len(a))
+    areas[solid] = shapely.area(shapely.intersection(a[solid], b[solid]))
+    shared = np.full(len(first), np.nan)
+    shared[drawn] = areas
     return shared
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 import timm
 import torch
+from safetensors import SafetensorError
 from timm.models import load_model_config_from_hf, parse_model_name
 from torch import Tensor, nn
 
@@ -66,7 +67,7 @@ def plain_classifier(checkpoint: str, backbone: str | None) -> Plain:
 
 
 def _of_name(name: str) -> Plain:
-    refusals: tuple[type[Exception], ...] = (*no_answer(), *BUILD_ERRORS)
+    refusals: tuple[type[Exception], ...] = (*no_answer(), SafetensorError, *BUILD_ERRORS)
     try:
         model: Any = timm.create_model(name, pretrained=True)
     except refusals as error:
@@ -138,7 +139,7 @@ def _created(path: Path, network: str, classes: int, args: dict[str, Any]) -> An
 
 def _named_in(path: Path) -> str | None:
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
 
         try:
             with safe_open(path, framework="pt") as stream:

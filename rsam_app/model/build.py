@@ -14,6 +14,7 @@ from rsam_app.model.hub import require_known
 from rsam_app.model.named_backbone import of_architecture, place_of_backbone
 from rsam_app.model.pretrained import pretrained_weights
 from rsam_app.model.registry import rsam_classifier
+from rsam_app.model.weights_file import not_finite
 from rsam_app.system.errors import UserError, reason_of
 
 BUILD_ERRORS = (
@@ -101,12 +102,11 @@ def classifier_in_backbone(classifier: Any) -> Any:
 
 def _refuse_nan(model: AttentiveClassifier, source: str) -> None:
     """Raise `UserError` if pretrained weights are not finite: training would blame its learning rate."""
-    for name, values in model.backbone.state_dict().items():
-        if values.is_floating_point() and not torch.isfinite(values).all():
-            raise UserError(
-                f"model.weights: {source}: {name} has NaN or infinite values.\n"
-                "Give weights of an earlier epoch of that training, or other weights."
-            )
+    if name := not_finite(model.backbone.state_dict()):
+        raise UserError(
+            f"model.weights: {source}: {name} has NaN or infinite values.\n"
+            "Give weights of an earlier epoch of that training, or other weights."
+        )
 
 
 def _refuse_before_download(config: ModelConfig) -> None:

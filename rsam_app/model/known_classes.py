@@ -50,6 +50,14 @@ class KnownClasses:
         """Cosine distance `(N,)`, in [0, 2], of embeddings `(N, D)` from the nearest class mean."""
         return np.asarray(1 - (_unit(embeddings) @ self.means.astype(np.float64).T).max(axis=1))
 
+    def require_width(self, width: int) -> None:
+        """Raise `UserError` unless embeddings have so many numbers: else these are another model's known classes."""
+        if self.means.shape[1] != width:
+            raise UserError(
+                f"known_classes.safetensors: is another model's: {self.means.shape[1]} numbers an image, not {width}.\n"
+                "Remove it from the model's folder; `rsam predict RUN` writes it again."
+            )
+
     def unknown_score(self, embeddings: Floats, logits: Floats) -> Floats:
         """The share `(N,)` of held-out images that look more like a known class, by embeddings `(N, D)` and logits
         `(N, C)`.
@@ -77,8 +85,13 @@ class KnownClasses:
         """The known classes in a file. Raises `UserError` if it is damaged."""
         try:
             tensors = load_file(path)
-            return cls(*(tensors[field.name] for field in fields(cls)))
-        except (SafetensorError, OSError, LookupError) as error:
+            means, *held_out = (tensors[field.name] for field in fields(cls))
+            if means.ndim != 2 or not means.size or any(part.ndim != 1 or not part.size for part in held_out):
+                raise ValueError("arrays of other shapes")
+            if not all(np.isfinite(part).all() for part in (means, *held_out)):
+                raise ValueError("NaN or infinite values")
+            return cls(means, *held_out)
+        except (SafetensorError, OSError, LookupError, ValueError, TypeError) as error:
             raise UserError(
                 f"{path}: is damaged ({reason_of(error)}). Remove it; `rsam predict RUN` writes it again."
             ) from error

@@ -16,7 +16,7 @@ from rsam_app.model.hub import require_reachable
 from rsam_app.model.weights_file import read_tensors, without_prefix
 from rsam_app.system.errors import UserError
 from rsam_app.system.json_files import read_json
-from rsam_app.system.paths import misread
+from rsam_app.system.paths import is_file, misread
 
 SHOWN = 3
 """Names of tensors in a message."""
@@ -55,7 +55,7 @@ def pretrained_weights(config: ModelConfig, classes: int) -> Pretrained:
     if path is None:
         require_reachable(config)
         return Pretrained("timm", dict(config.backbone_args), {"pretrained": True})
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(
             f"model.weights: {path}: no such file (from {Path.cwd()}).{misread(config.weights)}"
             " Give a path to a .safetensors or .pth file,"
@@ -100,7 +100,7 @@ def _of_run(path: Path) -> tuple[str, dict[str, Any]] | None:
         args, cfg = content["model_args"], content["pretrained_cfg"]
         settings = {"backbone_args": args["backbone_args"], "mean": tuple(cfg["mean"]), "std": tuple(cfg["std"])}
         return str(args["backbone"]).split(".")[0], settings
-    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
         raise UserError(
             f"model.weights: {described}, which describes {path.name}, is damaged ({error}). Train the run again."
         ) from error

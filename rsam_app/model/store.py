@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from safetensors import SafetensorError
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
+from rsam_app.model.build import BUILD_ERRORS
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.fitted import REMEDY
+from rsam_app.model.weights_file import not_finite
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import fingerprint, replace_atomically, sha256_of
+from rsam_app.system.json_files import read_own
 
 KNOWN_CLASSES = "known_classes.safetensors"
 """The file of `KnownClasses` in a model's folder."""
@@ -69,9 +74,12 @@ def load_model(folder: Path) -> AttentiveClassifier:
         raise UserError(
             f"{folder}: no trained model here. Run `rsam train` first, with `--resume` if it was interrupted."
         )
+    described = read_own(folder / "config.json", dict, REMEDY)
     try:
+        if described.get("architecture") == "rsam_classifier" and described["num_classes"] != len(_names_in(described)):
+            raise ValueError("classes and class names differ in number")  # before memory is taken for the classes
         return _checked(timm.create_model(f"local-dir:{folder}"), f"local-dir:{folder}")
-    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (SafetensorError, *BUILD_ERRORS) as error:
         raise UserError(f"{folder}: the model is damaged ({reason_of(error)}).\n{REMEDY}") from error
 
 
@@ -80,7 +88,10 @@ def _checked(model: Any, where: str) -> AttentiveClassifier:
     `LookupError` or `ValueError` if what was fitted to it cannot be used."""
     if not isinstance(model, AttentiveClassifier):
         raise UserError(f"{where}: is a plain timm model. Make a run of it with `rsam adopt {where} --data CARD`.")
-    model.label_names = tuple(model.pretrained_cfg["label_names"])
+    model.label_names = _names_in(model.pretrained_cfg)
+    _require_pixels(model.pretrained_cfg)
+    if name := not_finite(model.state_dict()):
+        raise ValueError(f"{name} has NaN or infinite values")
     if model.temperature is not None and not model.temperature > 0:
         raise ValueError(f"its temperature is {model.temperature}")
     if model.roll_up is not None and any(
@@ -88,6 +99,26 @@ def _checked(model: Any, where: str) -> AttentiveClassifier:
     ):
         raise ValueError("its taxonomy is of other classes")
     return model.eval()
+
+
+def _names_in(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """The class names. Raises `ValueError` if they are not different texts."""
+    names = described["label_names"]
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("its class names are not texts")
+    if not names or len(set(names)) < len(names):
+        raise ValueError("its class names repeat" if names else "it has no class names")
+    return tuple(names)
+
+
+def _require_pixels(cfg: Mapping[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` if the size, mean or std of the input cannot be used."""
+    channels, height, width = cfg["input_size"]
+    if (channels, height) != (3, width) or isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise ValueError(f"its input_size is {cfg['input_size']}")
+    for key, least in (("mean", -math.inf), ("std", 0.0)):
+        if len(cfg[key]) != 3 or not all(math.isfinite(value) and value > least for value in cfg[key]):
+            raise ValueError(f"its {key} is {cfg[key]}")
 
 
 def load_from_hub(name: str) -> AttentiveClassifier:
@@ -108,7 +139,7 @@ def load_from_hub(name: str) -> AttentiveClassifier:
         raise UserError(f"{where}: the hub has no such model that you may read ({reason_of(error)}).") from error
     except no_answer() as error:
         raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
-    except (SafetensorError, RuntimeError, ValueError, LookupError, TypeError) as error:
+    except (SafetensorError, *BUILD_ERRORS) as error:
         raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).") from error
 
 

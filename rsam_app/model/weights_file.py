@@ -71,6 +71,11 @@ def _unwrapped(content: Any) -> dict[str, Tensor]:
     return {}
 
 
+def not_finite(tensors: Mapping[str, Any]) -> str | None:
+    """The name of the first tensor with NaN or infinite values; None if there is none."""
+    return next((n for n, v in tensors.items() if v.is_floating_point() and not torch.isfinite(v).all()), None)
+
+
 def without_prefix(tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
     """`tensors` by the names that the backbone gives them: those below the prefix that leads to most `wanted` names.
 

@@ -336,7 +336,7 @@ def _parse_rectangle(text: str, location: str) -> Rectangle:
         cx, cy, width, height, angle = (float(v) for v in values)
         if not all(map(math.isfinite, (cx, cy, width, height, angle))) or width <= 0 or height <= 0:
             raise ValueError("no area")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise UserError(
             f"{location}: {text!r} is not a rectangle [cx, cy, width, height, angle]. Fix or delete the line."
         ) from error

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,9 @@ PACKAGES = ("rsam-app", "torch", "torchvision", "timm", "accelerate", "albumenta
 
 OURS = ("lock", "log.txt", "log.txt.1")
 """Files that `RunFolder.writing` makes, which alone do not make a folder somebody else's."""
+
+OBJECTS = ("stages", "data", "round", "discovery", "second_look", "adopted")
+"""Entries of `run.json` that have entries of their own."""
 
 LABELLING = "label"
 """Prefix of the FiftyOne fields of `rsam label`, where others have a run's key; no run has this key."""
@@ -84,8 +87,11 @@ class RunFolder:
 
         Raises `UserError` if it is damaged.
         """
-        path = self.path / "run.json"
-        return read_own(path, dict, "Remove it: finished stages then run again.") if path.exists() else {}
+        path, remedy = self.path / "run.json", "Remove it: finished stages then run again."
+        content: dict[str, Any] = read_own(path, dict, remedy) if path.exists() else {}
+        if wrong := _not_objects(content):
+            raise UserError(f"{path}: is damaged ({wrong} is not an object). {remedy}")
+        return content
 
     def read_metrics(self) -> dict[str, Any] | None:
         """`evaluation/metrics.json`; None before the evaluation. Raises `UserError` if it is damaged."""
@@ -101,7 +107,21 @@ class RunFolder:
     @property
     def finished_stages(self) -> dict[str, Any]:
         """`run.json`'s entry for each stage that finished, by its name."""
-        return dict(self.read_json().get("stages", {}))
+        return dict(self.read_json().get("stages") or {})
+
+    @property
+    def corrections_of_round(self) -> int | None:
+        """The number of corrections that this run's round began with; None for a run that is not a round. Raises
+        `UserError` if `run.json` is damaged."""
+        corrections = (self.read_json().get("round") or {}).get("corrections")
+        if corrections is None:
+            return None
+        rows = corrections.get("rows") if isinstance(corrections, dict) else None
+        if type(rows) is not int or rows < 0:
+            raise UserError(
+                f"{self.path / 'run.json'}: is damaged (round.corrections.rows is {rows!r}). Restore the file."
+            )
+        return rows
 
     def update_json(self, **values: Any) -> None:
         """Merge `values` into `run.json`, atomically; dictionaries merge one level deep."""
@@ -188,6 +208,14 @@ class RunFolder:
         """Record that `stage` finished with these inputs."""
         ended = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.update_json(stages={stage: {"inputs": inputs, "seconds": round(seconds, 1), "ended": ended}})
+
+
+def _not_objects(content: Mapping[str, Any]) -> str | None:
+    """The first entry of a `run.json`, or of its stages, that is not an object although others read it as one."""
+    entries = {name: content[name] for name in OBJECTS if content.get(name) is not None}
+    stages = entries.get("stages")
+    entries |= {f"stages.{name}": stage for name, stage in stages.items()} if isinstance(stages, dict) else {}
+    return next((name for name, entry in entries.items() if not isinstance(entry, dict)), None)
 
 
 def environment() -> dict[str, Any]:

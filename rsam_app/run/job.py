@@ -120,8 +120,8 @@ class Job:
         """The corrections that this run uses, and how many newer ones are left for the next round: a round uses only
         those that it began with."""
         table = read_corrections(corrections_path(self.run.path, self.card.name))
-        rows = self.run.read_json().get("round", {}).get("corrections", {}).get("rows")
-        used = table if rows is None else table[: int(rows)]
+        rows = self.run.corrections_of_round
+        used = table if rows is None else table[:rows]
         return used, len(table) - len(used)
 
     @cached_property

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rsam_app.run.folder import RunFolder
+from rsam_app.system.errors import UserError
 
 FEWEST = 8
 """Drawn and accepted rectangles below which nothing is said: a quarter of them would be one."""
@@ -46,7 +47,10 @@ class Outlook:
 def read_outlook(run: RunFolder) -> Outlook | None:
     """The outlook of a run that answers have taught; None for another run."""
     entry = run.read_json().get("discovery")
-    return Outlook(**entry) if entry else None
+    try:
+        return Outlook(**entry) if entry else None
+    except TypeError as error:
+        raise UserError(f"{run.path / 'run.json'}: is damaged (discovery: {error}). Restore the file.") from error
 
 
 def _figure(value: float) -> str:

@@ -134,7 +134,7 @@ def replay(run: RunFolder, manifest: Path) -> Selection:
         name, budget, split, seed = (recorded[key] for key in ("strategy", "budget", "split", "seed"))
         excluded, fingerprint = set(recorded["excluded"]), recorded["pool"]["fingerprint"]
         limits, ids = Limits(**recorded.get("limits", {})), [str(record_id) for record_id in recorded["ids"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
         raise UserError(
             f"{manifest}: not a selection's manifest ({error!r}). Give a JSON file of RUN/selection."
         ) from error

@@ -15,6 +15,14 @@ def is_address(given: str) -> bool:
     return given.lower().startswith(("http://", "https://"))
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; also no for a name that the file system does not take, at which `Path` raises."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def misread(given: str | Path) -> str:
     """Return a sentence, after a blank, on what is wrong with a path that is missing and what to write instead.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -11,18 +12,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import load as load_tensors
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
+from rsam_app.model.weights_file import not_finite
 from rsam_app.system.distributed.agreement import of_main
 from rsam_app.system.errors import UserError, reason_of
 
 STATES = "states.pt"
 """File of the states that Accelerate would otherwise load as pickles that can execute code."""
 REMEDY = "Start over with `rsam train --restart`."
-UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, SafetensorError)
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, SafetensorError)
 
 
 class Stateful(Protocol):
@@ -91,10 +94,13 @@ def check_checkpoint(folder: Path) -> None:
     if not (folder / STATES).exists():
         raise UserError(f"{folder}: has no {STATES}: it is incomplete, or of an older version of RSAM.\n{REMEDY}")
     for path in sorted(folder.iterdir()):
-        if path.suffix == ".safetensors":
-            continue
         try:
-            load_tensors(path, map_location="cpu")
+            if path.suffix == ".safetensors":
+                with safe_open(path, framework="pt"):
+                    continue
+            content = load_tensors(path, map_location="cpu")
+            if path.name.startswith("random_states"):
+                _require_random_states(content)
         except pickle.UnpicklingError as error:  # torch's text advises unsafe loading
             raise UserError(
                 f"{path}: is damaged, or holds objects that could execute code; nothing of it was run.\n{REMEDY}"
@@ -103,12 +109,22 @@ def check_checkpoint(folder: Path) -> None:
             raise UserError(f"{path}: is damaged ({reason_of(error)}).\n{REMEDY}") from error
 
 
+def _require_random_states(states: Any) -> None:
+    """Raise what the generators raise, one of `UNREADABLE`, if random states cannot be restored."""
+    random.Random().setstate(states["random_state"])
+    np.random.RandomState().set_state(states["numpy_random_seed"])
+    torch.Generator().set_state(states["torch_manual_seed"])
+
+
 def load_checkpoint(accelerator: Accelerator, folder: Path) -> None:
     """Restore everything that `save_checkpoint` wrote. Raises `UserError` if it does not fit."""
     try:
         accelerator.load_state(str(folder))
     except (pickle.UnpicklingError, *UNREADABLE) as error:
         raise UserError(f"{folder}: cannot be restored ({reason_of(error)}).\n{REMEDY}") from error
+    for model in accelerator._models:
+        if name := not_finite(model.state_dict()):
+            raise UserError(f"{folder}: cannot be restored ({name} has NaN or infinite values).\n{REMEDY}")
 
 
 def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:

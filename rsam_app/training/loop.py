@@ -22,7 +22,7 @@ from rsam_app.run.job import Job
 from rsam_app.run.metrics_log import cut_log
 from rsam_app.system.distributed.agreement import of_main, parameters_of_main
 from rsam_app.system.errors import UserError
-from rsam_app.training.checkpoint import check_checkpoint, find_checkpoint, load_checkpoint, save_checkpoint
+from rsam_app.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from rsam_app.training.discovery.targets import discovered_targets, join_targets
 from rsam_app.training.features.crops import embed_crops
 from rsam_app.training.features.frozen import FeatureBatch
@@ -45,8 +45,6 @@ def train(job: Job, inputs: str, resume: bool, advance: Advance = lambda images:
     `UserError`, and `Interrupted`, after writing a checkpoint, if the run was asked to stop.
     """
     last = find_checkpoint(job.run.checkpoints / "last") if resume else None
-    if last is not None:
-        check_checkpoint(last)
     state = set_up(job, inputs, fresh=last is None)
     if last is not None:
         resume_from(last, job, state)

@@ -69,6 +69,7 @@ def _training(job: Job, resume: bool, restart: bool) -> Stage[None]:
 
 
 def _train(job: Job, resume: bool, restart: bool) -> None:
+    from rsam_app.training.checkpoint import check_checkpoint, find_checkpoint
     from rsam_app.training.trackers import require_trackers
 
     dataset = job.corrected.dataset
@@ -78,6 +79,8 @@ def _train(job: Job, resume: bool, restart: bool) -> None:
     if problem := from_main(job, resume_problem(job, resume, restart, dataset)):
         raise UserError(problem)
     continued = from_main(job, resume and is_stopped(job.run))
+    if continued and (last := find_checkpoint(job.run.checkpoints / "last")):
+        check_checkpoint(last)
     replaces = from_main(job, "train" in job.run.finished_stages)
     job.accelerator.wait_for_everyone()  # all have read the run folder before the main process changes it
     if is_main_process():

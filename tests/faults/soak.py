@@ -2,7 +2,7 @@
 undisturbed one: `make soak KILLS=100`.
 
 Every trial works on a copy of the same state, on generated images and a tiny network. `run` covers discovery, warm
-start, epochs, checkpoints, evaluation, prediction, review and selection.
+start, epochs, checkpoints, evaluation, prediction, review and selection. `fuzz.py` damages files instead.
 """
 
 from __future__ import annotations

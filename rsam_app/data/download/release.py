@@ -88,7 +88,7 @@ def _existing(card: Card, root: Path) -> Downloaded:
         stored = {f["file"]: Digests(f["size"], f["sha256"], f["md5"]) for f in marker["files"]}
     except FileNotFoundError:
         notes = (f"{root} was not made by `rsam download`: its files were not verified",)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(
             f"{root / MARKER}: cannot be read ({error}). Move {root} away and rerun the command."
         ) from error

@@ -22,7 +22,7 @@ from rsam_app.data.layouts.releases import (
     stanford_cars,
     stanford_dogs,
 )
-from rsam_app.system.errors import UserError, suggest
+from rsam_app.system.errors import UserError, reason_of, suggest
 from rsam_app.system.paths import misread
 
 READERS: dict[str, Callable[[Card], Listing]] = {
@@ -57,12 +57,14 @@ def read_listing(card: Card) -> Listing:
     twice.
     """
     _check_options(card)
-    if not card.root_path.exists():
-        raise UserError(_missing_root(card))
     try:
+        if not card.root_path.exists():
+            raise UserError(_missing_root(card))
         listing = READERS[card.layout](card)
     except PermissionError as error:
         raise UserError(f"card {card.name}: {error.filename} cannot be read. Correct its permissions.") from error
+    except OSError as error:  # e.g. a name in a damaged list that is longer than file names can be
+        raise UserError(f"card {card.name}: {reason_of(error)}. Restore the release, or correct the card.") from error
     listing = _without_ignored(listing, card)
     repeated = [name for name, count in Counter(record.id for record in listing.records).items() if count > 1]
     if repeated:

@@ -101,7 +101,7 @@ def read_planted(path: Path) -> Planted:
         return Planted(content["seed"], images, content["shortcut"]["species"], (first, second))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error}). Run `rsam demo` to generate the dataset.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
             f"{path}: is not a list of planted errors ({error!r}). Delete it and run `rsam demo`."
         ) from error

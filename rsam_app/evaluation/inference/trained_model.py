@@ -148,6 +148,7 @@ class TrainedModel:
         embeddings = embedding.float().cpu().numpy()
         unknown: list[float | None] = [None] * len(loaded)
         if self.known is not None:
+            self.known.require_width(embeddings.shape[1])
             unknown = self.known.unknown_score(embeddings, logits.numpy()).tolist()
         sure: list[Sure | None] = [None] * len(loaded)
         if self.roll_up is not None:

@@ -13,6 +13,7 @@ from rsam_app.evaluation.scores.label_quality import suggested_labels
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.predictions import class_names, read_rows
 from rsam_app.run.trained_on import training_order
+from rsam_app.system.errors import UserError
 
 LEARNED_WEIGHT = 0.2
 """Weight of the log probabilities during training, against those held out. With a frozen backbone and a tenth of the
@@ -20,6 +21,7 @@ labels wrong, average precision at 0, .1, .2, .3, .4 and .6 (two plantings each)
 .906 if the wrong labels are random, .668, .676, .682, .684, .682, .659 if they are siblings; generated beetles .884,
 .885, .884, .881, .872, .835 and .683, .692, .694, .695, .689, .651."""
 MIN_PROBABILITY = 1e-7
+REMEDY = "Delete it to judge labels without it, or retrain with `rsam train --restart`."
 
 
 def training_belief(run: RunFolder, ids: Sequence[str]) -> np.ndarray | None:
@@ -38,6 +40,11 @@ def training_belief(run: RunFolder, ids: Sequence[str]) -> np.ndarray | None:
     held_out, learned = (_load(path, trained, rows) for path in (run.held_out_probabilities, run.learned_probabilities))
     if held_out is None or learned is None:
         return learned if held_out is None else held_out
+    if learned.shape != held_out.shape:
+        raise UserError(
+            f"{run.held_out_probabilities}: has {held_out.shape[1]} classes, {run.learned_probabilities.name}"
+            f" {learned.shape[1]}. {REMEDY}"
+        )
     log_learned, log_held_out = (np.log(np.maximum(p, MIN_PROBABILITY)) for p in (learned, held_out))
     belief: np.ndarray = softmax(LEARNED_WEIGHT * log_learned + (1 - LEARNED_WEIGHT) * log_held_out, axis=1)
     return belief
@@ -53,8 +60,7 @@ def _saved_rows(ids_file: Path, ids: Sequence[str]) -> tuple[int, np.ndarray]:
 
 
 def _load(path: Path, trained: int, rows: np.ndarray) -> np.ndarray | None:
-    remedy = "Delete it to judge labels without it, or retrain with `rsam train --restart`."
-    saved = read_rows(path, remedy, shared=True) if path.exists() else None
+    saved = read_rows(path, REMEDY, shared=True) if path.exists() else None
     if saved is None or len(saved) != trained:
         return None
     return np.where(rows[:, None] >= 0, saved[rows].astype(np.float32), np.float32(np.nan))

@@ -121,13 +121,12 @@ def read_label_studio(path: Path) -> Iterator[ReturnedImage]:
     try:
         tasks = read_json(path)
         annotated = [(_record_id(task["data"]), _latest(task["annotations"])) for task in tasks]
+        returned = [_read_regions(record_id, annotation) for record_id, annotation in annotated if annotation]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: is not a JSON export of Label Studio ({error!r}). Export the project as JSON."
         ) from error
-    for record_id, annotation in annotated:
-        if annotation is not None:
-            yield _read_regions(record_id, annotation)
+    yield from returned
 
 
 def _record_id(data: dict[str, Any]) -> str:
@@ -156,7 +155,7 @@ def _read_regions(record_id: str, annotation: dict[str, Any]) -> ReturnedImage:
             rectangles.append(LABEL_STUDIO_SHAPES[kind](region["value"], extent))
         except KeyError as error:
             return ReturnedImage(record_id, (), f"its {kind} cannot be read ({error} is missing)")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, AttributeError) as error:
             return ReturnedImage(record_id, (), f"its {kind} cannot be read ({error})")
     return ReturnedImage(record_id, tuple(rectangles), "", extent, tuple(others), tuple(labels))
 

@@ -152,7 +152,7 @@ def _angle(values: Mapping[str, Any]) -> float:
 def _number(values: Mapping[str, Any], name: str) -> float:
     try:
         return float(values[name])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"{name} is missing") from error
 
 

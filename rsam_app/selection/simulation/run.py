@@ -85,7 +85,7 @@ class Cells:
             try:
                 cell = parse_json(line)
                 matches = cell["setting"] == self.setting
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OverflowError) as error:
                 raise UserError(f"{self.path}, line {number}: is damaged. Remove the line, or the file.") from error
             if matches:
                 cells.append(cell)

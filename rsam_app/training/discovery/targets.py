@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -76,13 +77,15 @@ def stored_targets(path: Path) -> dict[str, Rectangle]:
     remedy = "Retrain with `rsam train PIPELINE --restart`."
     try:
         return {key: _rectangle(values) for key, values in read_own(path, dict, remedy).items()}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: is damaged ({error}). {remedy}") from error
 
 
 def _rectangle(values: Sequence[float]) -> Rectangle:
-    cx, cy, width, height, angle = map(float, values)
-    return Rectangle(cx, cy, width, height, angle)
+    rectangle = Rectangle(*map(float, values))
+    if not all(map(math.isfinite, rectangle)) or rectangle.width <= 0 or rectangle.height <= 0:
+        raise ValueError(f"{values} is not a rectangle")
+    return rectangle
 
 
 def join_targets(discovered: dict[str, Rectangle], reviewed: dict[str, Rectangle]) -> dict[str, Target]:
@@ -201,7 +204,7 @@ def read_discoveries(path: Path) -> dict[str, Rectangle] | None:
         content = read_json(path)
         rectangles = {key: _rectangle(values) for key, values in content.items()}
         os.utime(path)
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return None
     return rectangles
 
@@ -214,7 +217,7 @@ def cache_discoveries(path: Path, rectangles: Mapping[str, Rectangle]) -> str | 
 def _read_outlook(path: Path) -> Outlook | None:
     try:
         return Outlook(**read_json(path.with_suffix(".outlook")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError):
         return None
 
 

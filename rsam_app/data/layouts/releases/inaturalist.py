@@ -38,7 +38,7 @@ def read(card: Card) -> Listing:
             records += _records(card.root_path, content, names, split)
         except KeyError as error:
             raise UserError(f"{path}: an entry lacks {error}, or nothing has that id. Restore the file.") from error
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: is not in COCO format ({error}). Restore the file.") from error
     return Listing(tuple(records), tuple(dict.fromkeys(names[key] for key in sorted(names))))
 
