@@ -43,6 +43,8 @@ SCHEMA = pa.schema(
 """The fixed columns. Every further column is a score (float32), or one of `SURE`."""
 SURE = pa.schema([("sure", pa.string()), ("sure_level", pa.string()), ("sure_probability", pa.float32())])
 """The columns of a model with a taxonomy: the finest node that is sure, its level and probability; null if none is."""
+LENGTHS = {"corners": 8, "box": 4}
+"""Numbers in a row of these columns."""
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError)
 """Errors of pyarrow for a damaged file; `ValueError` also for text that is not UTF-8."""
 NPY_ERRORS = (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, zipfile.BadZipFile)
@@ -212,9 +214,8 @@ def _read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
         table = pq.read_table(path, columns=columns)
         table.validate(full=True)  # reading does not check lengths and text; wrong ones would crash
         require_columns(table.schema, SCHEMA.names if columns is None else columns)
-        table = table.cast(pa.schema([SCHEMA.field(f.name) if f.name in SCHEMA.names else f for f in table.schema]))
-        if "logits" in table.column_names and table.num_rows:
-            _require_one_length(table.column("logits"))
+        table = table.cast(pa.schema([_field(name) for name in table.column_names]))
+        _require_complete(table)
     except PARQUET_ERRORS as error:
         raise _damaged(path, error) from error
     return table
@@ -226,10 +227,23 @@ def require_columns(schema: pa.Schema, names: Sequence[str]) -> None:
         raise ValueError(f"it lacks the columns {', '.join(missing)}")
 
 
-def _require_one_length(lists: pa.ChunkedArray) -> None:
-    lengths = pc.min_max(pc.list_value_length(lists)).as_py()
-    if lists.null_count or lengths["min"] != lengths["max"]:
-        raise ValueError("its logits differ in number")
+def _field(name: str) -> pa.Field:
+    """The type of a column: that of `SCHEMA` or `SURE`, or of a score."""
+    known = next((schema.field(name) for schema in (SCHEMA, SURE) if name in schema.names), None)
+    return known if known is not None else pa.field(name, pa.float32())
+
+
+def _require_complete(table: pa.Table) -> None:
+    """Raise `ValueError` if a text is missing, or lists have another length than they must."""
+    for name in ("id", "path", "split", "predicted"):
+        if name in table.column_names and table.column(name).null_count:
+            raise ValueError(f"{name} is missing in {table.column(name).null_count} rows")
+    for name in ("logits", *LENGTHS) if table.num_rows else ():
+        if name in table.column_names:
+            lengths = set(pc.unique(pc.list_value_length(table.column(name))).to_pylist())
+            allowed = {LENGTHS[name], None} if name in LENGTHS else {max(lengths, key=lambda n: n or 0) or -1}
+            if not lengths <= allowed:
+                raise ValueError(f"its {name} differ in number")
 
 
 def class_names(run: RunFolder) -> tuple[str, ...]:

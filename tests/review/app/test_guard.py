@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -46,6 +47,23 @@ class Server(NamedTuple):
         found = Answer(answer.status, answer.read(), dict(answer.getheaders()))
         connection.close()
         return found
+
+    def gains(self, request: str, image: str) -> str:
+        """What the answer to a request, given as its text, tells or allows another page; empty if nothing."""
+        head, _, body = request.partition("\r\n\r\n")
+        closing = "" if "Connection:" in head else "\r\nConnection: close"
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(f"{head}{closing}\r\n\r\n{body}".encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        headers = answer.partition(b"\r\n\r\n")[0].lower()
+        signs = {
+            "a file of the system": b"root:" in answer,
+            "the image": Path(image).read_bytes() in answer or b"content-type: image/" in headers,
+            "permission to read": b"access-control-allow-origin" in headers,
+            "a connection": headers.startswith(b"http/1.1 101"),
+            "an answer": headers.startswith(b"http/1.1 2") and b"text/html" not in headers,
+        }
+        return next((name for name, given in signs.items() if given), "")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +181,92 @@ def test_the_app_s_own_requests_are_answered(server: Server, fiftyone_module: Mo
         assert server.ask("GET", media(str(path)), own).body == b"pixels"
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
     assert server.ask("GET", "/datasets/guarded", link).status == 200, "a link in a mail"
+
+
+OWN, EVIL = "Host: 127.0.0.1:{port}", "Origin: http://evil.example"
+IMAGE, MARK = "GET {image} HTTP/1.1", "POST /operators/execute HTTP/1.1"
+TYPED, LENGTH = "Content-Type: application/json", "Content-Length: {length}"
+SOCKET = ("Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+
+ATTACKS: dict[str, tuple[str, ...]] = {
+    "two hosts, own first": (IMAGE, OWN, "Host: evil.example"),
+    "two hosts, own last": (IMAGE, "Host: evil.example", OWN),
+    "a list of hosts": (IMAGE, "Host: 127.0.0.1:{port}, evil.example"),
+    "no host": (IMAGE,),
+    "no host, as HTTP/1.0 allows": ("GET {image} HTTP/1.0",),
+    "whole address with another host": ("GET http://evil.example{image} HTTP/1.1", "Host: evil.example"),
+    "whole address, whose host is ours": ("GET http://127.0.0.1:{port}{image} HTTP/1.1", "Host: evil.example"),
+    "forwarded host": (IMAGE, "Host: evil.example", "X-Forwarded-Host: 127.0.0.1:{port}", "X-Forwarded-For: 127.0.0.1"),
+    "the standard's forwarded host": (IMAGE, "Host: evil.example", "Forwarded: host=127.0.0.1;proto=http"),
+    "host override": (IMAGE, "Host: evil.example", "X-Host: localhost", "X-Original-Host: localhost"),
+    "mapped IPv6": (IMAGE, "Host: [::ffff:127.0.0.1]:{port}"),
+    "IPv6 with more behind": (IMAGE, "Host: [::1].evil.example:{port}"),
+    "rebinding service": (IMAGE, "Host: 7f000001.c0a80001.rbndr.us:{port}"),
+    "name that resolves to loopback": (IMAGE, "Host: 127.0.0.1.nip.io:{port}"),
+    "address as one number": (IMAGE, "Host: 2130706433:{port}"),
+    "short address": (IMAGE, "Host: 127.1:{port}"),
+    "name with a full stop behind": (IMAGE, "Host: localhost.:{port}"),
+    "host after a user": (IMAGE, "Host: localhost@evil.example"),
+    "two origins, own first": (IMAGE, OWN, "Origin: http://127.0.0.1:{port}", EVIL),
+    "origin in capitals": (IMAGE, OWN, "ORIGIN: HTTP://EVIL.EXAMPLE"),
+    "origin of another scheme": (IMAGE, OWN, "Origin: ftp://127.0.0.1:{port}"),
+    "origin that begins like ours": (IMAGE, OWN, "Origin: http://127.0.0.1:{port}.evil.example"),
+    "head": ("HEAD {image} HTTP/1.1", OWN, EVIL),
+    "preflight": (
+        *("OPTIONS /operators/execute HTTP/1.1", OWN, EVIL),
+        *("Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type"),
+    ),
+    "websocket": (
+        "GET /graphql HTTP/1.1",
+        OWN,
+        EVIL,
+        "Connection: Upgrade",
+        *SOCKET,
+        "Sec-WebSocket-Protocol: graphql-ws",
+    ),
+    "event stream": (
+        "POST /events HTTP/1.1",
+        OWN,
+        EVIL,
+        "Content-Type: text/event-stream",
+        "Content-Length: 2",
+        "",
+        "{{}}",
+    ),
+    "text that is JSON": (MARK, OWN, "Content-Type: text/plain", LENGTH, "", "{mark}"),
+    "two content types": (MARK, OWN, "Content-Type: text/plain", TYPED, LENGTH, "", "{mark}"),
+    "list of content types": (MARK, OWN, "Content-Type: text/plain, application/json", LENGTH, "", "{mark}"),
+    "JSON of another page": (MARK, OWN, EVIL, TYPED, LENGTH, "", "{mark}"),
+    "JSON to another host": (MARK, "Host: evil.example", TYPED, LENGTH, "", "{mark}"),
+    "method override": (
+        *("GET /operators/execute HTTP/1.1", OWN, "X-HTTP-Method-Override: POST", TYPED, LENGTH, "", "{mark}"),
+    ),
+    "put": ("PUT /operators/execute HTTP/1.1", OWN, "Content-Type: text/plain", LENGTH, "", "{mark}"),
+    "encoded path": ("GET /%6Dedia?filepath=%2Fetc%2Fpasswd HTTP/1.1", OWN),
+    "path in capitals": ("GET /MEDIA?filepath=/etc/passwd HTTP/1.1", OWN),
+    "path with points": ("GET /plugins/../media?filepath=/etc/passwd HTTP/1.1", OWN),
+    "way up": ("GET /plugins/../../../../../../../etc/passwd HTTP/1.1", OWN),
+    "encoded way up": ("GET /plugins/..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd HTTP/1.1", OWN),
+    "way up through an image": ("GET {image}/../../../../../../../../etc/passwd HTTP/1.1", OWN),
+    "link to a file outside": ("GET {link} HTTP/1.1", OWN),
+    "parameter in capitals": ("GET /media?FILEPATH=/etc/passwd&filepath={link} HTTP/1.1", OWN),
+}
+"""Requests line by line, as pages and what stands between them and the App could make them: all are to get nothing."""
+
+
+def test_a_hostile_page_gets_nothing_in_all_attempts(server: Server, tmp_path: Path) -> None:
+    image = server.dataset.first().filepath
+    link = Path(image).with_name("link.png")
+    link.symlink_to("/etc/passwd")
+    body = execute(server.dataset)
+    places = {"port": server.port, "image": media(image), "link": media(str(link)), "mark": body, "length": len(body)}
+    gained = {name: server.gains("\r\n".join(lines).format(**places), image) for name, lines in ATTACKS.items()}
+    link.unlink()
+    assert {name: gain for name, gain in gained.items() if gain} == {}
+    assert len(gained) >= 40 and not marks(server.dataset)
+    assert server.gains(f"GET {media(image)} HTTP/1.1\r\nHost: localhost", image) == "the image", (
+        "else it shows nothing"
+    )
 
 
 HOSTILE = """
