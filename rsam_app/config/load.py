@@ -52,9 +52,10 @@ def apply_overrides(pipeline: Pipeline, overrides: list[str], path: Path) -> Pip
     return validate(Pipeline, content, path, overrides)
 
 
-def load_card(reference: str | Path) -> Card:
-    """Load a card given by path, or by its name in `datasets/`. Raises `UserError` as `load_pipeline`."""
-    path = _find(str(reference), "datasets")
+def load_card(reference: str | Path, place: str = "") -> Card:
+    """Load a card given by path, or by its name in `datasets/`; `place` names the file that gives the reference. Raises
+    `UserError` as `load_pipeline`."""
+    path = _find(str(reference), "datasets", place=place)
     card = validate(Card, read_mapping(path), path)
     beside = path.parent / card.taxonomy
     if card.taxonomy_path is None or is_file(card.taxonomy_path) or not is_file(beside):

@@ -4,7 +4,7 @@ reordered."""
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,9 +18,10 @@ from rsam_app.model.build import BUILD_ERRORS, TIMM_MEAN, TIMM_STD, classifier_i
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.hub import no_answer
 from rsam_app.model.named_backbone import own_args
+from rsam_app.model.preprocess import require_mean_and_std
 from rsam_app.model.pretrained import SHOWN
 from rsam_app.model.registry import rsam_classifier
-from rsam_app.model.weights_file import read_tensors, without_prefix
+from rsam_app.model.weights_file import not_finite, read_tensors, without_prefix
 from rsam_app.system.errors import UserError, reason_of, suggest
 from rsam_app.system.json_files import read_json
 
@@ -61,9 +62,19 @@ def plain_classifier(checkpoint: str, backbone: str | None) -> Plain:
     else:
         plain = _of_name(checkpoint)
     plain.model.eval()
+    try:
+        require_mean_and_std({"mean": TIMM_MEAN, "std": TIMM_STD} | _given(plain.model.pretrained_cfg))
+        if name := not_finite(plain.model.state_dict()):
+            raise ValueError(f"{name} has NaN or infinite values")
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{checkpoint}: is damaged ({reason_of(error)}). Copy or download it again.") from error
     if isinstance(plain.model, AttentiveClassifier):
         raise UserError(f"{checkpoint}: is a model of rsam already. Use its run, or `rsam predict {checkpoint} PATH`.")
     return plain
+
+
+def _given(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: cfg[key] for key in ("mean", "std") if cfg.get(key)}
 
 
 def _of_name(name: str) -> Plain:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from rsam_app.model.classifier import AttentiveClassifier
+
+
+def require_mean_and_std(cfg: Mapping[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` unless mean and std are three finite numbers each, those of std above 0."""
+    for key, least in (("mean", -math.inf), ("std", 0.0)):
+        if len(cfg[key]) != 3 or not all(math.isfinite(value) and value > least for value in cfg[key]):
+            raise ValueError(f"its {key} is {cfg[key]}")
 
 
 def normalise(images: Tensor, model: AttentiveClassifier, device: torch.device) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from rsam_app.model.build import BUILD_ERRORS
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.fitted import REMEDY
+from rsam_app.model.preprocess import require_mean_and_std
 from rsam_app.model.weights_file import not_finite
 from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import fingerprint, replace_atomically, sha256_of
@@ -89,7 +89,8 @@ def _checked(model: Any, where: str) -> AttentiveClassifier:
     if not isinstance(model, AttentiveClassifier):
         raise UserError(f"{where}: is a plain timm model. Make a run of it with `rsam adopt {where} --data CARD`.")
     model.label_names = _names_in(model.pretrained_cfg)
-    _require_pixels(model.pretrained_cfg)
+    _require_size(model.pretrained_cfg)
+    require_mean_and_std(model.pretrained_cfg)
     if name := not_finite(model.state_dict()):
         raise ValueError(f"{name} has NaN or infinite values")
     if model.temperature is not None and not model.temperature > 0:
@@ -111,14 +112,11 @@ def _names_in(described: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _require_pixels(cfg: Mapping[str, Any]) -> None:
-    """Raise `ValueError` or `TypeError` if the size, mean or std of the input cannot be used."""
+def _require_size(cfg: Mapping[str, Any]) -> None:
+    """Raise `ValueError` or `TypeError` unless the input is square and of three channels."""
     channels, height, width = cfg["input_size"]
     if (channels, height) != (3, width) or isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise ValueError(f"its input_size is {cfg['input_size']}")
-    for key, least in (("mean", -math.inf), ("std", 0.0)):
-        if len(cfg[key]) != 3 or not all(math.isfinite(value) and value > least for value in cfg[key]):
-            raise ValueError(f"its {key} is {cfg[key]}")
 
 
 def load_from_hub(name: str) -> AttentiveClassifier:

@@ -81,7 +81,7 @@ class Job:
     @cached_property
     def card(self) -> Card:
         """The card of the dataset."""
-        return load_card(self.pipeline.dataset)
+        return load_card(self.pipeline.dataset, place=str(self.run.config_path) if self.run.path.is_dir() else "")
 
     @cached_property
     def original(self) -> Dataset:

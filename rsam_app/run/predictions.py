@@ -234,10 +234,12 @@ def _field(name: str) -> pa.Field:
 
 
 def _require_complete(table: pa.Table) -> None:
-    """Raise `ValueError` if a text is missing, or lists have another length than they must."""
+    """Raise `ValueError` if a text is missing, an id repeats, or lists have another length than they must."""
     for name in ("id", "path", "split", "predicted"):
         if name in table.column_names and table.column(name).null_count:
             raise ValueError(f"{name} is missing in {table.column(name).null_count} rows")
+    if "id" in table.column_names and pc.count_distinct(table.column("id")).as_py() < table.num_rows:
+        raise ValueError("it repeats an id")
     for name in ("logits", *LENGTHS) if table.num_rows else ():
         if name in table.column_names:
             lengths = set(pc.unique(pc.list_value_length(table.column(name))).to_pylist())

@@ -143,7 +143,10 @@ def replay(run: RunFolder, manifest: Path) -> Selection:
             f"{manifest}: was made by `rsam select-first`, before there was a model.\n"
             "Rerun that command with the same strategy, budget and seed: it chooses the same images."
         )
-    strategy = find_strategy(name)
+    try:
+        strategy = find_strategy(name)
+    except UserError as error:
+        raise UserError(f"{manifest}: {error}") from error
     pool = _load_pool_for(run, strategy, split, limits)
     if pool.without(excluded).fingerprint != fingerprint:
         raise UserError(

@@ -12,7 +12,7 @@ from rsam_app.config import Card
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.run.trained_on import training_ids
-from rsam_app.system.errors import UserError
+from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import replace_atomically, write_atomically
 from rsam_app.system.markdown import as_code, as_text
 from rsam_app.workflow.stage_inputs import evaluate_inputs
@@ -36,6 +36,13 @@ def write_model_card(job: Job, name: str, picture: bool = True) -> Path:
         raise UserError(
             f"{job.run.path}: was evaluated with another model or other data. Run `rsam evaluate {job.run.path}` first."
         )
+    try:
+        card_text(job, name, metrics, picture=False)  # before anything is written
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        where = job.run.evaluation / "metrics.json"
+        raise UserError(
+            f"{where}: is damaged ({reason_of(error)}). Run `rsam evaluate {job.run.path}` again."
+        ) from error
     example = job.run.model / PICTURE
     example.unlink(missing_ok=True)
     if picture:

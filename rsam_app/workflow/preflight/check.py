@@ -43,7 +43,8 @@ class Findings:
         try:
             check()
         except UserError as error:
-            self.problems.append(str(error))
+            if str(error) not in self.problems:  # several checks read the same file
+                self.problems.append(str(error))
 
 
 def check_training(job: Job, resume: bool = True, restart: bool = False, review: bool = False) -> Findings:
