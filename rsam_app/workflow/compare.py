@@ -128,10 +128,10 @@ def _figures(first: Job, second: Job, split: str) -> tuple[dict[str, Any], tuple
     classes = _shared_classes(first, second)
     tables = {name: read_predictions(job.run.predictions, [split]) for name, job in jobs.items()}
     for name, table in tables.items():
-        if set(table.column("split").to_pylist()) != {split}:
+        if set(table.column("split").to_pylist()) - {split}:
             run = jobs[name].run
             raise UserError(
-                f"{run.predictions / split}.parquet: has no rows, or those of other splits.\n"
+                f"{run.predictions / split}.parquet: is damaged (it has rows of other splits).\n"
                 f"Run `rsam predict {run.path} --split {split}` again."
             )
     ids = {name: table.column("id").to_pylist() for name, table in tables.items()}

@@ -41,7 +41,7 @@ def round_folder(first: Path, number: int) -> RunFolder:
 
 def next_round(job: Job) -> Job:
     """The job of the round to run now, in a run folder beside that of `job`: the last round if it stopped before its
-    end, else the one after it.
+    end, or before its comparison with the round before, else the one after it.
 
     Writes nothing. Raises `UserError` if the first round is not trained yet, or if there are no new corrections since
     the last round.
@@ -58,6 +58,8 @@ def next_round(job: Job) -> Job:
         )
     following = _in_folder(job, round_folder(first, number + 1), number + 1)
     if not has_new_corrections(following, last):
+        if number > 1 and "change" not in (last.read_json().get("round") or {}):  # stopped before its last line
+            return _in_folder(job, last, number)
         raise UserError(
             f"{last.path}: no corrections since round {number} that the next round could learn from.\n"
             f"Review in the App (`rsam review {last.path}`), then run `rsam apply {last.path}`."
@@ -104,7 +106,7 @@ def is_finished(run: RunFolder) -> bool:
 
 def has_new_corrections(following: Job, last: RunFolder) -> bool:
     """Whether the job of a new round would learn from other corrections than the round before."""
-    return bool(following.learns_from != last.read_json()["data"]["learns_from"])
+    return bool(following.learns_from != (last.read_json().get("data") or {}).get("learns_from"))
 
 
 def last_round(first: Path) -> int:
