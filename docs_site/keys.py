@@ -50,8 +50,8 @@ def pipeline_page() -> str:
 def card_page() -> str:
     """The page of a card's keys."""
     about = (
-        "A card is a file `datasets/NAME.yaml`; `rsam init FOLDER` writes one. The layouts and their options are in the"
-        " [overview](../overview.md#your-own-photographs)."
+        "A card is a file `datasets/NAME.yaml`; `rsam init FOLDER` writes one. The layouts and their options are in"
+        " [Data](../data.md#layouts)."
     )
     return _page("Keys of a card", about, keys("card"))
 

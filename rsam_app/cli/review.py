@@ -277,7 +277,7 @@ def export(
     run: RunArgument,
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to create; must not exist, or be empty.")],
     tag: Annotated[str, typer.Option(metavar="TAG", help="Tag of the images in FiftyOne.")],
-    format: Annotated[ExportFormat, typer.Option(help="Format of the subset: see README.md.")] = "folder",
+    format: Annotated[ExportFormat, typer.Option(help="Format of the subset: see docs/export.md.")] = "folder",
     mode: Annotated[ExportMode, typer.Option(help="Copy images, or link to them to save space.")] = "copy",
     drop_duplicates: Annotated[
         bool, typer.Option("--drop-duplicates", help="Keep only one copy of each photograph.")

@@ -62,7 +62,7 @@ class Card(Strict):
         "stanford_cars",
         "stanford_dogs",
     ]
-    """How the files are arranged; README lists the layouts."""
+    """How the files are arranged; docs/data.md lists the layouts."""
     root: str
     """Folder (CSV file for `manifest`); a relative path starts from RSAM_DATA."""
     licence: str = Field("not stated", validation_alias=AliasChoices("licence", "license"))
@@ -84,7 +84,7 @@ class Card(Strict):
     untrained_classes: Literal["leave_out", "refuse"] = "leave_out"
     """Classes without a usable training image: leave them and their images out and report it, or refuse the dataset."""
     options: dict[str, str] = {}
-    """Options of the layout, e.g. `level: family`; README lists them."""
+    """Options of the layout, e.g. `level: family`; docs/data.md lists them."""
     download: list[Download] = []
     """Files that `rsam download` fetches and unpacks into the root."""
 

@@ -118,7 +118,7 @@ def _card_text(card: Card, given: Path) -> str:
     if card.unlabelled:
         written["unlabelled"] = _below_data(card.unlabelled)
     changed = card.model_dump(exclude_defaults=True, exclude={"name", "layout", "root", "unlabelled", "download"})
-    header = f"# The images in {given}; written by `rsam init`. Keys: `rsam config schema card`, README.md."
+    header = f"# The images in {given}; written by `rsam init`. Keys: `rsam config schema card`, docs/data.md."
     return f"{header}\n{yaml.safe_dump(written | changed, sort_keys=False, allow_unicode=True)}"
 
 
