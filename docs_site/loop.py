@@ -2,8 +2,9 @@
 
     rsam demo --no-app && python -m docs_site.loop runs/demo docs/loop.gif
 
-One box is drawn with the mouse; the next nine images get the boxes that the demo planted. All of them stay in the demo's
-dataset, and the operator appends them to its corrections: record in a folder of its own. It needs Chromium on the path.
+One box is drawn with the mouse; the next nine images get the boxes that the demo planted. All of them stay in the
+demo's dataset, and the operator appends them to its corrections: record in a folder of its own. Needs Chromium on the
+path.
 """
 
 from __future__ import annotations
@@ -27,15 +28,18 @@ WINDOW = (1280, 800)
 SIZE = (900, 602)
 """Of the picture: the window made smaller, and a caption below it."""
 BAR = 40
-COLORS = 128
-ZOOM = 7
-"""Of the App's grid, from 0 to 10."""
+GRID = (308, 148, 964, 558)
+"""The edges of the images in the window."""
+SHARP = 2
+"""Pixels of a screenshot for one of the window, so that a part of it can be enlarged."""
 PAINTED = 8_000
 """Milliseconds after which a page is painted on two busy cores."""
 STEPS = 6
 """Frames of the drag."""
 BOXES = 10
 """Boxes drawn in all."""
+LINES = (220, 90, 200)
+"""The App's colour of the boxes at the end, for the palette: thin lines are too few pixels to get a place in it."""
 QUEUE = "the wrong place"
 """Name of the view that is gone through."""
 DRAG = "3. Annotate: drag a box around what matters"
@@ -50,15 +54,23 @@ class Film:
     frames: list[Image.Image] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
 
-    def take(self, caption: str, length: int = 1500, mouse: tuple[float, float] | None = None) -> None:
-        """Add the page as it is, with a pointer at `mouse` (pixels of the window), as screenshots have none."""
+    def take(
+        self,
+        caption: str,
+        length: int = 1500,
+        mouse: tuple[float, float] | None = None,
+        part: tuple[int, int, int, int] = (0, 0, *WINDOW),
+    ) -> None:
+        """Add a part of the page, with a pointer at `mouse` (pixels of the window), as screenshots have none."""
         shot = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
         if mouse:
             arrow = ((0, 0), (0, 26), (6, 20), (11, 30), (16, 28), (11, 18), (19, 18))
-            points = [(mouse[0] + x, mouse[1] + y) for x, y in arrow]
+            points = [(SHARP * (mouse[0] + x), SHARP * (mouse[1] + y)) for x, y in arrow]
             ImageDraw.Draw(shot).polygon(points, fill=(255, 255, 255), outline=(0, 0, 0))
         frame = Image.new("RGB", SIZE, (32, 32, 40))
-        frame.paste(shot.resize((SIZE[0], SIZE[1] - BAR), Image.Resampling.LANCZOS))
+        left, top, right, bottom = (SHARP * edge for edge in part)
+        seen = shot.crop((left, top, right, bottom)).resize((SIZE[0], SIZE[1] - BAR), Image.Resampling.LANCZOS)
+        frame.paste(seen)
         text = ImageFont.load_default(size=18)
         ImageDraw.Draw(frame).text((14, SIZE[1] - BAR / 2), caption, (255, 255, 255), text, anchor="lm")
         self.frames.append(frame)
@@ -66,10 +78,14 @@ class Film:
 
     def save(self, path: Path) -> None:
         """Write the picture; all frames share one palette, so that what stays the same costs nothing."""
-        everything = Image.new("RGB", (SIZE[0], SIZE[1] * len(self.frames)))
+        everything = Image.new("RGB", (SIZE[0], SIZE[1] * (len(self.frames) + 1)))
         for number, frame in enumerate(self.frames):
             everything.paste(frame, (0, SIZE[1] * number))
-        palette = everything.quantize(COLORS, Image.Quantize.MEDIANCUT)
+        for tenths in range(5, 11):
+            shade = tuple(round(value * tenths / 10) for value in LINES)
+            bottom = everything.height - 90 * (tenths - 5)
+            everything.paste(shade, (0, bottom - 90, SIZE[0], bottom))
+        palette = everything.quantize(256, Image.Quantize.FASTOCTREE)
         drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames]
         drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=self.lengths, loop=0, optimize=True)
 
@@ -83,7 +99,7 @@ def record(run: Path, planted: Planted) -> Film:
     from rsam_app.system.progress import Reporter
 
     job = Job.of_run(run, [], Reporter())
-    import_fiftyone().app_config.grid_zoom = ZOOM
+    import_fiftyone()
     review_set, key = open_review(job.original.name), job.pipeline.review.key or job.run.key
     queue = _misplaced(review_set, key, planted)
     shown = [f"{key}_rectangle", "attention_target"]
@@ -91,14 +107,15 @@ def record(run: Path, planted: Planted) -> Film:
     with app_session(review_set.name, remote=True, view=QUEUE) as (_, url), _browser(url) as page:
         film = Film(page)
         _settle(page)
-        film.take("1. The queue: images where the model most likely looked at the wrong place", 3000)
+        film.take("1. The queue: images where the model most likely looked at the wrong place", 2500)
+        film.take("1. The queue: images where the model most likely looked at the wrong place", 3000, part=GRID)
         _draw(film, review_set, queue[0], planted)
         _draw_unseen(review_set, queue[1:BOXES], planted)
         _open(page, url, review_set, shown)
-        film.take(f"4. {BOXES - 1} more, in blue: a minute of work in all", 3000)
+        film.take(f"4. {BOXES - 1} more, in blue: a minute of work in all", 3000, part=GRID)
         _score_again(film)
         _open(page, url, review_set, [f"{key}_located"])
-        film.take(f"6. Where the objects are now. {_gain(review_set, key, planted)}", 5000)
+        film.take(f"6. Where the objects are now. {_gain(review_set, key, planted)}", 6000, part=GRID)
     return film
 
 
@@ -139,7 +156,7 @@ def _gain(review_set: Any, key: str, planted: Planted) -> str:
 
     others = review_set.match({"split": "train"}).match(ViewField("attention_target.detections").length() == 0)
     before, now = (np.nanmean(_overlaps(others, f"{key}_{name}", planted)) for name in ("attention", "located"))
-    return f"On {len(others)} others, IoU with the beetle {before:.2f} → {now:.2f}"
+    return f"On {len(others)} others, IoU with the beetle {before:.2f} before, {now:.2f} now"
 
 
 def _draw(film: Film, review_set: Any, sample_id: str, planted: Planted) -> None:
@@ -249,7 +266,7 @@ def _browser(url: str) -> Iterator[Any]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=quiet)
         try:
-            page = browser.new_page(viewport={"width": WINDOW[0], "height": WINDOW[1]})
+            page = browser.new_page(viewport={"width": WINDOW[0], "height": WINDOW[1]}, device_scale_factor=SHARP)
             page.set_default_timeout(120_000)
             page.route(lambda address: not address.startswith(url.split("/datasets")[0]), lambda route: route.abort())
             page.goto(url, wait_until="domcontentloaded")

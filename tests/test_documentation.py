@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import get_args
 
 import typer
 import yaml
@@ -20,6 +21,7 @@ from docs_site.python_api import python_page
 from rsam_app.cli import app
 from rsam_app.cli.config import config_app
 from rsam_app.cli.exit_codes import BEYOND_LIMIT
+from rsam_app.cli.review import ExportFormat
 from rsam_app.config import REPOSITORY, Card, load_pipeline
 from rsam_app.config.card import Download
 from rsam_app.config.describe import settings
@@ -51,6 +53,22 @@ def test_every_page_is_reachable_from_the_readme_or_another_page():
     }
     assert {page for page in pages[2:] if page.resolve() not in linked} == set()
     assert {target for target in linked if not target.exists()} == set()
+
+
+def test_the_readme_can_be_read_at_once():
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").split()) < 900
+
+
+def test_the_tables_name_every_layout_format_and_command():
+    def page(name):
+        return (REPOSITORY / "docs" / name).read_text(encoding="utf-8")
+
+    assert {f"`{layout}`" for layout in get_args(Card.model_fields["layout"].annotation)} <= {
+        *re.findall(r"`\w+`", page("data.md"))
+    }
+    assert {f"`{kind}`" for kind in get_args(ExportFormat)} <= {*re.findall(r"`[\w-]+`", page("export.md"))}
+    commands = [c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands]
+    assert {*commands} <= {*re.findall(r"`rsam ([a-z-]+)", page("commands.md"))}
 
 
 class WithoutTags(yaml.SafeLoader):
