@@ -37,11 +37,30 @@ def run(
     as_json: JsonOption = False,
     set_: SetOption = None,
     processes: ProcessesOption = 1,
+    from_fiftyone: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Train on your FiftyOne dataset; PIPELINE may be a backbone."),
+    ] = None,
+    view: Annotated[str | None, typer.Option(metavar="VIEW", help="Only a saved view of that dataset.")] = None,
+    label_field: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Its labels; default: ground_truth, or the only field.")
+    ] = None,
 ) -> None:
     """Train, predict, evaluate, review and select.
 
     Skips stages that are up to date and resumes interrupted ones.
     """
+    if from_fiftyone is not None:
+        from rsam_app.system.distributed import is_launched
+        from rsam_app.workflow.from_fiftyone import pipeline_from_fiftyone
+
+        say, read = reporter().say, not is_launched()
+        pipeline, data = pipeline_from_fiftyone(
+            pipeline, from_fiftyone, run, say, view=view, label=label_field, read=read
+        )
+        set_ = [*data, *(set_ or [])]
+    elif view or label_field:
+        raise UserError("rsam run: --view and --label-field belong to --from-fiftyone NAME. Name the dataset, too.")
     if relaunched(processes):
         return
     from rsam_app.workflow import rounds, stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
@@ -96,6 +97,12 @@ def label(
 @app.command(rich_help_panel=REVIEW)
 def review(
     run: RunArgument,
+    into: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Your FiftyOne dataset to review in; see docs/own-dataset.md.")
+    ] = None,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Take all of RSAM's out of your dataset again; opens no App.")
+    ] = False,
     no_app: NoAppOption = False,
     port: PortOption = None,
     remote: RemoteOption = False,
@@ -106,19 +113,25 @@ def review(
 ) -> None:
     """Write a run into FiftyOne and open the App.
 
-    In a terminal, the App stays open until Ctrl-C.
+    In a terminal, the App stays open until Ctrl-C. With `--into`, also later, writes beside your own fields in your
+    dataset, and changes nothing of yours.
     """
     main_process_only()
     from rsam_app.review.app.session import check_listening, open_app
     from rsam_app.workflow import stages
 
-    job = job_of_run(run, set_)
+    job = job_of_run(run, [*(set_ or []), *([f"review.into={json.dumps(into)}"] if into else [])])
+    if remove:
+        with job.run.writing():
+            removed = stages.remove_review(job)
+        show(removed.as_dict() if as_json else removed.text(), as_json)
+        return
     check_listening(address, port, no_app)
     with job.run.writing():
         name = stages.review(job)
         job.run.save_pipeline(job.pipeline)  # `apply` must know the key of the fields
     if as_json:
-        show({"dataset": name, "run": str(run), "key": job.pipeline.review.key or job.run.key}, as_json)
+        show({"dataset": name, "run": str(run), "key": job.review_key}, as_json)
     open_app(
         name,
         port,
@@ -267,8 +280,8 @@ def annotate(
     if (to is None) == (from_ is None) or tool not in READERS:
         raise UserError(f"rsam annotate: give --to or --from with one of: {', '.join(READERS)}.")
     job = job_of_run(run, set_)
-    key = job.pipeline.review.key or job.run.key
-    result = send(job.card.name, key, tool, file, tag) if to else bring_back(job.card.name, key, tool, file)
+    name, key = job.review_dataset, job.review_key
+    result = send(name, key, tool, file, tag) if to else bring_back(name, key, tool, file)
     show(result.as_dict() if as_json else result.text(), as_json)
 
 

@@ -141,6 +141,9 @@ class ReviewConfig(Strict):
 
     key: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
     """Prefix of this run's fields; default: the run's name."""
+    into: str | None = None
+    """Your FiftyOne dataset to review in; default: one that RSAM creates, with the card's name. See
+    docs/own-dataset.md."""
     soft_masks: bool = False
     """`rsam predict` stores each image's soft mask as a small image, and `rsam review` shows it as a heatmap."""
     all_panels: bool = False

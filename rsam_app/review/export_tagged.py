@@ -51,7 +51,7 @@ def export_tagged(
     check_request(format, out, mode)
     table = read_corrections(corrections_path(job.run.path, job.original.name))
     dataset, corrections = under_present_names(job.original, table)
-    ids = tagged_ids(dataset.name, tag)
+    ids = tagged_ids(job.review_dataset, tag)
     known = {record.id for record in dataset.records}
     notes: list[str] = []
     # Without any of them, `collect` says what to do.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,8 +21,8 @@ from PIL import Image
 from rsam_app.data.images.decoding import DECODE_ERRORS, displayed_size
 from rsam_app.export.staging import staged
 from rsam_app.geometry.types import Box
+from rsam_app.review.dataset.enter import load_images, refuse_other_kinds
 from rsam_app.system.errors import UserError, suggest
-from rsam_app.system.mongodb.connection import import_fiftyone
 from rsam_app.system.spreadsheets import csv_cell
 
 HEADER = ("path", "label", "split", "x", "y", "width", "height")
@@ -46,9 +47,12 @@ class Imported:
 
     def text(self) -> str:
         """Return the lines for the user."""
+        return "\n".join([*self.notes, self.summary(), f"In a pipeline: `dataset: {self.card}`"])
+
+    def summary(self) -> str:
+        """Return one line about what was written."""
         splits = ", ".join(f"{n:,} {split}" for split, n in self.splits.items()) or "no splits"
-        summary = f"{self.card}: {self.images:,} images of {self.classes:,} classes ({splits}), {self.boxes:,} boxes"
-        return "\n".join([*self.notes, summary, f"In a pipeline: `dataset: {self.card}`"])
+        return f"{self.card}: {self.images:,} images of {self.classes:,} classes ({splits}), {self.boxes:,} boxes"
 
 
 @dataclass(frozen=True)
@@ -60,27 +64,37 @@ class _Sample:
 
 
 def import_dataset(
-    name: str, out: Path, label: str | None = None, boxes: str | None = None, split: str | None = None
+    name: str,
+    out: Path,
+    label: str | None = None,
+    boxes: str | None = None,
+    split: str | None = None,
+    view: Any = None,
+    again: bool = False,
 ) -> Imported:
     """Write `out/manifest.csv` and `out/CARD.yaml` for a FiftyOne dataset of images; the images are not copied.
 
     `label` is a Classification or text field (default: `ground_truth`, or the only Classification), `boxes` a
-    Detections field, `split` a text field; without it, tags such as `train` and `test` are the splits. Boxes are
-    converted to pixels of the image as displayed. Training samples without a label become unlabelled images. Unlabelled
-    samples of other splits, and labelled ones without a split in a dataset with splits, are left out and counted.
-    Raises `UserError`.
+    Detections field, `split` a text field; without it, tags such as `train` and `test` are the splits. `view` is the
+    name of a saved view, or a view, to which samples are restricted. `again` replaces what an earlier call wrote.
+
+    Boxes are converted to pixels of the image as displayed. Training samples without a label become unlabelled images.
+    Unlabelled samples of other splits, and labelled ones without a split in a dataset with splits, are left out and
+    counted. Raises `UserError`.
     """
-    dataset = _open(name)
-    label = label or _label_field(dataset)
-    samples, notes = _joined(_with_splits(name, _read(dataset, label, boxes, split), split))
+    dataset = _open(name, view)
+    label = label or _label_field(name, dataset)
+    samples, notes = _joined(_with_splits(name, _read(name, dataset, label, boxes, split), split))
     splits = dict(sorted(Counter(s.split for s in samples if s.split).items()))
     card: dict[str, Any] = {
-        "name": _card_name(name),
+        "name": card_name(name),
         "layout": "manifest",
         "root": str(out.absolute() / "manifest.csv"),
     }
     named, split_notes = _card_splits(name, splits)
     card |= {"licence": str(dataset.info.get("licence") or "not stated"), **({"splits": named} if named else {})}
+    if again:
+        _remove_earlier(out, f"{card['name']}.yaml")
     with staged(out) as folder:
         written, box_notes = _write(folder / "manifest.csv", samples, bool(splits))
         origin = f"# From the FiftyOne dataset {name!r}, labels of {label!r}, " + (
@@ -93,17 +107,24 @@ def import_dataset(
     return Imported(path, len(samples), classes, written, splits, (*notes, *split_notes, *box_notes))
 
 
-def _open(name: str) -> Any:
-    fo = import_fiftyone()
-    known = fo.list_datasets()
-    if name not in known:
-        raise UserError(f"FiftyOne has no dataset {name!r}.{suggest(name, known) or ' It has none.'}")
-    dataset = fo.load_dataset(name)
-    dataset.reload()
-    if not len(dataset) or dataset.media_type != "image":
-        problem = f"contains {dataset.media_type}s" if len(dataset) else "is empty"
-        raise UserError(f"FiftyOne dataset {name!r}: {problem}; samples with one image each are needed.")
-    return dataset
+def _open(name: str, view: Any) -> Any:
+    """Return the samples to read: those of the dataset, or of a view of it, saved or not."""
+    dataset = load_images(name)
+    if view is None:
+        return dataset
+    if isinstance(view, str):
+        if not dataset.has_saved_view(view):
+            known = dataset.list_saved_views()
+            raise UserError(f"FiftyOne dataset {name!r}: has no saved view {view!r}.{suggest(view, known)}")
+        view = dataset.load_saved_view(view)
+    refuse_other_kinds(view, f"FiftyOne dataset {name!r}, the view")
+    return view
+
+
+def _remove_earlier(out: Path, card: str) -> None:
+    """Remove the folder of an earlier import, which has these two files only."""
+    if out.is_dir() and {path.name for path in out.iterdir()} == {"manifest.csv", card}:
+        shutil.rmtree(out)
 
 
 def _kinds(dataset: Any) -> dict[str, str]:
@@ -119,44 +140,46 @@ def _kinds(dataset: Any) -> dict[str, str]:
     return kinds
 
 
-def _label_field(dataset: Any) -> str:
+def _label_field(name: str, dataset: Any) -> str:
     fields = [field for field, kind in _kinds(dataset).items() if kind == "Classification"]
     if "ground_truth" in fields:
         return "ground_truth"
     if len(fields) != 1:
         named = ", ".join(fields) or "none"
         raise UserError(
-            f"FiftyOne dataset {dataset.name!r}: {len(fields)} fields are Classifications ({named}).\n"
+            f"FiftyOne dataset {name!r}: {len(fields)} fields are Classifications ({named}).\n"
             "Choose the one with the labels: --label FIELD."
         )
     return str(fields[0])
 
 
-def _path_in(dataset: Any, field: str, option: str, allowed: dict[str, str]) -> str:
+def _path_in(name: str, dataset: Any, field: str, option: str, allowed: dict[str, str]) -> str:
     """Return the path of a field's values. Raises `UserError` if the field is missing or of another type."""
     kinds = _kinds(dataset)
     if field not in kinds or kinds[field] not in allowed:
         fitting = [f for f, kind in kinds.items() if kind in allowed and not f.startswith(("_", "id", "filepath"))]
         problem = f"is a {kinds[field]}" if field in kinds else "does not exist"
         raise UserError(
-            f"FiftyOne dataset {dataset.name!r}: {option} {field}: {problem}; needed: {' or '.join(allowed)}."
+            f"FiftyOne dataset {name!r}: {option} {field}: {problem}; needed: {' or '.join(allowed)}."
             f"{suggest(field, fitting)}"
         )
     return field + allowed[kinds[field]]
 
 
-def _read(dataset: Any, label: str, boxes: str | None, split: str | None) -> list[_Sample]:
-    paths = ["filepath", _path_in(dataset, label, "--label", {"Classification": ".label", "text": ""})]
-    paths.append(_path_in(dataset, split, "--split", {"text": "", "Classification": ".label"}) if split else "tags")
+def _read(name: str, dataset: Any, label: str, boxes: str | None, split: str | None) -> list[_Sample]:
+    paths = ["filepath", _path_in(name, dataset, label, "--label", {"Classification": ".label", "text": ""})]
+    paths.append(
+        _path_in(name, dataset, split, "--split", {"text": "", "Classification": ".label"}) if split else "tags"
+    )
     if boxes:
         allowed = {"Detections": ".detections.bounding_box", "Detection": ".bounding_box"}
-        paths.append(_path_in(dataset, boxes, "--boxes", allowed))
+        paths.append(_path_in(name, dataset, boxes, "--boxes", allowed))
     columns = dataset.values(paths)
     samples = []
-    for path, name, split_or_tags, *detections in zip(*columns, strict=True):
+    for path, text, split_or_tags, *detections in zip(*columns, strict=True):
         of_sample = _split_of_tags(path, split_or_tags) if split is None else str(split_or_tags or "").strip()
         relative = _boxes(detections[0] if detections else None)
-        samples.append(_Sample(path, str(name or "").strip(), of_sample, relative))
+        samples.append(_Sample(path, str(text or "").strip(), of_sample, relative))
     return samples
 
 
@@ -247,7 +270,7 @@ def _size(path: str) -> tuple[int, int] | None:
         return None
 
 
-def _card_name(name: str) -> str:
+def card_name(name: str) -> str:
     """Return a name other than the source's, because `rsam review` creates a dataset with the card's name."""
     return f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-._') or 'fiftyone'}-rsam"
 

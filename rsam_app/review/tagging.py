@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rsam_app.config import SelectConfig
 from rsam_app.data.records import UNLABELLED
+from rsam_app.review.dataset.enter import own_tag
 from rsam_app.review.dataset.samples import Samples
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.run.corrections import corrections_path, read_corrections
@@ -34,7 +35,9 @@ def tag_records(dataset_name: str, ids: Iterable[str], tag: str) -> int:
             f"FiftyOne dataset {dataset_name!r} lacks {len(missing)} of {len(wanted)} records, e.g. {missing[0]!r}.\n"
             "Predict their split with `rsam predict RUN --split all`, then run `rsam review RUN`."
         )
-    samples = open_review(dataset_name).select_by("record_id", wanted)
+    review_set = open_review(dataset_name)
+    own_tag(review_set, tag)
+    samples = review_set.select_by("record_id", wanted)
     new = len(samples.match_tags(tag, bool=False))
     if new:
         samples.tag_samples(tag)
@@ -53,9 +56,10 @@ def tagged_ids(dataset_name: str, tag: str) -> list[str]:
 
 
 def select_and_tag(
-    run: RunFolder, dataset_name: str, settings: SelectConfig, seed: int, tag: bool = True
+    run: RunFolder, dataset_name: str, settings: SelectConfig, seed: int, tag: bool = True, card: str | None = None
 ) -> tuple[Selection, int]:
     """Select images, write the selection into the run, and tag it; return it and the number of newly tagged images.
+    `card` is the name of the run's card, if the dataset has another.
 
     Images with a decision are left out, but not for their first label once the model was trained with it. With `tag`,
     images without a sample are left out, too, which a note of the selection names. Raises `UserError`, also if no image
@@ -64,7 +68,7 @@ def select_and_tag(
     from rsam_app.selection import Limits, select
 
     missing = _without_sample(run, dataset_name, settings.split) if tag else []
-    decided = _decided(run, dataset_name)
+    decided = _decided(run, card or dataset_name)
     limits = Limits(settings.per_class, settings.near_duplicates)
     strategy, budget, split = settings.strategy, settings.budget, settings.split
     selection = select(run, strategy, budget, split, seed, exclude=decided, absent=missing, limits=limits)
@@ -77,10 +81,10 @@ def select_and_tag(
     return selection, tag_records(dataset_name, selection.ids, settings.tag) if tag else 0
 
 
-def _decided(run: RunFolder, dataset_name: str) -> set[str]:
+def _decided(run: RunFolder, card: str) -> set[str]:
     """The records with a decision. A first label is one only for images that the run has as unlabelled: it was given
     without a model, so a run that learned from it may question it."""
-    rows = read_corrections(corrections_path(run.path, dataset_name))
+    rows = read_corrections(corrections_path(run.path, card))
     first = {c.id for c in rows if c.kind == "label" and not c.before}
     other = {c.id for c in rows if c.kind != "label" or c.before}
     if not first - other:

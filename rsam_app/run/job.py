@@ -50,7 +50,11 @@ class Job:
         """The job of a pipeline given by name or path; `run` defaults to `runs/<pipeline name>`."""
         pipeline = load_pipeline(reference, overrides)
         _check_transforms(pipeline, find_pipeline(reference), overrides)
-        return cls(pipeline, RunFolder(run or Path("runs") / pipeline.name), reporter)
+        folder = RunFolder(run or Path("runs") / pipeline.name)
+        if pipeline.review.into is None and folder.config_path.exists():  # `rsam review RUN --into NAME` stays
+            review = pipeline.review.model_copy(update={"into": folder.load_pipeline().review.into})
+            pipeline = pipeline.model_copy(update={"review": review})
+        return cls(pipeline, folder, reporter)
 
     @classmethod
     def of_run(cls, run: Path, overrides: list[str], reporter: Reporter) -> Job:
@@ -168,6 +172,16 @@ class Job:
         if placed and names:
             placed = placed.renamed(names, list(dict.fromkeys([*filed.classes, *names.values()])))
         return as_model_knows(self.corrected.dataset, classes, placed, earlier_labels(filed, rows))
+
+    @property
+    def review_key(self) -> str:
+        """Prefix of the run's fields in FiftyOne."""
+        return self.pipeline.review.key or self.run.key
+
+    @property
+    def review_dataset(self) -> str:
+        """Name of the FiftyOne dataset that the run is reviewed in."""
+        return self.pipeline.review.into or self.card.name
 
     @property
     def evaluated_split(self) -> str:

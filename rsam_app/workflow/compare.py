@@ -73,8 +73,8 @@ def write_changes(comparison: Comparison, first: Job, second: Job) -> str:
     from rsam_app.review.analysis.compare_runs import write_changes
     from rsam_app.review.dataset.schema import open_review
 
-    review_set = open_review(second.card.name)
-    key_a, key_b = (job.pipeline.review.key or job.run.key for job in (first, second))
+    review_set = open_review(second.review_dataset)
+    key_a, key_b = (job.review_key for job in (first, second))
     view, number = write_changes(review_set, key_a, key_b, change_by_id(comparison.figures))
     return f"FiftyOne dataset {review_set.name!r}: saved view {view!r} with {number:,} changed images"
 

@@ -125,13 +125,17 @@ def _card_text(card: Card, given: Path) -> str:
 def write_pipeline(name: str, dataset: str, backbone: str | None = None) -> Path:
     """Write `pipelines/NAME.yaml` below the working folder for a card, given by its name or file; return its path."""
     path = Path("pipelines", f"{name}.yaml")
-    text = (
+    write_atomically(path, pipeline_text(name, dataset, backbone))
+    return path
+
+
+def pipeline_text(name: str, dataset: str, backbone: str | None = None) -> str:
+    """Return a pipeline's file, for a card given by its name or file."""
+    return (
         f"# Written by `rsam init`. `rsam config show {name}` lists every key with its value, default and meaning.\n"
         f"dataset: {dataset}\nseed: 0\nmodel: {{backbone: {backbone or ModelConfig().backbone}, weights: timm}}\n"
         "train: {epochs: 12}\nselect: {budget: 100}\n"
     )
-    write_atomically(path, text)
-    return path
 
 
 def _below_data(path: str) -> str:

@@ -104,6 +104,6 @@ def show_located(job: Job, located: Located) -> str:
     from rsam_app.review.dataset.schema import open_review
     from rsam_app.review.writing.write_located import write_located
 
-    review_set, key = open_review(job.original.name), job.pipeline.review.key or job.run.key
+    review_set, key = open_review(job.review_dataset), job.review_key
     field, view = write_located(review_set, key, located.rectangles, located.moved)
     return f"FiftyOne dataset {review_set.name!r}: field {field}; saved view {view!r} with the rectangles that moved"

@@ -28,6 +28,7 @@ from rsam_app.workflow.stage_inputs import evaluate_inputs, review_inputs, selec
 
 if TYPE_CHECKING:
     from rsam_app.data import Dataset
+    from rsam_app.review.remove import Removed
 
 
 def run_all(job: Job) -> None:
@@ -230,6 +231,19 @@ def review(job: Job) -> str:
     return run_stage(job, _reviewing(job))
 
 
+def remove_review(job: Job) -> Removed:
+    """Remove all of RSAM's from the user's dataset that the run is reviewed in; the run forgets that dataset."""
+    from rsam_app.review.remove import remove
+
+    if job.pipeline.review.into is None:
+        raise UserError(f"{job.run.path}: is reviewed in a dataset of its own. Name yours: --into NAME --remove.")
+    removed = remove(job.pipeline.review.into)
+    review = job.pipeline.review.model_copy(update={"into": None})
+    job.run.save_pipeline(job.pipeline.model_copy(update={"review": review}))
+    job.run.update_json(stages={"review": {}})
+    return removed
+
+
 def _reviewing(job: Job) -> Stage[str]:
     return Stage("review", partial(review_inputs, job), partial(_review, job))
 
@@ -240,14 +254,14 @@ def _review(job: Job) -> str:
     with job.reporter.bars() as advance:
         writing = partial(advance, "writing into FiftyOne")
         settings = job.pipeline.review
-        report = write_run(job.run, job.original, settings.key, writing, advance, settings.all_panels)
+        report = write_run(job.run, job.original, settings.key, writing, advance, settings.all_panels, settings.into)
     job.reporter.say(
         f"FiftyOne dataset {report.dataset!r}: {report.added} added, {report.updated} updated,"
         f" {report.unchanged} unchanged, {report.kept} left as the reviewer changed them"
     )
     for note in report.notes:
         job.reporter.say(note)
-    return job.original.name
+    return job.review_dataset
 
 
 def select(job: Job, settings: SelectConfig, tag: bool = True) -> Any:
@@ -262,7 +276,7 @@ def _selection(job: Job, settings: SelectConfig, tag: bool = True) -> Stage[Any]
 def _select(job: Job, settings: SelectConfig, tag: bool) -> Any:
     from rsam_app.review.tagging import select_and_tag
 
-    chosen, added = select_and_tag(job.run, job.card.name, settings, job.pipeline.seed, tag)
+    chosen, added = select_and_tag(job.run, job.review_dataset, settings, job.pipeline.seed, tag, job.card.name)
     if tag:
         job.reporter.say(f"{len(chosen.ids)} images chosen; {added} newly tagged {settings.tag!r} in FiftyOne")
     return chosen
@@ -272,7 +286,7 @@ def replay_selection(job: Job, manifest: Path, tag: str | None) -> Any:
     """Repeat the selection of a manifest on the same predictions; with `tag`, tag the images. Returns the selection."""
     from rsam_app.review.tagging import replay_and_tag
 
-    chosen, added = replay_and_tag(job.run, job.card.name, manifest, tag)
+    chosen, added = replay_and_tag(job.run, job.review_dataset, manifest, tag)
     if tag is not None:
         job.reporter.say(f"{len(chosen.ids)} images chosen again; {added} newly tagged {tag!r} in FiftyOne")
     return chosen

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.fields import moved
+from rsam_app.review.dataset.guest import field_of
 from rsam_app.review.dataset.schema import add_field, run_keys
 from rsam_app.review.dataset.targets import rectangle_of
 from rsam_app.run.folder import RunFolder
@@ -96,7 +97,8 @@ def read_verdicts(review_set: Any, key: str) -> dict[str, bool]:
     is_dragged = F(attention).filter(F("bounding_box") != F("model_box")).length() > 0
     is_marked = F("review").is_in(["wrong place", "right", "accept"])
     has_target = F("attention_target.detections").length() > 0
-    names = ["record_id", "review", "metadata.width", "metadata.height", "attention_target.detections", attention]
+    size = field_of(review_set, "metadata")
+    names = ["record_id", "review", f"{size}.width", f"{size}.height", "attention_target.detections", attention]
     latest = (run_keys(review_set) or [key])[0] == key
     verdicts: dict[str, bool] = {}
     for record_id, mark, width, height, targets, models in zip(

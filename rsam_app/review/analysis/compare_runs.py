@@ -9,7 +9,7 @@ import numpy as np
 
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.fields import CHANGE, OVERLAP
-from rsam_app.review.dataset.schema import add_field, run_keys
+from rsam_app.review.dataset.schema import add_field, memory, remember, run_keys
 from rsam_app.system.errors import UserError
 
 
@@ -65,6 +65,7 @@ def write_changes(review_set: Any, first: str, second: str, changes: Mapping[str
     changed = review_set.exists(field).sort_by(f"{field}.label")
     if not review_set.has_saved_view(view):
         review_set.save_view(view, changed, description=text)
+        remember(review_set, views=[*memory(review_set).views, view])
     return view, len(changed)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rsam_app.review.analysis.embeddings import principal_components
+from rsam_app.review.dataset.guest import field_of, label_path
 from rsam_app.selection.embeddings import finite_rows
 from rsam_app.system.files import fingerprint
 
@@ -26,12 +27,13 @@ def evaluated_view(review_set: Any, key: str, split: str) -> Any:
     """Return the view of a split's samples with a label and a prediction of the run."""
     from fiftyone import ViewField as F
 
-    return review_set.match((F("split") == split) & F("ground_truth.label").exists() & F(f"{key}_prediction").exists())
+    label, of = (field_of(review_set, name) for name in ("ground_truth", "split"))
+    return review_set.match((F(of) == split) & F(f"{label}.label").exists() & F(f"{key}_prediction").exists())
 
 
 def evaluation_state(review_set: Any, key: str, split: str, boxes: bool) -> str:
     """Return a fingerprint of what is evaluated: labels, predictions, and which samples have them."""
-    names = ["id", "ground_truth.label", f"{key}_prediction.label"]
+    names = ["id", label_path(review_set), f"{key}_prediction.label"]
     return fingerprint(split, boxes, list(zip(*evaluated_view(review_set, key, split).values(names), strict=True)))
 
 
@@ -50,7 +52,8 @@ def write_evaluations(review_set: Any, key: str, split: str, boxes: bool) -> lis
         notes.append(f"no evaluation in FiftyOne: the dataset has a field {key!r} of its own")
     else:
         _forget_evaluation(review_set, key)
-        view.evaluate_classifications(f"{key}_prediction", "ground_truth", eval_key=key, progress=False)
+        label = field_of(review_set, "ground_truth")
+        view.evaluate_classifications(f"{key}_prediction", label, eval_key=key, progress=False)
     if boxes and review_set.has_sample_field(f"{key}_attention"):
         boxed, name = view.exists("ground_truth_boxes").exists(f"{key}_attention"), f"{key}_boxes"
         _forget_evaluation(review_set, name)

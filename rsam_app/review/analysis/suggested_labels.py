@@ -12,6 +12,7 @@ from rsam_app.data.images.file_identity import stamp
 from rsam_app.evaluation.scores.label_belief import believed_labels
 from rsam_app.review.dataset.compare_and_set import now
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
+from rsam_app.review.dataset.guest import label_path
 from rsam_app.review.dataset.schema import add_fields
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.files import fingerprint
@@ -96,7 +97,7 @@ def suggestions(review_set: Any, sample_ids: Sequence[str], key: str) -> dict[st
     names = _fields(key)
     if not review_set.has_sample_field(names[0]):
         return {}
-    columns = review_set.select(list(sample_ids)).values(["id", "ground_truth.label", *names])
+    columns = review_set.select(list(sample_ids)).values(["id", label_path(review_set), *names])
     return {
         sample_id: Suggestion(label, probability)
         for sample_id, given, label, probability in zip(*columns, strict=True)

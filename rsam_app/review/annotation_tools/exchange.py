@@ -22,6 +22,7 @@ from rsam_app.review.annotation_tools.files import (
 )
 from rsam_app.review.annotation_tools.formats import place
 from rsam_app.review.dataset.compare_and_set import Change, update
+from rsam_app.review.dataset.guest import field_of, label_path
 from rsam_app.review.dataset.samples import CHUNK, Samples, chunks
 from rsam_app.review.dataset.schema import memory, open_review, run_keys
 from rsam_app.review.dataset.targets import as_target, rectangle_of
@@ -83,7 +84,8 @@ def send(dataset_name: str, key: str, form: str, out: Path, tag: str | None = No
     """
     review_set = _open(dataset_name, key)
     view = review_set.match_tags(tag) if tag else review_set
-    names = ["record_id", "filepath", "metadata.width", "metadata.height", "ground_truth.label"]
+    size = field_of(review_set, "metadata")
+    names = ["record_id", "filepath", f"{size}.width", f"{size}.height", label_path(review_set)]
     shapes = ["attention_target.detections", f"{key}_attention.detections"]
     images = []
     for record_id, path, width, height, label, target, attention in zip(*view.values([*names, *shapes]), strict=True):
@@ -150,12 +152,12 @@ def _labels(samples: Samples, images: Sequence[ReturnedImage], form: str, report
 def _label_changes(samples: Samples, labels: dict[str, str], some: Sequence[str]) -> list[Change]:
     import fiftyone as fo
 
-    changes = []
-    for record_id, held in samples.stored(list(some), ["ground_truth"]).items():
-        before = held.get("ground_truth")
+    changes, field = [], field_of(samples.review_set, "ground_truth")
+    for record_id, held in samples.stored(list(some), [field]).items():
+        before = held.get(field)
         if (before or {}).get("label") != labels[record_id]:
             after = {**(before or fo.Classification().to_dict()), "label": labels[record_id]}
-            changes.append(Change(held["_id"], {"ground_truth": before}, {"ground_truth": after}))
+            changes.append(Change(held["_id"], {field: before}, {field: after}))
     return changes
 
 
@@ -181,10 +183,11 @@ def _readable(images: Sequence[ReturnedImage], report: ExchangeReport) -> list[R
 
 def _placed(samples: Samples, images: Sequence[ReturnedImage], report: ExchangeReport) -> dict[str, Rectangle]:
     """By record id the rectangle of each image in the dataset's pixels; add the others to the report's problems."""
-    stored = samples.stored([image.record_id for image in images], ["metadata"])
+    size = field_of(samples.review_set, "metadata")
+    stored = samples.stored([image.record_id for image in images], [size])
     placed = {}
     for image in images:
-        metadata = stored.get(image.record_id, {}).get("metadata") or {}
+        metadata = stored.get(image.record_id, {}).get(size) or {}
         if image.record_id not in stored:
             report.problems.append(f"{image.record_id}: is not in the dataset {samples.review_set.name!r}.")
         elif not metadata.get("width") or not metadata.get("height"):
@@ -201,9 +204,9 @@ def _placed(samples: Samples, images: Sequence[ReturnedImage], report: ExchangeR
 def _changes(samples: Samples, key: str, form: str, drawn: dict[str, Rectangle], unchanged: set[str]) -> list[Change]:
     import fiftyone as fo
 
-    changes = []
-    for record_id, held in samples.stored(list(drawn), ["attention_target", f"{key}_attention", "metadata"]).items():
-        metadata = held.get("metadata") or {}
+    changes, size = [], field_of(samples.review_set, "metadata")
+    for record_id, held in samples.stored(list(drawn), ["attention_target", f"{key}_attention", size]).items():
+        metadata = held.get(size) or {}
         extent = (int(metadata["width"]), int(metadata["height"]))
         before = held.get("attention_target")
         shown = _first_detection(before)

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from rsam_app.review.analysis.triage import TRIAGE_COLORS
+from rsam_app.review.dataset.guest import field_of
 
 OPACITY = 0.45
 """Opacity of filled shapes: a rectangle stays visible on a cluttered photograph and does not hide the object."""
 RUN_COLORS = ("#FF6D04", "#00B8D4", "#AA00FF", "#FFD600", "#F50057")
 """Colours of a run's rectangle and prediction; a new run gets the first unused one."""
-FIXED_COLORS = {"ground_truth": "#43A047", "ground_truth_boxes": "#43A047", "attention_target": "#2979FF"}
+LABEL_COLOR = "#43A047"
+FIXED_COLORS = {"ground_truth_boxes": LABEL_COLOR, "attention_target": "#2979FF"}
 MARK_COLORS = {
     "right": "#43A047",
     "accept": "#00897B",
@@ -39,7 +41,7 @@ def arrange_colors(review_set: Any, key: str) -> None:
     if scheme is None:
         scheme = fo.ColorScheme(fields=[], color_by="value", opacity=OPACITY)
     entries = {entry["path"]: entry for entry in scheme.fields or []}
-    for entry in _entries(key, _run_color(key, entries)):
+    for entry in _entries(review_set, key, _run_color(key, entries)):
         entries.setdefault(entry["path"], entry)
     scheme.fields = list(entries.values())
     review_set.app_config.color_scheme = scheme
@@ -54,8 +56,9 @@ def _run_color(key: str, entries: dict[str, Entry]) -> str:
     return next((color for color in RUN_COLORS if color not in taken), RUN_COLORS[0])
 
 
-def _entries(key: str, color: str) -> Iterator[Entry]:
-    colors = {**FIXED_COLORS, **{f"{key}_{name}": color for name in RUN_FIELDS}}
+def _entries(review_set: Any, key: str, color: str) -> Iterator[Entry]:
+    label = {field_of(review_set, "ground_truth"): LABEL_COLOR}
+    colors = {**label, **FIXED_COLORS, **{f"{key}_{name}": color for name in RUN_FIELDS}}
     yield from (_color_field(path, value) for path, value in colors.items())
     yield _color_words("review", MARK_COLORS)
     yield _color_words(f"{key}_triage", TRIAGE_COLORS)

@@ -8,12 +8,14 @@ from rsam_app.review.analysis.derived_fields import map_name
 from rsam_app.review.app.colors import arrange_colors
 from rsam_app.review.app.review_queue import run_of_field
 from rsam_app.review.dataset.annotation_schemas import offer_labels
+from rsam_app.review.dataset.enter import is_ours
+from rsam_app.review.dataset.fields import workspace_name
+from rsam_app.review.dataset.guest import DECISIONS_GROUP, field_of, is_guest
 from rsam_app.review.dataset.schema import memory, remember, run_keys
 from rsam_app.run.folder import LABELLING
 
 REVIEW_PANEL = "rsam_review"
 """FiftyOne's name of the plugin's panel."""
-DECISION_FIELDS = ["review", "ground_truth", "attention_target", "ground_truth_boxes", "split"]
 FIRST_FIELDS = (
     "prediction",
     "sure",
@@ -55,8 +57,13 @@ def arrange_labels(review_set: Any) -> None:
 def _arrange_sidebar(review_set: Any, key: str) -> None:
     import fiftyone as fo
 
+    default = fo.DatasetAppConfig.default_sidebar_groups(review_set)
+    fields = [path for group in default for path in group.paths]
     groups = list(review_set.app_config.sidebar_groups or [])
-    fields = [path for group in fo.DatasetAppConfig.default_sidebar_groups(review_set) for path in group.paths]
+    if not groups and is_guest(review_set):
+        groups = default
+        for group in groups:
+            group.paths = [path for path in group.paths if not is_ours(review_set, path)]
     placed = {path for group in groups for path in group.paths}
     position = 0
     for name, (paths, expanded) in _sidebar_groups(review_set, key, fields).items():
@@ -78,9 +85,14 @@ def _sidebar_groups(review_set: Any, key: str, fields: list[str]) -> dict[str, t
     run = [f"{key}_{name}" for name in FIRST_FIELDS]
     run += [path for path in fields if run_of_field(path, keys) == key and path not in (*run, *keys)]
     run += [key]  # right or wrong, by FiftyOne's evaluation
-    placed = (*tags, *DECISION_FIELDS, *keys)
+    label, split = (field_of(review_set, name) for name in ("ground_truth", "split"))
+    decisions = ["review", label, "attention_target", "ground_truth_boxes", split]
+    placed = (*tags, *decisions, *keys)
     other = [path for path in fields if path not in placed and run_of_field(path, keys) is None]
-    return {"tags": (tags, True), "decisions": (DECISION_FIELDS, True), key: (run, True), "metadata": (other, False)}
+    if is_guest(review_set):
+        decisions += [path for path in other if is_ours(review_set, path)]
+        return {DECISIONS_GROUP: (decisions, True), key: (run, True)}
+    return {"tags": (tags, True), DECISIONS_GROUP: (decisions, True), key: (run, True), "metadata": (other, False)}
 
 
 def _show_fields(review_set: Any, key: str) -> dict[str, Any]:
@@ -88,18 +100,13 @@ def _show_fields(review_set: Any, key: str) -> dict[str, Any]:
 
     shown = ("suggested", "suggested_probability") if key == LABELLING else ("prediction", "rectangle", "triage")
     run = [f"{key}_{name}" for name in shown]
-    names = ["ground_truth", *run, "attention_target", "review"]
+    names = [field_of(review_set, "ground_truth"), *run, "attention_target", "review"]
     paths = [name for name in names if review_set.has_sample_field(name)]
     current, stored = review_set.app_config.active_fields, memory(review_set).active
     if current is not None and list(current.paths) != stored:
         return {}
     review_set.app_config.active_fields = fo.ActiveFields(paths=paths)
     return {"active": paths} if paths != stored else {}
-
-
-def workspace_name(key: str) -> str:
-    """Name of the workspace for a run's review: its images, the queue, and the histogram of a score."""
-    return f"{key} review"
 
 
 def _save_workspace(review_set: Any, key: str) -> dict[str, Any]:

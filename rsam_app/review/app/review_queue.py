@@ -9,6 +9,7 @@ from typing import Any
 from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.dataset.fields import OVERLAP
 from rsam_app.review.dataset.fiftyone_internals import sample_collection, view_stages
+from rsam_app.review.dataset.guest import label_path
 from rsam_app.review.dataset.labelling_fields import RANK, REASON
 from rsam_app.review.dataset.schema import field_keys
 from rsam_app.run.folder import LABELLING
@@ -104,7 +105,8 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
     """
     if key == LABELLING:
         return _explain_photograph(review_set, sample_id)
-    names = ["record_id", "ground_truth.label", f"{key}_prediction.label", f"{key}_prediction.confidence", "review"]
+    answer = f"{key}_prediction"
+    names = ["record_id", label_path(review_set), f"{answer}.label", f"{answer}.confidence", "review"]
     sample, accepted = _present(review_set, sample_id), "attention_target.detections.accepted_from"
     (record_id,), (label,), (predicted,), (confidence,), (mark,), (targets,) = sample.values([*names, accepted])
     lines = []

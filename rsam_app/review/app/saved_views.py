@@ -9,6 +9,7 @@ from rsam_app.data.records import UNLABELLED
 from rsam_app.review.analysis.derived_fields import pairs_of
 from rsam_app.review.analysis.triage import TRIAGE_COLORS
 from rsam_app.review.dataset.fiftyone_internals import serialized_stages, slug
+from rsam_app.review.dataset.guest import field_of, label_path
 from rsam_app.review.dataset.schema import memory, remember, run_keys
 from rsam_app.review.decisions.read import is_decided
 from rsam_app.system.files import fingerprint
@@ -78,11 +79,12 @@ def _views(review_set: Any, key: str) -> Iterator[SavedView]:
     yield from (_pair_view(review_set, key, *pair) for pair in pairs_of(review_set, key))
     text = "tagged 'relabel' by `rsam select` or by you"
     yield SavedView("to relabel", review_set.match_tags("relabel"), text, "#FBC02D")
-    if len(unlabelled := review_set.match((F("split") == UNLABELLED) & ~F("ground_truth").exists())):
+    label, split = field_of(review_set, "ground_truth"), field_of(review_set, "split")
+    if len(unlabelled := review_set.match((F(split) == UNLABELLED) & ~F(label).exists())):
         text = "no label yet; `rsam select --split unlabelled` selects which to label first"
         yield SavedView("without a label", unlabelled, text, "#78909C")
     text = "you marked the image, edited its label or drew a target; `rsam apply` reads it"
-    yield SavedView("decided", review_set.match(is_decided([])), text, "#43A047")
+    yield SavedView("decided", review_set.match(is_decided(review_set, [])), text, "#43A047")
 
 
 def _ranked(review_set: Any, key: str, score: str, reverse: bool) -> Any:
@@ -119,7 +121,8 @@ def _ranked_views(review_set: Any, key: str) -> Iterator[SavedView]:
     if review_set.has_sample_field(f"{key}_misattention"):
         text = "all images, those with the most likely wrong place first"
         yield SavedView(f"{key} misattended", _ranked(review_set, key, "misattention", True), text, "#FF6D04")
-    wrong = F("ground_truth.label").exists() & (F(f"{key}_prediction.label") != F("ground_truth.label"))
+    label = F(label_path(review_set))
+    wrong = label.exists() & (F(f"{key}_prediction.label") != label)
     text = "the predicted class differs from the label"
     predicted = review_set.exists(f"{key}_prediction")
     yield SavedView(f"{key} wrong", predicted.match(wrong), text, "#D32F2F")
@@ -150,7 +153,7 @@ def _duplicate_views(review_set: Any, key: str) -> Iterator[SavedView]:
 def _pair_view(review_set: Any, key: str, first: str, second: str) -> SavedView:
     from fiftyone import ViewField as F
 
-    label, predicted = F("ground_truth.label"), F(f"{key}_prediction.label")
+    label, predicted = F(label_path(review_set)), F(f"{key}_prediction.label")
     confused = ((label == first) & (predicted == second)) | ((label == second) & (predicted == first))
     text = "one is predicted as the other; among this run's most frequent confusions"
     return SavedView(f"{key} {first} / {second}", review_set.match(confused), text, "#D32F2F")

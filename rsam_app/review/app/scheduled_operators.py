@@ -38,6 +38,17 @@ def run_scheduled(dataset_name: str, report: Callable[[str], None] | None = None
     return len(scheduled)
 
 
+def forget_operations(dataset_name: str) -> None:
+    """Delete what FiftyOne stores about the plugin's operators that were scheduled on the dataset."""
+    import_fiftyone()
+    from fiftyone.operators.delegated import DelegatedOperationService
+
+    service = DelegatedOperationService()
+    for operation in service.list_operations(dataset_name=dataset_name):
+        if operation.operator.startswith(URI_PREFIX):
+            service.delete_operation(operation.id)
+
+
 def _outcome(operation: Any) -> str:
     """The operation's final message, or the reason for its failure without the traceback."""
     if operation.result is not None and operation.result.error:

@@ -17,10 +17,10 @@ from typing import Any
 
 from rsam_app.review.app.allowed_writes import allow_writes
 from rsam_app.review.app.install_plugin import link_plugin
-from rsam_app.review.app.layout import workspace_name
 from rsam_app.review.app.review_queue import run_of
 from rsam_app.review.app.saved_views import first_view
 from rsam_app.review.app.scheduled_operators import run_scheduled
+from rsam_app.review.dataset.fields import workspace_name
 from rsam_app.review.dataset.fiftyone_internals import dataset_document, start_app_server
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.system.errors import UserError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rsam_app.review.dataset.guest import field_of
 from rsam_app.review.dataset.schema import DECISIONS, field_keys, memory, remember
 
 
@@ -18,7 +19,7 @@ def offer_labels(review_set: Any, key: str) -> dict[str, Any]:
     classes = {"component": "dropdown", "classes": memory(review_set).classes}
     schemas: dict[str, dict[str, Any]] = {
         "review": {"type": "str", "component": "radio", "values": list(DECISIONS)},
-        "ground_truth": {"type": "classification", **classes},
+        field_of(review_set, "ground_truth"): {"type": "classification", **classes},
         "attention_target": {"type": "detections", "component": "dropdown", "classes": ["target"], "default": "target"},
         f"{key}_attention": {"type": "detections", **classes},
         f"{key}_rectangle": {"type": "polylines", **classes, "read_only": True},

@@ -8,7 +8,8 @@ from typing import Any
 
 from rsam_app.review.dataset.annotation_schemas import offer_all_labels
 from rsam_app.review.dataset.fiftyone_internals import add_to_lists
-from rsam_app.review.dataset.schema import MEMORY, memory, set_classes
+from rsam_app.review.dataset.guest import MEMORY, field_of, label_path
+from rsam_app.review.dataset.schema import memory, set_classes
 from rsam_app.system.errors import UserError, suggest
 
 
@@ -53,7 +54,7 @@ def add_classes(review_set: Any, names: Iterable[str]) -> None:
     review_set.reload()
     new = [name for name in names if name not in memory(review_set).classes]
     # In one step: of two reviewers who add a class at the same time, neither loses it.
-    places = ("classes.ground_truth", f"info.{MEMORY}.classes", f"info.{MEMORY}.new_classes")
+    places = (f"classes.{field_of(review_set, 'ground_truth')}", f"info.{MEMORY}.classes", f"info.{MEMORY}.new_classes")
     add_to_lists(review_set, dict.fromkeys(places, new))
     offer_all_labels(review_set)
 
@@ -63,7 +64,8 @@ def forget_unused_classes(review_set: Any) -> None:
     from fiftyone import ViewField as F
 
     if added := memory(review_set).new_classes:
-        used = review_set.match(F("ground_truth.label").is_in(added)).distinct("ground_truth.label")
+        path = label_path(review_set)
+        used = review_set.match(F(path).is_in(added)).distinct(path)
         labelling = memory(review_set).labelling
         kept = {*used, *(labelling.offered if labelling else ())}
         left = [name for name in added if name in kept]

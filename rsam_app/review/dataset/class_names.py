@@ -11,7 +11,8 @@ from rsam_app.review.dataset.annotation_schemas import offer_all_labels
 from rsam_app.review.dataset.class_list import class_alike, clean_name
 from rsam_app.review.dataset.compare_and_set import now
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
-from rsam_app.review.dataset.schema import MEMORY, create_or_open, memory, remember, run_keys, set_classes
+from rsam_app.review.dataset.guest import MEMORY, label_path
+from rsam_app.review.dataset.schema import create_or_open, memory, remember, run_keys, set_classes
 from rsam_app.run.corrections import (
     Correction,
     class_names_in_force,
@@ -32,15 +33,16 @@ class Opened(NamedTuple):
     corrections: dict[tuple[str, str], Correction]
 
 
-def open_with_corrections(dataset: Dataset, table: Path) -> Opened:
+def open_with_corrections(dataset: Dataset, table: Path, host: Any = None) -> Opened:
     """Open or create the review dataset of `dataset`, as it is in its files, with the classes and their names by the
-    corrections table. Raises `UserError` as `create_or_open` and `read_corrections` do."""
+    corrections table; `host` is the user's dataset that was entered instead, if any. Raises `UserError` as
+    `create_or_open` and `read_corrections` do."""
     rows = read_corrections(table)
-    names = _names_in_review(dataset.name, rows)
+    names = _names_in_review(dataset.name if host is None else host.name, rows)
     dataset, rows = under_present_names(dataset, rows, changed_names(names))
     corrections = in_force(rows)
     given = {c.after for c in corrections.values() if c.kind == "label"}
-    review_set = create_or_open(dataset, new_classes(dataset.classes, rows, given))
+    review_set = create_or_open(dataset, new_classes(dataset.classes, rows, given), host)
     _follow_names(review_set, names)
     return Opened(review_set, dataset, corrections)
 
@@ -124,7 +126,7 @@ def _check_new_name(review_set: Any, name: str, new: str, earlier: list[str], me
         raise UserError(f"class {name!r} has that name already.")
     if new in known.classes:
         if not merge:
-            images = review_set.match({"ground_truth.label": new}).count()
+            images = review_set.match({label_path(review_set): new}).count()
             raise UserError(
                 f"{new!r} is another class, of {images:,} images. Tick 'Merge' to make it one with {name!r}."
             )
@@ -149,10 +151,11 @@ def _rename_labels(review_set: Any, changed: Mapping[str, str]) -> int:
     collection, images = sample_collection(review_set), 0
     predicted = (f for key in run_keys(review_set) for f in (f"{key}_prediction.label", f"{key}_suggested"))
     fields = ["original_label", *(f for f in predicted if review_set.has_sample_field(f.split(".")[0]))]
+    label = label_path(review_set)
     for old, new in changed.items():
         for field in fields:
             collection.update_many({field: old}, {"$set": {field: new}})
-        stamped = {"ground_truth.label": new, "last_modified_at": now()}
-        images += collection.update_many({"ground_truth.label": old}, {"$set": stamped}).modified_count
+        stamped = {label: new, "last_modified_at": now()}
+        images += collection.update_many({label: old}, {"$set": stamped}).modified_count
     review_set.reload()
     return images

@@ -29,6 +29,11 @@ def score_fields(columns: list[str]) -> list[str]:
     return [*CERTAINTY, *(name for name in columns if name not in other)]
 
 
+def workspace_name(key: str) -> str:
+    """Name of the workspace for a run's review: its images, the queue, and the histogram of a score."""
+    return f"{key} review"
+
+
 def declare_run(review_set: Any, key: str, columns: list[str]) -> None:
     """Declare the fields of the run `key` for a table with these columns, except those that exist."""
     import fiftyone as fo

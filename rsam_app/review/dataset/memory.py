@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -47,12 +47,29 @@ class LabellingMemory(BaseModel):
     """Classes given by `--classes`: they stay, even if no image has them."""
 
 
+class GuestMemory(BaseModel):
+    """What to know of a dataset of the user's, to leave it as it was."""
+
+    card: str
+    """Name of the card of its runs."""
+    keys: list[str] = []
+    """Of the runs that were let in; theirs are all fields and FiftyOne runs with these prefixes."""
+    tags: list[str] = []
+    """Tags that no sample had before RSAM tagged some."""
+    default_sidebar: bool = False
+    """Whether the App's sidebar was FiftyOne's."""
+    colors: Literal["none", "no fields", "fields"] = "fields"
+    """What there was of a colour scheme."""
+
+
 class Memory(BaseModel):
     """The entry. Only values that were set are stored; keys of other versions stay."""
 
     model_config = ConfigDict(extra="allow")
 
     format: int | None = None
+    guest: GuestMemory | None = None
+    """Set in a dataset of the user's."""
     classes: list[str] = []
     """The card's classes, then the new ones."""
     new_classes: list[str] = []

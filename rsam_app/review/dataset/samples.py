@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rsam_app.data.records import Dataset, Record
 from rsam_app.review.dataset.compare_and_set import Change, compare_and_set, update
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
+from rsam_app.review.dataset.guest import GUEST_FIELDS, field_of, is_guest
 from rsam_app.review.dataset.label_documents import Document, label_document
-from rsam_app.review.dataset.record_fields import metadata_document, relative_boxes, true_boxes_document
+from rsam_app.review.dataset.record_fields import (
+    Corrections,
+    metadata_document,
+    record_document,
+    relative_boxes,
+    true_boxes_document,
+)
 from rsam_app.review.dataset.schema import memory, remember
 from rsam_app.system.files import sha256_of
 
@@ -38,20 +46,26 @@ class Samples:
         documents = self.collection.find({"record_id": {"$type": "string"}}, {"record_id": 1, "_id": 0})
         return {document["record_id"] for document in documents}
 
-    def adopt_by_path(self, records: Sequence[Record]) -> int:
+    def adopt_by_path(self, records: Sequence[Record], corrections: Corrections) -> int:
         """Give samples without a `record_id` the id of the record with their path; return how many got one.
 
         They lost it when the field was deleted in FiftyOne, or the reviewer added them before the card named their
-        files. A record with a sample of its own is not given twice.
+        files. In a dataset of the user's, they also get all other fields of a record, with the `corrections`. A record
+        with a sample of its own is not given twice: of two samples of one file, the first gets the id.
         """
         present = self.record_ids()
         if self.collection.estimated_document_count() <= len(present):
             return 0
-        ids = {str(record.path.resolve()): record.id for record in records if record.id not in present}
+        left = {str(record.path.resolve()): record for record in records if record.id not in present}
+        guest, split = is_guest(self.review_set), field_of(self.review_set, "split")
         changes = []
-        for sample in self.collection.find({"record_id": None}, {"filepath": 1}):
-            if record_id := ids.pop(str(sample.get("filepath")), None):
-                changes.append(Change(sample["_id"], {"record_id": None}, {"record_id": record_id}))
+        for sample in self.collection.find({"record_id": None}, {"filepath": 1, split: 1}):
+            if record := left.pop(os.path.realpath(str(sample.get("filepath"))), None):
+                new: Document = {"record_id": record.id}
+                if guest and sample.get(split) is None:
+                    document = record_document(record, corrections)
+                    new = {field_of(self.review_set, name): value for name, value in document.items()}
+                changes.append(Change(sample["_id"], {"record_id": None}, new))
         return sum(compare_and_set(self.collection, part) for part in chunks(changes, CHUNK))
 
     def follow(self, dataset: Dataset) -> int:
@@ -70,13 +84,14 @@ class Samples:
         return changed
 
     def _outdated(self, records: Sequence[Record]) -> list[Change]:
-        fields = ("filepath", "metadata", "split", "ground_truth", "original_label", "decided_kinds")
+        names = {name: field_of(self.review_set, name) for name in GUEST_FIELDS}
+        fields = ("filepath", *names.values(), "original_label", "decided_kinds")
         stored = self.stored([r.id for r in records], (*fields, "ground_truth_boxes"))
         changes = []
         for record in (r for r in records if r.id in stored):
             sample = stored[record.id]
-            if new := _from_files(record, sample):
-                expected = {field: sample.get(field) for field in ("ground_truth", *new) if "." not in field}
+            if new := _from_files(record, sample, names):
+                expected = {field: sample.get(field) for field in (names["ground_truth"], *new) if "." not in field}
                 changes.append(Change(sample["_id"], expected, new))
         return changes
 
@@ -87,24 +102,25 @@ def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
         yield items[start : start + size]
 
 
-def _from_files(record: Record, stored: Document) -> Document:
-    """Return the fields of a record's sample that differ from the files."""
+def _from_files(record: Record, stored: Document, names: Mapping[str, str]) -> Document:
+    """Return the fields of a record's sample that differ from the files; `names` are those of `GUEST_FIELDS`."""
     new: Document = {}
-    metadata, label = stored.get("metadata") or {}, (stored.get("ground_truth") or {}).get("label")
-    if stored.get("filepath") != str(record.path.resolve()):
+    size, truth = names["metadata"], names["ground_truth"]
+    metadata, label = stored.get(size) or {}, (stored.get(truth) or {}).get("label")
+    if truth == "ground_truth" and stored.get("filepath") != str(record.path.resolve()):
         new["filepath"] = str(record.path.resolve())
     if record.width and (metadata.get("width"), metadata.get("height")) != (record.width, record.height):
-        new["metadata"] = metadata_document(record)
-    if stored.get("split") != record.split:
-        new["split"] = record.split
+        new[size] = metadata_document(record)
+    if stored.get(names["split"]) != record.split:
+        new[names["split"]] = record.split
     original = stored.get("original_label")
     if original != record.label:
         new["original_label"] = record.label
         if (label or "") == (original or "") and "label" not in (stored.get("decided_kinds") or []):
             if label and record.label:
-                new["ground_truth.label"] = record.label
+                new[f"{truth}.label"] = record.label
             else:  # one of the two has no label
-                new["ground_truth"] = label_document("Classification", label=record.label) if record.label else None
+                new[truth] = label_document("Classification", label=record.label) if record.label else None
     boxes = (stored.get("ground_truth_boxes") or {}).get("detections") or []
     pairs = [(box.get("bounding_box"), box.get("original_box")) for box in boxes]
     if not any(moved(*pair) for pair in pairs) and _differ([box for _, box in pairs], relative_boxes(record)):

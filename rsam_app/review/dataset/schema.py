@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.fiftyone_internals import declare_fields
+from rsam_app.review.dataset.guest import MEMORY, field_of, is_guest
 from rsam_app.review.dataset.memory import Memory
 from rsam_app.run.folder import LABELLING
 from rsam_app.system.errors import UserError
@@ -39,28 +40,28 @@ table. Datasets of earlier versions lack it."""
 PLACE_OF = "the rectangle that 'right' or 'wrong place' is about"
 """Description of `JUDGED_PLACE` in the App."""
 
-MEMORY = "rsam"
-"""Key of RSAM's entry in the `info` of a dataset."""
 
-
-def create_or_open(dataset: Dataset, new: Sequence[str] = ()) -> Any:
-    """Return the persistent FiftyOne dataset of `dataset`, with the fields that do not depend on a run.
+def create_or_open(dataset: Dataset, new: Sequence[str] = (), host: Any = None) -> Any:
+    """Return the persistent FiftyOne dataset of `dataset`, or the user's one that was entered (`host`), with the fields
+    that do not depend on a run.
 
     Its classes are those of `dataset`, then those that reviewers added, in the App or in the corrections (`new`).
     Raises `UserError` if the name belongs to a FiftyOne dataset that RSAM did not create.
     """
     fo = import_fiftyone()
-    if fo.dataset_exists(dataset.name):
+    if host is not None:
+        review_set = host
+    elif fo.dataset_exists(dataset.name):
         review_set = _load(fo, dataset.name)
     else:
         review_set = _create(fo, dataset.name)
-    if not review_set.persistent:  # the process that created it was killed
+    if host is None and not review_set.persistent:  # the process that created it was killed
         review_set.persistent = True
     if deleted := _missing_fields(review_set):
         _declare(review_set)
-        if "split" in deleted or "original_label" in deleted or "ground_truth_boxes" in deleted:
+        if {field_of(review_set, "split"), "original_label", "ground_truth_boxes"} & {*deleted}:
             remember(review_set, records=None)  # the samples follow the files again
-    if review_set.info.get("licence") != dataset.licence:
+    if host is None and review_set.info.get("licence") != dataset.licence:
         review_set.info["licence"] = dataset.licence
         review_set.save()
     set_classes(review_set, dataset.classes, [*memory(review_set).new_classes, *new])
@@ -73,7 +74,7 @@ def set_classes(review_set: Any, of_card: Sequence[str], new: Sequence[str]) -> 
     added = [name for name in dict.fromkeys(new) if name not in of_card]
     classes = [*of_card, *added]
     if known.classes != classes or known.new_classes != added:
-        review_set.classes = {**review_set.classes, "ground_truth": classes}
+        review_set.classes = {**review_set.classes, field_of(review_set, "ground_truth"): classes}
         remember(review_set, classes=classes, **({"new_classes": added} if added or known.new_classes else {}))
 
 
@@ -145,6 +146,12 @@ def remember(review_set: Any, **values: Any) -> None:
     review_set.save()
 
 
+def card_of(review_set: Any) -> str:
+    """Return the name of the card whose records the samples show."""
+    guest = memory(review_set).guest
+    return guest.card if guest else str(review_set.name)
+
+
 def run_keys(review_set: Any) -> list[str]:
     """Return the keys of the runs in the dataset, the latest first."""
     return list(reversed(memory(review_set).runs))
@@ -186,7 +193,8 @@ def add_field(review_set: Any, name: str, kind: Any, **details: Any) -> None:
 
 def _missing_fields(review_set: Any) -> list[str]:
     """RSAM's fields that do not depend on a run and that the dataset lacks."""
-    return [name for name in FIELDS if not review_set.has_sample_field(name)]
+    names = (field_of(review_set, name) for name in FIELDS)
+    return [name for name in names if not review_set.has_sample_field(name)]
 
 
 def declare_judged_place(review_set: Any) -> None:
@@ -204,8 +212,11 @@ def _declare(review_set: Any) -> None:
     four_numbers = {"ftype": fo.ListField, "subfield": fo.FloatField}
     fields: dict[str, dict[str, Any]] = {
         "record_id": {**text, "description": "the image's path below the dataset's root"},
-        "split": text,
-        "ground_truth": {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.Classification},
+        field_of(review_set, "split"): text,
+        field_of(review_set, "ground_truth"): {
+            "ftype": fo.EmbeddedDocumentField,
+            "embedded_doc_type": fo.Classification,
+        },
         "original_label": {**text, "description": "the label in the dataset's files"},
         "ground_truth_boxes": boxes,
         "ground_truth_boxes.detections.original_box": four_numbers,
@@ -216,6 +227,9 @@ def _declare(review_set: Any) -> None:
         JUDGED_PLACE: {**text, "description": PLACE_OF},
         "review": {**text, "description": f"one of: {', '.join(DECISIONS)}"},
     }
+    if is_guest(review_set):  # samples of the user's need not have a size
+        size = {"ftype": fo.EmbeddedDocumentField, "embedded_doc_type": fo.ImageMetadata}
+        fields[field_of(review_set, "metadata")] = {**size, "description": "width and height of the image"}
     add_fields(review_set, fields)
     # Unique, so that two processes cannot add a record twice; partial, so that reviewers can add images themselves.
     only_records = {"record_id": {"$type": "string"}}

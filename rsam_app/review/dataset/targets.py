@@ -15,6 +15,7 @@ from rsam_app.review.dataset.compare_and_set import Change, compare_and_set
 from rsam_app.review.dataset.decision_tags import has_decision_tag
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
+from rsam_app.review.dataset.guest import field_of
 
 
 def rectangle_of(detection: Any, width: int, height: int) -> Rectangle:
@@ -80,7 +81,8 @@ def adopt_accepted(review_set: Any, key: str) -> list[str]:
     has_target = F("attention_target.detections").length() > 0
     without_rectangle = []
     if review_set.has_sample_field(f"{key}_attention"):
-        names = ["id", "record_id", f"{key}_attention.detections", "metadata.width", "metadata.height"]
+        size = field_of(review_set, "metadata")
+        names = ["id", "record_id", f"{key}_attention.detections", f"{size}.width", f"{size}.height"]
         targets = {}
         for sample_id, record_id, detections, width, height in zip(
             *review_set.match(accepted & ~has_target).values(names), strict=True

@@ -79,24 +79,25 @@ class UndoReport:
 
 def apply_decisions(job: Job, who: str | None) -> ApplyReport:
     """Add every new decision to the corrections table, in the name of `who`."""
-    return apply_to(job.run, job.card.name, job.pipeline.review.key or job.run.key, who)
+    return apply_to(job.run, job.review_dataset, job.review_key, who)
 
 
 def undo_decisions(job: Job, who: str | None) -> UndoReport:
     """Undo what the last `rsam apply` added, in the name of `who`."""
-    return undo_last(job.run, job.card.name, job.pipeline.review.key or job.run.key, who)
+    return undo_last(job.run, job.review_dataset, job.review_key, who)
 
 
 def apply_to(run: RunFolder, dataset_name: str, key: str, who: str | None) -> ApplyReport:
     """`apply_decisions` for a run folder, the dataset's name and the key of the run's fields."""
     from rsam_app.review.analysis.calibrated_misattention import write_calibrated
-    from rsam_app.review.dataset.schema import open_review
+    from rsam_app.review.dataset.schema import card_of, open_review
     from rsam_app.review.decisions.read import read_decisions
 
     decisions = read_decisions(dataset_name, key, reviewer_name(who))
-    path = corrections_path(run.path, dataset_name)
+    review_set = open_review(dataset_name)
+    path = corrections_path(run.path, card_of(review_set))
     added = add_corrections(path, decisions.corrections)
-    calibration = write_calibrated(open_review(dataset_name), run, key)
+    calibration = write_calibrated(review_set, run, key)
     already_recorded = len(decisions.corrections) - len(added)
     text = calibration.text() if calibration.verdicts else ""
     return ApplyReport(path, added, already_recorded, decisions.problems, text)
@@ -108,9 +109,10 @@ def undo_last(run: RunFolder, dataset_name: str, key: str, who: str | None) -> U
     FiftyOne's fields are restored first, then rows that undo the corrections are appended to the table. After an
     interruption in between, the next `rsam apply` completes it. Raises `UserError` if nothing is left to undo.
     """
+    from rsam_app.review.dataset.schema import card_of, open_review
     from rsam_app.review.decisions.restore import take_back
 
-    path = corrections_path(run.path, dataset_name)
+    path = corrections_path(run.path, card_of(open_review(dataset_name)))
     table = read_corrections(path)
     added = last_addition(table)
     if not added:

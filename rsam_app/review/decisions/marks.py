@@ -10,6 +10,7 @@ from typing import Any
 from rsam_app.review.dataset.class_list import forget_unused_classes
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decision_of, decisions_of, spellings
 from rsam_app.review.dataset.fiftyone_internals import dataset_id
+from rsam_app.review.dataset.guest import field_of
 from rsam_app.review.dataset.schema import DECISIONS
 from rsam_app.review.dataset.targets import adopt_accepted
 from rsam_app.review.decisions.reviewer import reviewer_name
@@ -119,6 +120,11 @@ def set_by_id(review_set: Any, field: str, values: Mapping[str, Any]) -> None:
         review_set.set_values(field, values, key_field="id", validate=False, expand_schema=False)
 
 
+def forget_history(review_set: Any) -> None:
+    """Delete the history: no mark can be undone afterwards."""
+    _store(review_set).clear()
+
+
 def _states(samples: Any, with_labels: bool) -> dict[str, State]:
     """By sample id its state. Without `with_labels`, a label edited between a mark and its undo is not compared."""
     states = {}
@@ -127,7 +133,7 @@ def _states(samples: Any, with_labels: bool) -> dict[str, State]:
         decision_tags = sorted(tag for tag in tags or () if decision_of(tag))
         states[sample_id] = {"record_id": record_id, "review": review, "tags": decision_tags, "target": _plain(target)}
     if with_labels:
-        for sample_id, label in zip(*samples.values(["id", "ground_truth"]), strict=True):
+        for sample_id, label in zip(*samples.values(["id", field_of(samples, "ground_truth")]), strict=True):
             states[sample_id]["label"] = _plain(label)
     return states
 
@@ -145,7 +151,7 @@ def _relabel(review_set: Any, before: Mapping[str, dict[str, Any] | None], label
         old = before[sample_id]
         values[sample_id] = fo.Classification() if old is None else fo.Classification.from_dict(old)
         values[sample_id].label = label
-    set_by_id(review_set, "ground_truth", values)
+    set_by_id(review_set, field_of(review_set, "ground_truth"), values)
 
 
 def _restore(review_set: Any, states: Mapping[str, State]) -> None:
@@ -156,7 +162,7 @@ def _restore(review_set: Any, states: Mapping[str, State]) -> None:
 
     set_by_id(review_set, "review", {i: state["review"] for i, state in states.items()})
     set_by_id(review_set, "attention_target", parsed(fo.Detections, "target"))
-    set_by_id(review_set, "ground_truth", parsed(fo.Classification, "label"))
+    set_by_id(review_set, field_of(review_set, "ground_truth"), parsed(fo.Classification, "label"))
     present = spellings(review_set.select(list(states)), DECISION_TAGS) if states else []
     for tag in {*present, *(tag for state in states.values() for tag in state["tags"])}:
         if tagged := _ids(states, tag, True):

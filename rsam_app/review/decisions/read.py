@@ -11,6 +11,7 @@ from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.class_names import earlier_name
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decisions_of, has_decision_tag
 from rsam_app.review.dataset.fields import moved
+from rsam_app.review.dataset.guest import field_of, label_path
 from rsam_app.review.dataset.schema import DECISIONS, JUDGED_PLACE, declare_judged_place, memory, open_review, run_keys
 from rsam_app.review.dataset.targets import adopt_accepted, is_on_image, rectangle_of
 from rsam_app.review.decisions.marks import set_by_id
@@ -27,14 +28,13 @@ FIELDS = (
     "filepath",
     "review",
     "tags",
-    "ground_truth.label",
     "original_label",
     "decided_kinds",
     JUDGED_PLACE,
-    "metadata.width",
-    "metadata.height",
     "attention_target.detections",
 )
+LABEL, WIDTH, HEIGHT = "ground_truth.label", "metadata.width", "metadata.height"
+"""Further fields, whose names differ if the dataset is the user's."""
 
 
 @dataclass
@@ -82,9 +82,11 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
     reader = _Reader(review_set, keys, who, decisions)
     reader.read_class_names()
     shown = [key for key in keys if review_set.has_sample_field(f"{key}_attention")]  # FiftyOne can delete fields
-    names = [*FIELDS, *(f"{key}_attention.detections" for key in shown)]
+    size = field_of(review_set, "metadata")
+    names = [*FIELDS, *(f"{key}_attention.detections" for key in shown), LABEL, WIDTH, HEIGHT]
+    paths = [*names[:-3], label_path(review_set), f"{size}.width", f"{size}.height"]
     new_kinds = {}
-    for row in zip(*review_set.match(is_decided(shown)).values(names), strict=True):
+    for row in zip(*review_set.match(is_decided(review_set, shown)).values(paths), strict=True):
         sample = dict(zip(names, row, strict=True))
         known = set(sample["decided_kinds"] or [])
         kinds = known | reader.read(sample, known)
@@ -96,7 +98,7 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
     return decisions
 
 
-def is_decided(keys: list[str]) -> Any:
+def is_decided(review_set: Any, keys: list[str]) -> Any:
     """Return a FiftyOne expression: the sample has a decision, or once had one."""
     from fiftyone import ViewField as F
 
@@ -107,7 +109,7 @@ def is_decided(keys: list[str]) -> Any:
         [
             F("review").exists(),
             has_decision_tag(*DECISION_TAGS),
-            _or_blank("ground_truth.label") != _or_blank("original_label"),
+            _or_blank(label_path(review_set)) != _or_blank("original_label"),
             F("attention_target.detections").length() > 0,
             F("decided_kinds").length() > 0,
             *dragged,
@@ -125,7 +127,7 @@ def _or_blank(field: str) -> Any:
 class _Reader:
     def __init__(self, review_set: Any, keys: list[str], who: str, decisions: Decisions) -> None:
         self.classes, self.class_names = set(memory(review_set).classes), memory(review_set).class_names
-        self.keys = keys
+        self.keys, self.label = keys, field_of(review_set, "ground_truth")
         self.who = who
         self.when = now()
         self.decisions = decisions
@@ -164,14 +166,14 @@ class _Reader:
             self._add_problem(sample, f"review is {mark!r}, expected one of: {', '.join(DECISIONS)}.")
 
     def _read_label(self, sample: dict[str, Any], known: set[str]) -> None:
-        label, original = sample["ground_truth.label"] or "", sample["original_label"] or ""
+        label, original = sample[LABEL] or "", sample["original_label"] or ""
         if label == original and "label" not in known:
             return
         if label not in self.classes and (label or original):
             self._add_problem(
                 sample,
                 f"label {label or None!r} is not a class of the dataset."
-                " Correct it in ground_truth, or give it by the key l as a new class.",
+                f" Correct it in {self.label}, or give it by the key l as a new class.",
             )
             return
         filed = (earlier_name(self.class_names, name) for name in (original, label))
@@ -185,11 +187,11 @@ class _Reader:
             self._add_problem(sample, f"has {len(boxes)} boxes instead of one. Delete the others.")
         elif boxes:
             try:
-                rectangle = rectangle_of(boxes[0], sample["metadata.width"], sample["metadata.height"])
+                rectangle = rectangle_of(boxes[0], sample[WIDTH], sample[HEIGHT])
             except (ValueError, TypeError) as error:
                 self._add_problem(sample, f"the drawn box cannot be read: {error}. Draw it again.")
                 return
-            if not is_on_image(rectangle, sample["metadata.width"], sample["metadata.height"]):
+            if not is_on_image(rectangle, sample[WIDTH], sample[HEIGHT]):
                 self._add_problem(sample, "the box is off the image. Draw it again in attention_target.")
             else:
                 self._add(sample, "rectangle", "", json.dumps([round(v, 4) for v in rectangle]))
@@ -215,7 +217,7 @@ class _Reader:
         if len(detections) != 1 or _is_edited(detections[0]):
             return None
         try:
-            return rectangle_of(detections[0], sample["metadata.width"], sample["metadata.height"])
+            return rectangle_of(detections[0], sample[WIDTH], sample[HEIGHT])
         except (ValueError, TypeError):
             return None
 

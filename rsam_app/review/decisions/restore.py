@@ -8,6 +8,7 @@ from typing import Any
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.class_list import forget_unused_classes
 from rsam_app.review.dataset.class_names import take_names_back
+from rsam_app.review.dataset.guest import field_of
 from rsam_app.review.dataset.record_fields import mark_of_place
 from rsam_app.review.dataset.schema import JUDGED_PLACE, memory, open_review, run_keys
 from rsam_app.review.dataset.targets import as_target
@@ -59,8 +60,9 @@ def _by_sample_id(review_set: Any, values: dict[str, str]) -> dict[str, str]:
 def _restore_labels(review_set: Any, labels: dict[str, str]) -> None:
     names = memory(review_set).class_names
     labels = {i: names.get(label, label) for i, label in labels.items()}
-    set_by_id(review_set, "ground_truth.label", {i: label for i, label in labels.items() if label})
-    set_by_id(review_set, "ground_truth", {i: None for i, label in labels.items() if not label})
+    field = field_of(review_set, "ground_truth")
+    set_by_id(review_set, f"{field}.label", {i: label for i, label in labels.items() if label})
+    set_by_id(review_set, field, {i: None for i, label in labels.items() if not label})
     forget_unused_classes(review_set)
 
 
@@ -70,7 +72,8 @@ def _restore_rectangles(review_set: Any, rectangles: dict[str, str]) -> None:
         unmark(review_set, without, "accept")
         for key in run_keys(review_set):
             _restore_model_boxes(review_set, without, f"{key}_attention")
-    sizes = review_set.select(list(rectangles)).values(["id", "metadata.width", "metadata.height"])
+    size = field_of(review_set, "metadata")
+    sizes = review_set.select(list(rectangles)).values(["id", f"{size}.width", f"{size}.height"])
     targets = {
         i: as_target(Rectangle(*parse_json(rectangles[i])), width, height) if rectangles[i] else None
         for i, width, height in zip(*sizes, strict=True)

@@ -76,7 +76,7 @@ def parse_classes(text: str | None) -> list[str]:
 
 def _add_samples(review_set: Any, records: Sequence[Record], corrections: Any, progress: Progress | None) -> None:
     samples, identifier, at = Samples(review_set), dataset_id(review_set), now()
-    samples.adopt_by_path(records)
+    samples.adopt_by_path(records, corrections)
     paths = {s["record_id"]: s for s in samples.collection.find({"record_id": {"$type": "string"}}, _PATHS)}
     new = [record for record in records if record.id not in paths]
     for number, part in enumerate(chunks(new, CHUNK)):

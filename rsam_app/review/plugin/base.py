@@ -10,7 +10,8 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from rsam_app.review.app.review_queue import run_of
-from rsam_app.review.dataset.schema import MEMORY, field_keys, memory, run_keys
+from rsam_app.review.dataset.guest import MEMORY
+from rsam_app.review.dataset.schema import field_keys, memory, run_keys
 from rsam_app.run.folder import LABELLING, RunFolder
 from rsam_app.system.errors import UserError
 

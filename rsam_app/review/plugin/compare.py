@@ -6,6 +6,7 @@ from typing import Any
 
 from rsam_app.review.analysis.compare_runs import compare_runs
 from rsam_app.review.dataset.fields import CHANGE
+from rsam_app.review.dataset.guest import field_of
 from rsam_app.review.dataset.schema import run_keys
 from rsam_app.review.plugin.base import ReviewOperator, choose_run, count_images, listed
 from rsam_app.system.errors import UserError
@@ -36,7 +37,7 @@ class CompareRuns(ReviewOperator):
         ctx.ops.notify(f"{name} written on {count_images(number)}; smallest overlap first", "success")
         ctx.ops.reload_dataset()
         ctx.ops.set_view(view=review_set.exists(name).sort_by(name))
-        shown = [f"{first}_rectangle", f"{second}_rectangle", "ground_truth", name]
+        shown = [f"{first}_rectangle", f"{second}_rectangle", field_of(review_set, "ground_truth"), name]
         changes = (f"{second}_{CHANGE}{first}", f"{first}_{CHANGE}{second}")
         ctx.ops.set_active_fields(shown + [field for field in changes if review_set.has_field(field)])
         return {"field": name, "images": number}

@@ -10,6 +10,7 @@ import fiftyone.operators.types as types
 from rsam_app.review.analysis.suggested_labels import suggestions
 from rsam_app.review.dataset.class_list import add_classes, class_to_give
 from rsam_app.review.dataset.class_names import rename_class
+from rsam_app.review.dataset.guest import label_path
 from rsam_app.review.dataset.schema import memory
 from rsam_app.review.decisions.marks import MarkResult, mark
 from rsam_app.review.plugin.base import PLUGIN, OneClickOperator, ReviewOperator, add_choice, key_of, listed
@@ -45,7 +46,7 @@ def give_label(ctx: Any, review_set: Any, typed: str, new: bool = False) -> dict
     classes = known.classes
     label = class_to_give(known.class_names.get(typed, typed), classes, new)
     ids = sample_ids_of(ctx)
-    current = zip(*review_set.select(ids).values(["id", "ground_truth.label"]), strict=True)
+    current = zip(*review_set.select(ids).values(["id", label_path(review_set)]), strict=True)
     labels = {i: label for i, before in current if before != label}
     if not labels:
         raise UserError(f"Nothing to change: the label is already {label!r}.")
@@ -86,7 +87,8 @@ class RenameClass(ReviewOperator):
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
         """Ask for the class and its new name."""
         classes = {name: name for name in memory(review_set).classes}
-        given = review_set.select(ctx.current_sample).values("ground_truth.label") if ctx.current_sample else [None]
+        path = label_path(review_set)
+        given = review_set.select(ctx.current_sample).values(path) if ctx.current_sample else [None]
         default = given[0] if given[0] in classes else None
         view = types.AutocompleteView()
         add_choice(inputs, "class", "Class", classes, view=view, default=default, required=True)

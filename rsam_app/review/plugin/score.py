@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import fiftyone.operators.types as types
 
 from rsam_app.data.records import SPLITS, UNLABELLED
+from rsam_app.review.dataset.guest import field_of, is_guest
 from rsam_app.review.plugin.base import (
     ReportingOperator,
     add_choice,
@@ -87,13 +88,15 @@ class Score(ReportingOperator):
                     lines.append(locate_in_child(run.path))
             predicted = yield from self._predict(ctx, run, self._splits(ctx, review_set, images))
             lines.append(f"New predictions: {', '.join(predicted)}." if predicted else "Nothing had changed.")
-        report = yield from self._write(ctx, run, key)
+        report = yield from self._write(ctx, run, key, review_set)
         lines.append(
             f"Run **{key}**: {report.added:,} images added, {report.updated:,} updated, {report.unchanged:,} unchanged,"
             f" {report.kept:,} rectangles kept where you moved them."
         )
         if added := review_set.match({"record_id": None}).count():
-            lines.append(f"Not scored: {count_images(added)} you added outside the dataset. Add them to its folder.")
+            where = "that are not in the run's card" if is_guest(review_set) else "you added outside the dataset"
+            remedy = "" if is_guest(review_set) else " Add them to its folder."
+            lines.append(f"Not scored: {count_images(added)} {where}.{remedy}")
         return "\n\n".join(lines)
 
     def _splits(self, ctx: Any, review_set: Any, images: str) -> list[str] | None:
@@ -101,7 +104,9 @@ class Score(ReportingOperator):
         if images == CHANGED:
             return None
         shown = ctx.view if images == VIEW and ctx.view is not None else review_set
-        splits = [split for split in (*SPLITS, UNLABELLED) if split in set(shown.distinct("split"))]
+        splits = [
+            split for split in (*SPLITS, UNLABELLED) if split in set(shown.distinct(field_of(review_set, "split")))
+        ]
         if not splits:
             raise UserError("The view shows none of the dataset's own images. Open another one.")
         return splits
@@ -113,7 +118,7 @@ class Score(ReportingOperator):
         steps = predict_in_child(run.path, splits)
         return (yield from _shown(steps, lambda step: progress(ctx, step.done, step.total, step.title)))
 
-    def _write(self, ctx: Any, run: Any, key: str) -> Generator[Any, None, Any]:
+    def _write(self, ctx: Any, run: Any, key: str, review_set: Any) -> Generator[Any, None, Any]:
         from rsam_app.review.writing.write_run import write_run
         from rsam_app.run.job import Job
         from rsam_app.system.progress import Reporter
@@ -121,7 +126,8 @@ class Score(ReportingOperator):
         job = Job.of_run(run.path, [], Reporter())
         with run.writing():
             panels = job.pipeline.review.all_panels
-            steps = _steps_of(lambda advance: write_run(run, job.original, key, advance, all_panels=panels))
+            into = review_set.name if is_guest(review_set) else None
+            steps = _steps_of(lambda advance: write_run(run, job.original, key, advance, all_panels=panels, into=into))
             return (yield from _shown(steps, lambda step: progress(ctx, step[0], step[1], "images written")))
 
 

@@ -9,6 +9,8 @@ import fiftyone.operators.types as types
 
 from rsam_app.config import SelectConfig
 from rsam_app.config.validation import validate
+from rsam_app.review.dataset.guest import field_of
+from rsam_app.review.dataset.schema import card_of
 from rsam_app.review.plugin.base import (
     ReviewOperator,
     add_choice,
@@ -44,7 +46,10 @@ class SelectForRelabeling(ReviewOperator):
         view, default = types.AutocompleteView(), settings.strategy
         add_choice(inputs, "strategy", "Strategy", strategies, summaries, view, default=default, required=True)
         inputs.int("budget", label="How many images", default=settings.budget, min=1, required=True)
-        splits = {split: split for split in [*sorted(s for s in review_set.distinct("split") if s), "all"]}
+        splits = {
+            split: split
+            for split in [*sorted(s for s in review_set.distinct(field_of(review_set, "split")) if s), "all"]
+        }
         add_choice(inputs, "split", "Split", splits, default=settings.split, required=True)
         inputs.str("tag", label="Tag", default=settings.tag, required=True)
 
@@ -56,7 +61,7 @@ class SelectForRelabeling(ReviewOperator):
         pipeline = run.load_pipeline()
         given = {name: ctx.params[name] for name in SETTINGS if ctx.params.get(name) is not None}
         settings = validate(SelectConfig, pipeline.select.model_dump() | given, Path("select for relabeling"))
-        selection, tagged = select_and_tag(run, review_set.name, settings, pipeline.seed)
+        selection, tagged = select_and_tag(run, review_set.name, settings, pipeline.seed, card=card_of(review_set))
         ids = list(selection.ids)
         summary = f"{count_images(len(ids))} by {selection.strategy}, {tagged:,} newly tagged '{settings.tag}'"
         ctx.ops.notify(". ".join([summary, *selection.notes]), variant="success")

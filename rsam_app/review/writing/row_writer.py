@@ -14,6 +14,7 @@ from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.review.dataset.compare_and_set import Change, insert, now, update
 from rsam_app.review.dataset.fields import moved
 from rsam_app.review.dataset.fiftyone_internals import dataset_id
+from rsam_app.review.dataset.guest import is_guest
 from rsam_app.review.dataset.label_documents import Document
 from rsam_app.review.dataset.record_fields import Corrections
 from rsam_app.review.dataset.samples import Samples
@@ -34,6 +35,8 @@ class RowWriter:
 
     def __init__(self, samples: Samples, key: str, records: dict[str, Record], corrections: Corrections) -> None:
         self.samples, self.key, self.records, self.corrections = samples, key, records, corrections
+        self.without_sample: list[str] = []
+        """Ids of records without a sample in a dataset of the user's, to which none is added."""
         self.added = self.updated = self.unchanged = self.kept = 0
 
     def write(self, rows: pa.RecordBatch) -> None:
@@ -42,6 +45,11 @@ class RowWriter:
         stored = self.samples.stored(ids)
         known = pa.array([record_id in stored for record_id in ids], pa.bool_())
         new = rows.filter(pc.invert(known))
+        if is_guest(self.samples.review_set):
+            self.without_sample += new.column("id").to_pylist()
+            if rows := rows.filter(known):
+                self._update(rows, len(rows))
+            return
         added = self._insert(new)
         self.added += added
         # If another process added some of them in the meantime, all rows are compared: those just added are equal.

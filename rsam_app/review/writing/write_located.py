@@ -7,7 +7,8 @@ from typing import Any
 
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.fields import LOCATED
-from rsam_app.review.dataset.schema import add_field, run_keys
+from rsam_app.review.dataset.guest import field_of
+from rsam_app.review.dataset.schema import add_field, memory, remember, run_keys
 from rsam_app.review.dataset.targets import as_target
 from rsam_app.system.errors import UserError
 
@@ -28,7 +29,8 @@ def write_located(
     field, view = f"{key}_{LOCATED}", f"{key} located again"
     text = "where the object is by the answers given so far, found by `rsam locate`; the next training starts from it"
     add_field(review_set, field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections, description=text)
-    names = ["id", "record_id", "metadata.width", "metadata.height"]
+    size = field_of(review_set, "metadata")
+    names = ["id", "record_id", f"{size}.width", f"{size}.height"]
     values = {
         sample_id: as_target(rectangles[record_id], width, height, label="moved" if record_id in moved else "unmoved")
         if record_id in rectangles
@@ -40,4 +42,5 @@ def write_located(
         from fiftyone import ViewField as F
 
         review_set.save_view(view, review_set.match(F(f"{field}.detections.label").contains("moved")), description=text)
+        remember(review_set, views=[*memory(review_set).views, view])
     return field, view

@@ -15,6 +15,7 @@ from rsam_app.review.analysis.derived_fields import derive
 from rsam_app.review.app.layout import arrange
 from rsam_app.review.app.saved_views import save_views
 from rsam_app.review.dataset.class_names import open_with_corrections
+from rsam_app.review.dataset.enter import enter
 from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, has_run, score_fields
 from rsam_app.review.dataset.memory import RunMemory
 from rsam_app.review.dataset.samples import CHUNK, Samples
@@ -52,6 +53,8 @@ class WriteReport:
     """Rectangles that were not overwritten because the reviewer moved them."""
     vanished: list[str] = field(default_factory=list)
     """Records with a sample or a prediction that are no longer in the dataset. Nothing of them is deleted."""
+    without_sample: list[str] = field(default_factory=list)
+    """Records without a sample in the user's dataset: it was deleted there, or another sample has the same file."""
     notes: list[str] = field(default_factory=list)
     """Messages for the user, such as why a derived field is missing."""
 
@@ -63,6 +66,7 @@ def write_run(
     progress: Progress | None = None,
     comparing: StepProgress | None = None,
     all_panels: bool = False,
+    into: str | None = None,
 ) -> WriteReport:
     """Write all predictions of `run` into the FiftyOne dataset of `dataset`, then derived fields, views and layout.
 
@@ -70,13 +74,15 @@ def write_run(
     edited labels, drawn boxes, moved rectangles and decisions stay, also those made while it writes. After an
     interruption the next call completes the write. Memory does not grow with the predictions, except by the embeddings
     and 1.5 KiB an image for what is compared across all images. `progress` counts rows, `comparing` the search for
-    near-duplicates. `all_panels` is the pipeline's `review.all_panels`.
+    near-duplicates. `all_panels` is the pipeline's `review.all_panels`. `into` is a dataset of the user's to write into
+    instead: no sample is added, and the user's fields, tags and views stay as they are.
 
     Raises `UserError` if there are no predictions, if the key belongs to another run, or if the dataset's name belongs
-    to a FiftyOne dataset that RSAM did not create. Runs of one dataset are written one after the other.
+    to a FiftyOne dataset that RSAM did not create; with `into` as `enter` does. Runs of one dataset are written one
+    after the other.
     """
-    with locked(lock_file("review", dataset.name)):
-        return _write(run, dataset, check_key(key or run.key), progress, comparing, all_panels)
+    with locked(lock_file("review", into or dataset.name)):
+        return _write(run, dataset, check_key(key or run.key), progress, comparing, all_panels, into)
 
 
 def _write(
@@ -86,22 +92,25 @@ def _write(
     progress: Progress | None,
     comparing: StepProgress | None,
     all_panels: bool,
+    into: str | None,
 ) -> WriteReport:
     files = _tables(run)
     table = corrections_path(run.path, dataset.name)
-    review_set, dataset, corrections = open_with_corrections(dataset, table)
+    host = enter(into, dataset.name, key) if into else None
+    review_set, dataset, corrections = open_with_corrections(dataset, table, host)
     _check_owner(review_set, run, key)
     if keys := run_keys(review_set):
         adopt_accepted(review_set, keys[0])
     samples, records = Samples(review_set), by_id(dataset.records)
     report = WriteReport(review_set.name, key)
-    adopted = samples.adopt_by_path(dataset.records)
+    adopted = samples.adopt_by_path(dataset.records, corrections)
     written = WrittenChunks(review_set, run.path, key)
     writer = RowWriter(samples, key, records, corrections)
     vanished = _write_tables(files, writer, written, progress)
     report.added, report.updated = writer.added, writer.updated
     report.unchanged, report.kept = writer.unchanged, writer.kept
     report.vanished = sorted(vanished | (samples.record_ids() - records.keys()))
+    report.without_sample = writer.without_sample
     report.followed = samples.follow(dataset)
     written.save([name for path in files for name in score_fields(pq.read_schema(path).names)])
     report.notes = [*_notes(report, adopted), *derive(review_set, run, key, dataset, comparing, all_panels)]
@@ -112,7 +121,9 @@ def _write(
 
 def _notes(report: WriteReport, adopted: int) -> list[str]:
     notes = []
-    if adopted:
+    if missing := report.without_sample:
+        notes.append(f"{len(missing):,} images have no sample of their own in {report.dataset!r}, e.g. {missing[0]}")
+    elif adopted:
         notes.append(f"{adopted:,} samples without a record_id got the id of the image at their path")
     if report.vanished:
         notes.append(

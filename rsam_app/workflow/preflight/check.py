@@ -63,7 +63,7 @@ def check_training(job: Job, resume: bool = True, restart: bool = False, review:
     if review:
         found.attempt(lambda: _check_evaluation(job, found))
         found.attempt(lambda: _check_selection(job))
-        found.attempt(lambda: _check_database(found))
+        found.attempt(lambda: _check_database(job, found))
     found.attempt(lambda: _check_disk(job, found))
     return found
 
@@ -152,11 +152,14 @@ def _check_selection(job: Job) -> None:
         raise UserError(f"select.strategy: {error}") from error
 
 
-def _check_database(found: Findings) -> None:
+def _check_database(job: Job, found: Findings) -> None:
     if is_main_process():
+        from rsam_app.review.dataset.enter import entered_by
         from rsam_app.system.mongodb.connection import provide
 
         found.database = str(provide())
+        if into := job.pipeline.review.into:
+            entered_by(into, job.card.name, job.review_key)
 
 
 def _check_disk(job: Job, found: Findings) -> None:
