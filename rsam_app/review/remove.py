@@ -13,7 +13,7 @@ from rsam_app.review.app.scheduled_operators import forget_operations
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, spellings
 from rsam_app.review.dataset.enter import is_ours, load_images
 from rsam_app.review.dataset.fiftyone_internals import serialized_stages
-from rsam_app.review.dataset.guest import DECISIONS_GROUP, MEMORY, field_of, is_guest
+from rsam_app.review.dataset.guest import DECISIONS_GROUP, MEMORY, OTHER_GROUP, field_of, is_guest
 from rsam_app.review.dataset.memory import GuestMemory
 from rsam_app.review.dataset.schema import memory
 from rsam_app.review.decisions.marks import forget_history
@@ -29,6 +29,8 @@ class Removed:
     dataset: str
     fields: int
     views: int
+    runs: tuple[str, ...]
+    """Folders of the runs that were in it."""
     broken_views: tuple[str, ...]
     """Saved views of the user's that use fields that are gone; they stay."""
 
@@ -58,6 +60,7 @@ def remove(name: str) -> Removed:
             problem = "RSAM created it; delete it in FiftyOne" if MEMORY in dataset.info else "nothing in it is RSAM's"
             raise UserError(f"FiftyOne dataset {name!r}: {problem}. Nothing was removed.")
         fields = [field for field in dataset.get_field_schema() if is_ours(dataset, field)]
+        runs = tuple(run.path for run in memory(dataset).runs.values())
         _restore_app(dataset, guest)
         views = _remove_views(dataset)
         _remove_runs(dataset)
@@ -71,7 +74,7 @@ def remove(name: str) -> Removed:
         broken = tuple(view for view in dataset.list_saved_views() if _uses(dataset, view, fields))
         del dataset.info[MEMORY]
         dataset.save()
-    return Removed(name, len(fields), views, broken)
+    return Removed(name, len(fields), views, runs, broken)
 
 
 def _restore_app(dataset: Any, guest: GuestMemory) -> None:
@@ -94,11 +97,11 @@ def _restore_sidebar(dataset: Any, guest: GuestMemory) -> None:
     """Remove the empty groups, and the whole arrangement if it is FiftyOne's own and there was none."""
     import fiftyone as fo
 
-    ours = {DECISIONS_GROUP, *guest.keys}
+    ours = {DECISIONS_GROUP, OTHER_GROUP, *guest.keys}
     groups = [group for group in dataset.app_config.sidebar_groups or [] if group.paths or group.name not in ours]
     default = fo.DatasetAppConfig.default_sidebar_groups(dataset)
-    is_default = [(g.name, list(g.paths)) for g in groups] == [(g.name, list(g.paths)) for g in default]
-    dataset.app_config.sidebar_groups = None if guest.default_sidebar and (is_default or not groups) else groups
+    shown, usual = ([(g.name, list(g.paths)) for g in some if g.paths] for some in (groups, default))
+    dataset.app_config.sidebar_groups = None if guest.default_sidebar and shown in (usual, []) else groups
     dataset.save()
 
 

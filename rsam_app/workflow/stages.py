@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsam_app.config import Pipeline, SelectConfig
 from rsam_app.data import UNLABELLED
-from rsam_app.run.folder import environment
+from rsam_app.run.folder import RunFolder, environment
 from rsam_app.run.job import Job
 from rsam_app.run.replaced import forget_finished, keep_finished, restore_finished
 from rsam_app.system.errors import UserError
@@ -232,16 +232,25 @@ def review(job: Job) -> str:
 
 
 def remove_review(job: Job) -> Removed:
-    """Remove all of RSAM's from the user's dataset that the run is reviewed in; the run forgets that dataset."""
+    """Remove all of RSAM's from the user's dataset that the run is reviewed in; its runs forget that dataset."""
     from rsam_app.review.remove import remove
 
     if job.pipeline.review.into is None:
         raise UserError(f"{job.run.path}: is reviewed in a dataset of its own. Name yours: --into NAME --remove.")
     removed = remove(job.pipeline.review.into)
-    review = job.pipeline.review.model_copy(update={"into": None})
-    job.run.save_pipeline(job.pipeline.model_copy(update={"review": review}))
-    job.run.update_json(stages={"review": {}})
+    for run in {job.run.path.resolve(), *map(Path, removed.runs)}:
+        _forget_into(RunFolder(run), removed.dataset)
     return removed
+
+
+def _forget_into(run: RunFolder, dataset: str) -> None:
+    """Make a run that was reviewed in the user's dataset one that is not reviewed yet."""
+    if not run.config_path.exists():
+        return
+    pipeline = run.load_pipeline()
+    if pipeline.review.into == dataset:
+        run.save_pipeline(pipeline.model_copy(update={"review": pipeline.review.model_copy(update={"into": None})}))
+    run.update_json(stages={"review": {}})
 
 
 def _reviewing(job: Job) -> Stage[str]:

@@ -10,7 +10,7 @@ from rsam_app.review.app.review_queue import run_of_field
 from rsam_app.review.dataset.annotation_schemas import offer_labels
 from rsam_app.review.dataset.enter import is_ours
 from rsam_app.review.dataset.fields import workspace_name
-from rsam_app.review.dataset.guest import DECISIONS_GROUP, field_of, is_guest
+from rsam_app.review.dataset.guest import DECISIONS_GROUP, OTHER_GROUP, field_of, is_guest
 from rsam_app.review.dataset.schema import memory, remember, run_keys
 from rsam_app.run.folder import LABELLING
 
@@ -61,9 +61,9 @@ def _arrange_sidebar(review_set: Any, key: str) -> None:
     fields = [path for group in default for path in group.paths]
     groups = list(review_set.app_config.sidebar_groups or [])
     if not groups and is_guest(review_set):
-        groups = default
-        for group in groups:
+        for group in default:
             group.paths = [path for path in group.paths if not is_ours(review_set, path)]
+        groups = [group for group in default if group.paths]
     placed = {path for group in groups for path in group.paths}
     position = 0
     for name, (paths, expanded) in _sidebar_groups(review_set, key, fields).items():
@@ -90,8 +90,8 @@ def _sidebar_groups(review_set: Any, key: str, fields: list[str]) -> dict[str, t
     placed = (*tags, *decisions, *keys)
     other = [path for path in fields if path not in placed and run_of_field(path, keys) is None]
     if is_guest(review_set):
-        decisions += [path for path in other if is_ours(review_set, path)]
-        return {DECISIONS_GROUP: (decisions, True), key: (run, True)}
+        ours = [path for path in other if is_ours(review_set, path)]
+        return {DECISIONS_GROUP: (decisions, True), key: (run, True), OTHER_GROUP: (ours, False)}
     return {"tags": (tags, True), DECISIONS_GROUP: (decisions, True), key: (run, True), "metadata": (other, False)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, spellings
 from rsam_app.review.dataset.fields import workspace_name
-from rsam_app.review.dataset.guest import DECISIONS_GROUP, MEMORY, guest_name, is_guest
+from rsam_app.review.dataset.guest import DECISIONS_GROUP, MEMORY, OTHER_GROUP, guest_name, is_guest
 from rsam_app.review.dataset.memory import GuestMemory
 from rsam_app.review.dataset.schema import FIELDS, JUDGED_PLACE, memory, remember
 from rsam_app.system.errors import UserError, suggest
@@ -16,6 +16,14 @@ from rsam_app.system.versions import REVIEW_DATASET
 
 SHARED_NAMES = tuple(map(guest_name, (*FIELDS, JUDGED_PLACE, "metadata")))
 """RSAM's fields in a dataset of the user's that do not depend on a run."""
+KINDS = {
+    "image": "images",
+    "group": "groups",
+    "video": "videos",
+    "3d": "3-D scenes",
+    "point-cloud": "point clouds",
+}
+"""FiftyOne's media types in words."""
 
 
 def enter(name: str, card: str, key: str) -> Any:
@@ -81,9 +89,9 @@ def refuse_other_kinds(samples: Any, what: str) -> None:
     if not len(samples):
         raise UserError(f"{what}: is empty; samples with one image each are needed.")
     of = samples.get_field_schema().get("sample_id")
-    kind = "patche" if isinstance(of, fo.ObjectIdField) else samples.media_type
-    if kind != "image":
-        raise UserError(f"{what}: contains {kind}s; samples with one image each are needed.")
+    kind = "patches" if isinstance(of, fo.ObjectIdField) else KINDS.get(samples.media_type, "other media")
+    if kind != KINDS["image"]:
+        raise UserError(f"{what}: contains {kind}; samples with one image each are needed.")
 
 
 def is_ours(dataset: Any, path: str) -> bool:
@@ -119,6 +127,8 @@ def _taken(dataset: Any, key: str, first: bool) -> Iterator[str]:
     if dataset.has_workspace(workspace_name(key)):
         yield f"a workspace {workspace_name(key)!r}"
     groups = {group.name for group in dataset.app_config.sidebar_groups or []}
-    yield from (f"a sidebar group {name!r}" for name in groups & {key, *([DECISIONS_GROUP] if first else [])})
+    yield from (
+        f"a sidebar group {name!r}" for name in groups & {key, *((DECISIONS_GROUP, OTHER_GROUP) if first else ())}
+    )
     if first:
         yield from (f"the tag {tag!r}" for tag in spellings(dataset, DECISION_TAGS))

@@ -10,6 +10,8 @@ GUEST_FIELDS = ("ground_truth", "split", "metadata")
 """Fields that FiftyOne itself, its importers or its users often have, under these names."""
 DECISIONS_GROUP = "decisions"
 """Group of the sidebar with the fields that do not depend on a run."""
+OTHER_GROUP = "RSAM"
+"""Group of the sidebar, in a dataset of the user's, with what RSAM remembers of each image."""
 
 
 def is_guest(dataset: Any) -> bool:

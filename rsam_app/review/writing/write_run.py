@@ -17,6 +17,7 @@ from rsam_app.review.app.saved_views import save_views
 from rsam_app.review.dataset.class_names import open_with_corrections
 from rsam_app.review.dataset.enter import enter
 from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, has_run, score_fields
+from rsam_app.review.dataset.guest import is_guest
 from rsam_app.review.dataset.memory import RunMemory
 from rsam_app.review.dataset.samples import CHUNK, Samples
 from rsam_app.review.dataset.schema import check_key, memory, run_keys
@@ -113,17 +114,17 @@ def _write(
     report.without_sample = writer.without_sample
     report.followed = samples.follow(dataset)
     written.save([name for path in files for name in score_fields(pq.read_schema(path).names)])
-    report.notes = [*_notes(report, adopted), *derive(review_set, run, key, dataset, comparing, all_panels)]
+    report.notes = [*_notes(review_set, report, adopted), *derive(review_set, run, key, dataset, comparing, all_panels)]
     save_views(review_set, key)
     arrange(review_set, key)
     return report
 
 
-def _notes(report: WriteReport, adopted: int) -> list[str]:
+def _notes(review_set: Any, report: WriteReport, adopted: int) -> list[str]:
     notes = []
     if missing := report.without_sample:
         notes.append(f"{len(missing):,} images have no sample of their own in {report.dataset!r}, e.g. {missing[0]}")
-    elif adopted:
+    elif adopted and not is_guest(review_set):
         notes.append(f"{adopted:,} samples without a record_id got the id of the image at their path")
     if report.vanished:
         notes.append(
