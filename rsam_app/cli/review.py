@@ -103,6 +103,10 @@ def review(
     remove: Annotated[
         bool, typer.Option("--remove", help="Take all of RSAM's out of your dataset again; opens no App.")
     ] = False,
+    write_back: Annotated[
+        list[str] | None,
+        typer.Option("--write-back", metavar="KIND=FIELD", help="Write labels, targets or tags into your own field."),
+    ] = None,
     no_app: NoAppOption = False,
     port: PortOption = None,
     remote: RemoteOption = False,
@@ -121,10 +125,10 @@ def review(
     from rsam_app.workflow import stages
 
     job = job_of_run(run, [*(set_ or []), *([f"review.into={json.dumps(into)}"] if into else [])])
-    if remove:
+    if remove or write_back:
         with job.run.writing():
-            removed = stages.remove_review(job)
-        show(removed.as_dict() if as_json else removed.text(), as_json)
+            done = stages.remove_review(job) if remove else stages.write_back(job, write_back or [])
+        show(done.as_dict() if as_json else done.text(), as_json)
         return
     check_listening(address, port, no_app)
     with job.run.writing():

@@ -140,8 +140,13 @@ def _kinds(dataset: Any) -> dict[str, str]:
     return kinds
 
 
+def label_fields(dataset: Any) -> list[str]:
+    """Return the fields of the dataset that may be its labels: Classifications."""
+    return [field for field, kind in _kinds(dataset).items() if kind == "Classification"]
+
+
 def _label_field(name: str, dataset: Any) -> str:
-    fields = [field for field, kind in _kinds(dataset).items() if kind == "Classification"]
+    fields = label_fields(dataset)
     if "ground_truth" in fields:
         return "ground_truth"
     if len(fields) != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -29,6 +29,7 @@ from rsam_app.workflow.stage_inputs import evaluate_inputs, review_inputs, selec
 if TYPE_CHECKING:
     from rsam_app.data import Dataset
     from rsam_app.review.remove import Removed
+    from rsam_app.review.write_back import WrittenBack
 
 
 def run_all(job: Job) -> None:
@@ -241,6 +242,13 @@ def remove_review(job: Job) -> Removed:
     for run in {job.run.path.resolve(), *map(Path, removed.runs)}:
         _forget_into(RunFolder(run), removed.dataset)
     return removed
+
+
+def write_back(job: Job, wanted: Sequence[str]) -> WrittenBack:
+    """Write decisions into fields of the user's, each given as `KIND=FIELD`."""
+    from rsam_app.review.write_back import write_back
+
+    return write_back(job.review_dataset, wanted)
 
 
 def _forget_into(run: RunFolder, dataset: str) -> None:

@@ -18,12 +18,15 @@ from rsam_app.data import load_images
 from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.analysis.compare_runs import compare_runs, write_changes
+from rsam_app.review.app.install_plugin import link_plugin
 from rsam_app.review.dataset.fields import workspace_name
 from rsam_app.review.dataset.fiftyone_internals import database, dataset_id, sample_collection
 from rsam_app.review.decisions.apply import apply_to, undo_last
 from rsam_app.review.decisions.marks import mark
+from rsam_app.review.import_dataset import card_name
 from rsam_app.review.remove import remove
 from rsam_app.review.tagging import tag_records
+from rsam_app.review.write_back import write_back
 from rsam_app.review.writing.write_located import write_located
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.folder import RunFolder
@@ -147,7 +150,7 @@ def test_what_the_user_adds_meanwhile_stays(users, card, make_run):
     users.limit(2).tag_samples("new")
     users.app_config.sidebar_groups = users.app_config.sidebar_groups[::-1]
     users.save()
-    order = [group.name for group in users.app_config.sidebar_groups if group.name not in ("decisions", KEY)]
+    order = [group.name for group in users.app_config.sidebar_groups if group.name not in ("decisions", KEY, "RSAM")]
     assert remove(users.name).broken_views == ("mine, unsure",)
     users.reload()
     assert users.list_saved_views() == ["heavy", "mine, unsure"] and users.count_sample_tags()["new"] == 2
@@ -261,3 +264,43 @@ def test_a_view_a_backbone_and_no_label(users, tmp_path, monkeypatch):
         pipeline_from_fiftyone(reference, users.name, None, said.append, view="light")
     with pytest.raises(UserError, match="no such file, and no such name in pipelines"):
         pipeline_from_fiftyone("resnet18x", users.name, None, said.append)
+
+
+def test_decisions_are_written_into_fields_that_the_user_names(users, card, make_run):
+    write_run(make_run(card), card, into=users.name)
+    users.reload()
+    users.set_values("kind", [label.lower() for label in users.values("ground_truth.label")])
+    ids, before = users.values("id"), users.values("ground_truth.label")
+    mark(users, ids[:1], "accept", KEY, "Ann")
+    mark(users, ids[1:2], "wrong label", KEY, "Ann", labels={ids[1]: "crow"})
+    tag_records(users.name, [users[ids[2]].record_id], "relabel")
+    for refused, why in (
+        ("labels=review", "RSAM's own"),
+        ("labels=weight_g", "neither a Classification nor text"),
+        ("targets=kind", "your field 'kind' exists"),
+        ("marks=mine", "expected one of labels=FIELD"),
+    ):
+        with pytest.raises(UserError, match=why):
+            write_back(users.name, ["tags=new", refused])
+    assert not users.has_sample_field("new")
+    pairs = ["labels=ground_truth", "labels=kind", "targets=object", "tags=said"]
+    assert write_back(users.name, pairs) == write_back(users.name, pairs)
+    remove(users.name)
+    users.reload()
+    assert users.values("ground_truth.label") == [before[0], "crow", *before[2:]]
+    assert users.values("kind") == [before[0].lower(), "crow", *(label.lower() for label in before[2:])]
+    assert [i for i, found in zip(ids, users.values("object.detections.label"), strict=True) if found] == ids[:1]
+    assert users.values("said")[:4] == [["accept"], ["wrong label"], ["relabel"], None]
+    assert users.count_sample_tags() == {"checked": 5}
+
+
+def test_training_on_a_view_from_the_app(users, tmp_path, monkeypatch, fiftyone_module):
+    monkeypatch.chdir(tmp_path)
+    link_plugin()
+    view = users.load_saved_view("heavy")
+    shown = {"view": view, "params": {"name": "small", "label": "ground_truth", "backbone": "nothing_such"}}
+    result = fiftyone_module.operators.execute_operator("@rsam/review/train_on_view", ctx=shown)
+    requests = {r["operator_uri"]: r["params"] for r in result.executor.to_json()["requests"]}
+    assert "nothing_such" in requests["show_output"]["results"]["error"]  # by `rsam run`, in a process of its own
+    listed = load_images(load_card(tmp_path / "runs" / "cards" / "small" / f"{card_name(users.name)}.yaml")).records
+    assert sorted(str(r.path) for r in listed) == sorted(view.values("filepath"))

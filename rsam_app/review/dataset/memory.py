@@ -56,6 +56,8 @@ class GuestMemory(BaseModel):
     """Of the runs that were let in; theirs are all fields and FiftyOne runs with these prefixes."""
     tags: list[str] = []
     """Tags that no sample had before RSAM tagged some."""
+    written_back: list[str] = []
+    """Fields of the user's that `--write-back` made."""
     default_sidebar: bool = False
     """Whether the App's sidebar was FiftyOne's."""
     colors: Literal["none", "no fields", "fields"] = "fields"

@@ -7,7 +7,7 @@ from typing import Any
 
 def register(plugin: Any) -> None:
     """Register the operators and the panel; FiftyOne calls this when it loads the plugin."""
-    from rsam_app.review.plugin import apply, compare, export, keys, label, mark, panel, score, select
+    from rsam_app.review.plugin import apply, compare, export, keys, label, mark, panel, score, select, train
 
     for operator in (
         mark.Mark,
@@ -27,6 +27,7 @@ def register(plugin: Any) -> None:
         score.Score,
         export.Export,
         apply.Apply,
+        train.TrainOnView,
         panel.ReviewPanel,
     ):
         plugin.register(operator)

@@ -113,7 +113,7 @@ class ReviewOperator(foo.Operator):
         """Return the form, or the reason why the operator does not apply."""
         inputs = types.Object()
         try:
-            self.form(ctx, inputs, review_set_of(ctx))
+            self.form(ctx, inputs, self.dataset_of(ctx))
         except UserError as error:
             inputs.view("problem", types.Warning(label="Not available", description=str(error)))
         return types.Property(inputs, view=types.View(label=self.config.label))
@@ -121,10 +121,14 @@ class ReviewOperator(foo.Operator):
     def execute(self, ctx: Any) -> dict[str, Any]:
         """Act, and show a `UserError` as a notice."""
         try:
-            return self.act(ctx, review_set_of(ctx))
+            return self.act(ctx, self.dataset_of(ctx))
         except UserError as error:
             ctx.ops.notify(str(error), variant="error")
             return {"error": str(error)}
+
+    def dataset_of(self, ctx: Any) -> Any:
+        """Return the dataset to act on. Raises `UserError` if the operator does not apply to it."""
+        return review_set_of(ctx)
 
     def form(self, ctx: Any, inputs: Any, review_set: Any) -> None:
         """Add the form's fields to `inputs`. Raises `UserError`."""
@@ -148,7 +152,7 @@ class ReportingOperator(ReviewOperator):
     def execute(self, ctx: Any) -> Iterator[Any]:  # type: ignore[override]  # FiftyOne's two kinds of operator
         """Run the steps. A `UserError` ends them with a message, or makes a delegated operation fail."""
         try:
-            message = yield from self.steps(ctx, review_set_of(ctx))
+            message = yield from self.steps(ctx, self.dataset_of(ctx))
         except UserError as error:
             if ctx.delegated:
                 raise
