@@ -20,6 +20,7 @@ from rsam_app.review.decisions.marks import forget_history
 from rsam_app.system.cache.files import lock_file
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked
+from rsam_app.system.mongodb.connection import import_fiftyone
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Removed:
 
     def text(self) -> str:
         """Return the lines for the user."""
+        if not self.fields:
+            return f"FiftyOne has no dataset {self.dataset!r} any more; there is nothing to remove"
         lines = [f"FiftyOne dataset {self.dataset!r}: {self.fields} fields and {self.views} saved views removed"]
         if self.broken_views:
             lines.append(f"views of yours that use them, and stay: {', '.join(self.broken_views)}")
@@ -47,12 +50,14 @@ class Removed:
 
 
 def remove(name: str) -> Removed:
-    """Remove all of RSAM's from the user's dataset: fields, tags, views, workspaces, FiftyOne's runs, label schemas,
-    colours, sidebar groups, history. The user's own changes since stay.
+    """Remove all of RSAM's from the user's dataset, if it still exists: fields, tags, views, workspaces, FiftyOne's
+    runs, label schemas, colours, sidebar groups, history. The user's own changes since stay.
 
     The entry in `info` goes last: after an interruption the next call completes it. Decisions that `rsam apply` did not
-    read are lost. Raises `UserError` if there is no such dataset, or RSAM is not a guest in it.
+    read are lost. Raises `UserError` if RSAM is not a guest in it.
     """
+    if not import_fiftyone().dataset_exists(name):
+        return Removed(name, 0, 0, (), ())
     with locked(lock_file("review", name)):
         dataset = load_images(name)
         guest = memory(dataset).guest

@@ -50,6 +50,7 @@ def test_a_vanished_image_is_left_out_of_an_export_and_named(
     job: Any = SimpleNamespace(
         run=make_run(drawn),
         original=now,
+        review_dataset=drawn.name,
         left_out=lambda dataset: dict.fromkeys(("skipped", "skipped_masks", "notes"), ()),
     )
     text = export_tagged(job, "mine", "folder", tmp_path / "out", "copy").text()
