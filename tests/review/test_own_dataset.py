@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -175,7 +176,7 @@ def test_a_name_that_is_taken_is_refused(users, card, make_run, fiftyone_module,
     assert "\n" not in str(refused.value) and state(users) == before
 
 
-def test_samples_that_are_gone_or_twice(users, card, make_run):
+def test_samples_that_are_gone_moved_or_twice(users, card, make_run, tmp_path):
     run = make_run(card)
     gone, twice = users.limit(2)
     users.add_sample(twice.copy())
@@ -187,8 +188,17 @@ def test_samples_that_are_gone_or_twice(users, card, make_run):
     users.reload()
     assert users.exists("record_id").count() == len(card.records) - 1 == len(users) - 1
     assert apply_to(run, users.name, KEY, "Ann").problems == []
+    there = card.records[3]
+    shutil.copy(there.path, tmp_path / "moved.png")
+    sample = users.match({"filepath": str(there.path)}).first()
+    sample.filepath = str(tmp_path / "moved.png")
+    sample.save()
+    moved = replace(there, id=sample.filepath, path=tmp_path / "moved.png")
+    write_run(run, replace(card, records=(*card.records[:3], moved, *card.records[4:])), into=users.name)
+    users.reload()
+    assert users[sample.id].record_id == moved.id and users[sample.id].filepath == moved.id
     with pytest.raises(UserError, match="the tag 'checked' is yours"):
-        tag_records(users.name, [card.records[3].id], "checked")
+        tag_records(users.name, [card.records[4].id], "checked")
     with pytest.raises(UserError, match="has runs of the card"):
         write_run(make_run(card, name="run two"), replace(card, name="other"), into=users.name)
     before = len(users)

@@ -50,22 +50,26 @@ class Samples:
         """Give samples without a `record_id` the id of the record with their path; return how many got one.
 
         They lost it when the field was deleted in FiftyOne, or the reviewer added them before the card named their
-        files. In a dataset of the user's, they also get all other fields of a record, with the `corrections`. A record
-        with a sample of its own is not given twice: of two samples of one file, the first gets the id.
+        files. In a dataset of the user's, they also get all other fields of a record, with the `corrections`, and a
+        sample whose file the user moved gets the new id. A record with a sample of its own is not given twice: of two
+        samples of one file, the first gets the id.
         """
-        present = self.record_ids()
-        if self.collection.estimated_document_count() <= len(present):
-            return 0
+        present, known = self.record_ids(), {record.id for record in records}
         left = {str(record.path.resolve()): record for record in records if record.id not in present}
         guest, split = is_guest(self.review_set), field_of(self.review_set, "split")
+        if not left or (not guest and self.collection.estimated_document_count() <= len(present)):
+            return 0
         changes = []
-        for sample in self.collection.find({"record_id": None}, {"filepath": 1, split: 1}):
+        query = {} if guest else {"record_id": None}
+        for sample in self.collection.find(query, {"filepath": 1, "record_id": 1, split: 1}):
+            if (before := sample.get("record_id")) in known:
+                continue
             if record := left.pop(os.path.realpath(str(sample.get("filepath"))), None):
                 new: Document = {"record_id": record.id}
                 if guest and sample.get(split) is None:
                     document = record_document(record, corrections)
                     new = {field_of(self.review_set, name): value for name, value in document.items()}
-                changes.append(Change(sample["_id"], {"record_id": None}, new))
+                changes.append(Change(sample["_id"], {"record_id": before}, new))
         return sum(compare_and_set(self.collection, part) for part in chunks(changes, CHUNK))
 
     def follow(self, dataset: Dataset) -> int:
