@@ -20,6 +20,7 @@ LONGEST = (
     "review/plugin/test_operators.py",
     "review/writing/test_concurrent_writes.py",
     "workflow/test_new_class.py",
+    "review/test_own_dataset.py",
     "api/test_same_answers.py",
     "model/export/test_write.py",
     "workflow/test_compare.py",
