@@ -1,6 +1,6 @@
 # The commands of this repository, for people and for CI. Each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak fuzz docs clean
+.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak fuzz docs notebooks clean
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 help: ## Show this list
@@ -70,6 +70,9 @@ docs: setup ## Build the documentation site into site/
 	.venv/bin/python -m docs_site build/docs
 	$(UV) tool run --from mkdocs==1.6.1 --with mkdocs-material==9.8.2 --with mkdocstrings-python==2.0.11 \
 		--with ruff==0.17.6 mkdocs build --strict
+
+notebooks: setup ## Run the notebooks and store their outputs
+	.venv/bin/python -m docs_site.notebooks
 
 clean: ## Remove .venv and the caches of tools; keep runs/ and data/
 	rm -rf .venv .venv-oldest build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
