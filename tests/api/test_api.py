@@ -123,7 +123,7 @@ def test_no_photographs_give_no_answers(model: rsam_app.TrainedModel) -> None:
         (np.full((4, 4, 3), np.nan), "Give values in"),
         (np.zeros((4, 4, 3), np.int64), "array of int64"),
         ([3], "a int is not an image"),
-        ("absent.jpg", "absent.jpg: cannot be read"),
+        ("absent.jpg", "absent.jpg: no such file"),
     ],
 )
 def test_what_is_no_photograph_is_refused(model: rsam_app.TrainedModel, wrong: object, message: str) -> None:
@@ -145,7 +145,7 @@ def test_the_stream_goes_on_after_a_broken_file(
     (tmp_path / "broken.jpg").write_bytes(b"junk")
     answers = list(model.stream([photographs[0], tmp_path / "broken.jpg", photographs[1]]))
     assert [type(answer).__name__ for answer in answers] == ["Answer", "Skipped", "Answer"]
-    assert "no image, or of an unknown format" in answers[1].reason  # type: ignore[union-attr]
+    assert "not an image, or in an unknown format" in answers[1].reason  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

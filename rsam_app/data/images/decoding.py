@@ -89,6 +89,8 @@ def image_bytes(path: Path) -> bytes:
             if stat.S_ISREG(status.st_mode):
                 return stream.read()
             data = stream.read(LARGEST_FILE + 1)  # a pipe or a device, whose size is unknown
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file. Correct the path, or put the file back.") from error
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) > LARGEST_FILE:
@@ -118,7 +120,7 @@ def decode_image(data: bytes, where: str, side: int = 0, banner: int = 0) -> tup
 def _unreadable(where: str | Path, error: Exception) -> UserError:
     reason: object = error
     if isinstance(error, UnidentifiedImageError):
-        reason = "no image, or of an unknown format"
+        reason = "not an image, or in an unknown format"
     elif isinstance(error, Image.DecompressionBombError):
         reason = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     return UserError(f"{where}: cannot be read as an image ({reason}). Replace or remove the file.")
