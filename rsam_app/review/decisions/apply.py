@@ -33,6 +33,8 @@ class ApplyReport:
     already_recorded: int
     problems: list[str] = field(default_factory=list)
     calibration: str = ""
+    adopted: bool = False
+    """Whether the run is a classifier trained elsewhere, which has no pipeline to start a round of."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for `--json`."""
@@ -47,7 +49,9 @@ class ApplyReport:
     def text(self) -> str:
         """Return the report as text."""
         lines = [f"{self.path}: {_count_kinds(self.added) or 'nothing new'} ({self.already_recorded} already recorded)"]
-        if self.added:
+        if self.added and self.adopted:
+            lines.append("`rsam run PIPELINE`, of any pipeline with this card, trains with them.")
+        elif self.added:
             lines.append("`rsam run PIPELINE --round` trains the next run with them, beside this one.")
         lines += [self.calibration] if self.calibration else []
         return "\n".join([*lines, *(f"not read: {problem}" for problem in self.problems)])
@@ -93,6 +97,7 @@ def apply_to(run: RunFolder, dataset_name: str, key: str, who: str | None) -> Ap
     from rsam_app.review.dataset.schema import card_of, open_review
     from rsam_app.review.decisions.read import read_decisions
 
+    adopted = "adopted" in run.read_json()
     decisions = read_decisions(dataset_name, key, reviewer_name(who))
     review_set = open_review(dataset_name)
     path = corrections_path(run.path, card_of(review_set))
@@ -100,7 +105,7 @@ def apply_to(run: RunFolder, dataset_name: str, key: str, who: str | None) -> Ap
     calibration = write_calibrated(review_set, run, key)
     already_recorded = len(decisions.corrections) - len(added)
     text = calibration.text() if calibration.verdicts else ""
-    return ApplyReport(path, added, already_recorded, decisions.problems, text)
+    return ApplyReport(path, added, already_recorded, decisions.problems, text, adopted)
 
 
 def undo_last(run: RunFolder, dataset_name: str, key: str, who: str | None) -> UndoReport:
