@@ -11,7 +11,7 @@ from rsam_app.run.job import Job
 from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Reporter
 from rsam_app.workflow.stage_inputs import train_inputs
-from rsam_app.workflow.stages import train_and_evaluate
+from rsam_app.workflow.stages import predict_and_evaluate
 
 
 def adopt(
@@ -67,7 +67,7 @@ def adopt(
         adopted_from = {"checkpoint": checkpoint, "network": found.network, "outputs": outputs}
         folder.update_json(**environment(), data=data, adopted=adopted_from, weights=adopted.pretrained)
         folder.finish_stage("train", train_inputs(job), 0.0)
-        train_and_evaluate(job)
+        predict_and_evaluate(job)
     return job
 
 

@@ -46,6 +46,11 @@ def train_and_evaluate(job: Job) -> None:
     """As `run_all`, without the stages that use FiftyOne."""
     job.corrected.dataset.require(job.evaluated_split)
     run_if_changed(job, _training(job, resume=True, restart=True))
+    predict_and_evaluate(job)
+
+
+def predict_and_evaluate(job: Job) -> None:
+    """Predict the splits whose predictions are out of date, and evaluate, in a run that has a model."""
     if stale := from_main(job, stale_splits(job)):
         predict(job, stale)
     elif is_main_process():
@@ -195,7 +200,7 @@ def _evaluate(job: Job, split: str, robustness: bool) -> dict[str, Any]:
 
 
 def _add_observed(job: Job, metrics: dict[str, Any], split: str, robustness: bool) -> None:
-    """Add metrics that need the model: Grad-CAM's localisation for models without attention, and robustness."""
+    """Add metrics that need the model: Grad-CAM's localization for models without attention, and robustness."""
     from rsam_app.evaluation.inference.model_runner import ModelRunner
     from rsam_app.evaluation.metrics.summary import without_nan
     from rsam_app.evaluation.robustness.measure import PASSES, SECTIONS, grad_cam_localization, measure_robustness

@@ -63,7 +63,7 @@ def run(root: Path) -> Path:
         "--classes",
         root / "names.txt",
     ]
-    rsam("adopt", root / "plain.pth", *arguments)
+    assert "nothing changed" not in rsam("adopt", root / "plain.pth", *arguments).stderr, "no stage precedes an adoption"
     return run
 
 
