@@ -139,7 +139,7 @@ def fit_verdicts(inputs: np.ndarray, known: np.ndarray, answers: np.ndarray) -> 
 
 def _missing_verdicts(verdicts: int, misplaced: int) -> str:
     if verdicts < MIN_VERDICTS:
-        return f"{verdicts} of {MIN_VERDICTS} verdicts about the place so far"
+        return f"not yet: {verdicts} of {MIN_VERDICTS} verdicts about the place are given"
     if (fewer := min(misplaced, verdicts - misplaced)) < MIN_OF_EACH:
         kind = "misplaced" if misplaced < MIN_OF_EACH else "well placed"
         return f"{verdicts} verdicts, but only {fewer} of the {MIN_OF_EACH} needed are {kind}"
