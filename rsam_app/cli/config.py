@@ -32,7 +32,7 @@ def show_pipeline(pipeline: PipelineArgument, as_json: JsonOption = False, set_:
 
 @config_app.command()
 def schema(
-    kind: Annotated[Literal["pipeline", "card"], typer.Argument(help="Kind of file.")] = "pipeline",
+    kind: Annotated[Literal["pipeline", "card"], typer.Argument(metavar="KIND", help="Kind of file.")] = "pipeline",
 ) -> None:
     """Print the JSON Schema of a kind of file.
 

@@ -133,7 +133,7 @@ def evaluate(
     as_json: JsonOption = False,
     set_: SetOption = None,
 ) -> None:
-    """Measure accuracy, calibration and localisation.
+    """Measure accuracy, calibration and localization.
 
     Writes metrics and a report of one split into evaluation/.
     """
@@ -288,7 +288,10 @@ def export_model(
 def adopt(
     checkpoint: Annotated[
         str,
-        typer.Argument(help="File of weights, local-dir:FOLDER, hf-hub:NAME, or timm's name of pretrained weights."),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="File of weights, local-dir:FOLDER, hf-hub:NAME, or timm's name of pretrained weights.",
+        ),
     ],
     data: Annotated[str, typer.Option("--data", metavar="CARD", help="Card of the dataset: its name or file.")],
     run: Annotated[
