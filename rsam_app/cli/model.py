@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rsam_app.cli.application import MODEL, TRAIN, app
+from rsam_app.cli.application import MODEL, TRAIN, Output, app
 from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, recorded, relaunched, reporter, show
 from rsam_app.cli.exit_codes import BEYOND_LIMIT
 from rsam_app.cli.options import (
@@ -114,9 +114,11 @@ def check(
     Prints what will be used, what is left out, what is wrong, and the expected time and disk space.
     """
     main_process_only()
+    from rsam_app.run.job import Job
+    from rsam_app.system.progress import BarReporter
     from rsam_app.workflow.preflight.report import preflight_report
 
-    report = preflight_report(job_of_pipeline(pipeline, set_, run))
+    report = preflight_report(Job.of_pipeline(pipeline, set_ or [], run, BarReporter(Output.quiet)))
     show(report.as_dict() if as_json else report.text(), as_json)
     if report.problems:
         raise typer.Exit(2)

@@ -128,16 +128,20 @@ class Job:
         used = table if rows is None else table[:rows]
         return used, len(table) - len(used)
 
+    def corrections_line(self) -> str:
+        """How many corrections this run uses, and from which table; empty if none."""
+        corrections, later = self._read_corrections()
+        if not corrections:
+            return ""
+        line = f"{len(corrections)} corrections from {corrections_path(self.run.path, self.card.name)}"
+        return line + (f"; {later} newer ones are left for the next round" if later else "")
+
     @cached_property
     def corrected(self) -> CorrectedDataset:
         """The dataset with the reviewer's corrections, and the reviewer's target rectangles."""
-        corrections, later = self._read_corrections()
-        if corrections:
-            self.reporter.say(
-                f"{len(corrections)} corrections from {corrections_path(self.run.path, self.original.name)}"
-                + (f"; {later} newer ones are left for the next round" if later else "")
-            )
-        corrected = apply_corrections(self.original, corrections)
+        if line := self.corrections_line():
+            self.reporter.say(line)
+        corrected = apply_corrections(self.original, self._read_corrections()[0])
         for note in corrected.dataset.notes[len(self.original.notes) :]:
             self.reporter.say(note)
         return corrected

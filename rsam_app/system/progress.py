@@ -112,6 +112,13 @@ class Reporter:
             yield count
 
 
+class BarReporter(Reporter):
+    """A reporter of bars only, for a command whose result has the lines."""
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+
+
 class LogReporter(Reporter):
     """A reporter for Python programs: lines go to the logger `rsam_app`, which is silent until the program sets up
     logging; there are no bars."""

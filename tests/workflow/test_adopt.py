@@ -63,7 +63,9 @@ def run(root: Path) -> Path:
         "--classes",
         root / "names.txt",
     ]
-    assert "nothing changed" not in rsam("adopt", root / "plain.pth", *arguments).stderr, "no stage precedes an adoption"
+    assert "nothing changed" not in rsam("adopt", root / "plain.pth", *arguments).stderr, (
+        "no stage precedes an adoption"
+    )
     return run
 
 

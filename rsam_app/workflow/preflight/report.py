@@ -49,6 +49,8 @@ def preflight_report(job: Job) -> PreflightReport:
         facts["data"] = dataset_facts(found.dataset)
         if found.dataset.taxonomy:
             facts["taxonomy"] = str(found.dataset.taxonomy)
+        if line := job.corrections_line():
+            facts["reviewed"] = line
         facts["left out"] = left_out_lines(found.dataset, job.card.root_path)
     facts["model"] = f"{config.backbone}, attention {config.attention}, {config.image_size} pixels" + (
         ", with a second look" if config.second_look in (True, "only") else ""

@@ -117,7 +117,9 @@ def test_the_report_says_what_would_be_used(pipeline, fiftyone_module):
     assert result["run"].endswith("run: new") and not (pipeline.parent / "run").exists()
     assert result["device"].endswith(("float32", "bfloat16"))
     assert result["cost"]["disk_mib"] >= 1 and result["cost"]["minutes"] > 0
-    text = rsam("check", pipeline, "--run", pipeline.parent / "run").stdout
+    done = rsam("check", pipeline, "--run", pipeline.parent / "run")
+    text = done.stdout
+    assert "auk/odd.png" not in done.stderr, "the report has it"
     assert "class     auk: " in text and "left out  1 image is left out: auk/odd.png" in text
 
 
