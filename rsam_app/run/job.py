@@ -139,9 +139,10 @@ class Job:
     @cached_property
     def corrected(self) -> CorrectedDataset:
         """The dataset with the reviewer's corrections, and the reviewer's target rectangles."""
+        original = self.original  # its report comes first
         if line := self.corrections_line():
             self.reporter.say(line)
-        corrected = apply_corrections(self.original, self._read_corrections()[0])
+        corrected = apply_corrections(original, self._read_corrections()[0])
         for note in corrected.dataset.notes[len(self.original.notes) :]:
             self.reporter.say(note)
         return corrected
