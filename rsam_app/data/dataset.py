@@ -40,7 +40,8 @@ def load_dataset(
 ) -> Dataset:
     """Read and check the dataset that the card describes. The first time decodes every image, later only changed ones.
 
-    If no image has a label, those in `first_labels` get theirs, by record id; the classes are then in its order.
+    If the images have labels of fewer than two classes, those in `first_labels` get theirs, by record id; their classes
+    then follow in its order.
     `seed` only decides which images are held out as `val` if the release has none. A test split is held out if the
     release has neither `val` nor `test` and the card does not rule it out. Raises `UserError` for what you must
     fix: a missing root, a malformed list, too many broken images, a `train` split with images of fewer than two
@@ -111,11 +112,13 @@ def list_images(card: Card) -> Images:
 
 
 def _with_first_labels(images: Images, labels: Mapping[str, str]) -> Images:
-    if images.classes:
+    if len(images.classes) > 1:
         return images
-    records = tuple(replace(r, label=labels[r.id], split="train") if labels.get(r.id) else r for r in images.records)
+    records = tuple(
+        replace(r, label=labels[r.id], split="train") if not r.label and labels.get(r.id) else r for r in images.records
+    )
     used = {r.label for r in records}
-    classes = tuple(name for name in dict.fromkeys(labels.values()) if name in used)
+    classes = tuple(name for name in dict.fromkeys([*images.classes, *labels.values()]) if name in used)
     return images._replace(records=records, classes=classes)
 
 
@@ -150,13 +153,20 @@ def _untrained_classes(card: Card, records: Sequence[Record], classes: Sequence[
     if not training and any(r.split == UNLABELLED for r in records):
         raise UserError(
             f"card {card.name}: no image to train on has a label yet.\n"
-            "Label a few of at least two classes: `rsam label CARD` shows the most informative ones in the App, and"
+            "Label at least 2, of two classes: `rsam label CARD` shows the most informative ones in the App, and"
             " `rsam select-first PIPELINE` lists them."
         )
     if not training:
         raise UserError(
             f"card {card.name}: the split 'train' ({card.splits['train']!r} in the release) is empty.\n"
             "Add images to it, or map `train` to another split under `splits` in the card."
+        )
+    if len(classes) < 2 and any(r.split == UNLABELLED for r in records):
+        count = sum(bool(r.label) for r in records)
+        raise UserError(
+            f"card {card.name}: {count:,} image{'s have' if count > 1 else ' has'} a label, all of one class,"
+            f" {classes[0]!r}; a classifier needs two.\n"
+            "Label at least 1 more, of another class: `rsam label CARD` shows the images without a label."
         )
     if len(classes) < 2:
         raise UserError(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from rsam_app.data.records import Record
+from rsam_app.data.records import UNLABELLED, Record
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import sha256_of
 
@@ -101,4 +101,9 @@ def _note(records: Sequence[Record], split: str, part: str, how: str) -> str:
     held = sum(r.split == split for r in records)
     if not held:
         return f"no {split} split, and no class has an image to spare for one"
-    return f"no {split} split: {part} ({held:,} images) is held out, {how}"
+    classes = {r.label for r in records if r.split != UNLABELLED}
+    absent = len(classes) - len({r.label for r in records if r.split == split})
+    without = (
+        f"; {absent:,} of {len(classes):,} classes {'has' if absent == 1 else 'have'} none in it" if absent else ""
+    )
+    return f"no {split} split: {part} ({held:,} image{'s' * (held > 1)}) is held out, {how}{without}"

@@ -13,7 +13,7 @@ from rsam_app.config.validation import place_of
 from rsam_app.data import Dataset, Images, load_dataset, load_images
 from rsam_app.data.images.file_identity import stamp
 from rsam_app.data.left_out import left_out_lines, listed
-from rsam_app.data.records import renamed_classes
+from rsam_app.data.records import UNLABELLED, renamed_classes
 from rsam_app.geometry.types import Rectangle
 from rsam_app.run.corrections import (
     CorrectedDataset,
@@ -193,6 +193,19 @@ class Job:
         """The pipeline's `evaluate.split`; `val` if that is `test`, which the dataset lacks."""
         split, dataset = self.pipeline.evaluate.split, self.corrected.dataset
         return "val" if split == "test" and not dataset.split("test") and dataset.split("val") else split
+
+    @property
+    def is_unmeasured(self) -> bool:
+        """Whether no image can be held out to evaluate on, as only a few of many have a label so far."""
+        dataset = self.corrected.dataset
+        held_out = dataset.split(self.evaluated_split) or dataset.split("val") or dataset.split("test")
+        return bool(dataset.split(UNLABELLED)) and not held_out
+
+    def require_evaluated(self) -> None:
+        """Raise `UserError` if the split to evaluate has no images, unless the dataset `is_unmeasured`: call it before
+        hours of training."""
+        if not self.is_unmeasured:
+            self.corrected.dataset.require(self.evaluated_split)
 
     @property
     def learns_from(self) -> str:

@@ -54,7 +54,7 @@ def adopt(
     content = {"name": folder.path.name, "dataset": card, "model": model}
     job = Job(validated_pipeline(content, "adopt"), folder, reporter)
     dataset = job.corrected.dataset
-    dataset.require(job.evaluated_split)
+    job.require_evaluated()
     rows = models.rows_of_classes(own, dataset.classes, checkpoint)
     adopted = models.adopt(found, rows, dataset.classes)
     if found.assumed:

@@ -32,10 +32,17 @@ if TYPE_CHECKING:
     from rsam_app.review.write_back import WrittenBack
 
 
+UNMEASURED = (
+    "not evaluated: no labelled image could be held out. Label a second image of a class, better five of each;"
+    " predictions, review and queue are of use without figures"
+)
+
+
 def run_all(job: Job) -> None:
     """Run every stage whose inputs changed since it finished, in order; resume a stopped training.
 
-    Raises `UserError` before training if the split to evaluate has no images.
+    Raises `UserError` before training if the split to evaluate has no images. While only a few of many images have a
+    label, none may be held out: then nothing is evaluated, which is reported.
     """
     train_and_evaluate(job)
     run_if_changed(job, _reviewing(job))
@@ -44,7 +51,7 @@ def run_all(job: Job) -> None:
 
 def train_and_evaluate(job: Job) -> None:
     """As `run_all`, without the stages that use FiftyOne."""
-    job.corrected.dataset.require(job.evaluated_split)
+    job.require_evaluated()
     run_if_changed(job, _training(job, resume=True, restart=True))
     predict_and_evaluate(job)
 
@@ -55,7 +62,11 @@ def predict_and_evaluate(job: Job) -> None:
         predict(job, stale)
     elif is_main_process():
         calibrate(job)  # predictions of an earlier version are not
-    run_if_changed(job, _evaluation(job, job.evaluated_split))
+    if not job.is_unmeasured:
+        run_if_changed(job, _evaluation(job, job.evaluated_split))
+    elif is_main_process():
+        shutil.rmtree(job.run.evaluation, ignore_errors=True)  # it is of an earlier model
+        job.reporter.say(UNMEASURED)
 
 
 def train(job: Job, resume: bool = False, restart: bool = False) -> None:

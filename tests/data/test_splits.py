@@ -128,6 +128,13 @@ def test_no_image_to_spare_is_said() -> None:
     assert notes == [f"no {s} split, and no class has an image to spare for one" for s in ("test", "val")]
 
 
+def test_classes_without_a_held_out_image_are_counted() -> None:
+    blank = Record("x.jpg", Path(), "", "unlabelled")
+    completed, notes = complete_splits([*records({"auk": 40, "wren": 1, "tern": 1}), blank], 0, hold_out_test=True)
+    assert {r.label for r in completed if r.split in ("val", "test")} == {"auk"}
+    assert all(note.endswith("; 2 of 3 classes have none in it") for note in notes)
+
+
 def test_splits_are_named_as_the_card_says() -> None:
     listed = records({"auk": 2}, "trainval") + records({"wren": 3}, "test")
     named, notes = name_splits("pets", listed, {"train": "trainval", "test": "test"})

@@ -125,6 +125,18 @@ def test_a_dataset_without_any_label_gets_its_classes_from_the_first_ones(tmp_pa
     assert [r.id for r in dataset.split(UNLABELLED)] == ["d.jpg"]
 
 
+def test_a_dataset_with_labels_of_one_class_gets_the_others_from_the_first_ones(tmp_path, paint, card_for) -> None:
+    for name in "abcd":
+        paint(tmp_path / f"{name}.jpg")
+    (tmp_path / "manifest.csv").write_text("path,label\na.jpg,auk\nb.jpg,auk\nc.jpg,\nd.jpg,\n")
+    card = card_for("manifest", tmp_path / "manifest.csv")
+    with pytest.raises(UserError, match=r"2 images have a label, all of one class, 'auk'.*\nLabel at least 1 more"):
+        load_dataset(card)
+    dataset = load_dataset(card, first_labels={"a.jpg": "tern", "c.jpg": "wren"})
+    assert dataset.classes == ("auk", "wren")
+    assert {r.id: r.label for r in dataset.records} == {"a.jpg": "auk", "b.jpg": "auk", "c.jpg": "wren", "d.jpg": ""}
+
+
 def test_from_photographs_without_a_label_to_the_next_model(tmp_path, fiftyone_module) -> None:
     """Unlabelled images are predicted, shown, selected, labelled in FiftyOne, and trained on."""
     rng, rows = np.random.default_rng(0), ["path,label,split"]

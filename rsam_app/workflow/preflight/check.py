@@ -142,7 +142,9 @@ def _check_trackers(job: Job) -> None:
 
 def _check_evaluation(job: Job, found: Findings) -> None:
     if found.dataset:
-        found.dataset.require(job.evaluated_split)
+        job.require_evaluated()
+        if job.is_unmeasured:
+            found.warnings.append("nothing will be evaluated: no labelled image can be held out")
 
 
 def _check_selection(job: Job) -> None:
