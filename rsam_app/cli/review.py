@@ -45,6 +45,9 @@ def label(
         str | None, typer.Option(metavar="NAME", help="Name of card and pipeline; default: the folder's.")
     ] = None,
     backbone: Annotated[str | None, typer.Option(metavar="NAME", help="timm backbone of a new pipeline.")] = None,
+    ignore_folders: Annotated[
+        bool, typer.Option("--ignore-folders", help="Folders are not classes: label all images in them.")
+    ] = False,
     budget: Annotated[int, typer.Option(metavar="N", help="Number of images in a batch.")] = 50,
     run: RunOption = None,
     no_app: NoAppOption = False,
@@ -57,7 +60,7 @@ def label(
 ) -> None:
     """Label photographs in the App, without a model.
 
-    For a folder of unlabelled photographs, writes card and pipeline. Opens the App at once, computes features
+    For a folder of unlabelled photographs, also in folders by date, writes card and pipeline. Opens the App at once, computes features
     meanwhile, chooses images in batches and suggests labels. `rsam run` then trains with them.
     """
     main_process_only()
@@ -68,7 +71,7 @@ def label(
 
     offered = parse_classes(classes)
     check_listening(address, port, no_app)
-    reference = pipeline_to_label(target, name, backbone, reporter())
+    reference = pipeline_to_label(target, name, backbone, reporter(), ignore_folders)
     labelling = begin(job_of_pipeline(reference, set_, run), reference, set_ or [], offered, budget)
     report = reporter().say if as_json else typer.echo
     if no_app or not sys.stdout.isatty():

@@ -52,6 +52,7 @@ class Card(Strict):
         "folder",
         "manifest",
         "huggingface",
+        "photographs",
         "cub_200_2011",
         "fgvc_aircraft",
         "food_101",

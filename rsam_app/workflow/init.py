@@ -22,6 +22,7 @@ ARRANGED = {
     "folder": "in class folders",
     "manifest": "in a CSV",
     "huggingface": "in Hugging Face shards",
+    "photographs": "in any folders",
     "inaturalist": "in JSON files in COCO format",
 }
 
@@ -69,10 +70,15 @@ class Initialised:
         return "\n".join([*lines, *self.notes, f"wrote {self.card} and {self.pipeline}", f"next: {self.next}"])
 
 
-def initialise(path: Path, name: str | None = None, backbone: str | None = None) -> Initialised:
+def initialise(
+    path: Path,
+    name: str | None = None,
+    backbone: str | None = None,
+    recognised: tuple[Card, Listing] | None = None,
+) -> Initialised:
     """Write `datasets/NAME.yaml` and `pipelines/NAME.yaml` below the working folder, for the images at `path`.
 
-    `name` defaults to the folder's. No image is opened. Raises `UserError` if one of the files exists or the images'
+    `name` defaults to the folder's, the card to the `recognised` one. No image is opened. Raises `UserError` if one of the files exists or the images'
     arrangement is not recognised.
     """
     name = name or name_of(path)
@@ -80,7 +86,7 @@ def initialise(path: Path, name: str | None = None, backbone: str | None = None)
     for file in files.values():
         if file.exists():
             raise UserError(f"{file}: exists and is not overwritten. Remove it, or choose another name with --name.")
-    card, listing = recognise(path.absolute(), name)
+    card, listing = recognised or recognise(path.absolute(), name)
     seen = _seen(card, listing, files)
     write_atomically(files["datasets"], _card_text(card, path))
     write_pipeline(name, name, backbone)

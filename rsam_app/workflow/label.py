@@ -13,7 +13,9 @@ from typing import Any
 from rsam_app.config import Card, load_card, load_pipeline
 from rsam_app.config.load import known_names
 from rsam_app.data import UNLABELLED, Images, list_images
-from rsam_app.data.layouts.recognise import recognise
+from rsam_app.data.layouts.folder import folders_in
+from rsam_app.data.layouts.ignored import Ignored
+from rsam_app.data.layouts.recognise import recognise_unlabelled
 from rsam_app.data.left_out import first_names
 from rsam_app.data.unlabelled import list_unlabelled
 from rsam_app.review.dataset.schema import memory
@@ -111,22 +113,25 @@ def begin(job: Job, reference: str, overrides: Sequence[str], classes: Sequence[
     return Labelling(job, reference, overrides, review_set, LabelFollower(review_set, job.reporter.say))
 
 
-def pipeline_to_label(target: str, name: str | None, backbone: str | None, reporter: Reporter) -> str:
+def pipeline_to_label(
+    target: str, name: str | None, backbone: str | None, reporter: Reporter, ignore_folders: bool = False
+) -> str:
     """Return the name of the pipeline for a folder of photographs, a list of them, or a card.
 
     For a folder without a card, card and pipeline are written as by `rsam init`; for a card without a pipeline of its
-    name, the pipeline. Raises `UserError`, and writes nothing, if the images are sorted into classes already.
+    name, the pipeline. Folders that have dates as names are not classes; with `ignore_folders`, none is. Raises
+    `UserError`, and writes nothing, if the images are sorted into classes already.
     """
     path = Path(os.path.expanduser(target))
     if path.is_dir() or (path.suffix in TABLES and path.exists()):
-        return _pipeline_of_folder(path, name or name_of(path), backbone, reporter)
-    if name:
-        raise UserError(f"rsam label --name {name}: is for a folder of photographs, and {target} is a card.")
+        return _pipeline_of_folder(path, name or name_of(path), backbone, reporter, ignore_folders)
+    if option := f"--name {name}" if name else "--ignore-folders" if ignore_folders else "":
+        raise UserError(f"rsam label {option}: is for a folder of photographs, and {target} is a card.")
     card = load_card(target)
     return _pipeline_of_card(card, str(path.resolve()) if path.suffix == ".yaml" else target, backbone, reporter)
 
 
-def _pipeline_of_folder(path: Path, name: str, backbone: str | None, reporter: Reporter) -> str:
+def _pipeline_of_folder(path: Path, name: str, backbone: str | None, reporter: Reporter, ignore_folders: bool) -> str:
     file = Path("datasets", f"{name}.yaml")
     if file.exists():
         card = load_card(file)
@@ -136,16 +141,22 @@ def _pipeline_of_folder(path: Path, name: str, backbone: str | None, reporter: R
                 f"{file}: is the card of other images, {card.root}.\n"
                 f"Choose another name with --name; or run `rsam label {name}` to label those."
             )
+        if ignore_folders and card.layout != "photographs":
+            raise UserError(
+                f"rsam label --ignore-folders: {file} has the layout {card.layout}. Set `layout: photographs` there."
+            )
         return _pipeline_of_card(card, name, backbone, reporter)
-    card, listing = recognise(path.absolute(), name)
+    card, listing = recognise_unlabelled(path.absolute(), name, ignore_folders)
     labelled = [record for record in listing.records if record.label]
     if len(labelled) == len(listing.records) and not list_unlabelled(card, listing.records)[0]:
         raise UserError(
             f"{path}: all {len(labelled):,} images have a class already, e.g. {first_names(listing.classes)}.\n"
-            f"`rsam init {path}` writes a card for them, and `rsam run {name}` trains. To label, give a folder without"
-            " class folders."
+            f"`rsam init {path}` writes a card for them, and `rsam run {name}` trains. If the folders are not classes:"
+            f" `rsam label {path} --ignore-folders`."
         )
-    written = initialise(path, name, backbone)
+    written = initialise(path, name, backbone, (card, listing))
+    if below := folders_in(path, Ignored(path, ())) if card.layout == "photographs" else []:
+        reporter.say(f"{len(listing.records):,} images; folders are not classes, e.g. {below[0].name}")
     reporter.say(f"wrote {written.card} and {written.pipeline}")
     return name
 

@@ -19,7 +19,9 @@ from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.run.predictions import class_names
+from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Reporter
+from rsam_app.workflow.label import pipeline_to_label
 
 NAME = "label_walk"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 230)}
@@ -193,7 +195,23 @@ def test_images_that_cannot_be_labelled_are_refused_in_a_line_and_nothing_is_wri
         path.rename(photographs / truth(i) / path.name)
     refused = rsam("label", photographs, check=2).stderr
     assert "all 30 images have a class already, e.g. blue, green, red" in refused and "`rsam init " in refused
+    assert f"`rsam label {photographs} --ignore-folders`" in refused
     assert "has 'Red' twice" in rsam("label", photographs, "--classes", "red,Red ", check=2).stderr
     assert "has an empty name" in rsam("label", photographs, "--classes", "red,,", check=2).stderr
     assert "no such file, and no such name in datasets/" in rsam("label", "nowhere", check=2).stderr
     assert not Path("datasets").exists() and not Path("runs").exists()
+
+
+def test_photographs_in_folders_by_date_are_taken_all(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i, path in enumerate(sorted(photographs.glob("*.png"))):
+        day = photographs / f"2024/{1 + i % 3:02}"
+        day.mkdir(parents=True, exist_ok=True)
+        path.rename(day / path.name)
+    said = Reporter()
+    assert pipeline_to_label(str(photographs), NAME, None, said) == NAME
+    assert "30 images; folders are not classes, e.g. 2024" in capsys.readouterr().err
+    assert pipeline_to_label(str(photographs), NAME, None, said) == NAME, "goes on with the card that it wrote"
+    images = Job.of_pipeline(NAME, [], None, said).images
+    assert len(images.records) == 30 and not images.classes and images.records[0].id == "2024/01/00.png"
+    with pytest.raises(UserError, match="--ignore-folders: is for a folder of photographs"):
+        pipeline_to_label(NAME, None, None, said, ignore_folders=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from rsam_app.config import Card
-from rsam_app.data.layouts import folder, huggingface, manifest
+from rsam_app.data.layouts import folder, huggingface, manifest, photographs
 from rsam_app.data.layouts.ignored import Ignored
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.layouts.releases import (
@@ -36,6 +36,7 @@ READERS: dict[str, Callable[[Card], Listing]] = {
     "nabirds": nabirds.read,
     "oxford_flowers_102": oxford_flowers_102.read,
     "oxford_iiit_pet": oxford_iiit_pet.read,
+    "photographs": photographs.read,
     "stanford_cars": stanford_cars.read,
     "stanford_dogs": stanford_dogs.read,
 }

@@ -14,6 +14,7 @@ from rsam_app.data.layouts.huggingface import dataset_files
 from rsam_app.data.layouts.ignored import Ignored
 from rsam_app.data.layouts.listing import Listing
 from rsam_app.data.layouts.manifest import has_manifest_header
+from rsam_app.data.layouts.photographs import names_no_class
 from rsam_app.data.split_names import Split, common_split
 from rsam_app.system.errors import UserError
 from rsam_app.system.paths import misread
@@ -39,6 +40,18 @@ def recognise(path: Path, name: str) -> tuple[Card, Listing]:
             else f"{path}: all images have the class {only!r}; a classifier needs two. Add a second class."
         )
     return card, listing
+
+
+def recognise_unlabelled(path: Path, name: str, ignore_folders: bool = False) -> tuple[Card, Listing]:
+    """As `recognise`, for images to label: if folders name no class (`names_no_class`), every image below `path` is a
+    photograph without a label; with `ignore_folders`, whatever they are called."""
+    if path.is_dir() and (ignore_folders or (_card(path, name).layout == "folder" and names_no_class(path))):
+        card = Card(name=name, layout="photographs", root=str(path))
+        listing = read_listing(card)
+        if not listing.records:
+            raise UserError(f"{path}: has no images that can be read, at any depth.")
+        return card, listing
+    return recognise(path, name)
 
 
 def _card(path: Path, name: str) -> Card:
