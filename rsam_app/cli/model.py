@@ -21,6 +21,7 @@ from rsam_app.cli.options import (
     SetOption,
     Split,
 )
+from rsam_app.system.distributed import is_launched
 from rsam_app.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ def run(
     Skips stages that are up to date and resumes interrupted ones.
     """
     if from_fiftyone is not None:
-        from rsam_app.system.distributed import is_launched
         from rsam_app.workflow.from_fiftyone import pipeline_from_fiftyone
 
         say, read = reporter().say, not is_launched()
@@ -61,6 +61,10 @@ def run(
         set_ = [*data, *(set_ or [])]
     elif view or label_field:
         raise UserError("rsam run: --view and --label-field belong to --from-fiftyone NAME. Name the dataset, too.")
+    from rsam_app.workflow.waiting_labels import record_waiting_labels
+
+    if not is_launched():  # before the processes of a launch read the corrections
+        record_waiting_labels(job_of_pipeline(pipeline, set_, run))
     if relaunched(processes):
         return
     from rsam_app.workflow import rounds, stages

@@ -60,8 +60,8 @@ def label(
 ) -> None:
     """Label photographs in the App, without a model.
 
-    For a folder of unlabelled photographs, also in folders by date, writes card and pipeline. Opens the App at once, computes features
-    meanwhile, chooses images in batches and suggests labels. `rsam run` then trains with them.
+    For a folder of unlabelled photographs, also in folders by date, writes card and pipeline. Opens the App at once,
+    computes features meanwhile, chooses images in batches and suggests labels. `rsam run` then trains with them.
     """
     main_process_only()
     from rsam_app.review.app.session import check_listening, open_app

@@ -78,8 +78,8 @@ def initialise(
 ) -> Initialised:
     """Write `datasets/NAME.yaml` and `pipelines/NAME.yaml` below the working folder, for the images at `path`.
 
-    `name` defaults to the folder's, the card to the `recognised` one. No image is opened. Raises `UserError` if one of the files exists or the images'
-    arrangement is not recognised.
+    `name` defaults to the folder's, the card to the `recognised` one. No image is opened. Raises `UserError` if one of
+    the files exists or the images' arrangement is not recognised.
     """
     name = name or name_of(path)
     files = {kind: Path(kind, f"{name}.yaml") for kind in ("datasets", "pipelines")}

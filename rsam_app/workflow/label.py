@@ -108,6 +108,7 @@ def begin(job: Job, reference: str, overrides: Sequence[str], classes: Sequence[
     if not job.run.config_path.exists():  # a training may hold it
         with job.run.writing():
             job.create_run()
+    job.run.labelled_in_app.touch()
     with job.reporter.bar("writing into FiftyOne") as advance:
         review_set = begin_labelling(job.card, images, job.run, job.pipeline.name, budget, classes, advance)
     return Labelling(job, reference, overrides, review_set, LabelFollower(review_set, job.reporter.say))

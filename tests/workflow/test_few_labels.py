@@ -70,8 +70,11 @@ def test_it_trains_with_a_few_labels_and_evaluates_what_it_can_hold_out(
     assert predicted == 12 and len(list((run.path / "selection").glob("*.csv"))) == 1
     assert run.read_metrics() is None
 
+    fiftyone_module.delete_dataset(NAME)
+    run.labelled_in_app.touch()
     give(run, *["red", "green"] * 3)
     said = rsam("run", NAME)
+    assert f"`rsam label {NAME}` has not recorded yet are not read: FiftyOne has no dataset '{NAME}'" in said.stderr
     assert "(1 image) is held out, the same for every seed; 1 of 2 classes has none in it" in said.stderr
     assert "not evaluated" not in said.stderr and (metrics := run.read_metrics())
     assert (metrics["split"], metrics["n"]) == ("test", 1)

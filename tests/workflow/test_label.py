@@ -163,10 +163,13 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     give_truth()  # the terminal was killed: nobody follows
     assert len(read_corrections(table)) == len(given) - 1
     assert "1 label" in rsam("apply", run.path).stdout
+    give_truth()  # and nobody runs `rsam apply`
+    assert len(read_corrections(table)) == len(given) - 1
     app.press("6")
     assert "needs a run" in app.operator("select_for_relabeling", budget=1)["notify"]["message"]
 
     said = rsam("run", NAME).stderr
+    assert f"2 decisions of `rsam label` waited in the App and are now in {table}" in said, "a label and an exclusion"
     assert "are not applied" not in said, "labels of test images are those that the reviewer gave"
     assert f"{PHOTOGRAPHS - len(given)} images have no label: they are predicted and selected from" in said
     dataset = Job.of_pipeline(NAME, [], None, Reporter(quiet=True)).corrected.dataset
@@ -176,12 +179,18 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     assert f"run {NAME}" in app.panel() and len(app.review_set) == PHOTOGRAPHS + 1, (
         "the deleted photograph is predicted too"
     )
+    app.opened = app.review_set.match({"review": None, "ground_truth.label": None}).values("id")[0]
+    late = app.of_open("record_id")
+    app.give("blue")  # in the App of the run
     app.operator("rename_class", **{"class": "red", "name": "crimson"})
     again = rsam("label", NAME, "--classes", "red", "--no-app").stdout
     app.review_set.reload()
     assert app.review_set.classes["ground_truth"] == ["crimson" if c == "red" else c for c in class_names(run)]
     assert ("red", "class", "red", "crimson") in [(c.id, c.kind, c.before, c.after) for c in read_corrections(table)]
-    assert f"{len(given)} images of 3 classes have a label" in again and f"`rsam run {NAME}` trains with them" in again
+    assert (late, "blue") in [(c.id, c.after) for c in read_corrections(table) if c.kind == "label"]
+    assert (
+        f"{len(given) + 1} images of 3 classes have a label" in again and f"`rsam run {NAME}` trains with them" in again
+    )
 
 
 def test_images_that_cannot_be_labelled_are_refused_in_a_line_and_nothing_is_written(photographs: Path) -> None:
