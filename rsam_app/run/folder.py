@@ -75,6 +75,8 @@ class RunFolder:
         """Cross-validated probabilities for each training image, from classifiers on pretrained features."""
         self.label_features = path / "label_features.npz"
         """Features of the photographs that `rsam label` shows, by the pretrained backbone."""
+        self.next_to_label = path / "next_to_label.json"
+        """The batch of `rsam label` that was chosen ahead."""
         self.labelled_in_app = path / "labelled_in_app"
         """An empty file: `rsam label` opened the App on the images, so labels may wait there."""
 

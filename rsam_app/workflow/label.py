@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ from rsam_app.data.layouts.ignored import Ignored
 from rsam_app.data.layouts.recognise import recognise_unlabelled
 from rsam_app.data.left_out import first_names
 from rsam_app.data.unlabelled import list_unlabelled
+from rsam_app.review.dataset.memory import LabellingMemory
 from rsam_app.review.dataset.schema import memory
-from rsam_app.review.labelling.batches import is_batch_done, take_batch
+from rsam_app.review.labelling.batches import choose_ahead, is_batch_done, left_in_batch, take_batch
 from rsam_app.review.labelling.begin import begin_labelling
 from rsam_app.review.labelling.follow import LabelFollower
 from rsam_app.run.job import Job
@@ -27,6 +29,8 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Reporter
 from rsam_app.workflow.init import initialise, name_of, write_pipeline
 
+FEW_LEFT = 10
+"""Images left in a batch at which the next one is chosen."""
 TABLES = (".csv", ".parquet", ".arrow")
 
 
@@ -42,9 +46,12 @@ class Labelling:
     follower: LabelFollower
     _features: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _noted: bool = field(default=False, init=False)
+    _ahead: threading.Thread | None = field(default=None, init=False)
+    _ahead_of: int = field(default=0, init=False)
 
     def step(self) -> None:
-        """Start computing the features, or take note that they are computed; follow the labels.
+        """Start computing the features, or take note that they are computed; follow the labels; choose the next batch
+        ahead.
 
         To be called every second while the App is open.
         """
@@ -54,6 +61,7 @@ class Labelling:
             self._noted = True
             self._note_features(self._features.returncode)
         self.follower.step()
+        self._choose_ahead()
 
     def take_first_batch(self) -> None:
         """Choose a batch, unless one is unfinished."""
@@ -85,6 +93,23 @@ class Labelling:
         command = [sys.executable, "-m", "rsam_app.workflow.label_features", str(os.getpid()), self.reference]
         # In a process group of its own: Ctrl-C closes the App, and is not an error of this process.
         return subprocess.Popen([*command, str(self.job.run.path), *self.overrides], process_group=0)
+
+    def _choose_ahead(self) -> None:
+        """Begin to choose the next batch if few images of this one are left: it takes seconds for 10,000 images."""
+        if not self._noted or (self._ahead and self._ahead.is_alive()) or left_in_batch(self.review_set) > FEW_LEFT:
+            return
+        self.review_set.reload()
+        labelling = memory(self.review_set).labelling
+        if labelling and labelling.batch and not labelling.at_random and labelling.batch != self._ahead_of:
+            self._ahead_of = labelling.batch
+            self._ahead = threading.Thread(target=self._choose_after, args=(labelling,), daemon=True)
+            self._ahead.start()
+
+    def _choose_after(self, labelling: LabellingMemory) -> None:
+        try:
+            choose_ahead(self.review_set, labelling)
+        except UserError as error:
+            self.job.reporter.say(f"the next batch is not chosen ahead: {error}")
 
     def _note_features(self, code: int) -> None:
         """Replace a batch that was drawn at random. A failure is reported: labelling goes on without features."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +18,7 @@ from command import rsam
 from PIL import Image
 
 from rsam_app.review.app.install_plugin import link_plugin
+from rsam_app.review.labelling.batches import take_batch
 from rsam_app.review.labelling.follow import LabelFollower
 from rsam_app.run.corrections import corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
@@ -21,7 +26,7 @@ from rsam_app.run.job import Job
 from rsam_app.run.predictions import class_names
 from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Reporter
-from rsam_app.workflow.label import pipeline_to_label
+from rsam_app.workflow.label import Labelling, pipeline_to_label
 
 NAME = "label_walk"
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 60, 230)}
@@ -147,12 +152,20 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     assert "was deleted" in app.panel() and "were deleted" in app.give("red")
     app.press("n")
     assert app.opened != deleted
+    labelling = Labelling(Job.of_pipeline(NAME, [], None, Reporter()), NAME, [], app.review_set, follower)
+    labelling._features = subprocess.Popen(["true"])  # they are computed
+    ahead = _wait_for(run.next_to_label, labelling.step)
     while "batch 2 has 6 images" not in (notice := give_truth()):
         assert "Next: Represents about" in notice
     labelled = app.review_set.match({"ground_truth.label": {"$ne": None}}).values("id")
     assert len(labelled) == 5 and set(given.values()) == set(COLOURS)
     assert not {*labelled, deleted} & set(app.values("id")) and app.opened == app.values("id")[0]
+    taken = app.values("record_id")
+    assert str(ahead["selection"]).startswith("herding-6-") and ahead["batch"] == 2
+    assert taken == [row["id"] for row in csv.DictReader((run.selection / ahead["selection"]).open())]
+    assert (afresh := take_batch(app.review_set, same_number=True)) and afresh.ids == tuple(taken)
 
+    give_truth()
     assert follower.step() and not follower.step()
     rest = app.review_set.match({"ground_truth.label": None, "record_id": {"$ne": "unlabelled/broken.png"}})
     colours = [truth(int(Path(path).stem)) for path in rest.values("filepath")]
@@ -191,6 +204,15 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     assert (
         f"{len(given) + 1} images of 3 classes have a label" in again and f"`rsam run {NAME}` trains with them" in again
     )
+
+
+def _wait_for(file: Path, step: Callable[[], None]) -> dict[str, Any]:
+    """Take steps until the JSON file is written; return its content."""
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        step()
+        time.sleep(0.1)
+    return dict(json.loads(file.read_text()))
 
 
 def test_images_that_cannot_be_labelled_are_refused_in_a_line_and_nothing_is_written(photographs: Path) -> None:

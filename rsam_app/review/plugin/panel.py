@@ -32,7 +32,12 @@ BATCH_DONE = "Every image here has a label or a mark."
 TRAINS = """`rsam run {}` trains with the labels given so far. **6** leaves the image out of training; **4** leaves it
 without a label for now."""
 AT_RANDOM = """The batch is drawn at random and nothing is suggested until the features of all photographs are computed;
-the terminal shows how far that is."""
+the terminal shows how far that is, and this panel says when they are ready."""
+READY = (
+    "The features of all photographs are ready: batch {} represents most others, and suggestions follow your labels."
+)
+LOOK_AGAIN = 3000
+"""Milliseconds after which the panel looks whether the features are ready."""
 KEY_OF = {decision: key for key, decision in MARKS.items()}
 
 
@@ -67,6 +72,15 @@ class ReviewPanel(foo.Panel):
     def next_image(self, ctx: Any) -> None:
         """Open the next image without marking this one."""
         _notify_errors(ctx, lambda: open_next(ctx, review_set_of(ctx)))
+
+    def look_again(self, ctx: Any) -> None:
+        """Tell when the features of photographs are ready, and show the batch that was chosen by them."""
+        review_set = review_set_of(ctx)
+        review_set.reload()
+        labelling = memory(review_set).labelling
+        if labelling and not labelling.at_random:
+            ctx.ops.notify(READY.format(labelling.batch), variant="success")
+            ctx.ops.reload_samples()
 
     def render(self, ctx: Any) -> Any:
         """Return the queue and its next image, or the reason why there is none."""
@@ -106,6 +120,8 @@ class ReviewPanel(foo.Panel):
         _button(row, "undo", f"Undo ({UNDO})", "undo", self.undo)
         if labelling and labelling.at_random:
             panel.md(AT_RANDOM, name="outlook")
+            timer = types.TimerView(interval=LOOK_AGAIN, on_interval=self.look_again)
+            panel.view("look_again", timer)
         elif not labelling and (outlook := read_outlook(RunFolder(Path(memory(review_set).runs[key].path)))):
             panel.md(outlook.sentence(), name="outlook")
 
