@@ -94,6 +94,10 @@ class App:
         given = {"__method__": "on_load", "panel_id": "panel", "panel_state": {}}
         return str(self.operator("rsam_review", **given)["show_panel_output"]["output"])
 
+    def look_again(self) -> dict[str, Any]:
+        """What the panel's timer does."""
+        return self.operator("rsam_review", __method__="look_again", panel_id="panel", panel_state={})
+
     def of_open(self, field: str) -> Any:
         """A field of the open image, as the database has it."""
         return self.review_set.select(self.opened).values(field)[0]
@@ -125,6 +129,14 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     assert app.values("label_rank") == [1, 2, 3, 4, 5, 6] and len(app.review_set) == PHOTOGRAPHS + 1
     assert all("represents about" in reason for reason in app.values("label_reason"))
     assert app.review_set.count("label_suggested") == 0 and "6 left** of 6 · batch 1" in app.panel()
+
+    assert "features of all photographs are ready" in app.panel() and "look_again" not in app.panel()
+    features = run.label_features.rename(run.path / "aside.npz")
+    assert take_batch(app.review_set, same_number=True) and "look_again" in app.panel(), "a timer"
+    assert not {"notify", "reload_dataset"} & app.look_again().keys()
+    features.rename(run.label_features)
+    assert take_batch(app.review_set, same_number=True)
+    assert {"notify", "reload_dataset"} <= app.look_again().keys()
 
     first = app.values("id")
     app.press("n")

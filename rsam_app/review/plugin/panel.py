@@ -33,9 +33,8 @@ TRAINS = """`rsam run {}` trains with the labels given so far. **6** leaves the 
 without a label for now."""
 AT_RANDOM = """The batch is drawn at random and nothing is suggested until the features of all photographs are computed;
 the terminal shows how far that is, and this panel says when they are ready."""
-READY = (
-    "The features of all photographs are ready: batch {} represents most others, and suggestions follow your labels."
-)
+READY = """The features of all photographs are ready: batch {} represents most others. Labels are suggested once two
+classes have an image."""
 LOOK_AGAIN = 3000
 """Milliseconds after which the panel looks whether the features are ready."""
 KEY_OF = {decision: key for key, decision in MARKS.items()}
@@ -79,8 +78,9 @@ class ReviewPanel(foo.Panel):
         review_set.reload()
         labelling = memory(review_set).labelling
         if labelling and not labelling.at_random:
-            ctx.ops.notify(READY.format(labelling.batch), variant="success")
-            ctx.ops.reload_samples()
+            ctx.ops.notify(READY.format(labelling.batch).replace("\n", " "), variant="success")
+            # Only this lists the images of the view anew; an open image is left alone.
+            (ctx.ops.reload_samples if ctx.current_sample else ctx.ops.reload_dataset)()
 
     def render(self, ctx: Any) -> Any:
         """Return the queue and its next image, or the reason why there is none."""
@@ -122,6 +122,8 @@ class ReviewPanel(foo.Panel):
             panel.md(AT_RANDOM, name="outlook")
             timer = types.TimerView(interval=LOOK_AGAIN, on_interval=self.look_again)
             panel.view("look_again", timer)
+        elif labelling and not suggested and not counted.marks and shown is not None:
+            panel.md(READY.format(labelling.batch), name="outlook")
         elif not labelling and (outlook := read_outlook(RunFolder(Path(memory(review_set).runs[key].path)))):
             panel.md(outlook.sentence(), name="outlook")
 
