@@ -27,7 +27,7 @@ def test_the_pages_code_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pyt
     assert len(blocks) == 5
     for block in blocks:
         exec(compile(block.replace("runs/colours", "runs/of_the_page"), str(PAGE), "exec"), names)
-    assert "no image" in names["answer"].reason  # type: ignore[attr-defined]
+    assert "not an image" in names["answer"].reason  # type: ignore[attr-defined]
     assert names["metrics"]["n"] > 0  # type: ignore[index]
     assert len(set(names["rows"].tolist())) == 10  # type: ignore[attr-defined]
     assert names["logits"].shape == (2, 10)  # type: ignore[attr-defined]

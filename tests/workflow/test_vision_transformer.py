@@ -38,7 +38,14 @@ def test_a_vision_transformer_goes_through_the_whole_product(fiftyone_module: Mo
         settings = {
             "dataset": str(tmp_path / "card.yaml"),
             "model": {"backbone": backbone, "weights": str(weights), "image_size": SIDE},
-            "train": {"epochs": 1, "batch_size": 16, "workers": 0, "trackers": [], "frozen_backbone": name == "frozen"},
+            "train": {
+                "epochs": 1,
+                "batch_size": 16,
+                "workers": 0,
+                "trackers": [],
+                "frozen_backbone": name == "frozen",
+                "precision": "float32",  # as the exported file computes
+            },
             "select": {"budget": 3},
         }
         (tmp_path / "beetles.yaml").write_text(yaml.safe_dump(settings))
