@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -32,5 +32,6 @@ def test_every_cell_runs(path: Path) -> None:
 def test_the_stored_outputs_name_no_machine(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert any(cell.get("outputs") for cell in notebook.cells)
-    outputs = json.dumps([cell.outputs for cell in notebook.cells if cell.cell_type == "code"])
-    assert not [place for place in ("/home/", "/tmp/", "/root/", str(NOTEBOOKS.parent)) if place in outputs]
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", ())):
+        said = f"{output.get('text', '')} {output.get('data', {}).get('text/plain', '')}"
+        assert not re.search(r"(?<![\w.])/[\w.]+/", said), "an absolute path"

@@ -1,4 +1,4 @@
-"""`rsam run … --from-fiftyone NAME`: the card of a FiftyOne dataset, read anew beside the run, and its pipeline."""
+"""`rsam run … --from-fiftyone NAME`: the card of a FiftyOne dataset, read again on each call, and its pipeline."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class ReviewPanel(foo.Panel):
         labelling = memory(review_set).labelling
         if labelling and not labelling.at_random:
             ctx.ops.notify(READY.format(labelling.batch).replace("\n", " "), variant="success")
-            # Only this lists the images of the view anew; an open image is left alone.
+            # Only this lists the images of the view again; an open image is left alone.
             (ctx.ops.reload_samples if ctx.current_sample else ctx.ops.reload_dataset)()
 
     def render(self, ctx: Any) -> Any:

@@ -1,26 +1,24 @@
 """Parent side of `rsam_app.workflow.predict_process`, and of `rsam locate`.
 
-The App's server must neither hold a model nor fork. A predicting child prints one JSON message a line: `{"step": …}`
-while it works, `{"predicted": [splits]}` when it is done.
+A predicting child prints one JSON message a line: `{"step": …}` while it works, `{"predicted": [splits]}` when it is
+done.
 """
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rsam_app.review.plugin.child_process import python_child, reason_of_failure
 from rsam_app.system.errors import UserError
 from rsam_app.system.json_files import parse_json
 from rsam_app.system.progress import Step
 
 STALE = "stale"
 """Stands for the splits whose predictions are missing or out of date."""
-REASON_LINES = 20
-"""Last lines of a failed child's output that its `UserError` contains."""
 
 
 def predict_in_child(run: Path, splits: Sequence[str] | None = None) -> Generator[Step, None, list[str]]:
@@ -30,23 +28,10 @@ def predict_in_child(run: Path, splits: Sequence[str] | None = None) -> Generato
     child's output if it fails.
     """
     wanted = ",".join(splits) if splits else STALE
-    command = [sys.executable, "-m", "rsam_app.workflow.predict_process", str(run), wanted]
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
-        try:
-            predicted, output = yield from _follow(process)
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+    with python_child(["rsam_app.workflow.predict_process", str(run), wanted]) as process:
+        predicted, output = yield from _follow(process)
     if process.returncode or predicted is None:
-        reason = "\n".join(output[-REASON_LINES:]) or f"the process exited with status {process.returncode}"
-        raise UserError(reason.removeprefix("rsam: "))
+        raise UserError(reason_of_failure(process.returncode, output).removeprefix("rsam: "))
     return predicted
 
 
@@ -56,8 +41,8 @@ def locate_in_child(run: Path) -> str:
     command = [sys.executable, "-m", "rsam_app", "locate", str(run), "--json"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        reason = "\n".join(done.stderr.splitlines()[-REASON_LINES:])
-        raise UserError((reason or f"the process exited with status {done.returncode}").removeprefix("rsam: "))
+        reason = reason_of_failure(done.returncode, done.stderr.splitlines())
+        raise UserError(reason.removeprefix("rsam: "))
     return str(parse_json(done.stdout)["text"])
 
 

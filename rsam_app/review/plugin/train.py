@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
-import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ from rsam_app.review.plugin.base import (
     progress,
     run_folder_of,
 )
-from rsam_app.review.plugin.predict_process import REASON_LINES
+from rsam_app.review.plugin.child_process import REASON_LINES, python_child, reason_of_failure
 from rsam_app.system.errors import UserError
 
 
@@ -106,29 +103,16 @@ def _runs(ctx: Any) -> Path:
 
 
 def _run_in_child(ctx: Any, arguments: Sequence[str]) -> Generator[Any, None, None]:
-    """Run `rsam run` in a process of its own, as the App's server must neither hold a model nor fork; yield progress.
+    """Run `rsam run` in a child process; yield its last line as progress.
 
     It ends with the generator. Raises `UserError` with the last lines of its output if it fails.
     """
-    command = [sys.executable, "-m", "rsam_app", "run", *arguments]
     output: list[str] = []
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                output = [*output[1 - REASON_LINES :], line.rstrip()]
-                yield progress(ctx, 0, 0, line.strip()[:120])
-            process.wait()
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+    with python_child(["rsam_app", "run", *arguments]) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            output = [*output[1 - REASON_LINES :], line.rstrip()]
+            yield progress(ctx, 0, 0, line.strip()[:120])
+        process.wait()
     if process.returncode:
-        reason = "\n".join(output) or f"the process exited with status {process.returncode}"
-        raise UserError(reason.rpartition("rsam: ")[2])
+        raise UserError(reason_of_failure(process.returncode, output).rpartition("rsam: ")[2])
