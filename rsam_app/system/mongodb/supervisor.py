@@ -42,6 +42,10 @@ PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent ends, prctl(2)."""
 
 
+class KilledError(OSError):
+    """Mongod was killed while it started, e.g. because memory is short; nothing is wrong with its files."""
+
+
 class Running:
     """The mongod that runs now, and whether it is to end."""
 
@@ -83,7 +87,10 @@ def keep_running(folder: Path, socket_file: Path, running: Running) -> None:
         socket_file.unlink(missing_ok=True)
         try:
             running.server = start(folder, socket_file, *sys.argv[2:])
-        except OSError:
+        except KilledError:
+            continue
+        except OSError as error:
+            print(f"mongod was killed and does not start again: {error}", file=sys.stderr, flush=True)
             return
         if running.ending:
             stop(running.server)
@@ -93,7 +100,7 @@ def keep_running(folder: Path, socket_file: Path, running: Running) -> None:
 def start(folder: Path, socket_file: Path, mongod: str, libraries: str = "") -> subprocess.Popen[bytes]:
     """Start mongod on a socket that only this user can open; return it once it accepts connections.
 
-    Raises `OSError` with mongod's reason if it does not start.
+    Raises `KilledError` if it is killed before, `OSError` with mongod's reason if it does not start.
     """
     environment = {**os.environ, "LD_LIBRARY_PATH": libraries} if libraries else None
     log, output = folder / "mongod.log", folder / "mongod.out"
@@ -114,6 +121,8 @@ def start(folder: Path, socket_file: Path, mongod: str, libraries: str = "") -> 
             )
         if wait_until_ready(server, log):
             return server
+        if server.returncode == -signal.SIGKILL:
+            raise KilledError("mongod was killed while it started, e.g. because memory is short")
         reason = failure(server, log, output)
         if "DBPathInUse" not in reason or time.monotonic() > deadline:
             raise OSError(reason)

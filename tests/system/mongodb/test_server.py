@@ -137,6 +137,17 @@ def test_a_killed_server_is_started_again_with_all_that_was_acknowledged(folder:
     assert not processes_on(folder)
 
 
+def test_a_server_killed_while_it_starts_is_started_again(folder: Path, mongod: Mongod) -> None:
+    """The kill came between mongod's last log line and the look at it; the supervisor took that for a failed start."""
+    with client(folder, mongod) as first, pymongo.MongoClient[dict[str, int]](address_of(first)) as connection:
+        connection.test.numbers.insert_one({"_id": 0})
+        for _ in range(3):
+            os.kill(killed := processes_on(folder)["mongod"], signal.SIGKILL)
+            wait_for(lambda old=killed: processes_on(folder).get("mongod", old) != old, "the next mongod to start")
+        wait_for(lambda: _answers(connection), "the server to be started again")
+        assert connection.test.numbers.count_documents({}) == 1
+
+
 def _answers(connection: pymongo.MongoClient[dict[str, int]]) -> bool:
     try:
         return bool(connection.admin.command("ping"))
