@@ -13,8 +13,9 @@ Methods, each with a number of answers where it takes any:
     none, cbam, rsam    no attention, CBAM's spatial half, RSAM
     boxes-N             RSAM, N drawn boxes in the corrections table; surroundings are not exchanged
     exchanged-N         as boxes-N, and surroundings are exchanged if a crop is chosen, as they are by default
-    yes-no-N            RSAM, N rectangles of the untaught discovery called right or wrong
-    both-N              N drawn boxes, and N other rectangles called right or wrong
+    yes-no-N            as exchanged-N, but N rectangles of the untaught discovery are called right or wrong
+    asked-again-N       as yes-no-N, in three rounds: the rectangles are found anew after each
+    both-N              as exchanged-N, and N other rectangles are called right or wrong
     labels-N            no attention; N photographs on unusual backgrounds more, taken from the test split
     dfr-N               no attention; last layer refitted to training images balanced over the groups, of which N have
                         their group named (Kirichenko et al. 2023, arXiv 2204.02937)
@@ -35,18 +36,17 @@ import json
 import os
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 import yaml
 from measuring.surroundings import where
+from shortcuts.report import draw, table
 from shortcuts.retraining import afr, dfr
 from shortcuts.reviewer import SECONDS, draw_boxes, judge
 from shortcuts.sets import PLAIN, SETS, build
@@ -58,7 +58,6 @@ from rsam_app.data.records import Dataset, Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import Outputs, run_model
-from rsam_app.evaluation.metrics.paired import half_width, paired_difference
 from rsam_app.evaluation.metrics.rectangles import rectangle_ious
 from rsam_app.geometry.types import Rectangle
 from rsam_app.model import build_model, load_model
@@ -74,9 +73,19 @@ from rsam_app.training.warm_start import logistic_regression
 RESULTS = Path(__file__).resolve().parent / "results"
 METHODS = ("none", "rsam", "boxes-23", "yes-no-69", "labels-34", "dfr-34", "afr", "ceiling")
 EPOCHS, VIEWS = 3, 1
+SETTING = f"{EPOCHS} epochs on {VIEWS} augmented view"
+ROUNDS = 3
+"""Of `asked-again`."""
 DECAY = 1e-3
 ATTENTION = {"none": "none", "labels": "none", "cbam": "positionwise"}
-KINDS = {"boxes": "box", "exchanged": "box", "yes-no": "yes or no", "labels": "label", "dfr": "label"}
+KINDS = {
+    "boxes": "box",
+    "exchanged": "box",
+    "yes-no": "yes or no",
+    "asked-again": "yes or no",
+    "labels": "label",
+    "dfr": "label",
+}
 CPU = torch.device("cpu")
 
 
@@ -103,9 +112,9 @@ def main() -> None:
                     rows.append(row)
                     with log.open("a", encoding="utf-8") as stream:
                         stream.write(json.dumps({**row, "environment": where()}) + "\n")
-    (arguments.results / "shortcut.md").write_text(table(rows), encoding="utf-8")
+    (arguments.results / "shortcut.md").write_text(table(rows, SETTING), encoding="utf-8")
     draw(rows, arguments.results / "shortcut.png")
-    print(table(rows))
+    print(table(rows, SETTING))
 
 
 @dataclass
@@ -140,9 +149,12 @@ class Cells:
             others = [record for record in training if record.id not in answers.right]
             said = judge(others, self._untaught, number, self.seed)
             answers = Answers({**answers.right, **said.right}, said.wrong)
+        if kind == "asked-again":
+            answers = self._asked_again(number)
         moved = self._moved(number) if kind == "labels" else frozenset()
         with tempfile.TemporaryDirectory() as folder:
-            drawn, exchange = kind in ("boxes", "exchanged", "both"), "auto" if kind == "exchanged" else 0
+            drawn = kind in ("boxes", "exchanged", "both")
+            exchange = "auto" if kind in ("exchanged", "yes-no", "asked-again", "both") else 0
             job = self._train(Path(folder), ATTENTION.get(kind, "rsam"), answers, drawn, moved, exchange)
             records = [record for record in self.dataset.split("test") if record.id not in moved]
             outputs = _outputs(job, records)
@@ -213,10 +225,23 @@ class Cells:
     @cached_property
     def _untaught(self) -> dict[str, Rectangle]:
         """The rectangles that are discovered in training images without answers."""
+        return self._discovered(Answers())
+
+    def _discovered(self, answers: Answers) -> dict[str, Rectangle]:
         with tempfile.TemporaryDirectory() as folder:
-            job = self._train(Path(folder), "rsam", Answers(), drawn=False)
+            job = self._train(Path(folder), "rsam", answers, drawn=False)
             stored = json.loads((job.run.path / "discovered.json").read_text(encoding="utf-8"))
         return {key: Rectangle(*values) for key, values in stored.items()}
+
+    def _asked_again(self, number: int) -> Answers:
+        """Answers to the rectangles of images without one, in rounds."""
+        answers = Answers()
+        for turn in range(ROUNDS):
+            shown = self._discovered(answers) if answers else self._untaught
+            others = [r for r in self.dataset.split("train") if r.id not in {**answers.right, **answers.wrong}]
+            said = judge(others, shown, number // ROUNDS, self.seed + 100 * turn)
+            answers = Answers({**answers.right, **said.right}, {**answers.wrong, **said.wrong})
+        return answers
 
     @cached_property
     def _whole(self) -> dict[str, np.ndarray]:
@@ -269,92 +294,6 @@ def _overlap(rectangles: np.ndarray, records: Sequence[Record]) -> dict[str, flo
     if not np.isfinite(rectangles).all():
         return {}
     return {"iou": float(rectangle_ious(rectangles.astype(np.float64), records).mean())}
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Means with 95 % intervals over seeds, and paired differences, as Markdown."""
-    cells: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
-    for row in rows:
-        cells[row["backbone"], row["set"], row["method"]][row["seed"]] = row
-    lines = [
-        "# A reviewer's answers against a shortcut\n",
-        f"Top-1 on test images; {EPOCHS} epochs on {VIEWS} augmented view; mean ± half a 95 % interval over seeds.\n",
-        "| backbone | set | method | answers take | usual | unusual | more than none | IoU | seeds |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for (backbone, name, method), found in sorted(cells.items()):
-        if name in SETS:
-            figures = [_figure(_by_seed(found, key)) for key in ("usual", "unusual")]
-            more = _difference(found, cells[backbone, name, "none"], "unusual")
-            answers = f"{next(iter(found.values()))['reviewer_seconds']} s"
-            columns = [backbone, name, method, answers, *figures, more, _figure(_by_seed(found, "iou")), len(found)]
-            lines.append(f"| {' | '.join(map(str, columns))} |")
-    lines += [
-        "\n# The same answers where there is no shortcut\n",
-        "Photographs as they are; the differences are those to RSAM without answers.\n",
-        "| backbone | set | method | top-1 | minus rsam | IoU | minus rsam | seeds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for (backbone, name, method), found in sorted(cells.items()):
-        if name in PLAIN:
-            untaught = cells[backbone, name, "rsam"]
-            pairs = [
-                f"{_figure(_by_seed(found, key))} | {_difference(found, untaught, key)}" for key in ("usual", "iou")
-            ]
-            lines.append(f"| {backbone} | {name} | {method} | {' | '.join(pairs)} | {len(found)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _by_seed(found: dict[int, dict[str, Any]], key: str) -> dict[int, float]:
-    return {seed: row[key] for seed, row in found.items() if key in row}
-
-
-def _difference(found: dict[int, dict[str, Any]], other: dict[int, dict[str, Any]], key: str) -> str:
-    gain = paired_difference(_by_seed(found, key), _by_seed(other, key))
-    return f"{gain.mean:+.3f} ± {gain.high - gain.mean:.3f} (p = {gain.p:.1g})" if gain else "–"
-
-
-def _figure(by_seed: dict[int, float]) -> str:
-    values = np.array(list(by_seed.values()))
-    if len(values) < 2:
-        return "".join(f"{value:.3f}" for value in values) or "–"
-    return f"{values.mean():.3f} ± {half_width(values):.3f}"
-
-
-def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw accuracy on unusual backgrounds over the seconds of a reviewer's work, for each set, as PNG."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = [row for row in rows if row["set"] in SETS]
-    names, backbones = (sorted({row[key] for row in rows}) for key in ("set", "backbone"))
-    size = (4 * len(names), 3.4 * len(backbones))
-    figure, axes = pyplot.subplots(len(backbones), len(names), figsize=size, sharey=True, squeeze=False)
-    for line, backbone in zip(axes, backbones, strict=True):
-        for axis, name in zip(line, names, strict=True):
-            _draw_panel(axis, [row for row in rows if (row["backbone"], row["set"]) == (backbone, name)])
-            axis.set(title=f"{name}, {backbone}", xlabel="reviewer's seconds", ylim=(0, 1))
-        line[0].set_ylabel("top-1, unusual backgrounds")
-        line[-1].legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
-def _draw_panel(axis: Any, rows: list[dict[str, Any]]) -> None:
-    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    plain = [row["unusual"] for row in rows if row["method"] == "none"]
-    for row in rows:
-        kind = row["method"].rpartition("-")[0] if row["method"][-1].isdigit() else row["method"]
-        found[kind][row["reviewer_seconds"]].append(row["unusual"])
-        if row["reviewer_seconds"]:
-            found[kind][0] = plain
-    for kind in sorted(found):
-        points = sorted((seconds, float(np.mean(values))) for seconds, values in found[kind].items())
-        if len(points) > 1:
-            axis.plot(*zip(*points, strict=True), marker="o", label=kind)
-        elif kind in ("afr", "ceiling"):
-            axis.axhline(points[0][1], linestyle=":" if kind == "afr" else "--", color="grey", label=kind)
 
 
 if __name__ == "__main__":
