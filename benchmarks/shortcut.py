@@ -13,6 +13,9 @@ Methods, each with a number of answers where it takes any:
     none, cbam, rsam    no attention, CBAM's spatial half, RSAM
     boxes-N             RSAM, N drawn boxes in the corrections table; surroundings are not exchanged
     exchanged-N         as boxes-N, and surroundings are exchanged if a crop is chosen, as they are by default
+    outside-N           as exchanged-N, and the surroundings must not suffice (`train.signals.outside: 0.5`)
+    earlier-N           as boxes-N, and the rectangle gates the map of stage `EARLIER` instead of the last one, which
+                        cannot be cached; without a crop
     yes-no-N            as exchanged-N, but N rectangles of the untaught discovery are called right or wrong
     asked-again-N       as yes-no-N, in three rounds: the rectangles are found anew after each
     both-N              as exchanged-N, and N other rectangles are called right or wrong
@@ -21,6 +24,8 @@ Methods, each with a number of answers where it takes any:
                         their group named (Kirichenko et al. 2023, arXiv 2204.02937)
     afr                 no attention; last layer refitted with more weight on what it gets wrong (Qiu et al. 2023,
                         arXiv 2306.11074)
+    jtt                 no attention; last layer refitted with the images it gets wrong weighing 20 times as much
+                        (Liu et al. 2021, arXiv 2107.09044)
     ceiling             logistic regression on crops along the true boxes, also in the test images
 
 Figures on test images: top-1 on usual and unusual backgrounds, and the mean IoU of the upright box around the rectangle
@@ -47,7 +52,7 @@ import torch
 import yaml
 from measuring.surroundings import where
 from shortcuts.report import draw, table
-from shortcuts.retraining import afr, dfr
+from shortcuts.retraining import afr, dfr, jtt
 from shortcuts.reviewer import SECONDS, draw_boxes, judge
 from shortcuts.sets import PLAIN, SETS, build
 
@@ -86,6 +91,11 @@ KINDS = {
     "labels": "label",
     "dfr": "label",
 }
+EARLIER = 2
+DRAWN, WITH_EXCHANGE = (
+    ("boxes", "exchanged", "outside", "earlier", "both"),
+    ("exchanged", "outside", "yes-no", "asked-again", "both"),
+)
 CPU = torch.device("cpu")
 
 
@@ -140,10 +150,10 @@ class Cells:
         training = self.dataset.split("train")
         if kind == "ceiling":
             return self._ceiling()
-        if kind in ("dfr", "afr"):
+        if kind in ("dfr", "afr", "jtt"):
             return self._refitted(kind, number)
         answers = Answers()
-        if kind in ("boxes", "exchanged", "both"):
+        if kind in DRAWN:
             answers = draw_boxes(training, number, self.seed)
         if kind in ("yes-no", "both"):
             others = [record for record in training if record.id not in answers.right]
@@ -153,9 +163,7 @@ class Cells:
             answers = self._asked_again(number)
         moved = self._moved(number) if kind == "labels" else frozenset()
         with tempfile.TemporaryDirectory() as folder:
-            drawn = kind in ("boxes", "exchanged", "both")
-            exchange = "auto" if kind in ("exchanged", "yes-no", "asked-again", "both") else 0
-            job = self._train(Path(folder), ATTENTION.get(kind, "rsam"), answers, drawn, moved, exchange)
+            job = self._train(Path(folder), ATTENTION.get(kind, "rsam"), answers, kind in DRAWN, moved, kind)
             records = [record for record in self.dataset.split("test") if record.id not in moved]
             outputs = _outputs(job, records)
         return self._accuracy(outputs.logits, records) | _overlap(outputs.rectangles, records)
@@ -167,18 +175,20 @@ class Cells:
         answers: Answers,
         drawn: bool,
         moved: frozenset[str] = frozenset(),
-        exchange: float | str = 0,
+        kind: str = "",
     ) -> Job:
+        earlier = kind == "earlier"
         pipeline = {
             "name": "shortcut",
             "dataset": str(self._card_with(moved, folder)),
             "seed": self.seed,
-            "model": {"backbone": self.backbone, "attention": attention},
+            "model": {"backbone": self.backbone, "attention": attention} | ({"stage": EARLIER} if earlier else {}),
             "train": {
                 "frozen_backbone": True,
-                "cached_views": VIEWS,
+                "cached_views": 0 if earlier else VIEWS,
                 "epochs": EPOCHS,
-                "exchange_surroundings": exchange,
+                "exchange_surroundings": "auto" if kind in WITH_EXCHANGE else 0,
+                "signals": {"outside": 0.5 if kind == "outside" else 0},
                 "trackers": [],
             },
         }
@@ -187,11 +197,11 @@ class Cells:
         job = Job.of_pipeline(str(path), [], run, Reporter())
         run.mkdir(parents=True)
         job.create_run()
-        kind: Kind = "rectangle" if drawn else "place"
-        said = [(k, kind, json.dumps(list(r)) if drawn else place_text(True, r)) for k, r in answers.right.items()]
+        said_as: Kind = "rectangle" if drawn else "place"
+        said = [(k, said_as, json.dumps(list(r)) if drawn else place_text(True, r)) for k, r in answers.right.items()]
         said += [(k, "place", place_text(False, r)) for k, r in answers.wrong.items()]
         if said:
-            corrections = [Correction(k, kind, "", text, "reviewer", now(), "run") for k, kind, text in said]
+            corrections = [Correction(k, what, "", text, "reviewer", now(), "run") for k, what, text in said]
             add_corrections(corrections_path(run, job.original.name), corrections)
         train(job, "shortcut", resume=False)
         return job
@@ -254,7 +264,10 @@ class Cells:
         training, test = self.dataset.split("train"), self.dataset.split("test")
         labels, classes = _labels(self.dataset, training), len(self.dataset.classes)
         unusual = np.array([record.group == "unusual" for record in training])
-        fit = dfr(labels, unusual, number, classes, self.seed) if kind == "dfr" else afr(labels, classes, self.seed)
+        if kind == "dfr":
+            fit = dfr(labels, unusual, number, classes, self.seed)
+        else:
+            fit = (afr if kind == "afr" else jtt)(labels, classes, self.seed)
         return self._accuracy(fit(self._whole["train"], self._whole["test"]), test)
 
     def _ceiling(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Last-layer retraining on frozen embeddings against a shortcut, with group labels (DFR) and without any (AFR)."""
+"""Last-layer retraining on frozen embeddings against a shortcut, with group labels (DFR) and without any (AFR, JTT)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rsam_app.training.warm_start import logistic_regression
 
-DECAY, REPEATS, STRENGTH = 1e-3, 10, 4.0
+DECAY, REPEATS, STRENGTH, FOLDS, UPWEIGHT = 1e-3, 10, 4.0, 5, 20.0
 
 Fit = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Training embeddings `(N, D)` and test embeddings `(M, D)` to test logits `(M, C)`."""
@@ -43,6 +43,22 @@ def afr(labels: np.ndarray, classes: int, seed: int) -> Fit:
         probability = torch.softmax(torch.from_numpy(logits), dim=1)[torch.arange(len(second)), labels[second]]
         weights = torch.exp(-STRENGTH * probability)
         return _logits(training[second], labels[second], test, training, classes, weights / weights.mean())
+
+    return fit
+
+
+def jtt(labels: np.ndarray, classes: int, seed: int) -> Fit:
+    """A last layer fitted with `UPWEIGHT` times the weight for each image that another one, fitted without its fold of
+    the images, gets wrong: fitted with them, a last layer gets every training image right."""
+    folds = np.array_split(np.random.default_rng((seed, 82)).permutation(len(labels)), FOLDS)
+
+    def fit(training: np.ndarray, test: np.ndarray) -> np.ndarray:
+        weights = np.ones(len(labels), dtype=np.float32)
+        for fold in folds:
+            rest = np.setdiff1d(np.arange(len(labels)), fold)
+            logits = _logits(training[rest], labels[rest], training[fold], training, classes)
+            weights[fold[logits.argmax(axis=1) != labels[fold]]] = UPWEIGHT
+        return _logits(training, labels, test, training, classes, torch.from_numpy(weights / weights.mean()))
 
     return fit
 
