@@ -90,18 +90,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     names = [v.name for v in VARIANTS]
     for data_set in dict.fromkeys(row["data_set"] for row in rows):
         one = next(row for row in rows if row["data_set"] == data_set)
+        with_masks = any(row.get("masks_mean_iou") is not None for row in rows if row["data_set"] == data_set)
         parts.append(
             f"## {data_set}\n\nTruth: {_truth(one)}; centre box: mean IoU"
             f" {one.get('centre_box_mean_iou') or 0:.3f}, {100 * (one.get('centre_box_share_iou_50') or 0):.1f} % ≥ .5."
             " Mean ± 95 % interval over seeds.\n\n"
-            "| variant | top-1 % | mean IoU | ≥ .5 % | IoU, masks | MaxBoxAccV2 | stability | corrupted / clean |"
-            " IoU corrupted | n |\n"
-            "|---|---|---|---|---|---|---|---|---|---|"
+            f"| variant | top-1 % | mean IoU | ≥ .5 % | {'IoU, masks | ' * with_masks}MaxBoxAccV2 | stability |"
+            " corrupted / clean | IoU corrupted | n |\n" + "|---" * (9 + with_masks) + "|"
         )
         for name in names:
             cells = by_cell.get((data_set, name))
             if cells:
-                parts.append(_line(name, cells))
+                parts.append(_line(name, cells, with_masks))
         parts.append("")
     parts.append(_comparison(rows, names))
     return "\n".join(parts) + "\n"
@@ -113,7 +113,7 @@ def _truth(row: dict[str, Any]) -> str:
     return "boxes around the masks" if around else str(row.get("truth"))
 
 
-def _line(name: str, cells: list[dict[str, Any]]) -> str:
+def _line(name: str, cells: list[dict[str, Any]], with_masks: bool) -> str:
     def figure(key: str, factor: float = 1.0, digits: int = 3) -> str:
         values = [factor * cell[key] for cell in cells if cell.get(key) is not None]
         if not values:
@@ -122,8 +122,12 @@ def _line(name: str, cells: list[dict[str, Any]]) -> str:
 
     alone = figure("first_look_top1", 100, 1)
     top1 = figure("top1", 100, 1) + (f" (first look alone {alone})" if alone else "")
-    columns = [top1, figure("mean_iou"), figure("share_iou_50", 100, 1), figure("masks_mean_iou")]
-    columns += [figure("max_box_acc_v2"), figure("stability"), figure("corruption_relative")]
+    columns = [top1, figure("mean_iou"), figure("share_iou_50", 100, 1)]
+    columns += [figure("masks_mean_iou")] * with_masks + [
+        figure("max_box_acc_v2"),
+        figure("stability"),
+        figure("corruption_relative"),
+    ]
     columns += [figure("corruption_stability"), str(len(cells))]
     return f"| {name} | " + " | ".join(columns) + " |"
 

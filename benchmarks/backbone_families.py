@@ -55,8 +55,8 @@ def main() -> None:
         rows.append({"family": family, **_row(families[family], not arguments.no_exports)})
         print(json.dumps(rows[-1]), flush=True)
         RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        RESULTS.with_suffix(".md").write_text(_table(rows), encoding="utf-8")
-    RESULTS.with_suffix(".md").write_text(_table(rows), encoding="utf-8")
+        RESULTS.with_suffix(".md").write_text(table(rows), encoding="utf-8")
+    RESULTS.with_suffix(".md").write_text(table(rows), encoding="utf-8")
 
 
 def _complete(row: dict[str, Any], no_exports: bool) -> bool:
@@ -147,7 +147,8 @@ def _line(error: Exception) -> str:
     return str(error).partition("\n")[0][:200]
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[dict[str, Any]]) -> str:
+    """Which steps each family passed, and why the others failed, as Markdown."""
     steps = " | ".join(STEPS).replace("torch_export", "torch.export").replace("_", " ")
     lines = [
         "# One model of each of timm's families with attention",

@@ -86,7 +86,7 @@ def main() -> None:
         for cell in cells:
             if (name, *cell) not in done:
                 rows.append(_run(queue, name, *cell, figure, log))
-    text = "\n".join(table(rows, one) for one in ("iou_score", "iou_discovered") if any(one in row for row in rows))
+    text = page(rows)
     (arguments.results / "rectangle_queue.md").write_text(text, encoding="utf-8")
     print(text)
 
@@ -168,6 +168,11 @@ def _trained(folder: Path, card: Path, weights: Path) -> RunFolder:
         subprocess.run([*command, "train", pipeline, "--run", folder], check=True)
         subprocess.run([*command, "predict", folder, "--split", "train"], check=True)
     return run
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """A table for each figure that was measured, as Markdown."""
+    return "\n".join(table(rows, one) for one in ("iou_score", "iou_discovered") if any(one in row for row in rows))
 
 
 def table(rows: list[dict[str, Any]], figure: str) -> str:

@@ -1,0 +1,201 @@
+"""The figures in README and documentation are those of `benchmarks/results`, and its pages those of its cells."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rsam_app.system.json_files import read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """A script of `benchmarks/` as a module, with the scripts' own packages beside it."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(f"{ROOT}{os.sep}benchmarks"):
+            del sys.modules[name]
+
+
+def cells(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (RESULTS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_results_page_is_what_its_script_writes_from_the_cells(benchmark: Callable[[str], ModuleType]) -> None:
+    attention, shortcut, queue = (benchmark(name) for name in ("attention", "shortcut", "rectangle_queue"))
+    pages = {
+        "attention": attention.table(cells("attention")),
+        "backbone_families": benchmark("backbone_families").table(cells("backbone_families")),
+        "demo_rounds": benchmark("demo_rounds").table(cells("demo_rounds")),
+        "rectangle_queue": queue.page(cells("rectangle_queue")),
+        "shortcut": shortcut.table(cells("shortcut"), shortcut.SETTING),
+    }
+    for name, text in pages.items():
+        assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == text, f"{name}.md: run its script again"
+
+
+def rows_of(document: str, heading: str) -> dict[str, list[str]]:
+    """The cells of the table whose heading begins so, by the first cell of its row."""
+    lines = (ROOT / document).read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(heading))
+    found = {}
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        first, *rest = (cell.strip() for cell in line.strip("|").split("|"))
+        found[first] = rest
+    return found
+
+
+def short(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".replace("0.", ".", 1)
+
+
+VARIANTS = {
+    "RSAM": "RSAM",
+    "RSAM, second look": "RSAM, second look",
+    "RSAM, a tenth of the rectangles corrected": "RSAM, 10 % corrected",
+    "position-wise attention (CBAM)": "position-wise (CBAM)",
+    "no attention; its Grad-CAM": "none",
+    "no attention, 320 pixels": "none, 320 px",
+}
+
+
+def mean(rows: list[dict[str, Any]], data_set: str, variant: str, key: str) -> float | None:
+    values = [r[key] for r in rows if (r["data_set"], r["variant"]) == (data_set, variant) and r.get(key) is not None]
+    return float(np.mean(values)) if values else None
+
+
+def figure(value: float | None, is_share: bool, digits: int = 1) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:.{digits}f} %" if is_share else short(value)
+
+
+@pytest.mark.parametrize(
+    ("document", "heading", "columns"),
+    [
+        (
+            "README.md",
+            "| | birds: IoU | IoU ≥ .5 | top-1",
+            "birds iou, birds half, birds top1, pets iou, pets top1, beetles iou, beetles top1",
+        ),
+        (
+            "docs/results.md",
+            "| | birds: top-1 | IoU, boxes",
+            "birds top1, birds iou, birds half, pets top1, pets iou, beetles top1, beetles iou",
+        ),
+    ],
+)
+def test_the_table_of_accuracy_and_location_is_that_of_the_benchmark(document: str, heading: str, columns: str) -> None:
+    rows = cells("attention")
+    sets = {"birds": "cub_200_2011", "pets": "oxford_iiit_pet", "beetles": "rsam_demo"}
+    keys = {"top1": ("top1", True, 1), "iou": ("mean_iou", False, 3), "half": ("share_iou_50", True, 0)}
+    table = rows_of(document, heading)
+    assert "RSAM" in table
+    for name, said in table.items():
+        for column, value in zip(columns.split(", "), said, strict=True):
+            where, key = column.split()
+            field, is_share, digits = keys[key]
+            if name in VARIANTS:
+                assert value == figure(mean(rows, sets[where], VARIANTS[name], field), is_share, digits), (name, column)
+            else:  # the box in the centre, which every cell carries
+                centre = mean(rows, sets[where], "RSAM", f"centre_box_{field}")
+                assert value == figure(centre, is_share, digits), (name, column)
+
+
+def test_the_table_of_unknown_classes_is_that_of_the_benchmark() -> None:
+    result = read_json(RESULTS / "unknown_classes.json")
+    scores = {
+        "1 - confidence": "maximum softmax",
+        "energy alone": "energy",
+        "cosine to the nearest class mean alone": "cosine to the nearest class mean",
+        "Mahalanobis": "Mahalanobis",
+    }
+    table = rows_of("docs/scores.md", "| | choosing | reported |")
+    for name, score in scores.items():
+        for said, part in zip(table[name], ("choosing", "reported"), strict=True):
+            auroc = result[part][score]["auroc"]
+            low, high = (short(one) for one in auroc["range"])
+            assert said == f"{short(auroc['mean'])} [{low}, {high}]", (name, part)
+
+
+def test_the_table_of_selection_is_that_of_the_benchmark() -> None:
+    result = read_json(RESULTS / "selection.json")
+    places = [
+        f"{data}, {pool}"
+        for data in ("cub_mobilenetv2", "pet_mobilenetv2", "generated_beetles")
+        for pool in ("whole pool", "nine tenths of the pool")
+    ]
+    places += [f"{d}, nine tenths of the pool, 50 labels a round" for d in ("pet_mobilenetv2", "generated_beetles")]
+    table = rows_of("docs/selection.md", "| mean accuracy | birds, all |")
+    assert {f"`{name}`" for name in result[places[0]]["strategies"]} == set(table)
+    for name, said in table.items():
+        for text, place in zip(said, places, strict=True):
+            area = result[place]["strategies"][name.strip("`")]
+            expected = {f"{short(area['area'])} ± {short(area['area_interval'])}", f"{short(area['area'])} (one)"}
+            assert text in expected, (name, place)
+
+
+def test_the_table_of_wrong_labels_is_that_of_the_benchmark() -> None:
+    result = read_json(RESULTS / "label_errors.json")
+    scores = {
+        "`label_quality` of the run": "label_quality, combined",
+        "the same, held out alone": "label_quality, held out",
+        "the same, learned alone": "label_quality, learned",
+        "self-confidence, the same probabilities": "self_confidence, combined",
+        "normalised margin, the same": "normalised_margin, combined",
+        "mistakenness, the same": "mistakenness, combined",
+        "self-confidence, out of fold": "self_confidence, out of fold",
+        "normalised margin, out of fold": "normalised_margin, out of fold",
+        "mistakenness, out of fold": "mistakenness, out of fold",
+    }
+    table = rows_of("docs/selection.md", "| | birds, uniform | birds, siblings |")
+    assert set(table) == set(scores)
+    places = [(data, errors) for data in ("birds", "beetles", "pets") for errors in ("uniform", "siblings")]
+    for name, said in table.items():
+        for text, (data, errors) in zip(said, places, strict=True):
+            score = result[data][errors]["scores"][scores[name]]
+            auprc, precision = short(score["auprc"]["mean"]), short(score["precision_at_k"]["mean"])
+            assert re.sub(r" ± \.\d+", "", text) == f"{auprc} / {precision}", (name, data, errors)
+
+
+def test_the_table_of_misattention_is_that_of_the_benchmark() -> None:
+    result: Mapping[str, Any] = read_json(RESULTS / "misattention.json")
+    off = "rotated IoU with the box below .3"
+    places = [(data, off) for data in ("cub_200_2011", "cub_swapped", "rsam_demo")]
+    places.append(("rsam_demo", "fooled by the shortcut"))
+    table = rows_of("docs/scores.md", "| | birds, rectangle off")
+    difference = table.pop("`misattention` minus 1 - confidence")
+    for name, said in table.items():
+        for text, (data, target) in zip(said, places, strict=True):
+            auroc = result[data]["targets"][target]["detectors"][name.strip("`")]["auroc"]
+            assert text.split()[0] == short(auroc[0]), (name, data, target)
+    for text, (data, target) in zip(difference, places, strict=True):
+        middle, low, high = result[data]["targets"][target]["misattention_minus"]["1 - confidence"]["auroc"]
+        signed = [f"{value:+.3f}".replace("0.", ".", 1) for value in (middle, low, high)]
+        assert text == f"{signed[0]} [{signed[1]}, {signed[2]}]", (data, target)
