@@ -122,7 +122,7 @@ def test_no_photographs_give_no_answers(model: rsam_app.TrainedModel) -> None:
         (np.full((4, 4, 3), 7.0), "Give values in"),
         (np.full((4, 4, 3), np.nan), "Give values in"),
         (np.zeros((4, 4, 3), np.int64), "array of int64"),
-        ([3], "a int is not an image"),
+        ([3], "a value of type int"),
         ("absent.jpg", "absent.jpg: no such file"),
     ],
 )

@@ -181,7 +181,7 @@ def test_the_belief_during_training_outweighs_a_model_that_agrees_with_its_label
     (run.model / "config.json").write_text(json.dumps({"label_names": ["wren", "wryneck", "zilpzalp", "Grünfink"]}))
     rows = {row["id"]: row for row in rows_of(select(run, "suspect_label", 3, "train", seed=0).csv)}
     assert (rows["b"]["suggested"], float(rows["b"]["suggested_probability"])) == ("zilpzalp", pytest.approx(0.8))
-    assert rows["b"]["reason"] == "labelled wren, which the model gives 5%; it says zilpzalp at 80%"
+    assert rows["b"]["reason"] == "labelled wren, probability 5%; the model says zilpzalp, 80%"
     assert rows["a"]["suggested"] == rows["c"]["suggested"] == ""
     np.save(run.held_out_probabilities, held_out[:2])  # of another training split
     assert not any(row["suggested"] for row in rows_of(select(run, "suspect_label", 3, "train", seed=0).csv))

@@ -90,7 +90,9 @@ def _from_array(values: Any) -> Pixels:
         array = values
     else:
         kinds = "path, address, PIL image, array or tensor"
-        raise UserError(f"a {type(values).__name__} is not an image. Give a {kinds}, or a list of them.")
+        raise UserError(
+            f"cannot read an image from a value of type {type(values).__name__}. Give a {kinds}, or a list of them."
+        )
     shape = tuple(array.shape)
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)) or 0 in shape:
         expected = "(H, W), (H, W, 3) or (H, W, 4); of a tensor (H, W) or (3, H, W)"

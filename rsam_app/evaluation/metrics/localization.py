@@ -1,4 +1,4 @@
-"""Localisation of the rectangles, each figure with its baselines, because photographed objects tend to be centred."""
+"""Localization of the rectangles, each figure with its baselines, because photographed objects tend to be centred."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def localization(
     training_rectangles: Floats | None = None,
     softness: float = DEFAULT_SOFTNESS,
 ) -> dict[str, Any]:
-    """Localisation of rectangles `(N, 5)` in pixels of their records; fractions in [0, 1] unless noted.
+    """Localization of rectangles `(N, 5)` in pixels of their records; fractions in [0, 1] unless noted.
 
     Boxes lead: the figures at the top are those with boxes (`truth` is `boxes`), because no rectangle can match a
     mask's outline. `boxes_from` names their source, one for all records and never a mix (see `truth_kinds`): `boxes`,

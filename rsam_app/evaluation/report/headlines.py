@@ -127,7 +127,7 @@ def _between(interval: Sequence[float | None], what: str = "") -> str:
 
 
 def localization_tiles(located: Mapping[str, Any]) -> list[Tile]:
-    """Localisation, against a fixed centre box and the full image."""
+    """Localization, against a fixed centre box and the full image."""
     frozen = located["max_box_acc_v2_frozen"]
     return [
         *overlap_tiles(located, f"rotated {located['mean_rotated_iou']:.3f}"),

@@ -1,4 +1,4 @@
-"""Localisation of soft maps such as Grad-CAM's, by the same measures as RSAM's rectangles and masks."""
+"""Localization of soft maps such as Grad-CAM's, by the same measures as RSAM's rectangles and masks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rsam_app.geometry.types import Floats
 def map_localization(
     maps: Maps, records: Sequence[Record], training_records: Sequence[Record], threshold: float = THRESHOLD
 ) -> dict[str, Any]:
-    """Localisation of maps `(N, H, W)`, ≥ 0, over whole images; see `localization` for the shared figures.
+    """Localization of maps `(N, H, W)`, ≥ 0, over whole images; see `localization` for the shared figures.
 
     Boxes lead as in `localization`, with `masks` and `own_boxes` below them. The box of a map is that of its largest
     part above `threshold` of its maximum. MaxBoxAccV2 is over all thresholds, the best one being an oracle of these

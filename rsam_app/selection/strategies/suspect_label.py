@@ -42,9 +42,9 @@ def _reason(pool: Pool, i: int) -> str:
         return f"labelled {label or 'nothing'}, not a class of the model; the model says {pool.predicted[i]}"
     if np.isnan(belief.chance[i]):
         return f"labelled {label}; the model says {pool.predicted[i]}"
-    given = f"labelled {label}, which the model gives {belief.given[i]:.0%}"
+    given = f"labelled {label}, probability {belief.given[i]:.0%}"
     suggested = pool.class_name(int(belief.suggested[i]))
-    return given if label == suggested else f"{given}; it says {suggested} at {belief.chance[i]:.0%}"
+    return given if label == suggested else f"{given}; the model says {suggested}, {belief.chance[i]:.0%}"
 
 
 SUSPECT_LABEL = Strategy(
