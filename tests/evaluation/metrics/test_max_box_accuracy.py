@@ -30,7 +30,7 @@ def brute_force(soft_mask: np.ndarray, true_boxes: np.ndarray) -> np.ndarray:
     return best
 
 
-def assert_as_by_brute_force(soft_mask: np.ndarray, true_boxes: np.ndarray) -> None:
+def assert_brute_force(soft_mask: np.ndarray, true_boxes: np.ndarray) -> None:
     soft_mask = soft_mask.astype(np.float32)
     levels = max_box_accuracy.threshold_levels(soft_mask)
     found = max_box_accuracy.best_iou_by_threshold(soft_mask, levels, true_boxes)
@@ -45,11 +45,11 @@ BOXES = np.array([[0.2, 0.3, 0.7, 0.8], [0.0, 0.0, 0.3, 0.2]])
 def test_rendered_rectangles(softness: float, seed: int) -> None:
     generator = np.random.default_rng(seed)
     rectangle = [*generator.uniform(5, 55, 2), *generator.uniform(1, 50, 2), generator.uniform(-1.5, 1.5)]
-    assert_as_by_brute_force(geometry.soft_mask(torch.tensor([rectangle]), 48, 60, softness)[0].numpy(), BOXES)
+    assert_brute_force(geometry.soft_mask(torch.tensor([rectangle]), 48, 60, softness)[0].numpy(), BOXES)
 
 
 def test_a_thin_slanted_rectangle_falls_apart_on_the_grid() -> None:
-    assert_as_by_brute_force(geometry.soft_mask(torch.tensor([[30.0, 24, 50, 0.4, 0.31]]), 48, 60, 0.15)[0].numpy(), BOXES)
+    assert_brute_force(geometry.soft_mask(torch.tensor([[30.0, 24, 50, 0.4, 0.31]]), 48, 60, 0.15)[0].numpy(), BOXES)
 
 
 def test_several_peaks_and_holes() -> None:
@@ -57,12 +57,12 @@ def test_several_peaks_and_holes() -> None:
     ring = np.exp(-((np.hypot(x - 30, y - 24) - 14) ** 2) / 20) * (1 + 0.2 * (x > 30))
     noise = cv2.GaussianBlur(np.random.default_rng(0).random((48, 60)), (0, 0), 3)
     for soft_mask in (ring, noise):
-        assert_as_by_brute_force(soft_mask, BOXES)
+        assert_brute_force(soft_mask, BOXES)
 
 
 def test_a_rectangle_outside_the_image_and_even_masks() -> None:
-    assert_as_by_brute_force(geometry.soft_mask(torch.tensor([[-20.0, -9, 10, 8, 0.4]]), 48, 60, 1.0)[0].numpy(), BOXES)
-    assert_as_by_brute_force(np.full((48, 60), 0.3), BOXES)
+    assert_brute_force(geometry.soft_mask(torch.tensor([[-20.0, -9, 10, 8, 0.4]]), 48, 60, 1.0)[0].numpy(), BOXES)
+    assert_brute_force(np.full((48, 60), 0.3), BOXES)
 
 
 def test_a_mask_of_zeros_has_no_box() -> None:
