@@ -17,7 +17,7 @@ Methods, each with a number of answers where it takes any:
     earlier-N           as boxes-N, and the rectangle gates the map of stage `EARLIER` instead of the last one, which
                         cannot be cached; without a crop
     yes-no-N            as exchanged-N, but N rectangles of the untaught discovery are called right or wrong
-    asked-again-N       as yes-no-N, in three rounds: the rectangles are found anew after each
+    asked-again-N       as yes-no-N, in `ROUNDS` rounds: the rectangles are found anew after each
     both-N              as exchanged-N, and N other rectangles are called right or wrong
     labels-N            no attention; N photographs on unusual backgrounds more, taken from the test split
     dfr-N               no attention; last layer refitted to training images balanced over the groups, of which N have
@@ -74,12 +74,13 @@ from rsam_app.system.precision import choose_precision
 from rsam_app.system.progress import Reporter
 from rsam_app.training.loop import train
 from rsam_app.training.warm_start import logistic_regression
+from rsam_app.workflow.locate import locate
 
 RESULTS = Path(__file__).resolve().parent / "results"
 METHODS = ("none", "rsam", "boxes-23", "yes-no-69", "labels-34", "dfr-34", "afr", "ceiling")
 EPOCHS, VIEWS = 3, 1
 SETTING = f"{EPOCHS} epochs on {VIEWS} augmented view"
-ROUNDS = 3
+ROUNDS = 6
 """Of `asked-again`."""
 DECAY = 1e-3
 ATTENTION = {"none": "none", "labels": "none", "cbam": "positionwise"}
@@ -197,12 +198,7 @@ class Cells:
         job = Job.of_pipeline(str(path), [], run, Reporter())
         run.mkdir(parents=True)
         job.create_run()
-        said_as: Kind = "rectangle" if drawn else "place"
-        said = [(k, said_as, json.dumps(list(r)) if drawn else place_text(True, r)) for k, r in answers.right.items()]
-        said += [(k, "place", place_text(False, r)) for k, r in answers.wrong.items()]
-        if said:
-            corrections = [Correction(k, what, "", text, "reviewer", now(), "run") for k, what, text in said]
-            add_corrections(corrections_path(run, job.original.name), corrections)
+        _tell(job, answers, drawn)
         train(job, "shortcut", resume=False)
         return job
 
@@ -235,22 +231,21 @@ class Cells:
     @cached_property
     def _untaught(self) -> dict[str, Rectangle]:
         """The rectangles that are discovered in training images without answers."""
-        return self._discovered(Answers())
-
-    def _discovered(self, answers: Answers) -> dict[str, Rectangle]:
         with tempfile.TemporaryDirectory() as folder:
-            job = self._train(Path(folder), "rsam", answers, drawn=False)
-            stored = json.loads((job.run.path / "discovered.json").read_text(encoding="utf-8"))
-        return {key: Rectangle(*values) for key, values in stored.items()}
+            return _stored(self._train(Path(folder), "rsam", Answers(), drawn=False))
 
     def _asked_again(self, number: int) -> Answers:
-        """Answers to the rectangles of images without one, in rounds."""
-        answers = Answers()
-        for turn in range(ROUNDS):
-            shown = self._discovered(answers) if answers else self._untaught
-            others = [r for r in self.dataset.split("train") if r.id not in {**answers.right, **answers.wrong}]
-            said = judge(others, shown, number // ROUNDS, self.seed + 100 * turn)
-            answers = Answers({**answers.right, **said.right}, {**answers.wrong, **said.wrong})
+        """Answers to rectangles of images without one, in rounds; `rsam locate` finds the objects anew after each."""
+        training, answers = self.dataset.split("train"), Answers()
+        with tempfile.TemporaryDirectory() as folder:
+            job = self._train(Path(folder), "rsam", answers, drawn=False)
+            shown = _stored(job)
+            for turn in range(ROUNDS):
+                others = [r for r in training if r.id not in answers.right and r.id not in answers.wrong]
+                said = judge(others, shown, number // ROUNDS, self.seed + 100 * turn)
+                answers = Answers({**answers.right, **said.right}, {**answers.wrong, **said.wrong})
+                _tell(job, said, drawn=False)
+                shown = locate(job).rectangles if turn < ROUNDS - 1 else shown
         return answers
 
     @cached_property
@@ -292,6 +287,22 @@ class Cells:
         right = logits.argmax(axis=1) == _labels(self.dataset, records)
         groups = np.array([record.group for record in records])
         return {group: float(right[groups == group].mean()) for group in ("usual", "unusual") if group in groups}
+
+
+def _stored(job: Job) -> dict[str, Rectangle]:
+    """The rectangles that the run discovered in its training images."""
+    stored = json.loads((job.run.path / "discovered.json").read_text(encoding="utf-8"))
+    return {key: Rectangle(*values) for key, values in stored.items()}
+
+
+def _tell(job: Job, answers: Answers, drawn: bool) -> None:
+    """Add answers to the run's corrections: drawn boxes, or rectangles called right or wrong."""
+    kind: Kind = "rectangle" if drawn else "place"
+    said = [(k, kind, json.dumps(list(r)) if drawn else place_text(True, r)) for k, r in answers.right.items()]
+    said += [(k, "place", place_text(False, r)) for k, r in answers.wrong.items()]
+    if said:
+        corrections = [Correction(k, what, "", text, "reviewer", now(), "run") for k, what, text in said]
+        add_corrections(corrections_path(job.run.path, job.original.name), corrections)
 
 
 def _labels(dataset: Dataset, records: Sequence[Record]) -> np.ndarray:
