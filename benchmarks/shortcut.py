@@ -80,7 +80,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 METHODS = ("none", "rsam", "boxes-23", "yes-no-69", "labels-34", "dfr-34", "afr", "ceiling")
 EPOCHS, VIEWS = 3, 1
 SETTING = f"{EPOCHS} epochs on {VIEWS} augmented view"
-ROUNDS = 6
+ROUNDS = 3
 """Of `asked-again`."""
 DECAY = 1e-3
 ATTENTION = {"none": "none", "labels": "none", "cbam": "positionwise"}
