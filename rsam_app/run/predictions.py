@@ -164,9 +164,11 @@ def read_batches(path: Path, rows: int) -> Iterator[pa.RecordBatch]:
     try:
         with pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as table:
             require_columns(table.schema_arrow, SCHEMA.names)
+            schema = pa.schema([_field(name) for name in table.schema_arrow.names])
             for batch in table.iter_batches(rows):
                 batch.validate(full=True)
-                yield batch
+                _require_complete(pa.Table.from_batches([batch]))
+                yield batch.cast(schema)
     except PARQUET_ERRORS as error:
         raise _damaged(path, error) from error
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 import timm
 import yaml
 from command import rsam
-from PIL import Image
+from faults.small_run import changed, digests, make_run, refusal_in
 from safetensors.numpy import load_file, save_file
 from timm.models import save_for_hf
 
@@ -82,6 +82,10 @@ COMMANDS: dict[str, Sequence[str]] = {
     "push": ("push", "{run}", "ann/birds", "--no-picture"),
     "export-model": ("export-model", "{run}", "{out}/model.pt2"),
     "doctor": ("doctor", "--report", "--run", "{run}"),
+    "review": ("review", "{run}", "--no-app"),
+    "apply": ("apply", "{run}"),
+    "annotate": ("annotate", "{run}", "{out}/tasks.json", "--to", "label-studio"),
+    "export": ("export", "{run}", "{out}/subset", "--tag", "relabel"),
     "adopt": ("adopt", "local-dir:{plain}", "--data", "{card}", "--run", "{out}/adopted"),
 }
 MODEL, CONFIG = "{run}/model/model.safetensors", "{run}/model/config.json"
@@ -91,7 +95,7 @@ TAMPERED: list[tuple[str, str, Change, Sequence[str]]] = [
     (MODEL, "header of 2^63 bytes", huge_header, ("predict photographs",)),
     (MODEL, "wrong shape", FLAT, ("push",)),
     (MODEL, "NaN", NAN, ("predict photographs", "push", "export-model")),
-    (CONFIG, "cut", cut, ("predict photographs", "evaluate", "push")),
+    (CONFIG, "cut", cut, ("predict photographs", "evaluate", "push", "review")),
     (CONFIG, "too many classes", entry("num_classes", 10**11), ("predict photographs", "push")),
     (
         CONFIG,
@@ -105,34 +109,55 @@ TAMPERED: list[tuple[str, str, Change, Sequence[str]]] = [
     ("{run}/model/known_classes.safetensors", "NaN", NAN, ("predict photographs",)),
     ("{run}/model/known_classes.safetensors", "flat", FLAT, ("predict photographs",)),
     ("{run}/model/known_classes.safetensors", "narrow", tensors(lambda v: v[:, :2]), ("predict photographs",)),
-    ("{run}/run.json", "cut", cut, ("evaluate", "compare", "resume", "push")),
-    ("{run}/run.json", "stages as a list", entry("stages", [1]), ("evaluate", "compare")),
+    ("{run}/run.json", "cut", cut, ("evaluate", "compare", "resume", "push", "apply", "export")),
+    ("{run}/run.json", "stages as a list", entry("stages", [1]), ("evaluate", "compare", "review", "apply", "export")),
     ("{run}/run.json", "a stage as a number", entry("stages.train", 3), ("resume", "doctor")),
-    ("{run}/run.json", "rows as a text", entry("round.corrections.rows", "x"), ("evaluate", "resume")),
+    (
+        "{run}/run.json",
+        "rows as a text",
+        entry("round.corrections.rows", "x"),
+        ("evaluate", "resume", "review", "export"),
+    ),
     (
         "{run}/config.yaml",
         "not YAML",
         lambda path: path.write_text("a: }{"),
-        ("evaluate", "predict photographs", "compare", "select", "push"),
+        ("evaluate", "predict photographs", "compare", "select", "push", "review", "apply", "annotate", "export"),
     ),
-    ("{run}/config.yaml", "unknown key", entry("train.speed", 1), ("select", "export-model")),
+    ("{run}/config.yaml", "unknown key", entry("train.speed", 1), ("select", "export-model", "review", "annotate")),
     ("{run}/config.yaml", "a long name", entry("dataset", "x" * 3000), ("evaluate",)),
-    ("{run}/predictions/train.parquet", "cut", cut, ("select",)),
-    ("{run}/predictions/train.parquet", "score as text", column("misattention", lambda n: ["x"] * n), ("select",)),
-    ("{run}/predictions/train.parquet", "no logits", column("logits", lambda n: [[]] * n), ("select",)),
-    ("{run}/predictions/train.parquet", "one id", column("id", lambda n: ["a"] * n), ("select", "evaluate")),
-    ("{run}/predictions/train.parquet", "six corners", column("corners", lambda n: [[0.5] * 6] * n), ("select",)),
+    ("{run}/predictions/train.parquet", "cut", cut, ("select", "review", "export")),
+    (
+        "{run}/predictions/train.parquet",
+        "score as text",
+        column("misattention", lambda n: ["x"] * n),
+        ("select", "review", "export"),
+    ),
+    ("{run}/predictions/train.parquet", "no logits", column("logits", lambda n: [[]] * n), ("select", "review")),
+    ("{run}/predictions/train.parquet", "one id", column("id", lambda n: ["a"] * n), ("select", "evaluate", "review")),
+    (
+        "{run}/predictions/train.parquet",
+        "six corners",
+        column("corners", lambda n: [[0.5] * 6] * n),
+        ("select", "review", "export"),
+    ),
     ("{run}/predictions/test.parquet", "other split", column("split", lambda n: ["val"] * n), ("compare",)),
     ("{run}/evaluation/metrics.json", "cut", cut, ("compare", "push")),
     ("{run}/evaluation/metrics.json", "accuracy as text", entry("top1", "high"), ("push",)),
     ("{run}/evaluation/metrics.json", "no classes", entry("per_class", []), ("push",)),
-    ("{run}/training_records.json", "numbers", lambda path: path.write_text("[1, 2]"), ("evaluate", "select")),
-    ("{run}/held_out_probabilities.npy", "cut", cut, ("select",)),
+    ("{run}/predictions/train.parquet", "no path", column("path", lambda n: [None] * n), ("review", "export")),
+    (
+        "{run}/training_records.json",
+        "numbers",
+        lambda path: path.write_text("[1, 2]"),
+        ("evaluate", "select", "review"),
+    ),
+    ("{run}/held_out_probabilities.npy", "cut", cut, ("select", "review")),
     ("{run}/held_out_probabilities.npy", "no classes", lambda p: np.save(p, np.load(p)[:, :0]), ("select",)),
     ("{run}/selection/made.json", "ids as a number", entry("ids", 3), ("replay",)),
     ("{run}/selection/made.json", "unknown strategy", entry("strategy", "luck"), ("replay",)),
-    ("{corrections}", "unknown kind", row("a.jpg,guess,,b"), ("evaluate", "resume")),
-    ("{corrections}", "endless number", row(f'a.jpg,rectangle,,"[{"9" * 400}, 1, 1, 1, 1]"'), ("evaluate",)),
+    ("{corrections}", "unknown kind", row("a.jpg,guess,,b"), ("evaluate", "resume", "review", "apply", "export")),
+    ("{corrections}", "endless number", row(f'a.jpg,rectangle,,"[{"9" * 400}, 1, 1, 1, 1]"'), ("evaluate", "apply")),
     ("{plain}/model.safetensors", "cut", cut, ("adopt",)),
     ("{plain}/model.safetensors", "NaN", NAN, ("adopt",)),
     ("{plain}/config.json", "std as a text", entry("pretrained_cfg.std", "x"), ("adopt",)),
@@ -142,24 +167,13 @@ NAMES = [f"{Path(file).name}, {name}: {command}" for file, name, _, commands in 
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """An evaluated run and all that the commands name, made once."""
+def places(fiftyone_module: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An evaluated run, written into FiftyOne, and all that the commands name, made once."""
     folder = tmp_path_factory.mktemp("tampered")
-    draws = np.random.default_rng(0)
-    for split, number in (("train", 6), ("val", 2), ("test", 2)):
-        for name in "abcd":
-            for n in range(number):
-                path = folder / "images" / split / name / f"{n}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(draws.integers(0, 255, (70, 80, 3), dtype=np.uint8)).save(path)
-    card, pipeline, run = folder / "card.yaml", folder / "birds.yaml", folder / "runs" / "one"
-    card.write_text(f"name: birds\nlayout: folder\nroot: {folder / 'images'}\n")
-    model = {"backbone": "test_resnet", "weights": "none", "image_size": 64}
-    train = {"epochs": 1, "batch_size": 12, "workers": 0, "trackers": [], "discover_objects": False}
-    pipeline.write_text(yaml.safe_dump({"dataset": str(card), "model": model, "train": train, "select": {"budget": 4}}))
-    rsam("train", pipeline, "--run", run)
-    rsam("evaluate", run)
-    rsam("select", run, "--no-tag")
+    made = make_run(folder)
+    run = made["run"]
+    rsam("review", run, "--no-app")
+    rsam("select", run)
     next((run / "selection").glob("*.json")).rename(run / "selection" / "made.json")
     save_for_hf(
         timm.create_model("test_resnet", num_classes=4),
@@ -170,21 +184,25 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     np.save(run / "held_out_probabilities.npy", np.full((24, 4), 0.25, np.float32))
     shutil.copytree(run, folder / "runs" / "two")
     corrections = folder / "runs" / "corrections" / "birds.csv"
-    for made in (corrections.parent, folder / "out"):
-        made.mkdir()
-    named = {"run": run, "other": folder / "runs" / "two", "card": card, "pipeline": pipeline, "out": folder / "out"}
-    return named | {"photograph": path, "plain": folder / "plain", "corrections": corrections}
+    corrections.parent.mkdir()
+    return made | {"other": folder / "runs" / "two", "plain": folder / "plain", "corrections": corrections}
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """Of all files below but the run's lock and log, which every command writes."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in ("lock", "log.txt")]
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+def documents(fiftyone: ModuleType) -> dict[str, str]:
+    """Of FiftyOne's samples, as the database has them."""
+    return {
+        str(document["_id"]): repr(document) for document in fiftyone.load_dataset("birds")._sample_collection.find()
+    }
 
 
 @pytest.mark.parametrize(("file", "change", "command"), CASES, ids=NAMES)
 def test_a_tampered_file_is_refused_in_a_line(
-    places: dict[str, Path], monkeypatch: pytest.MonkeyPatch, file: str, change: Change, command: str
+    places: dict[str, Path],
+    fiftyone_module: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    change: Change,
+    command: str,
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     path = Path(file.format(**places))
@@ -192,12 +210,11 @@ def test_a_tampered_file_is_refused_in_a_line(
     folder = places["card"].parent
     try:
         change(path)
-        before = digests(folder)
+        before = digests(folder) | documents(fiftyone_module)
         done = rsam(*(word.format(**places) for word in COMMANDS[command]), check=2)
-        after = digests(folder)
+        after = digests(folder) | documents(fiftyone_module)
     finally:
         path.unlink() if whole is None else path.write_bytes(whole)
-    said = done.stderr[done.stderr.index("rsam: ") :]
-    assert said.count("\n") <= 2 and "Traceback" not in done.stderr, done.stderr
+    said = refusal_in(done.stderr)
     assert path.name in said or path.parent.name in said, said
-    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == set()
+    assert changed(before, after) == set()
