@@ -7,23 +7,36 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
+
+from programs import Ended, programs
+
+
+class Answer(NamedTuple):
+    """A file with an answer that is not as it should be."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    hangs: bool = False
+    """Nothing is sent until the client goes away."""
+
 
 COMMIT = "0" * 39 + "1"
 TOKEN = "hf_test"
 
 
 @contextmanager
-def stand_in_hub() -> Iterator[tuple[str, dict[str, dict[str, bytes]]]]:
+def stand_in_hub() -> Iterator[tuple[str, dict[str, dict[str, bytes | Answer]]]]:
     """Yield the address, and the files of each repository by name; writing needs `TOKEN`."""
-    repositories: dict[str, dict[str, bytes]] = {}
+    repositories: dict[str, dict[str, bytes | Answer]] = {}
+    ended = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -70,8 +83,21 @@ def stand_in_hub() -> Iterator[tuple[str, dict[str, dict[str, bytes]]]]:
             content = repositories[found[1]].get(found[2])
             if content is None:
                 return self._send(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
-            tag = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-            return self._send(200, content, tag)
+            # Each state of a repository is a commit of its own, as on the hub: its client keeps what a commit has.
+            files = repr(sorted(repositories[found[1]].items())).encode()
+            commit = {"X-Repo-Commit": hashlib.sha1(files, usedforsecurity=False).hexdigest()}
+            if isinstance(content, Answer):
+                return self._answer(content, commit)
+            return self._send(200, content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', **commit})
+
+        def _answer(self, answer: Answer, commit: Mapping[str, str]) -> None:
+            """Send it, and end the connection."""
+            if answer.hangs:
+                ended.wait(30)
+            self.close_connection = True
+            tag = {"ETag": f'"{hashlib.sha256(answer.body).hexdigest()}"', **commit}
+            with suppress(ConnectionError):  # the client went away
+                self._send(answer.status, answer.body, {**tag, "Connection": "close", **answer.headers})
 
         def _send(self, status: int, content: object, headers: dict[str, str] | None = None) -> None:
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -90,59 +116,16 @@ def stand_in_hub() -> Iterator[tuple[str, dict[str, dict[str, bytes]]]]:
     try:
         yield address, repositories
     finally:
+        ended.set()
         server.shutdown()
         server.server_close()
 
 
-class Ended(NamedTuple):
-    """A program's exit code and output."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-PROGRAMS = """
-import contextlib, io, json, sys, traceback
-for line in sys.stdin:
-    code, out = 0, io.StringIO()
-    with contextlib.redirect_stdout(out):
-        try:
-            exec(json.loads(line), {"__name__": "__main__"})
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:
-            code = traceback.print_exc() or 1
-    sys.stderr.flush()
-    print(json.dumps([code, out.getvalue()]), flush=True)
-"""
-
-
 @contextmanager
-def client_of(hub: str, home: Path) -> Iterator[Callable[[str], Ended]]:
-    """Yield a function that runs programs, one after the other, in a new process whose hub is at the address `hub`:
-    `huggingface_hub` reads it when it is imported, and imports take longer than what the programs do."""
+def client_of(hub: str, home: Path, **others: str) -> Iterator[Callable[[str], Ended]]:
+    """Yield a function that runs programs in a new process whose hub is at the address `hub`, with `others` in its
+    environment: `huggingface_hub` reads them when it is imported."""
     paths = {"PYTHONPATH": os.pathsep.join(sys.path), "HF_HOME": str(home), "HOME": str(home)}
-    environment = {"PATH": os.environ["PATH"], "HF_ENDPOINT": hub, **paths}
-    command = [sys.executable, "-c", PROGRAMS]
-    with (
-        (home / "stderr.txt").open("w+") as errors,
-        (home / "stderr.txt").open() as said,
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        ) as process,
-    ):
-        assert process.stdin and process.stdout
-        requests, answers = process.stdin, process.stdout
-
-        def run(program: str) -> Ended:
-            requests.write(json.dumps(program) + "\n")
-            requests.flush()
-            answer = answers.readline()
-            assert answer, f"the process ended: {said.read()}"
-            return Ended(*json.loads(answer), said.read())
-
-        try:
-            yield run
-        finally:
-            requests.close()
+    environment = {"PATH": os.environ["PATH"], "HF_ENDPOINT": hub, **paths, **others}
+    with programs(home / "stderr.txt", environment) as run:
+        yield run

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import traceback
 
 from rsam_app.cli.application import Output, app
 from rsam_app.cli.placeholders import fill_placeholders
+from rsam_app.cli.streams import prepare_streams
+from rsam_app.cli.system_refusals import refusal
 from rsam_app.cli.utf8 import print_any_text, use_utf8
 from rsam_app.system.distributed import end_launch, leave_launch, resume_command
 from rsam_app.system.errors import UserError
@@ -23,6 +24,7 @@ def main() -> None:
     """Run a command. Exit codes: 0 done; 2 the user must change something; 3 done, and the result is beyond a limit
     that the user set; 130 stopped by Ctrl-C, SIGTERM or SIGHUP; 1 a bug, or a process of the launch was killed."""
     stop_as_by_ctrl_c()
+    prepare_streams()
     use_utf8()
     print_any_text()
     try:
@@ -42,10 +44,8 @@ def main() -> None:
     except Exception as error:
         if type(error).__name__ == "Interrupted":
             _fail(f"stopped, with a checkpoint; resume with `{resume_command()}`", 130)
-        if "No space left on device" in str(error):  # each library wraps it in an exception of its own
-            _fail(f"the disk is full ({error}).\nFree disk space and rerun; completed files are intact.", 2)
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            _fail(f"{error.filename}: this path is longer than the system takes. Give a shorter one.", 2)
+        if message := refusal(error):
+            _fail(message, 2)
         if _lost_database(error):
             reason = str(error).split(", Timeout:")[0]
             _fail(f"the database ended or is out of reach ({reason}).\nRerun: it continues where it stopped.", 2)

@@ -21,6 +21,7 @@ from rsam_app.cli.options import (
     SetOption,
     Split,
 )
+from rsam_app.cli.streams import reader_left
 from rsam_app.system.distributed import is_launched
 from rsam_app.system.errors import UserError
 
@@ -247,7 +248,8 @@ def _predict_photographs(
     listed = photographs.listed_photographs(paths, sys.stdin)
     reporting = reporter()
     with ExitStack() as stack:
-        writers = [photographs.terminal_lines(as_json, typer.echo)] if as_json or not output else []
+        echo = typer.echo if output or draw else _echo_to_reader
+        writers = [photographs.terminal_lines(as_json, echo)] if as_json or not output else []
         writers += [stack.enter_context(photographs.row_writer(output))] if output else []
         writers += [photographs.Pictures(draw)] if draw else []
         model = load(run)
@@ -263,6 +265,13 @@ def _predict_photographs(
             raise UserError("no photograph could be read. Give others.")
     if output or count.broken:
         reporting.say(photographs.closing_line(count, output))
+
+
+def _echo_to_reader(line: str) -> None:
+    """Print a line; end the command if nobody reads it, as after `| head`."""
+    typer.echo(line)
+    if reader_left():
+        raise typer.Exit
 
 
 @app.command("export-model", rich_help_panel=MODEL)

@@ -19,7 +19,7 @@ import yaml
 from rsam_app.config import REPOSITORY, Pipeline, read_pipeline
 from rsam_app.config.validation import read_mapping
 from rsam_app.system.errors import UserError
-from rsam_app.system.files import create_private, locked, write_atomically
+from rsam_app.system.files import create_private, locked, noting, write_atomically
 from rsam_app.system.hardware import describe_hardware
 from rsam_app.system.json_files import read_own
 from rsam_app.system.paths import misread
@@ -183,10 +183,12 @@ class RunFolder:
                     "Wait until it ends, or give another folder with --run."
                 ) from error
             except OSError as error:
-                raise UserError(f"{path}: cannot be opened ({error}). Give another folder with --run.") from error
-            stream.truncate(0)
-            stream.write(f"process {os.getpid()} on {platform.node()}")
-            stream.flush()
+                raise UserError(
+                    f"{path}: cannot be opened ({error.strerror}).\nMake its folder writable, or work on a copy."
+                ) from error
+            with noting(path):
+                os.ftruncate(stream.fileno(), 0)  # unbuffered: on a full disk, closing would fail once more
+                os.write(stream.fileno(), f"process {os.getpid()} on {platform.node()}".encode())
             stack.enter_context(open_log(self.log, " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])))
             yield
 

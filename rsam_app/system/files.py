@@ -14,23 +14,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+WRITING = "while writing "
+"""The note that `noting` adds to an error begins so; the path follows."""
+
+
+@contextmanager
+def noting(path: Path) -> Iterator[None]:
+    """Add a note to an error in the block: which file was being written. The system does not say, nor do libraries."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"{WRITING}{path}")
+        raise
+
 
 @contextmanager
 def replace_atomically(path: Path, shared: bool = False) -> Iterator[Path]:
     """Yield a path in the same folder, to write a file or a folder to; it becomes `path` when the block ends.
 
     Readers, and the next command after a crash, see the old content or the new one, never a part. The yielded path does
-    not exist yet; if the block raises, it is removed and `path` stays unchanged. With `shared`, several processes may
-    write the same path at once, each under its own name, and the last one wins. Folders above `path` are created.
-    Raises `OSError` if `path` is a folder with content.
+    not exist yet; if the block raises, it is removed, `path` stays unchanged, and a note on the error names it. With
+    `shared`, several processes may write the same path at once, each under its own name, and the last one wins. Folders
+    above `path` are created. Raises `OSError` if `path` is a folder with content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = f".{path.name[:60]}-{secrets.token_hex(8)}" if shared else path.name
     partial = path.with_name(f"{name}.partial")
     remove(partial)
     try:
-        yield partial
-        os.replace(partial, path)
+        with noting(path):
+            yield partial
+            os.replace(partial, path)
     except BaseException:
         remove(partial)
         raise

@@ -26,7 +26,7 @@ def is_file(path: Path) -> bool:
 def misread(given: str | Path) -> str:
     """Return a sentence, after a blank, on what is wrong with a path that is missing and what to write instead.
 
-    Empty if it is written as paths are here. An address may have lost a slash, as in `Path("https://…")`.
+    Empty if it is written as paths are here and its folder can be opened. An address may have lost a slash, as in `Path("https://…")`.
     """
     text = str(given)
     if drive := _DRIVE.fullmatch(text):
@@ -45,4 +45,12 @@ def misread(given: str | Path) -> str:
         )
     if text.startswith("~") and os.path.expanduser(text) == text:
         return f" There is no user {text[1:].partition('/')[0]!r}: write the whole path."
+    if closed := _closed_above(Path(text).expanduser()):
+        return f" The folder {closed} cannot be opened by you: correct its permissions."
     return ""
+
+
+def _closed_above(path: Path) -> Path | None:
+    """The outermost folder above a path that this user cannot enter: all below it seems to be missing."""
+    folders = [folder for folder in reversed(path.absolute().parents) if os.path.isdir(folder)]
+    return next((folder for folder in folders if not os.access(folder, os.X_OK)), None)
