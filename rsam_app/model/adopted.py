@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, cast
 import timm
 import torch
 from safetensors import SafetensorError
-from timm.models import load_model_config_from_hf, parse_model_name
+from timm.models import load_model_config_from_hf
 from torch import Tensor, nn
 
 from rsam_app.model.build import BUILD_ERRORS, TIMM_MEAN, TIMM_STD, classifier_in_backbone
 from rsam_app.model.classifier import AttentiveClassifier
-from rsam_app.model.hub import no_answer
+from rsam_app.model.hub import hub_file, no_answer, remedy_for_damaged
 from rsam_app.model.named_backbone import own_args
 from rsam_app.model.preprocess import require_mean_and_std
 from rsam_app.model.pretrained import SHOWN
@@ -79,18 +79,21 @@ def _given(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_name(name: str) -> Plain:
     refusals: tuple[type[Exception], ...] = (*no_answer(), SafetensorError, *BUILD_ERRORS)
+    source, _, place = name.partition(":") if ":" in name else ("", "", name)
+    if source == "hf-hub":
+        hub_file(place, "config.json")  # asks once, and says what is wrong
     try:
         model: Any = timm.create_model(name, pretrained=True)
     except refusals as error:
         known = suggest(name, timm.list_pretrained()) if ":" not in name else ""
-        raise UserError(f"{name}: cannot be loaded ({reason_of(error)}).{known}") from error
-    source, _ = parse_model_name(name)
+        remedy = "\n" + remedy_for_damaged(place) if source == "hf-hub" else known
+        raise UserError(f"{name}: cannot be loaded ({reason_of(error)}).{remedy}") from error
     if not source:
         return Plain(model, name, {})
     if source == "hf-hub":
-        _, network, args = load_model_config_from_hf(name.partition(":")[2])
+        _, network, args = load_model_config_from_hf(place)
         return Plain(model, str(network), own_args(args))
-    config = _config_in(Path(name.partition(":")[2]).expanduser())
+    config = _config_in(Path(place).expanduser())
     return Plain(model, str(config["architecture"]), own_args(config.get("model_args")))
 
 

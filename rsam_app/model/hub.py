@@ -83,12 +83,23 @@ def hub_file(name: str, file: str) -> Path | None:
     except HFValidationError as error:
         raise UserError(f"hf-hub:{name}: write hf-hub:ORGANISATION/NAME ({reason_of(error)}).") from error
     except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code >= 500:
+            raise UserError(f"hf-hub:{name}: the hub failed ({reason_of(error)}).\nTry again later.") from error
         raise UserError(
             f"the hub has no {name} that you may read ({reason_of(error)}).\n"
             "Check the name; for a private or gated model, log in with `hf auth login` or set HF_TOKEN."
         ) from error
     except no_answer() as error:
         raise UserError(_not_cached(name, error)) from error
+
+
+def remedy_for_damaged(name: str) -> str:
+    """What to do about a model of the hub that arrived and cannot be loaded."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name.partition("@")[0], repo_type="model")
+    return f"Check the model on the hub. If it was damaged on the way, remove {folder} and rerun."
 
 
 def _not_cached(name: str, error: BaseException) -> str:

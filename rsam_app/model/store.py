@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from rsam_app.model.build import BUILD_ERRORS
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.fitted import REMEDY
+from rsam_app.model.hub import hub_file, no_answer, remedy_for_damaged
 from rsam_app.model.preprocess import require_mean_and_std
 from rsam_app.model.weights_file import not_finite
 from rsam_app.system.errors import UserError, reason_of
@@ -89,6 +90,8 @@ def _checked(model: Any, where: str) -> AttentiveClassifier:
     if not isinstance(model, AttentiveClassifier):
         raise UserError(f"{where}: is a plain timm model. Make a run of it with `rsam adopt {where} --data CARD`.")
     model.label_names = _names_in(model.pretrained_cfg)
+    if model.num_classes != len(model.label_names):
+        raise ValueError(f"it has {model.num_classes} classes and {len(model.label_names)} class names")
     _require_size(model.pretrained_cfg)
     require_mean_and_std(model.pretrained_cfg)
     if name := not_finite(model.state_dict()):
@@ -124,21 +127,15 @@ def load_from_hub(name: str) -> AttentiveClassifier:
 
     Raises `UserError` if the hub cannot be reached, has no such model, or one that is not RSAM's.
     """
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    from rsam_app.model.hub import no_answer
-
     where = f"hf-hub:{name}"
+    for file in ("config.json", "model.safetensors"):
+        if hub_file(name, file) is None:
+            raise UserError(f"{where}: is not a model of rsam, as it has no {file}. Give the name of one.")
+    refusals: tuple[type[Exception], ...] = (*no_answer(), SafetensorError, *BUILD_ERRORS)
     try:
         return _checked(timm.create_model(where, pretrained=True), where)
-    except LocalEntryNotFoundError as error:  # in some versions of the client an `HfHubHTTPError`, too
-        raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
-    except HfHubHTTPError as error:
-        raise UserError(f"{where}: the hub has no such model that you may read ({reason_of(error)}).") from error
-    except no_answer() as error:
-        raise UserError(f"{where}: the hub cannot be reached ({reason_of(error)}).") from error
-    except (SafetensorError, *BUILD_ERRORS) as error:
-        raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).") from error
+    except refusals as error:
+        raise UserError(f"{where}: cannot be loaded ({reason_of(error)}).\n{remedy_for_damaged(name)}") from error
 
 
 def backbone_hash(model: AttentiveClassifier) -> str:

@@ -118,7 +118,9 @@ def test_a_hub_out_of_reach_is_named(run: Path, tmp_path: Path) -> None:
         assert (done.code, "cannot be reached" in done.stderr) == (2, True), done.stderr
         assert not (run / "model" / "example.jpg").exists()
         program = "import rsam_app\ntry: rsam_app.load('hf-hub:ours/colours')\nexcept rsam_app.UserError as e: print(e)"
-        assert "hf-hub:ours/colours: the hub cannot be reached" in client(program).stdout
+        assert (
+            "hf-hub:ours/colours is not in the hub's local cache; the hub cannot be reached" in client(program).stdout
+        )
 
 
 def test_a_run_without_evaluation_is_refused(run: Path, tmp_path: Path) -> None:
