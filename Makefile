@@ -1,6 +1,6 @@
 # The commands of this repository, for people and for CI. Each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak fuzz docs notebooks clean
+.PHONY: help setup demo test test-oldest lint style bench lock sbom audit soak soak-mongod soak-repeated fuzz docs notebooks clean
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 help: ## Show this list
@@ -45,6 +45,12 @@ style: setup # lint without the types
 
 soak: setup ## Kill commands at random moments and compare the results (KILLS=100)
 	.venv/bin/python tests/faults/soak.py --kills $(or $(KILLS),100) $(ARGS)
+
+soak-mongod: setup ## Kill the database server while decisions are written (KILLS=50)
+	.venv/bin/python tests/faults/database_kills.py --kills $(or $(KILLS),50) $(ARGS)
+
+soak-repeated: setup ## Give many commands in one process; nothing may grow (TIMES=200)
+	PYTHONPATH=tests .venv/bin/python -m faults.repeated --times $(or $(TIMES),200) $(ARGS)
 
 fuzz: setup ## Give mutated files to every parser (MUTATIONS=2000)
 	PYTHONPATH=tests .venv/bin/python -m faults.fuzz --mutations $(or $(MUTATIONS),2000) $(ARGS)

@@ -8,17 +8,20 @@ start, epochs, checkpoints, evaluation, prediction, review and selection. `fuzz.
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from rsam_app.cli import main as main_of_rsam
 from rsam_app.data.synthetic import generate
 from rsam_app.export.data_card import CHECKSUMS
 from rsam_app.run.corrections import Correction, add_corrections, corrections_path, read_corrections
@@ -38,6 +42,15 @@ NAME = "soak"
 BACKBONE = "test_resnet"
 TRAIN = {"epochs": 2, "batch_size": 16, "workers": 0, "trackers": []}
 Result = dict[str, Any]
+IMPORTED = multiprocessing.get_context("forkserver")
+"""Forks the commands from a process that has imported what they need: imports take longer than what they do, and a kill
+meanwhile shows nothing."""
+IMPORTED.set_forkserver_preload(
+    [
+        *("rsam_app.cli", "rsam_app.workflow.stages", "rsam_app.evaluation.report.write", "timm", "torchvision"),
+        *("pandas", "mongoengine", "motor", "plotly", "scipy.stats", "skimage.measure", "starlette", "strawberry"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -57,19 +70,30 @@ def give(words: Sequence[object], kill_after: float | None = None) -> float:
     """Give a command in a process group of its own, killed after some seconds; return how long it ran. Raises
     `RuntimeError` if it fails by itself."""
     begun = time.monotonic()
-    command = [sys.executable, "-m", "rsam_app", *map(str, words)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        said = process.communicate(timeout=kill_after)[1]
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.communicate()
-        return time.monotonic() - begun
-    if process.returncode:
-        raise RuntimeError(f"rsam {' '.join(map(str, words))}: exit code {process.returncode}\n{said}")
+    with tempfile.NamedTemporaryFile("r", errors="replace") as said:
+        process = IMPORTED.Process(target=_command, args=([*map(str, words)], said.name))
+        process.start()
+        process.join(kill_after)
+        if process.exitcode is None:
+            with suppress(ProcessLookupError):  # it has no group yet
+                os.killpg(process.pid or 0, signal.SIGKILL)
+            process.kill()
+            process.join()
+        elif process.exitcode:
+            raise RuntimeError(f"rsam {' '.join(map(str, words))}: exit code {process.exitcode}\n{said.read()}")
     return time.monotonic() - begun
+
+
+def _command(words: Sequence[str], errors: str) -> None:
+    """The command in the new process."""
+    os.setsid()
+    for number, path in ((0, os.devnull), (1, os.devnull), (2, errors)):
+        os.dup2(os.open(path, os.O_RDWR), number)
+    sys.argv = ["rsam", *words]
+    try:
+        main_of_rsam()
+    finally:
+        atexit._run_exitfuncs()  # the processes of multiprocessing leave them out
 
 
 def give_again(case: Case, folder: Path) -> None:
@@ -238,7 +262,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=(), help="names of cases")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        os.environ["RSAM_DATABASE_DIR"] = f"{work}/database"
+        os.environ.update(RSAM_DATABASE_DIR=f"{work}/database", PYTHONUTF8="1")
         done, wrong = soak(Path(work), given.kills, given.seed, given.only)
     print(f"{sum(done.values()) - len(wrong)} of {sum(done.values())} equal: {dict(done)}", *wrong, sep="\n")
     sys.exit(bool(wrong))
