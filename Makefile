@@ -69,7 +69,7 @@ sbom: setup ## Write sbom.json (CycloneDX): every installed package with version
 		--output-reproducible --output-file sbom.json
 
 audit: setup ## Ask the advisories of PyPI about every version in requirements.lock
-	$(UV) tool run pip-audit==2.10.1 --requirement requirements.lock --require-hashes --disable-pip --strict
+	$(UV) tool run pip-audit==2.10.1 --requirement requirements.lock --require-hashes --disable-pip --strict $(ARGS)
 
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: setup ## Build the documentation site into site/

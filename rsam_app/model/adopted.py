@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rsam_app.model.build import BUILD_ERRORS, TIMM_MEAN, TIMM_STD, classifier_in_backbone
 from rsam_app.model.classifier import AttentiveClassifier
+from rsam_app.model.hub import FILES as HUB_WEIGHTS
 from rsam_app.model.hub import hub_file, no_answer, remedy_for_damaged
 from rsam_app.model.named_backbone import own_args
 from rsam_app.model.preprocess import require_mean_and_std
@@ -81,7 +82,8 @@ def _of_name(name: str) -> Plain:
     refusals: tuple[type[Exception], ...] = (*no_answer(), SafetensorError, *BUILD_ERRORS)
     source, _, place = name.partition(":") if ":" in name else ("", "", name)
     if source == "hf-hub":
-        hub_file(place, "config.json")  # asks once, and says what is wrong
+        hub_file(place, "config.json")  # says what is wrong, where timm would ask for minutes
+        any(hub_file(place, file) for file in HUB_WEIGHTS)
     try:
         model: Any = timm.create_model(name, pretrained=True)
     except refusals as error:

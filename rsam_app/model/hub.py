@@ -69,13 +69,20 @@ def require_reachable(config: ModelConfig) -> None:
 
 def hub_file(name: str, file: str) -> Path | None:
     """A file of the repository `ORGANISATION/NAME[@REVISION]`, from the hub or its local cache; None if it has no such
-    file. Raises `UserError` if the name is none, or the hub refuses or cannot be reached."""
-    from huggingface_hub import hf_hub_download
+    file. Raises `UserError` if the name is none, or the hub refuses or cannot be reached.
+
+    Asks once, for at most `HF_HUB_ETAG_TIMEOUT` seconds, before the hub's client asks six times for a minute each.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    repository, _, revision = name.partition("@")
+    repository, _, given = name.partition("@")
+    revision = given or None
     try:
-        return Path(hf_hub_download(repository, file, revision=revision or None))
+        if not isinstance(try_to_load_from_cache(repository, file, revision=revision), str):
+            get_hf_file_metadata(hf_hub_url(repository, file, revision=revision), timeout=HF_HUB_ETAG_TIMEOUT)
+        return Path(hf_hub_download(repository, file, revision=revision))
     except EntryNotFoundError as error:
         if isinstance(error, LocalEntryNotFoundError):  # raised without a connection
             raise UserError(_not_cached(name, error)) from error

@@ -26,7 +26,8 @@ def is_file(path: Path) -> bool:
 def misread(given: str | Path) -> str:
     """Return a sentence, after a blank, on what is wrong with a path that is missing and what to write instead.
 
-    Empty if it is written as paths are here and its folder can be opened. An address may have lost a slash, as in `Path("https://…")`.
+    Empty if it is written as paths are here, is no link to nowhere, and its folder can be opened. An address may have
+    lost a slash, as in `Path("https://…")`.
     """
     text = str(given)
     if drive := _DRIVE.fullmatch(text):
@@ -45,6 +46,8 @@ def misread(given: str | Path) -> str:
         )
     if text.startswith("~") and os.path.expanduser(text) == text:
         return f" There is no user {text[1:].partition('/')[0]!r}: write the whole path."
+    if os.path.islink(text) and not os.path.exists(text):
+        return f" It is a link to {os.readlink(text)}, which does not exist."
     if closed := _closed_above(Path(text).expanduser()):
         return f" The folder {closed} cannot be opened by you: correct its permissions."
     return ""

@@ -141,6 +141,7 @@ def save_checkpoint(accelerator: Accelerator, folder: Path) -> None:
         accelerator.save_state(str(partial))
     except (OSError, RuntimeError, SafetensorError) as error:
         free = shutil.disk_usage(folder.parent).free
+        shutil.rmtree(partial, ignore_errors=True)  # the next attempt needs the room
         raise UserError(
             f"{folder}: the checkpoint could not be written ({reason_of(error)}; {free >> 20} MiB free).\n"
             "Free disk space and continue with `rsam train --resume`; the previous checkpoint is intact."

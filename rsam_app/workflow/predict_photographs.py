@@ -297,7 +297,14 @@ class Pictures:
             number += 1
             name = f"{stem}-{number}"
         self._taken.add(name.casefold())
-        answer.draw(picture).save(self.folder / f"{name}.jpg", quality=90)
+        try:
+            with replace_atomically(self.folder / f"{name}.jpg") as partial:
+                answer.draw(picture).save(partial, "JPEG", quality=90)
+        except OSError as error:
+            raise UserError(
+                f"--draw {self.folder}: {name}.jpg could not be written ({error.strerror or error}).\n"
+                "Free disk space, empty the folder and rerun."
+            ) from error
 
 
 def all_of(writers: Iterable[Callable[[Answer], object]]) -> Callable[[Answer], None]:

@@ -76,6 +76,16 @@ def mongod_on(folder: Path) -> int | None:
     return None
 
 
+def wait_for_next(writer: Writer, folder: Path, killed: int, until: float) -> bool:
+    """Whether another server than the killed one confirms a decision before the time `until`."""
+    while mongod_on(folder) in (None, killed) and time.monotonic() < until:
+        time.sleep(0.01)
+    before = len(writer.acknowledged)
+    while len(writer.acknowledged) == before and time.monotonic() < until:
+        time.sleep(0.01)
+    return len(writer.acknowledged) > before
+
+
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
     """Keep this many processes computing."""
@@ -95,16 +105,13 @@ def kill_again_and_again(folder: Path, kills: int, seed: int, earlier: Sequence[
     writer.start()
     for _ in range(kills):
         time.sleep(draws.uniform(0, 2))
-        before = len(writer.acknowledged)
         if (process := mongod_on(folder)) is None:
             break
         begun = time.monotonic()
         os.kill(process, signal.SIGKILL)
-        while len(writer.acknowledged) <= before + 1 and time.monotonic() < begun + PATIENCE:
-            time.sleep(0.01)
-        seconds = time.monotonic() - begun
-        if seconds >= PATIENCE:
+        if not wait_for_next(writer, folder, process, begun + PATIENCE):
             break
+        seconds = time.monotonic() - begun
         recovered, slowest = recovered + 1, max(slowest, seconds)
         print(f"recovered in {seconds:.1f} s, {len(writer.acknowledged)} decisions", flush=True)
     writer.ending.set()

@@ -53,7 +53,7 @@ def commands(places: dict[str, Path]) -> Iterator[Callable[[], object]]:
     yield from cycle(
         [
             lambda: rsam("predict", run, images, "--output", out / "answers.csv"),
-            lambda: rsam("evaluate", run, "--split", "val"),
+            lambda: rsam("evaluate", run),
             lambda: rsam("select", run, "--no-tag"),
             lambda: rsam("compare", run, other),
             lambda: rsam("train", places["pipeline"], "--run", other, "--restart") and rsam("evaluate", other),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Callable[[st
     home = tmp_path_factory.mktemp("home")
     patience = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
     with stand_in_hub() as (address, repositories), client_of(address, home, **patience) as client:
-        client("import time; time.sleep = lambda seconds: None")  # between the attempts of the hub's client
         yield client, repositories
 
 
@@ -105,12 +105,12 @@ def test_a_wrong_answer_is_refused_and_forgotten(
     client, repositories = hub
     name = f"{kind}/{''.join(c for c in wrong if c.isalnum())}"
     rows = ["path,label,split"]
-    for label in ("a", "b"):
-        Image.fromarray(np.full((70, 80, 3), ord(label), np.uint8)).save(tmp_path / f"{label}.png")
-        rows += [f"{label}.png,{label},train"]
+    for label, split in product("ab", ("train", "val", "test")):
+        Image.fromarray(np.full((70, 80, 3), len(rows), np.uint8)).save(tmp_path / f"{label}{split}.png")
+        rows.append(f"{label}{split}.png,{label},{split}")
     (tmp_path / "images.csv").write_text("\n".join(rows))
     (tmp_path / "card.yaml").write_text(f"name: birds\nlayout: manifest\nroot: {tmp_path / 'images.csv'}\n")
-    words: tuple[object, ...] = ("predict", f"hf-hub:{name}", tmp_path / "a.png", "--output", tmp_path / "a.csv")
+    words: tuple[object, ...] = ("predict", f"hf-hub:{name}", tmp_path / "atest.png", "--output", tmp_path / "a.csv")
     if kind == "plain":
         words = ("adopt", f"hf-hub:{name}", "--data", tmp_path / "card.yaml", "--run", tmp_path / "run")
     repositories[name] = {**models[kind], **WRONG[wrong](models[kind])}

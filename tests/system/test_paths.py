@@ -55,3 +55,9 @@ def test_the_home_folder_is_meant_by_a_tilde(tmp_path, monkeypatch) -> None:
     assert ModelConfig(weights="~/a.pth").weights_file == tmp_path / "a.pth"
     (tmp_path / "p.yaml").write_text("dataset: birds\n")
     assert find_pipeline("~/p.yaml") == (tmp_path / "p.yaml").resolve()
+
+
+def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    assert misread(tmp_path / "link") == f" It is a link to {tmp_path / 'gone'}, which does not exist."
+    assert misread(tmp_path / "missing") == ""

@@ -210,6 +210,6 @@ def _check_owner(review_set: Any, run: RunFolder, key: str) -> None:
     if owner and owner != str(run.path.resolve()) and (Path(owner) / "config.yaml").exists():
         raise UserError(
             f"{run.path}: the fields {key}_* of FiftyOne dataset {review_set.name!r} belong to the run {owner}.\n"
-            f"If both are of the same photographs, choose another key for this run: rsam review {run.path} --set"
-            " review.key=NAME\nIf not, give this run's card another name."
+            f"Choose another key for this run if both are of the same photographs: `rsam review {run.path} --set"
+            " review.key=NAME`; if not, give this run's card another name."
         )
