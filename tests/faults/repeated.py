@@ -55,8 +55,8 @@ def commands(places: dict[str, Path]) -> Iterator[Callable[[], object]]:
             lambda: rsam("predict", run, images, "--output", out / "answers.csv"),
             lambda: rsam("evaluate", run),
             lambda: rsam("select", run, "--no-tag"),
-            lambda: rsam("compare", run, other),
-            lambda: rsam("train", places["pipeline"], "--run", other, "--restart") and rsam("evaluate", other),
+            lambda: rsam("config", "schema"),
+            lambda: rsam("train", places["pipeline"], "--run", other, "--restart"),
         ]
     )
 

@@ -32,10 +32,10 @@ def use(run: Path, small: dict[str, Path], out: Path) -> str:
     """Give the commands that a run goes through; return what the review said."""
     out.mkdir()
     rsam("predict", run, small["photograph"], "--output", out / "answers.csv")
-    for words in (("evaluate", run), ("predict", run), ("select", run), ("apply", run)):
-        rsam(*words)
+    rsam("evaluate", run)
     said = rsam("review", run, "--no-app").stderr
-    rsam("export", run, out / "subset", "--tag", "relabel")
+    for words in (("select", run), ("apply", run), ("export", run, out / "subset", "--tag", "relabel")):
+        rsam(*words)
     return said
 
 
