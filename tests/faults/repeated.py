@@ -76,12 +76,14 @@ def trainings(places: dict[str, Path]) -> Iterator[Callable[[], object]]:
     yield from cycle([fit])
 
 
-def repeat(steps: Iterator[Callable[[], object]], times: int) -> list[Held]:
-    """What the process holds after each of the first `times` steps."""
+def repeat(steps: Iterator[Callable[[], object]], times: int, show: bool = False) -> list[Held]:
+    """What the process holds after each of the first `times` steps; printed after every tenth if `show`."""
     measured = []
-    for _ in range(times):
+    for number in range(1, times + 1):
         next(steps)()
         measured.append(held())
+        if show and number % 10 == 0:
+            print(number, measured[-1], flush=True)
     return measured
 
 
@@ -114,9 +116,7 @@ def main() -> None:
     parser.add_argument("--growth", type=float, default=64, help="MiB that the memory may grow")
     given = parser.parse_args()
     with own_folder() as places:
-        measured = repeat(trainings(places) if given.fit else commands(places), given.times)
-    for number in sorted({*range(0, given.times, max(1, given.times // 10)), given.times - 1}):
-        print(number + 1, measured[number])
+        measured = repeat(trainings(places) if given.fit else commands(places), given.times, show=True)
     grown = growth(measured[min(WARM, given.times) - 1], measured[-1], given.growth)
     print(*grown or ["flat"], sep="\n")
     sys.exit(bool(grown))
