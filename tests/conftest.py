@@ -31,6 +31,8 @@ LONGEST = (
     "workflow/test_adopt.py",
     "workflow/test_calibrate.py",
     "model/test_named_backbone.py",
+    "faults/test_tampered_files.py",
+    "faults/test_hub_answers.py",
 )
 """Test files that take more than half a minute."""
 
