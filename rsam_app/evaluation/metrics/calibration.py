@@ -13,6 +13,10 @@ from rsam_app.geometry.types import Floats, Integers
 BINS = 15
 TEMPERATURES = (0.05, 20.0)
 """Range searched for a temperature; on perfectly separated data the best one is 0."""
+LEAST_IMAGES = 20
+"""Validation images from which on a temperature is applied. Simulated with 20 classes and 61 % accuracy: fitted to ten
+images it makes the NLL .13 nats worse on average, both for a calibrated model and for one with a true temperature of
+1.5; fitted to 20 it costs the former .02 and gains the latter .07."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,13 @@ def fit_temperature(logits: Floats, labels: Integers) -> float:
 def temperature_to_apply(logits: Floats, labels: Integers) -> tuple[float | None, str]:
     """The temperature fitted to validation images, or None and the reason why there is none.
 
-    Without a mistake among the images the likelihood has no maximum: the best temperature would be 0, and every answer
-    certain.
+    Fewer than `LEAST_IMAGES` say too little: one wrong answer alone gives a temperature of 20. Without a mistake among
+    the images the likelihood has no maximum: the best temperature would be 0, and every answer certain.
     """
     if not len(labels):
         return None, "no predictions of the val split"
+    if len(labels) < LEAST_IMAGES:
+        return None, f"val has {len(labels)} of the {LEAST_IMAGES} images that it takes; probabilities stay as trained"
     if (np.asarray(logits).argmax(axis=1) == labels).all():
         return None, f"all {len(labels):,} val images are predicted correctly, so no temperature can be fitted to them"
     return fit_temperature(logits, labels), ""

@@ -73,12 +73,26 @@ def test_the_temperature_is_bounded_on_data_that_is_separated_perfectly() -> Non
 
 
 def test_without_a_mistake_there_is_no_temperature_to_apply_but_a_reason() -> None:
-    logits, labels = np.eye(3), np.arange(3)
+    labels = np.arange(21) % 3
+    logits = np.eye(3)[labels]
     assert calibration.temperature_to_apply(logits, labels) == (
         None,
-        "all 3 val images are predicted correctly, so no temperature can be fitted to them",
+        "all 21 val images are predicted correctly, so no temperature can be fitted to them",
     )
     assert calibration.temperature_to_apply(logits[:0], labels[:0]) == (None, "no predictions of the val split")
-    logits, labels = np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 1])
+    labels[:5] = 1
     temperature, reason = calibration.temperature_to_apply(logits, labels)
     assert temperature == calibration.fit_temperature(logits, labels) > 0.5 and not reason
+
+
+def test_a_handful_of_images_gives_no_temperature() -> None:
+    labels = np.arange(calibration.LEAST_IMAGES) % 3
+    logits = np.eye(3)[labels]
+    labels[0] = 1
+    assert calibration.temperature_to_apply(logits[:1], labels[:1]) == (
+        None,
+        "val has 1 of the 20 images that it takes; probabilities stay as trained",
+    )
+    assert calibration.fit_temperature(logits[:1], labels[:1]) == pytest.approx(20, rel=0.01), "it would say 20"
+    assert calibration.temperature_to_apply(logits[:-1], labels[:-1])[0] is None
+    assert calibration.temperature_to_apply(logits, labels)[0] is not None
