@@ -95,6 +95,10 @@ def train(
     processes: ProcessesOption = 1,
 ) -> None:
     """Train a pipeline into a run folder."""
+    from rsam_app.workflow.waiting_labels import record_waiting_labels
+
+    if not is_launched():  # before the processes of a launch read the corrections
+        record_waiting_labels(job_of_pipeline(pipeline, set_, run))
     if relaunched(processes):
         return
     from rsam_app.workflow import stages

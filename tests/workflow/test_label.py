@@ -190,11 +190,13 @@ def test_from_unlabelled_photographs_to_a_trained_run(
     assert "1 label" in rsam("apply", run.path).stdout
     give_truth()  # and nobody runs `rsam apply`
     assert len(read_corrections(table)) == len(given) - 1
+    refused = rsam("train", NAME, "--set", "model.backbone=resnet19", check=2).stderr
+    assert f"1 decision of `rsam label` waited in the App and is now in {table}" in refused
     app.press("6")
     assert "needs a run" in app.operator("select_for_relabeling", budget=1)["notify"]["message"]
 
     said = rsam("run", NAME).stderr
-    assert f"2 decisions of `rsam label` waited in the App and are now in {table}" in said, "a label and an exclusion"
+    assert f"1 decision of `rsam label` waited in the App and is now in {table}" in said, "an exclusion"
     assert "are not applied" not in said, "labels of test images are those that the reviewer gave"
     assert f"{PHOTOGRAPHS - len(given)} images have no label: they are predicted and selected from" in said
     dataset = Job.of_pipeline(NAME, [], None, Reporter(quiet=True)).corrected.dataset
