@@ -30,8 +30,8 @@ CALIBRATION = 2
 METRICS = 1
 """Raise if evaluations get other figures: every run evaluates again."""
 
-SIMULATION = 3
-"""Raise if a strategy chooses other images: finished simulations are not mixed with new ones."""
+SIMULATION = 4
+"""Raise if a strategy chooses other images, or a simulation has other figures: finished ones are not mixed with new."""
 
 REVIEW_DATASET = 2
 """Raise if a run is written into FiftyOne differently."""

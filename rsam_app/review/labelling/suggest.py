@@ -12,9 +12,9 @@ from rsam_app.review.dataset.fiftyone_internals import sample_collection
 from rsam_app.review.dataset.label_documents import Document
 from rsam_app.review.dataset.labelling_fields import PROBABILITY, SUGGESTED
 from rsam_app.review.dataset.schema import memory
-from rsam_app.review.labelling.nearest_centroid import nearest_centroids
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.label_features import LabelFeatures, read_label_features
+from rsam_app.selection.nearest_centroid import nearest_centroids
 
 FIELDS = ("record_id", "ground_truth.label", SUGGESTED, PROBABILITY)
 NOTHING = (None, None)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import log_softmax
 
 from rsam_app.selection.pool import Pool, pool_of_images
 from rsam_app.selection.simulation.logistic import fit
+from rsam_app.selection.simulation.suggested import suggested_right
 from rsam_app.selection.strategy import Strategy
 
 
@@ -37,16 +39,27 @@ class Oracle:
         return Oracle(self.points[rows], self.labels[rows], self.test_points, self.test_labels, self.classes)
 
 
-def simulate(oracle: Oracle, strategy: Strategy, rounds: int, start: int, budget: int, seed: int) -> list[float]:
-    """Return the test accuracy after `start` labels and after each of `rounds` rounds of `budget` labels: `rounds + 1`
-    values, or fewer if the pool runs out.
+class Simulated(NamedTuple):
+    """Rounds of labelling."""
+
+    accuracy: list[float]
+    """Test accuracy after each round."""
+    order: np.ndarray
+    """`(L,)` rows of the pool in the order in which they were labelled."""
+    suggested: list[float]
+    """After each round, the share of all labels so far for which `rsam label` had suggested the right one."""
+
+
+def simulate(oracle: Oracle, strategy: Strategy, rounds: int, start: int, budget: int, seed: int) -> Simulated:
+    """Label `start` images and, in each of `rounds` rounds, `budget` more: `rounds + 1` figures, or fewer if the pool
+    runs out.
 
     Before the first labels there is no model; strategies that need one choose at random then.
     """
     rng = np.random.default_rng(seed)
     known = np.zeros(0, dtype=np.int64)
     logits = np.full((len(oracle.points), oracle.classes), np.nan)
-    curve = []
+    curve, counts = [], []
     for step in range(rounds + 1):
         left = np.setdiff1d(np.arange(len(oracle.points)), known)
         if not len(left):
@@ -56,7 +69,9 @@ def simulate(oracle: Oracle, strategy: Strategy, rounds: int, start: int, budget
         known = np.concatenate([known, chosen])
         accuracy, logits = oracle.accuracy(known)
         curve.append(accuracy)
-    return curve
+        counts.append(len(known))
+    right = suggested_right(oracle.points, oracle.labels, known)
+    return Simulated(curve, known, [float(right[:count].mean()) for count in counts])
 
 
 def unlabelled(oracle: Oracle, logits: np.ndarray, left: np.ndarray, known: np.ndarray) -> Pool:

@@ -111,7 +111,9 @@ def simulate_all(
     shared = {key: value for key, value in asdict(plan).items() if key not in ("strategies", "seeds")}
     labels_hash = sha256_of(oracle.labels.tobytes() + oracle.test_labels.tobytes())
     cells = Cells(folder / "cells.jsonl", fingerprint(SIMULATION, made_from, labels_hash, CLASSIFIER, shared))
-    done = {(cell["strategy"], cell["seed"]): cell["accuracy"] for cell in cells.read()}
+    kept = {(cell["strategy"], cell["seed"]): cell for cell in cells.read()}
+    done = {key: cell["accuracy"] for key, cell in kept.items()}
+    suggested = {key: cell["suggested"] for key, cell in kept.items() if "suggested" in cell}
     for seed in range(plan.seeds):
         part = oracle.part(plan.pool_share, seed)
         if (_ALL_LABELS, seed) not in done:
@@ -120,14 +122,17 @@ def simulate_all(
             cells.add(strategy=_ALL_LABELS, seed=seed, accuracy=done[_ALL_LABELS, seed])
         for strategy in strategies:
             if (strategy.name, seed) not in done:
-                curve = simulate(part, strategy, plan.rounds, plan.start, plan.budget, seed)
-                done[strategy.name, seed] = curve
-                cells.add(strategy=strategy.name, seed=seed, accuracy=curve)
+                found = simulate(part, strategy, plan.rounds, plan.start, plan.budget, seed)
+                done[strategy.name, seed], suggested[strategy.name, seed] = found.accuracy, found.suggested
+                cells.add(strategy=strategy.name, seed=seed, accuracy=found.accuracy, suggested=found.suggested)
             advance(1)
     names = list(dict.fromkeys(strategy.name for strategy in strategies))
     curves = {name: {seed: done[name, seed] for seed in range(plan.seeds)} for name in names}
     labels = [plan.start + step * plan.budget for step in range(plan.rounds + 1)]
     full = {seed: done[_ALL_LABELS, seed][0] for seed in range(plan.seeds)}
     summary = {"plan": asdict(plan), "classifier": CLASSIFIER, **summarise(curves, labels, full)}
+    for name in names:
+        shares = np.mean([suggested[name, seed] for seed in range(plan.seeds)], axis=0)
+        summary["strategies"][name]["suggested"] = shares.tolist()
     write_summary(folder, summary, title)
     return summary

@@ -82,13 +82,16 @@ def _points(by_seed: Mapping[int, Sequence[float]]) -> np.ndarray:
 
 def summary_table(summary: dict[str, Any]) -> str:
     """Return the summary for a terminal: a line per strategy, best first."""
-    lines = [f"{'strategy':18} {'mean accuracy':>16} {'labels to 90 %':>15} {'minus random':>24}"]
+    lines = [
+        f"{'strategy':18} {'mean accuracy':>16} {'labels to 90 %':>15} {'minus random':>24} {'suggested right':>16}"
+    ]
     for name, figures in _best_first(summary):
         area = f"{figures['area']:.3f} ± {figures['area_interval']:.3f}"
         labels, difference = figures["labels_to_target"], figures["minus_random"]
         reached = "not reached" if labels is None else f"{labels:.0f}"
         gain = "" if difference is None else f"{difference['mean']:+.3f} (p = {difference['p']:.2g})"
-        lines.append(f"{name:18} {area:>16} {reached:>15} {gain:>24}")
+        right = f"{100 * figures['suggested'][-1]:.0f} %"
+        lines.append(f"{name:18} {area:>16} {reached:>15} {gain:>24} {right:>16}")
     lines.append(f"accuracy with all labels: {summary['full_accuracy']:.3f}")
     return "\n".join(lines)
 

@@ -31,15 +31,18 @@ def oracle() -> Oracle:
 
 @pytest.mark.parametrize("name", ["herding", "typiclust", "margin", "badge", "k_center", "rare_class_first", "auto"])
 def test_a_curve_has_a_point_a_round_and_is_the_same_by_seed(oracle: Oracle, name: str) -> None:
-    curve = simulate(oracle, find_strategy(name), 3, 6, 5, seed=1)
-    assert len(curve) == 4 and all(0 <= point <= 1 for point in curve)
-    assert curve == simulate(oracle, find_strategy(name), 3, 6, 5, seed=1)
+    found = simulate(oracle, find_strategy(name), 3, 6, 5, seed=1)
+    curve = found.accuracy
+    assert len(curve) == len(found.suggested) == 4 and all(0 <= point <= 1 for point in curve)
+    again = simulate(oracle, find_strategy(name), 3, 6, 5, seed=1)
+    assert (curve, found.suggested) == (again.accuracy, again.suggested)
+    assert len(set(found.order.tolist())) == 21
     assert max(curve) > 0.4, "chance is a sixth"
 
 
 def test_the_pool_ends(oracle: Oracle) -> None:
     small = oracle.part(0.1, 0)
-    assert len(simulate(small, find_strategy("random"), 9, 8, 8, seed=0)) == 2
+    assert len(simulate(small, find_strategy("random"), 9, 8, 8, seed=0).accuracy) == 2
 
 
 def test_a_strategy_sees_no_label_that_it_did_not_choose(oracle: Oracle) -> None:
@@ -58,7 +61,9 @@ def test_writes_curves_and_resumes(oracle: Oracle, tmp_path: Path, monkeypatch: 
     assert [(r["strategy"], r["labels"]) for r in rows][:3] == [("herding", "6"), ("herding", "11"), ("herding", "16")]
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     assert json.loads((tmp_path / "summary.json").read_text())["strategies"].keys() == {"herding", "random"}
-    assert "herding" in summary_table(first)
+    assert "herding" in summary_table(first) and "suggested right" in summary_table(first)
+    shares = first["strategies"]["herding"]["suggested"]
+    assert len(shares) == 3 and shares[0] < shares[-1] < 1, "the first two images have no suggestion"
 
     (tmp_path / "cells.jsonl").write_text("\n".join(cells[:4]) + "\n" + cells[4][:25])  # killed while writing
     made = []

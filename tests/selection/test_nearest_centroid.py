@@ -6,8 +6,8 @@ import numpy as np
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
-from rsam_app.review.labelling.nearest_centroid import nearest_centroids
 from rsam_app.run.label_features import centred_directions
+from rsam_app.selection.nearest_centroid import nearest_centroids
 
 RNG = np.random.default_rng(0)
 CENTRES = RNG.normal(size=(3, 8)) * 3
