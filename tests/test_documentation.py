@@ -162,7 +162,7 @@ def test_the_messages_in_troubleshooting_are_those_of_the_code():
     ]
     parts = [part.strip() for message in messages for part in message.split("…") if len(part.strip()) > 2]
     assert [part for part in parts if not any(part in text for text in texts)] == []
-    assert len(messages) == 10
+    assert len(messages) == 11
 
 
 def test_the_fields_in_fiftyone_are_on_one_page():
@@ -170,7 +170,7 @@ def test_the_fields_in_fiftyone_are_on_one_page():
     listed = {*re.findall(r"`(\w+)`", page)}
     code = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "rsam_app" / "review").rglob("*.py"))
     scores = {"misattention", "label_quality", "outside_correct", "background_shortcut"}
-    panels = {"embeddings", "boxes"}
+    panels = {"embeddings", "boxes", "text"}
     of_run = {*re.findall(r"\{key\}_([a-z][a-z_]*)", code)} - scores - panels
     assert {f"KEY_{name}" for name in (*of_run, *CERTAINTY, SOFT_MASK, LOCATED)} <= listed
     assert {*FIELDS, JUDGED_PLACE, RANK, REASON, SUGGESTED, PROBABILITY} <= listed

@@ -147,8 +147,11 @@ class ReviewConfig(Strict):
     soft_masks: bool = False
     """`rsam predict` stores each image's soft mask as a small image, and `rsam review` shows it as a heatmap."""
     all_panels: bool = False
-    """`rsam review` also evaluates rectangles against true boxes in FiftyOne, and computes its uniqueness: some 5 ms an
-    image."""
+    """`rsam review` also evaluates rectangles against true boxes in FiftyOne, and computes its uniqueness, some 5 ms an
+    image, and a map by UMAP if umap-learn is installed."""
+    text_model: str | None = None
+    """CLIP or SigLIP model by which images are found by text in the App: a folder that transformers saved, or a name on
+    the hub. Needs the package transformers."""
 
 
 class SelectConfig(Strict):

@@ -287,7 +287,16 @@ def _review(job: Job) -> str:
     with job.reporter.bars() as advance:
         writing = partial(advance, "writing into FiftyOne")
         settings = job.pipeline.review
-        report = write_run(job.run, job.original, settings.key, writing, advance, settings.all_panels, settings.into)
+        report = write_run(
+            job.run,
+            job.original,
+            settings.key,
+            writing,
+            advance,
+            settings.all_panels,
+            settings.into,
+            settings.text_model,
+        )
     job.reporter.say(
         f"FiftyOne dataset {report.dataset!r}: {report.added} added, {report.updated} updated,"
         f" {report.unchanged} unchanged, {report.kept} left as the reviewer changed them"

@@ -17,9 +17,10 @@ from rsam_app.data.near_duplicates.table import files_state, near_duplicates, pr
 from rsam_app.data.records import Dataset, Record
 from rsam_app.review.analysis.calibrated_misattention import write_calibrated
 from rsam_app.review.analysis.embeddings import map_embeddings, nearest_cosines
-from rsam_app.review.analysis.fiftyone_runs import evaluation_state, write_brain_runs, write_evaluations
+from rsam_app.review.analysis.fiftyone_runs import evaluation_state, has_umap, write_brain_runs, write_evaluations
 from rsam_app.review.analysis.suggested_labels import beliefs_state, write_suggestions
 from rsam_app.review.analysis.sure_answers import sure_answers_state, write_sure_answers
+from rsam_app.review.analysis.text_search import write_text_index
 from rsam_app.review.analysis.triage import find_thresholds, write_triage
 from rsam_app.review.dataset.memory import DerivedMemory
 from rsam_app.review.dataset.schema import add_fields, memory, remember
@@ -47,6 +48,7 @@ def derive(
     dataset: Dataset,
     progress: StepProgress | None = None,
     all_panels: bool = False,
+    text_model: str | None = None,
 ) -> list[str]:
     """Update the derived fields of `run` in its FiftyOne dataset.
 
@@ -68,9 +70,10 @@ def derive(
         pairs=confusion_pairs(with_present_names(table, names)),
         beliefs=beliefs_state(run, names),
         sure_answers=sure_answers_state(run),
-        embeddings=fingerprint(_embeddings_state(run, table), all_panels),
+        embeddings=fingerprint(_embeddings_state(run, table), all_panels, *(["umap"] * (all_panels and has_umap()))),
         evaluation=evaluation_state(review_set, key, split, all_panels),
         photographs=fingerprint(DERIVED_FIELDS, files_state(records), [record.split for record in records]),
+        text=fingerprint(text_model, files_state(records)) if text_model else None,
     )
     if state.beliefs != before.beliefs:
         write_suggestions(review_set, key, run, table.take(rows.indices), rows.samples, names)
@@ -84,6 +87,10 @@ def derive(
         duplicates = near_duplicates(run.near_duplicates, records, dataset.records, progress)
         _write_duplicates(review_set, key, rows, records, duplicates)
         notes += duplicates.notes()
+    if state.text != before.text:
+        without = write_text_index(review_set, key, rows.samples, text_model)
+        state.text = None if without else state.text
+        notes += without
     if state != before:
         remember(review_set, derived={**memory(review_set).derived, key: state})
     calibration = write_calibrated(review_set, run, key)
@@ -152,7 +159,7 @@ def _write_embeddings(
     nearest = _or_none(nearest_cosines(embeddings, searching))
     _write_values(review_set, rows.samples, {f"{key}_nearest": (nearest, about)})
     _write_map(review_set, key, rows.samples, map_embeddings(embeddings))
-    return write_brain_runs(review_set, key, rows.samples, embeddings, uniqueness=all_panels)
+    return write_brain_runs(review_set, key, rows.samples, embeddings, all_panels)
 
 
 def _write_duplicates(

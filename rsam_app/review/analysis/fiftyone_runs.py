@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ from rsam_app.system.files import fingerprint
 
 WIDTH = 128
 """Principal components in the similarity index, which the database stores whole."""
-
+LEAST_MAPPED = 16
+"""Images from which on there is a map by UMAP, which places each by 15 neighbours."""
 MOST_INDEXED = 20_000
 """Images up to which there is an index: beyond it, FiftyOne's exact search takes minutes and the database grows."""
 
@@ -65,18 +67,24 @@ def write_evaluations(review_set: Any, key: str, split: str, boxes: bool) -> lis
     return notes
 
 
+def has_umap() -> bool:
+    """Whether umap-learn is installed."""
+    return importlib.util.find_spec("umap") is not None
+
+
 def write_brain_runs(
-    review_set: Any, key: str, samples: Sequence[str], embeddings: np.ndarray, uniqueness: bool
+    review_set: Any, key: str, samples: Sequence[str], embeddings: np.ndarray, all_panels: bool
 ) -> list[str]:
     """Index the `(N, D)` embeddings of samples for *sort by similarity* as `KEY_similarity`, and on request
-    write FiftyOne's uniqueness as `KEY_uniqueness`. (Its representativeness, in version 1.22, is the distance from a
+    write FiftyOne's uniqueness as `KEY_uniqueness` and, if umap-learn is installed, its map of them by UMAP (McInnes
+    et al. 2018, arXiv 1802.03426) as `KEY_umap`. (Its representativeness, in version 1.22, is the distance from a
     cluster's centre, the wrong way round, and NaN for an image alone in its cluster; it is left out.)
 
     Returns a note if there are too many images. Rows that are not finite are left out.
     """
     import fiftyone.brain as fob
 
-    names = [f"{key}_{name}" for name in ("similarity", "uniqueness")]
+    names = [f"{key}_{name}" for name in ("similarity", "uniqueness", "umap")]
     for name in names:
         if review_set.has_brain_run(name):
             review_set.delete_brain_run(name)
@@ -88,8 +96,11 @@ def write_brain_runs(
     points = principal_components(embeddings, rows, WIDTH)
     view = review_set.select([samples[row] for row in rows.tolist()], ordered=True)
     index = fob.compute_similarity(view, embeddings=points, brain_key=names[0], backend="sklearn", metric="cosine")
-    if uniqueness:
+    if all_panels:
         fob.compute_uniqueness(view, names[1], embeddings=points, similarity_index=index, progress=False)
+    if all_panels and has_umap() and len(rows) >= LEAST_MAPPED:
+        options: dict[str, Any] = {"method": "umap", "seed": 0, "verbose": False, "progress": False}
+        fob.compute_visualization(view, embeddings=points, brain_key=names[2], **options)
     return []
 
 

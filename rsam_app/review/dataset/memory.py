@@ -28,6 +28,7 @@ class DerivedMemory(BaseModel):
     embeddings: str | None = None
     evaluation: str | None = None
     photographs: str | None = None
+    text: str | None = None
 
 
 class LabellingMemory(BaseModel):

@@ -12,9 +12,10 @@ from rsam_app.review.dataset.annotation_schemas import offer_all_labels
 from rsam_app.review.dataset.class_list import add_classes, class_to_give
 from rsam_app.review.dataset.class_names import open_with_corrections
 from rsam_app.review.dataset.compare_and_set import Change, compare_and_set, insert, now
-from rsam_app.review.dataset.fiftyone_internals import dataset_id
+from rsam_app.review.dataset.fiftyone_internals import database, dataset_id
 from rsam_app.review.dataset.labelling_fields import declare_labelling
 from rsam_app.review.dataset.memory import LabellingMemory
+from rsam_app.review.dataset.other_folder import refuse_other_folder
 from rsam_app.review.dataset.samples import CHUNK, Samples, chunks
 from rsam_app.review.dataset.schema import memory, remember
 from rsam_app.review.labelling.arrange import arrange_labelling
@@ -24,6 +25,7 @@ from rsam_app.run.folder import RunFolder
 from rsam_app.system.cache.files import lock_file
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked
+from rsam_app.system.mongodb.connection import import_fiftyone
 from rsam_app.system.progress import Progress
 
 
@@ -40,10 +42,12 @@ def begin_labelling(
 
     `pipeline` trains with the labels, in `run`. `classes` are offered besides those that images have. What a reviewer
     did stays, and earlier corrections are shown.
-    Raises `UserError` as `create_or_open` does.
+    Raises `UserError` as `create_or_open` and `refuse_other_folder` do.
     """
     with locked(lock_file("review", card.name)):
         dataset = Dataset(card.name, images.records, images.classes, card.licence)
+        import_fiftyone()
+        refuse_other_folder(database(), dataset, run, None)
         table = corrections_path(run.path, card.name)
         review_set, dataset, corrections = open_with_corrections(dataset, table)
         names = memory(review_set).class_names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import fiftyone.operators.types as types
@@ -125,9 +126,10 @@ class Score(ReportingOperator):
 
         job = Job.of_run(run.path, [], Reporter())
         with run.writing():
-            panels = job.pipeline.review.all_panels
+            panels, text_model = job.pipeline.review.all_panels, job.pipeline.review.text_model
             into = review_set.name if is_guest(review_set) else None
-            steps = _steps_of(lambda advance: write_run(run, job.original, key, advance, all_panels=panels, into=into))
+            write = partial(write_run, run, job.original, key, all_panels=panels, into=into, text_model=text_model)
+            steps = _steps_of(write)
             return (yield from _shown(steps, lambda step: progress(ctx, step[0], step[1], "images written")))
 
 

@@ -17,8 +17,9 @@ from rsam_app.review.app.saved_views import save_views
 from rsam_app.review.dataset.class_names import open_with_corrections
 from rsam_app.review.dataset.enter import enter
 from rsam_app.review.dataset.fields import SOFT_MASK, declare_run, has_run, score_fields
+from rsam_app.review.dataset.fiftyone_internals import database
 from rsam_app.review.dataset.guest import is_guest
-from rsam_app.review.dataset.memory import RunMemory
+from rsam_app.review.dataset.other_folder import refuse_other_folder
 from rsam_app.review.dataset.samples import CHUNK, Samples
 from rsam_app.review.dataset.schema import check_key, memory, run_keys
 from rsam_app.review.dataset.targets import adopt_accepted
@@ -31,6 +32,7 @@ from rsam_app.run.soft_masks import mask_file, masks_folder
 from rsam_app.system.cache.files import lock_file
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import locked
+from rsam_app.system.mongodb.connection import import_fiftyone
 from rsam_app.system.progress import Progress, StepProgress
 
 CHUNKS_PER_SAVE = 10
@@ -68,6 +70,7 @@ def write_run(
     comparing: StepProgress | None = None,
     all_panels: bool = False,
     into: str | None = None,
+    text_model: str | None = None,
 ) -> WriteReport:
     """Write all predictions of `run` into the FiftyOne dataset of `dataset`, then derived fields, views and layout.
 
@@ -75,15 +78,15 @@ def write_run(
     edited labels, drawn boxes, moved rectangles and decisions stay, also those made while it writes. After an
     interruption the next call completes the write. Memory does not grow with the predictions, except by the embeddings
     and 1.5 KiB an image for what is compared across all images. `progress` counts rows, `comparing` the search for
-    near-duplicates. `all_panels` is the pipeline's `review.all_panels`. `into` is a dataset of the user's to write into
+    near-duplicates. `all_panels` and `text_model` are the pipeline's. `into` is a dataset of the user's to write into
     instead: no sample is added, and the user's fields, tags and views stay as they are.
 
-    Raises `UserError` if there are no predictions, if the key belongs to another run, or if the dataset's name belongs
-    to a FiftyOne dataset that RSAM did not create; with `into` as `enter` does. Runs of one dataset are written one
-    after the other.
+    Raises `UserError` if there are no predictions, if the key belongs to another run or the dataset to a card of the
+    same name in another folder, or if the dataset's name belongs to one that RSAM did not create; with `into` as
+    `enter` does. Runs of one dataset are written one after the other.
     """
     with locked(lock_file("review", into or dataset.name)):
-        return _write(run, dataset, check_key(key or run.key), progress, comparing, all_panels, into)
+        return _write(run, dataset, check_key(key or run.key), progress, comparing, all_panels, into, text_model)
 
 
 def _write(
@@ -94,12 +97,14 @@ def _write(
     comparing: StepProgress | None,
     all_panels: bool,
     into: str | None,
+    text_model: str | None,
 ) -> WriteReport:
     files = _tables(run)
     table = corrections_path(run.path, dataset.name)
+    import_fiftyone()
+    refuse_other_folder(database(), dataset, run, key, into)
     host = enter(into, dataset.name, key) if into else None
     review_set, dataset, corrections = open_with_corrections(dataset, table, host)
-    _check_owner(review_set, run, key)
     if keys := run_keys(review_set):
         adopt_accepted(review_set, keys[0])
     samples, records = Samples(review_set), by_id(dataset.records)
@@ -114,7 +119,8 @@ def _write(
     report.without_sample = writer.without_sample
     report.followed = samples.follow(dataset)
     written.save([name for path in files for name in score_fields(pq.read_schema(path).names)])
-    report.notes = [*_notes(review_set, report, adopted), *derive(review_set, run, key, dataset, comparing, all_panels)]
+    derived = derive(review_set, run, key, dataset, comparing, all_panels, text_model)
+    report.notes = [*_notes(review_set, report, adopted), *derived]
     save_views(review_set, key)
     arrange(review_set, key)
     return report
@@ -203,13 +209,3 @@ def _tables(run: RunFolder) -> list[Path]:
                 f"{path}: is not a predictions table ({error}). Run `rsam predict {run.path}` again."
             ) from error
     return files
-
-
-def _check_owner(review_set: Any, run: RunFolder, key: str) -> None:
-    owner = memory(review_set).runs.get(key, RunMemory()).path
-    if owner and owner != str(run.path.resolve()) and (Path(owner) / "config.yaml").exists():
-        raise UserError(
-            f"{run.path}: the fields {key}_* of FiftyOne dataset {review_set.name!r} belong to the run {owner}.\n"
-            f"Choose another key for this run if both are of the same photographs: `rsam review {run.path} --set"
-            " review.key=NAME`; if not, give this run's card another name."
-        )

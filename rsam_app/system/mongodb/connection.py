@@ -11,6 +11,8 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -86,6 +88,24 @@ def import_fiftyone() -> ModuleType:
     module = importlib.import_module("fiftyone")
     _connect(database)
     return module
+
+
+@contextmanager
+def opened() -> Iterator[Any]:
+    """FiftyOne's database, which is asked without importing FiftyOne unless that runs the server itself.
+
+    Raises `UserError` as `provide` and `import_fiftyone` do.
+    """
+    database = provide()
+    if database.uri is None or "fiftyone" in sys.modules:
+        import_fiftyone()
+        yield importlib.import_module("fiftyone.core.odm").get_db_conn()
+        return
+    import pymongo
+
+    name = os.environ.get("FIFTYONE_DATABASE_NAME") or _configuration().get("database_name") or "fiftyone"
+    with pymongo.MongoClient[dict[str, Any]](database.uri) as client:
+        yield client[str(name)]
 
 
 def configured_uri() -> tuple[str | None, str]:

@@ -157,11 +157,17 @@ def _check_selection(job: Job) -> None:
 def _check_database(job: Job, found: Findings) -> None:
     if is_main_process():
         from rsam_app.review.dataset.enter import entered_by
-        from rsam_app.system.mongodb.connection import provide
+        from rsam_app.review.dataset.other_folder import refuse_other_folder
+        from rsam_app.system.mongodb.connection import opened, provide
 
         found.database = str(provide())
-        if into := job.pipeline.review.into:
+        into = job.pipeline.review.into
+        if into:
             entered_by(into, job.card.name, job.review_key)
+        if found.dataset is None:
+            return
+        with opened() as database:
+            refuse_other_folder(database, job.original, job.run, job.review_key, into)
 
 
 def _check_disk(job: Job, found: Findings) -> None:

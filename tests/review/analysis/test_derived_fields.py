@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from rsam_app.data.near_duplicates.table import near_duplicates, predicted_records
 from rsam_app.data.records import Dataset
 from rsam_app.review.analysis.derived_fields import confusion_pairs, map_name
+from rsam_app.review.analysis.fiftyone_runs import has_umap
 from rsam_app.review.dataset.schema import open_review
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.folder import RunFolder
@@ -127,7 +128,8 @@ def test_fiftyones_own_panels_find_the_run(drawn: Dataset, make_run: MakeRun) ->
     assert review_set.match({"split": "test"}).values("run_one") == right.tolist()
     matched, missed = (sum(n or 0 for n in review_set.values(f"run_one_boxes_{kind}")) for kind in ("tp", "fn"))
     assert matched + missed == len(right) and matched > 0
-    registered = [f"run_one_{name}" for name in ("embeddings", "similarity", "uniqueness")]
+    names = ("embeddings", "similarity", *(["umap"] if has_umap() else []), "uniqueness")
+    registered = [f"run_one_{name}" for name in names]
     assert sorted(review_set.list_brain_runs()) == registered
     first = review_set.first().id
     assert review_set.sort_by_similarity(first, k=2, brain_key="run_one_similarity").values("id")[0] == first

@@ -41,6 +41,24 @@ def test_a_configured_database_comes_first(fiftyone_module: ModuleType, tmp_path
     assert not (tmp_path / "database").exists(), "a server was started though one is configured"
 
 
+def test_the_database_is_asked_without_importing_fiftyone(fiftyone_module: ModuleType, tmp_path: Path) -> None:
+    if (uri := provide().uri) is None:
+        pytest.skip("FiftyOne runs a server of its own here")
+    dataset = fiftyone_module.Dataset()
+    code = (
+        "import sys; from rsam_app.system.mongodb.connection import opened\n"
+        f"with opened() as database: print(database['datasets'].count_documents({{'name': {dataset.name!r}}}))\n"
+        "print('fiftyone' in sys.modules)"
+    )
+    named = {"FIFTYONE_DATABASE_NAME": os.environ["FIFTYONE_DATABASE_NAME"]}
+    try:
+        assert report(tmp_path, code, FIFTYONE_DATABASE_URI=uri, **named).stdout.split() == ["1", "False"]
+        (tmp_path / "config.json").write_text(json.dumps({"database_name": "another"}))
+        assert report(tmp_path, code, FIFTYONE_DATABASE_URI=uri).stdout.split() == ["0", "False"]
+    finally:
+        dataset.delete()
+
+
 def test_our_own_address_is_not_mistaken_for_the_users(fiftyone_module: ModuleType) -> None:
     if provide().kind == "private":
         assert os.environ["FIFTYONE_DATABASE_URI"] == provide().uri

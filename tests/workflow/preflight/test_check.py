@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rsam_app.config import load_pipeline
+from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.system.errors import UserError
 from rsam_app.system.progress import Reporter
@@ -121,6 +123,23 @@ def test_the_report_says_what_would_be_used(pipeline, fiftyone_module):
     text = done.stdout
     assert "auk/odd.png" not in done.stderr, "the report has it"
     assert "class     auk: " in text and "left out  1 image is left out: auk/odd.png" in text
+
+
+def test_a_card_of_another_folder_with_this_name_is_found_before_training(pipeline, fiftyone_module):
+    fo, theirs = fiftyone_module, pipeline.parent / "their runs" / "birds"
+    RunFolder(theirs).save_pipeline(load_pipeline(str(pipeline)))
+    birds = fo.Dataset("birds")
+    try:
+        birds.info["rsam"] = {"runs": {"birds": {"path": str(theirs)}}}
+        birds.add_sample(fo.Sample(filepath=str(pipeline), record_id="auk/1.png"))
+        birds.save()
+        text = rsam("check", pipeline, "--run", pipeline.parent / "run", check=2).stdout
+        assert f"FiftyOne dataset 'birds' shows other images, e.g. {pipeline}, of the run {theirs}" in text
+        with pytest.raises(UserError, match="shows other images"):
+            pass_preflight(job_of(pipeline), review=True)
+        assert not check_training(job_of(pipeline)).problems, "`rsam train` writes no review"
+    finally:
+        fo.delete_dataset("birds")
 
 
 def test_check_ends_with_2_if_something_is_wrong(pipeline, fiftyone_module):
