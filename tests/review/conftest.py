@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,6 +67,31 @@ def make_run(tmp_path: Path) -> MakeRun:
         return run
 
     return make
+
+
+@pytest.fixture
+def users(images: Any, tmp_path: Path, fiftyone_module: ModuleType) -> Iterator[Any]:
+    """The drawn images in class folders, imported by FiftyOne, with fields, tags and a view of the user's."""
+    fo = fiftyone_module
+    name = f"mine {tmp_path.name}"
+    folder = images[0].path.parent.parent
+    mine = fo.Dataset.from_dir(str(folder), fo.types.ImageClassificationDirectoryTree, name=name, progress=False)
+    mine.persistent = True
+    mine.set_values("split", ["a" if i % 2 else "b" for i in range(len(mine))])
+    mine.set_values("weight_g", [10.0 + i for i in range(len(mine))])
+    mine.limit(5).tag_samples("checked")
+    mine.save_view("heavy", mine.match({"weight_g": {"$gt": 20}}), description="from 20 g")
+    mine.info = {"owner": "Ann"}
+    mine.save()
+    yield mine
+    if fo.dataset_exists(name):
+        fo.delete_dataset(name)
+
+
+@pytest.fixture
+def card(drawn: Dataset) -> Dataset:
+    """The records as `import_dataset` reads them: the file is the id."""
+    return replace(drawn, records=tuple(replace(r, id=str(r.path)) for r in drawn.records))
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +14,6 @@ from command import rsam
 
 from rsam_app.config import load_card, load_pipeline
 from rsam_app.data import load_images
-from rsam_app.data.records import Dataset
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.analysis.compare_runs import compare_runs, write_changes
 from rsam_app.review.app.install_plugin import link_plugin
@@ -37,31 +34,6 @@ from rsam_app.system.progress import Reporter
 from rsam_app.workflow.from_fiftyone import pipeline_from_fiftyone
 
 KEY = "run_one"
-
-
-@pytest.fixture
-def users(images: Any, tmp_path: Path, fiftyone_module: ModuleType) -> Iterator[Any]:
-    """The drawn images in class folders, imported by FiftyOne, with fields, tags and a view of the user's."""
-    fo = fiftyone_module
-    name = f"mine {tmp_path.name}"
-    folder = images[0].path.parent.parent
-    mine = fo.Dataset.from_dir(str(folder), fo.types.ImageClassificationDirectoryTree, name=name, progress=False)
-    mine.persistent = True
-    mine.set_values("split", ["a" if i % 2 else "b" for i in range(len(mine))])
-    mine.set_values("weight_g", [10.0 + i for i in range(len(mine))])
-    mine.limit(5).tag_samples("checked")
-    mine.save_view("heavy", mine.match({"weight_g": {"$gt": 20}}), description="from 20 g")
-    mine.info = {"owner": "Ann"}
-    mine.save()
-    yield mine
-    if fo.dataset_exists(name):
-        fo.delete_dataset(name)
-
-
-@pytest.fixture
-def card(drawn: Dataset) -> Dataset:
-    """The records as `import_dataset` reads them: the file is the id."""
-    return replace(drawn, records=tuple(replace(r, id=str(r.path)) for r in drawn.records))
 
 
 def state(dataset: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from rsam_app.data.records import UNLABELLED
 from rsam_app.review.analysis.derived_fields import pairs_of
 from rsam_app.review.analysis.triage import TRIAGE_COLORS
+from rsam_app.review.app.review_queue import without_test
 from rsam_app.review.dataset.fiftyone_internals import serialized_stages, slug
 from rsam_app.review.dataset.guest import field_of, label_path
 from rsam_app.review.dataset.schema import memory, remember, run_keys
@@ -119,8 +120,9 @@ def _ranked_views(review_set: Any, key: str) -> Iterator[SavedView]:
     from fiftyone import ViewField as F
 
     if review_set.has_sample_field(f"{key}_misattention"):
-        text = "all images, those with the most likely wrong place first"
-        yield SavedView(f"{key} misattended", _ranked(review_set, key, "misattention", True), text, "#FF6D04")
+        text = "images whose answers teach: all but test images, those with the most likely wrong place first"
+        ranked = without_test(review_set, _ranked(review_set, key, "misattention", True))
+        yield SavedView(f"{key} misattended", ranked, text, "#FF6D04")
     label = F(label_path(review_set))
     wrong = label.exists() & (F(f"{key}_prediction.label") != label)
     text = "the predicted class differs from the label"

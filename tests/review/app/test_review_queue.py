@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from rsam_app.review.app.review_queue import count, explain, next_sample, queue_of, run_of, sorted_by
+from rsam_app.review.app.review_queue import TEST_IMAGE, count, explain, next_sample, queue_of, run_of, sorted_by
 from rsam_app.review.decisions.marks import mark
 
 
 def test_without_a_view_the_worst_comes_first(review_set: Any) -> None:
     queue = queue_of(review_set, review_set.view(), "run_one")
     scores = queue.values("run_one_misattention")
-    assert scores == sorted(review_set.values("run_one_misattention"), reverse=True)
+    assert scores == sorted(review_set.match({"split": "train"}).values("run_one_misattention"), reverse=True)
     assert next_sample(queue) == queue.first().id
+
+
+def test_a_test_image_is_only_in_views_that_ask_for_it_and_is_called_one(review_set: Any) -> None:
+    assert queue_of(review_set, None, "run_one").distinct("split") == ["train"]
+    queue = queue_of(review_set, review_set.match({"split": "test"}), "run_one")
+    assert len(queue) == 6
+    lines = [explain(review_set, queue, i, "run_one").lines for i in (queue.first().id, review_set.first().id)]
+    assert [TEST_IMAGE in of_image for of_image in lines] == [True, review_set.first().split == "test"]
 
 
 def test_a_view_keeps_its_own_order(review_set: Any) -> None:
@@ -44,9 +52,8 @@ def test_images_the_reviewer_added_are_not_in_the_queue(review_set: Any) -> None
     import fiftyone as fo
 
     review_set.add_sample(fo.Sample(filepath="/elsewhere/added.png"))
-    assert (
-        len(queue_of(review_set, None, "run_one")) == len(queue_of(review_set, review_set.limit(99), "run_one")) == 24
-    )
+    assert len(queue_of(review_set, None, "run_one")) == 18
+    assert len(queue_of(review_set, review_set.limit(99), "run_one")) == 24
 
 
 def test_the_reason_compares_in_words(review_set: Any) -> None:

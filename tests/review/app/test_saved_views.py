@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rsam_app.data.records import Dataset
+from rsam_app.review.app.review_queue import queue_of
 from rsam_app.review.app.saved_views import first_view
 from rsam_app.review.dataset.schema import DECISIONS, open_review
 from rsam_app.review.tagging import tag_records
@@ -18,13 +19,22 @@ MakeRun = Callable[..., RunFolder]
 
 
 def test_views_contain_what_their_names_promise(drawn: Dataset, review_set: Any) -> None:
-    scores = review_set.load_saved_view("run_one misattended").values("run_one_misattention")
-    assert scores == sorted(scores, reverse=True) and len(scores) == 24
+    worst = review_set.load_saved_view("run_one misattended")
+    scores = worst.values("run_one_misattention")
+    assert scores == sorted(scores, reverse=True) and len(scores) == 18
+    assert worst.distinct("split") == ["train"], "answers about test images teach nothing"
     quality = review_set.load_saved_view("run_one suspect labels").values("run_one_label_quality")
     assert quality == sorted(quality) and len(quality) == 24
     pairs = zip(*review_set.values(["run_one_prediction.label", "ground_truth.label"]), strict=True)
     wrong = review_set.load_saved_view("run_one wrong")
     assert len(wrong) == sum(predicted != true for predicted, true in pairs) > 0
+
+
+def test_if_only_test_images_are_predicted_they_are_shown(drawn: Dataset, make_run: MakeRun) -> None:
+    write_run(make_run(drawn, splits=("test",)), drawn)
+    review_set = open_review(drawn.name)
+    assert len(review_set.load_saved_view("run_one misattended")) == 6
+    assert len(queue_of(review_set, None, "run_one")) == 6
 
 
 def test_views_stay_live(drawn: Dataset, review_set: Any) -> None:

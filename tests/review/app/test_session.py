@@ -32,6 +32,7 @@ from rsam_app.review.app.session import check_port, free_port, open_app
 from rsam_app.review.decisions.read import read_decisions
 from rsam_app.review.labelling.batches import take_batch
 from rsam_app.review.labelling.begin import begin_labelling
+from rsam_app.review.remove import remove
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.label_features import save_label_features
@@ -70,7 +71,7 @@ def to_label(drawn: Dataset, tmp_path: Path, fiftyone_module: ModuleType) -> Ite
 
 
 def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(
-    review_set: Any, to_label: Any, chromium: str
+    review_set: Any, to_label: Any, users: Any, card: Dataset, make_run: Callable[..., RunFolder], chromium: str
 ) -> None:
     """One server and one browser for all of it: they take longer to start than to use."""
     port, output, shots = free_port(), [], []
@@ -79,12 +80,16 @@ def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(
     def visit(line: str) -> None:
         output.append(line)
         if line.startswith("FiftyOne App: "):
-            with _page(chromium, line.removeprefix("FiftyOne App: ")) as page:
+            url = line.removeprefix("FiftyOne App: ")
+            with _page(chromium, url) as page:
                 shots.append(_painted_page(page))
                 _review_with_keys(page, review_set, worst)
                 _give_a_new_class(page, review_set, worst[0])
                 _draw_a_target(page, review_set, worst[0])
-                _label_photographs(page, line.removeprefix("FiftyOne App: "), to_label)
+                _label_photographs(page, url, to_label)
+                _review_the_users_own(
+                    page, line.removeprefix("FiftyOne App: "), users, card, make_run(card, "in place")
+                )
 
     open_app(review_set.name, port, report=visit)  # no terminal here: it returns by itself
     assert output[-1] == f"FiftyOne App: http://127.0.0.1:{port}/datasets/{review_set.name}"
@@ -101,7 +106,7 @@ def test_a_browser_shows_rectangles_a_key_marks_and_a_box_is_drawn(
 
 def _review_with_keys(page: Any, review_set: Any, worst: list[str]) -> None:
     """Go through the queue by keys and check the database. FiftyOne's advertisement may cover buttons."""
-    page.get_by_text("24 left").first.wait_for()
+    page.get_by_text("18 left").first.wait_for()
     page.keyboard.press("n")
     _until_open(page, worst[0])
     page.keyboard.press("2")
@@ -147,6 +152,24 @@ def _label_photographs(page: Any, url: str, to_label: Any) -> None:
     page.keyboard.press("7")
     _wait_for(page, lambda: image.values("ground_truth.label") == [suggested])
     assert suggested in to_label.distinct("ground_truth.label") and image.values("review") == ["labelled"]
+
+
+def _review_the_users_own(page: Any, url: str, users: Any, card: Dataset, run: RunFolder) -> None:
+    """On the same server: the user's dataset with a run in it, a key, and everything of ours removed again."""
+    values = ["id", "filepath", "tags", "ground_truth.label", "split", "weight_g"]
+    before = users.list_saved_views(), sorted(users.get_field_schema()), users.info, users.values(values)
+    write_run(run, card, into=users.name)
+    users.reload()
+    worst = users.load_saved_view("in_place misattended").first().id
+    page.goto(f"{url.rpartition('/')[0]}/{users.slug}?view=in-place-misattended", wait_until="domcontentloaded")
+    page.get_by_text("18 left").first.wait_for()
+    page.keyboard.press("n")
+    _until_open(page, worst)
+    page.keyboard.press("3")
+    _until_marked(page, users, worst, "wrong label")
+    assert remove(users.name).fields > 20
+    users.reload()
+    assert (users.list_saved_views(), sorted(users.get_field_schema()), users.info, users.values(values)) == before
 
 
 def _draw_a_target(page: Any, review_set: Any, sample_id: str) -> None:
@@ -271,7 +294,7 @@ def test_an_unknown_dataset_or_view_is_refused(review_set: Any) -> None:
 
 
 @contextmanager
-def _page(chromium: str, url: str, samples: int = 24) -> Iterator[Any]:
+def _page(chromium: str, url: str, samples: int = 18) -> Iterator[Any]:
     """The App in a browser, its grid filled."""
     from playwright.sync_api import sync_playwright
 
