@@ -82,13 +82,15 @@ def _cell(oracle: Oracle, names: Sequence[str], strategy: str, seed: int) -> dic
     found = simulate(oracle, find_strategy(strategy), BATCHES - 1, BATCH, BATCH, seed)
     right = suggested_right(oracle.points, oracle.labels, found.order)
     typed = keystrokes([names[i] for i in oracle.labels[found.order]])
+    with_7 = np.where(right, 1, typed)
     return {
         "suggestions accepted": float(right.mean()),
         "of the last 50": float(right[-BATCH:].mean()),
-        "keys per label": float(np.where(right, 1, typed).mean()),
+        "keys per label": float(with_7.mean()),
         "keys per label without suggestions": float(typed.mean()),
         "classes with a label": float(len(set(oracle.labels[found.order].tolist()))),
         **{f"accuracy after {BATCH * (i + 1)} labels": accuracy for i, accuracy in enumerate(found.accuracy)},
+        **{f"keys for {count} labels": float(with_7[:count].sum()) for count in range(BATCH, len(right) + 1, BATCH)},
     }
 
 
