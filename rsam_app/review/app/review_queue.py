@@ -34,6 +34,9 @@ SCORE_MEANINGS = {
 """Scores in plain words, and whether high values need review; the panel shows other scores by name."""
 
 
+AT_ONCE = 20
+"""Images that are asked for at once to find the next one."""
+ONLY_ID = {"$project": {"_id": 1}}
 TEST_IMAGE = "A test image: answers are stored, but nothing learns from them and its label stays."
 
 
@@ -106,13 +109,42 @@ def next_sample(queue: Any, after: str | None = None) -> str | None:
     """Id of the next unmarked image behind the image `after`, continuing from the front at the end; None if all have a
     mark, or only `after` is left."""
     if after is None:
-        first = stored_samples(queue, {"$match": {"review": None}}, {"$limit": 1}, {"$project": {"_id": 1}})
-        return str(first[0]["_id"]) if first else None
-    samples = stored_samples(queue, {"$project": {"review": 1}})
-    ids = [str(sample["_id"]) for sample in samples]
-    start = ids.index(after) + 1 if after in ids else 0
-    order = [*range(start, len(ids)), *range(start)]
-    return next((ids[i] for i in order if samples[i].get("review") is None and ids[i] != after), None)
+        return next(iter(_unmarked(queue, 1)), None)
+    behind = _behind(queue, after)
+    if behind is None:
+        samples = stored_samples(queue, {"$project": {"review": 1}})
+        ids = [str(sample["_id"]) for sample in samples]
+        start = ids.index(after) + 1 if after in ids else 0
+        behind = [i for i, sample in zip(ids[start:], samples[start:], strict=True) if sample.get("review") is None]
+    return next((i for i in [*behind, *([] if behind else _unmarked(queue, 2))] if i != after), None)
+
+
+def _unmarked(queue: Any, number: int) -> list[str]:
+    """The ids of the first images without a mark."""
+    return _ids(stored_samples(queue, {"$match": {"review": None}}, {"$limit": number}, ONLY_ID))
+
+
+def _behind(queue: Any, after: str) -> list[str] | None:
+    """The ids of some unmarked images behind `after`, found by the index of the score that sorts the queue; None if it
+    is not sorted by one, `after` is not in it, or too many images have its score."""
+    from bson import ObjectId
+
+    order = _last_sort(queue)
+    if order is None or not isinstance(field := order.field_or_expr, str):
+        return None
+    value = (sample_collection(queue).find_one({"_id": ObjectId(after)}, {field: 1}) or {}).get(field)
+    if not isinstance(value, int | float):
+        return None
+    within = {"$match": {field: {"$lte" if order.reverse else "$gte": value}}}
+    unmarked = {"$match": {"$or": [{"review": None}, {"_id": ObjectId(after)}]}}
+    ids = _ids(stored_samples(queue, within, unmarked, {"$limit": AT_ONCE}, ONLY_ID))
+    if after not in ids or (ids[-1] == after and len(ids) == AT_ONCE):
+        return None
+    return ids[ids.index(after) + 1 :]
+
+
+def _ids(samples: list[Document]) -> list[str]:
+    return [str(sample["_id"]) for sample in samples]
 
 
 def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
@@ -195,10 +227,15 @@ def run_of_field(field: str, keys: list[str]) -> str | None:
 
 def sorted_by(view: Any) -> str | None:
     """The field by which a view was last sorted; None if it is not sorted, or by an expression."""
+    order = _last_sort(view)
+    return order.field_or_expr if order is not None and isinstance(order.field_or_expr, str) else None
+
+
+def _last_sort(view: Any) -> Any:
+    """The last stage that sorts a view; None if there is none."""
     import fiftyone as fo
 
-    orders = [s.field_or_expr for s in view_stages(view) if isinstance(s, fo.SortBy)]
-    return orders[-1] if orders and isinstance(orders[-1], str) else None
+    return next((stage for stage in reversed(view_stages(view)) if isinstance(stage, fo.SortBy)), None)
 
 
 def _is_narrowed(view: Any) -> bool:

@@ -10,6 +10,7 @@ import fiftyone.operators as foo
 import fiftyone.operators.types as types
 
 from rsam_app.review.app.review_queue import run_of
+from rsam_app.review.dataset.fiftyone_internals import dataset_of
 from rsam_app.review.dataset.guest import MEMORY
 from rsam_app.review.dataset.schema import field_keys, memory, run_keys
 from rsam_app.run.folder import LABELLING, RunFolder
@@ -20,21 +21,23 @@ PLUGIN = "@rsam/review"
 
 def is_review_set(ctx: Any) -> bool:
     """Whether the App shows a dataset that `rsam review` wrote."""
-    return ctx.dataset is not None and MEMORY in ctx.dataset.info
+    dataset = dataset_of(ctx)
+    return dataset is not None and MEMORY in dataset.info
 
 
 def review_set_of(ctx: Any) -> Any:
     """Return the dataset shown in the App. Raises `UserError` unless `rsam review` wrote it with at least one run, or
     `rsam label`."""
-    if ctx.dataset is None:
+    dataset = dataset_of(ctx)
+    if dataset is None:
         raise UserError("RSAM review: open a dataset first.")
-    if not is_review_set(ctx):
+    if MEMORY not in dataset.info:
         raise UserError(
-            f"RSAM review does not apply to the dataset {ctx.dataset.name!r}: `rsam review RUN` did not write it."
+            f"RSAM review does not apply to the dataset {dataset.name!r}: `rsam review RUN` did not write it."
         )
-    if not field_keys(ctx.dataset):
-        raise UserError(f"The dataset {ctx.dataset.name!r} has no run yet. Write one with `rsam review RUN`.")
-    return ctx.dataset
+    if not field_keys(dataset):
+        raise UserError(f"The dataset {dataset.name!r} has no run yet. Write one with `rsam review RUN`.")
+    return dataset
 
 
 def key_of(ctx: Any) -> str:

@@ -84,3 +84,26 @@ def test_the_run_is_the_one_the_view_is_sorted_by(review_set: Any) -> None:
     assert run_of(review_set, review_set.view()) == "run_one"
     assert sorted_by(review_set.sort_by("run_one_margin").limit(2)) == "run_one_margin"
     assert sorted_by(review_set.view()) is None
+
+
+def test_the_next_image_is_the_same_by_the_index_as_by_walking_through_the_queue(review_set: Any) -> None:
+    mark(review_set, review_set.limit(9).values("id"), "right", "run_one")
+    for reverse in (True, False):
+        queue = review_set.sort_by("run_one_misattention", reverse=reverse)
+        order, marks = queue.values(["id", "review"])
+        for place, sample_id in enumerate(order):
+            walked = [i for i in [*range(place + 1, 24), *range(place)] if marks[i] is None]
+            assert next_sample(queue, sample_id) == order[walked[0]]
+    first = next(i for i, m in zip(order, marks, strict=True) if m is None)
+    assert next_sample(queue, "0" * 24) == first, "one that is not in the queue"
+
+
+def test_among_images_of_one_score_the_next_is_another_without_a_mark(review_set: Any) -> None:
+    """More than are asked for at once."""
+    review_set.set_values("run_one_misattention", [0.5] * 24)
+    mark(review_set, (marked := review_set.limit(2).values("id")), "right", "run_one")
+    queue, following = queue_of(review_set, review_set.sort_by("run_one_misattention"), "run_one"), {}
+    for sample_id in review_set.values("id"):
+        following[sample_id] = next_sample(queue, sample_id)
+        assert following[sample_id] not in (None, sample_id, *marked)
+    assert len(set(following.values())) == 22, "each is reached"
