@@ -96,13 +96,11 @@ def view_stages(view: Any) -> list[Any]:
     return list(getattr(view, "_stages", []))
 
 
-def stored_samples(view: Any, *stages: Mapping[str, Any], ordered: bool = True) -> list[dict[str, Any]]:
-    """The samples of a view as stored, after further stages of MongoDB's. FiftyOne's own aggregations parse each value,
-    which takes twice the time. With `ordered` false they come in any order, and are not sorted."""
-    pipeline: list[dict[str, Any]] = view._pipeline()
-    if not ordered and not any({"$limit", "$skip"} & stage.keys() for stage in pipeline):
-        pipeline = [stage for stage in pipeline if "$sort" not in stage]
-    return list(sample_collection(view).aggregate([*pipeline, *stages], allowDiskUse=True))
+def stored_samples(view: Any, *stages: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The samples of a view as stored, after further stages of MongoDB's. Publicly a view is only read by FiftyOne's
+    own aggregations, which go through all of it."""
+    pipeline: list[Mapping[str, Any]] = [*view._pipeline(), *stages]
+    return list(sample_collection(view).aggregate(pipeline, allowDiskUse=True))
 
 
 def serialized_stages(view: Any) -> list[dict[str, Any]]:
