@@ -23,6 +23,7 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -158,9 +159,12 @@ def _rsam(environment: dict[str, str], folder: Path, *words: object) -> None:
 def _review(environment: dict[str, str], folder: Path, run: Path) -> Iterator[tuple[str, float]]:
     """`rsam review` in a terminal, which it needs to stay; yields the address and the seconds until it was there."""
     parent, child = pty.openpty()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "rsam_app", "review", str(run), "--remote"],
+        [sys.executable, "-m", "rsam_app", "review", str(run), "--remote", "--port", port],
         stdin=child,
         stdout=child,
         stderr=child,

@@ -31,6 +31,12 @@ def test_importing_us_imports_nothing_heavy(what):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_writing_a_run_into_fiftyone_and_opening_the_app_import_no_torch():
+    what = "import rsam_app.review.writing.write_run, rsam_app.review.app.session, rsam_app.workflow.stages"
+    done = python(f"import sys\n{what}\nprint('torch' in sys.modules)")
+    assert done.stdout.strip() == "False", done.stderr
+
+
 def test_help_names_every_command_of_the_contract():
     said = rsam("--help").stdout
     for command in (

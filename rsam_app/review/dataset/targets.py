@@ -9,7 +9,6 @@ from typing import Any
 from bson import ObjectId
 
 from rsam_app.geometry.boxes import relative_box
-from rsam_app.geometry.clipping import clip_polygon, rectangle_corners
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.review.dataset.compare_and_set import Change, compare_and_set
 from rsam_app.review.dataset.decision_tags import has_decision_tag
@@ -45,6 +44,8 @@ def rectangle_of(detection: Any, width: int, height: int) -> Rectangle:
 
 def is_on_image(rectangle: Rectangle, width: int, height: int) -> bool:
     """Whether at least a pixel of the rectangle is inside an image of `width` × `height` pixels."""
+    from rsam_app.geometry.clipping import clip_polygon, rectangle_corners  # imports torch
+
     inside = clip_polygon(rectangle_corners(rectangle), width, height)
     return inside is not None and inside.area >= 1
 
