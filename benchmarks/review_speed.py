@@ -10,8 +10,8 @@ which `rsam review` writes once, not timed. Then, in one run, on a private datab
 - `next image`: from the key `2`, and `n`, to the next image's id in the address of the page, and its picture loaded;
 - `panel`: from the same key to the panel's text about that image; `operator`: of it, the request that executes ours.
 
-The machine may be shared: all times are listed, and `best` is the least of each. Needs Debian's `chromium`. Results:
-`benchmarks/results/review_speed.json`.
+The machine may be shared: all times are listed beside its load average, and `best` is the least of each. Needs Debian's
+`chromium`. Results, by commit: `benchmarks/results/review_speed.json`.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep images, run and database there")
     arguments = parser.parse_args()
     folder = (arguments.folder or Path(tempfile.mkdtemp(prefix="rsam-bench-"))).resolve()
+    load = os.getloadavg()[0]
     try:
         environment = _environment(folder)
         run = _run(folder, arguments.images)
@@ -74,8 +75,11 @@ def main() -> None:
     finally:
         if arguments.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps({name: report[name] for name in ("best", "median")}, indent=2))
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    report["load_average"] = {"before": round(load, 1), "after": round(os.getloadavg()[0], 1)}
+    print(json.dumps({name: report[name] for name in ("best", "median", "load_average")}, indent=2))
+    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    found[report["environment"]["commit"]] = report
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -162,7 +162,7 @@ def _review_the_users_own(page: Any, url: str, users: Any, card: Dataset, run: R
     users.reload()
     worst = users.load_saved_view("in_place misattended").first().id
     page.goto(f"{url.rpartition('/')[0]}/{users.slug}?view=in-place-misattended", wait_until="domcontentloaded")
-    page.get_by_text("18 left").first.wait_for()
+    page.get_by_text("18 samples").first.wait_for()
     page.keyboard.press("n")
     _until_open(page, worst)
     page.keyboard.press("3")
