@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rsam_app.review.app.allowed_writes import allow_writes
 from rsam_app.review.app.install_plugin import link_plugin
@@ -67,7 +68,7 @@ def app_session(
     logging.getLogger("fiftyone.core.config").setLevel(logging.ERROR)  # warns of its own removed options
     logging.getLogger("fiftyone").setLevel(logging.WARNING)  # its greeting has a wrong remote address
     _start_server(address, port, token)
-    url = f"http://{_reachable(address)}:{port}/datasets/{dataset_name}"
+    url = f"http://{_reachable(address)}:{port}/datasets/{quote(dataset_name)}"
     session = fo.launch_app(
         dataset=review_set,
         view=(shown := review_set.load_saved_view(view) if view else None),

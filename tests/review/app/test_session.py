@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -161,7 +162,7 @@ def _review_the_users_own(page: Any, url: str, users: Any, card: Dataset, run: R
     write_run(run, card, into=users.name)
     users.reload()
     worst = users.load_saved_view("in_place misattended").first().id
-    page.goto(f"{url.rpartition('/')[0]}/{users.slug}?view=in-place-misattended", wait_until="domcontentloaded")
+    page.goto(f"{url.rpartition('/')[0]}/{quote(users.name)}?view=in-place-misattended", wait_until="domcontentloaded")
     page.get_by_text("18 samples").first.wait_for()
     page.keyboard.press("n")
     _until_open(page, worst)
