@@ -20,17 +20,18 @@ CLASSES = ("<b>Möwe & Sohn</b>", '"Ёжик"', "日本_スピッツ", "never se
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, ...]:
-    """Thirty images with a box each, of three of the four classes, in a folder with a non-ASCII name."""
+    """Forty images with a box each, of three of the four classes, in a folder with a non-ASCII name: 20 to validate,
+    as many as a temperature takes."""
     generator = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("Bilder ü", numbered=True)
     found = []
-    for i in range(30):
+    for i in range(40):
         width, height = 80 + i, 60
         path = folder / f"bild {i}.jpg"
         Image.fromarray(generator.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(path)
         box = (float(generator.uniform(5, 30)), float(generator.uniform(5, 20)), 40.0, 30.0)
-        split = ("train", "test", "val")[i % 3]
-        found.append(Record(path.name, path, CLASSES[i % 2 if i < 27 else 2], split, width, height, boxes=(box,)))
+        split = ("train", "test", "val")[i % 3] if i < 30 else "val"
+        found.append(Record(path.name, path, CLASSES[2 if 27 <= i < 30 else i % 2], split, width, height, boxes=(box,)))
     return tuple(found)
 
 
