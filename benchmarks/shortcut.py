@@ -87,6 +87,8 @@ ATTENTION = {"none": "none", "labels": "none", "cbam": "positionwise"}
 KINDS = {
     "boxes": "box",
     "exchanged": "box",
+    "outside": "box",
+    "earlier": "box",
     "yes-no": "yes or no",
     "asked-again": "yes or no",
     "labels": "label",

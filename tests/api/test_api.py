@@ -40,7 +40,7 @@ SETTINGS = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("api")
     generator = np.random.default_rng(0)
-    for split, count in (("train", 12), ("val", 4), ("test", 4)):
+    for split, count in (("train", 12), ("val", 7), ("test", 4)):
         for label, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200)), ("green", (40, 200, 40))):
             below = root / "photographs" / split / label
             below.mkdir(parents=True)

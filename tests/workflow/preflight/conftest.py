@@ -16,7 +16,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for n in range(28):
         add_image(tmp_path / "photos" / ("auk", "wren")[n % 2] / f"{n}.png", n)
-    card = {"name": "birds", "layout": "folder", "root": str(tmp_path / "photos"), "licence": "ours"}
+    card = {"name": "preflight", "layout": "folder", "root": str(tmp_path / "photos"), "licence": "ours"}
     (tmp_path / "birds.yaml").write_text(yaml.safe_dump(card))
     content = {
         "dataset": str(tmp_path / "birds.yaml"),

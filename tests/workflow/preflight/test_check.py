@@ -128,18 +128,18 @@ def test_the_report_says_what_would_be_used(pipeline, fiftyone_module):
 def test_a_card_of_another_folder_with_this_name_is_found_before_training(pipeline, fiftyone_module):
     fo, theirs = fiftyone_module, pipeline.parent / "their runs" / "birds"
     RunFolder(theirs).save_pipeline(load_pipeline(str(pipeline)))
-    birds = fo.Dataset("birds")
+    birds = fo.Dataset("preflight")
     try:
         birds.info["rsam"] = {"runs": {"birds": {"path": str(theirs)}}}
         birds.add_sample(fo.Sample(filepath=str(pipeline), record_id="auk/1.png"))
         birds.save()
         text = rsam("check", pipeline, "--run", pipeline.parent / "run", check=2).stdout
-        assert f"FiftyOne dataset 'birds' shows other images, e.g. {pipeline}, of the run {theirs}" in text
+        assert f"FiftyOne dataset 'preflight' shows other images, e.g. {pipeline}, of the run {theirs}" in text
         with pytest.raises(UserError, match="shows other images"):
             pass_preflight(job_of(pipeline), review=True)
         assert not check_training(job_of(pipeline)).problems, "`rsam train` writes no review"
     finally:
-        fo.delete_dataset("birds")
+        fo.delete_dataset("preflight")
 
 
 def test_check_ends_with_2_if_something_is_wrong(pipeline, fiftyone_module):
