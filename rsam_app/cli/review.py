@@ -1,4 +1,4 @@
-"""Commands of the review: show, choose, correct, export."""
+"""Commands for a review: label, look, choose what to ask, apply decisions, hand data on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rsam_app.cli.application import REVIEW, TRAIN, app
+from rsam_app.cli.application import REVIEW, app
 from rsam_app.cli.completion import complete_card, complete_strategy
 from rsam_app.cli.context import job_of_pipeline, job_of_run, main_process_only, reporter, show
 from rsam_app.cli.options import (
@@ -316,42 +316,3 @@ def export(
     job = job_of_run(run, set_)
     report = export_tagged(job, tag, format, out, mode, drop_duplicates=drop_duplicates, test_share=test_share)
     show(report.as_dict() if as_json else report.text(), as_json)
-
-
-@app.command(rich_help_panel=TRAIN)
-def simulate(
-    pipeline: PipelineArgument,
-    strategies: Annotated[
-        str, typer.Option(metavar="STRATEGIES", help="Comma-separated; `random` is always included.")
-    ] = "auto,typiclust,diverse_margin,margin,badge,k_center,entropy,random",
-    rounds: Annotated[int, typer.Option(metavar="N", help="Rounds after the initial labels.")] = 8,
-    budget: Annotated[int, typer.Option(metavar="N", help="Labels per round.")] = 50,
-    start: Annotated[int | None, typer.Option(metavar="N", help="Initial labels; default: the budget.")] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", help="Number of repetitions.")] = 10,
-    pool_share: Annotated[
-        float, typer.Option(metavar="SHARE", help="Share of the images that each seed chooses from.")
-    ] = 0.9,
-    noise: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Plant this share of wrong labels instead, and measure how they are found."),
-    ] = None,
-    run: RunOption = None,
-    as_json: JsonOption = False,
-    set_: SetOption = None,
-) -> None:
-    """Simulate label-efficiency curves with an oracle.
-
-    Trains on features of the frozen backbone. Writes simulation/.
-    """
-    main_process_only()
-    from rsam_app.workflow.simulate import simulate_label_errors, simulate_rounds
-
-    job = job_of_pipeline(pipeline, set_, run)
-    with job.run.writing():
-        if noise is not None:
-            result = simulate_label_errors(job, noise, seeds)
-        else:
-            given = [name.strip() for name in strategies.split(",") if name.strip()]
-            names = tuple(dict.fromkeys([*given, "random"]))
-            result = simulate_rounds(job, names, rounds, budget if start is None else start, budget, seeds, pool_share)
-    show(result.summary if as_json else result.text, as_json)
