@@ -12,7 +12,7 @@ from rsam_app.geometry.boxes import relative_box
 from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.review.dataset.compare_and_set import Change, compare_and_set
 from rsam_app.review.dataset.decision_tags import has_decision_tag
-from rsam_app.review.dataset.fields import moved
+from rsam_app.review.dataset.fields import LOCATED, moved
 from rsam_app.review.dataset.fiftyone_internals import sample_collection
 from rsam_app.review.dataset.guest import field_of
 
@@ -70,8 +70,8 @@ def as_target(
 
 
 def adopt_accepted(review_set: Any, key: str) -> list[str]:
-    """Copy every accepted rectangle of the run `key` to the sample's `attention_target`, so that later runs cannot
-    change it, and remove targets whose acceptance was withdrawn.
+    """Copy every accepted rectangle of the run `key`, the one found again by `rsam locate` before the model's, to the
+    sample's `attention_target`, so that later runs cannot change it, and remove targets whose acceptance was withdrawn.
 
     A sample is accepted if its `review` is 'accept' or it has the tag 'accept'. Returns the ids of accepted records
     without a rectangle of the run.
@@ -83,13 +83,15 @@ def adopt_accepted(review_set: Any, key: str) -> list[str]:
     without_rectangle = []
     if review_set.has_sample_field(f"{key}_attention"):
         size = field_of(review_set, "metadata")
-        names = ["id", "record_id", f"{key}_attention.detections", f"{size}.width", f"{size}.height"]
+        again = f"{key}_{LOCATED}" if review_set.has_sample_field(f"{key}_{LOCATED}") else f"{key}_attention"
+        paths = [f"{name}.detections" for name in (again, f"{key}_attention")]
+        names = ["id", "record_id", *paths, f"{size}.width", f"{size}.height"]
         targets = {}
-        for sample_id, record_id, detections, width, height in zip(
+        for sample_id, record_id, found_again, detections, width, height in zip(
             *review_set.match(accepted & ~has_target).values(names), strict=True
         ):
             try:
-                five = rectangle_of(detections[0], width, height)
+                five = rectangle_of((found_again or detections)[0], width, height)
                 targets[sample_id] = as_target(five, width, height, key)
             except (ValueError, TypeError, IndexError):  # there is no detection, or none with a valid box
                 without_rectangle.append(record_id)

@@ -10,7 +10,7 @@ from typing import Any
 from rsam_app.geometry.types import Rectangle
 from rsam_app.review.dataset.class_names import earlier_name
 from rsam_app.review.dataset.decision_tags import DECISION_TAGS, decisions_of, has_decision_tag
-from rsam_app.review.dataset.fields import moved
+from rsam_app.review.dataset.fields import LOCATED, moved
 from rsam_app.review.dataset.guest import field_of, label_path
 from rsam_app.review.dataset.schema import DECISIONS, JUDGED_PLACE, declare_judged_place, memory, open_review, run_keys
 from rsam_app.review.dataset.targets import adopt_accepted, is_on_image, rectangle_of
@@ -57,7 +57,8 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
       rectangle of this run if `review` or a tag is 'accept' (it becomes the target, and stays when a later run looks
       elsewhere).
     - `exclude`: `review` or a tag is 'exclude'.
-    - `place`: `review` is 'right' or 'wrong place', of the rectangle that this run showed when the mark was first read.
+    - `place`: `review` is 'right' or 'wrong place', of the rectangle that this run showed when the mark was first read:
+      the one found again by `rsam locate` if there is one, else the model's.
 
     A decision that was read before and has been taken back is returned with the `after` that undoes it. Reading twice
     returns the same; `corrections.add_corrections` adds only what is new. Raises `UserError` if the dataset or the run
@@ -83,7 +84,9 @@ def read_decisions(dataset_name: str, run_key: str, who: str) -> Decisions:
     reader.read_class_names()
     shown = [key for key in keys if review_set.has_sample_field(f"{key}_attention")]  # FiftyOne can delete fields
     size = field_of(review_set, "metadata")
-    names = [*FIELDS, *(f"{key}_attention.detections" for key in shown), LABEL, WIDTH, HEIGHT]
+    again = [f"{run_key}_{LOCATED}"] if review_set.has_sample_field(f"{run_key}_{LOCATED}") else []
+    rectangles = [f"{name}.detections" for name in (*(f"{key}_attention" for key in shown), *again)]
+    names = [*FIELDS, *rectangles, LABEL, WIDTH, HEIGHT]
     paths = [*names[:-3], label_path(review_set), f"{size}.width", f"{size}.height"]
     new_kinds = {}
     for row in zip(*review_set.match(is_decided(review_set, shown)).values(paths), strict=True):
@@ -212,8 +215,10 @@ class _Reader:
             self.judged[sample["id"]] = judged or None
 
     def _shown_rectangle(self, sample: dict[str, Any]) -> Rectangle | None:
-        """The rectangle of the run, None if it has none or the reviewer moved it."""
-        detections = sample.get(f"{self.keys[0]}_attention.detections") or []
+        """The rectangle of the run, the one found again before the model's; None if it has none or the reviewer moved
+        it."""
+        found_again = sample.get(f"{self.keys[0]}_{LOCATED}.detections")
+        detections = found_again or sample.get(f"{self.keys[0]}_attention.detections") or []
         if len(detections) != 1 or _is_edited(detections[0]):
             return None
         try:

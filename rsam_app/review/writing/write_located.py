@@ -13,14 +13,20 @@ from rsam_app.review.dataset.targets import as_target
 from rsam_app.system.errors import UserError
 
 
+def forget_located(review_set: Any, key: str) -> None:
+    """Empty the field `KEY_located`, if there is one: the run looks elsewhere now."""
+    if review_set.has_sample_field(f"{key}_{LOCATED}"):
+        review_set.clear_sample_field(f"{key}_{LOCATED}")
+
+
 def write_located(
     review_set: Any, key: str, rectangles: Mapping[str, Rectangle], moved: Collection[str]
 ) -> tuple[str, str]:
     """Write rectangles (image pixels) by record id to the field `KEY_located`, and save a view of those that moved;
     return the names of both.
 
-    Other images have no value. A view of that name stays as the reviewer left it. Raises `UserError` for an
-    unknown run.
+    Marks and acceptances are about these from now on, until the run's predictions change. Other images have no value. A
+    view of that name stays as the reviewer left it. Raises `UserError` for an unknown run.
     """
     import fiftyone as fo
 

@@ -24,6 +24,7 @@ from rsam_app.review.dataset.samples import CHUNK, Samples
 from rsam_app.review.dataset.schema import check_key, memory, run_keys
 from rsam_app.review.dataset.targets import adopt_accepted
 from rsam_app.review.writing.row_writer import RowWriter
+from rsam_app.review.writing.write_located import forget_located
 from rsam_app.review.writing.written_chunks import WrittenChunks, digest_of
 from rsam_app.run.corrections import corrections_path
 from rsam_app.run.folder import RunFolder
@@ -117,6 +118,8 @@ def _write(
     report.unchanged, report.kept = writer.unchanged, writer.kept
     report.vanished = sorted(vanished | (samples.record_ids() - records.keys()))
     report.without_sample = writer.without_sample
+    if report.added or report.updated:
+        forget_located(review_set, key)
     report.followed = samples.follow(dataset)
     written.save([name for path in files for name in score_fields(pq.read_schema(path).names)])
     derived = derive(review_set, run, key, dataset, comparing, all_panels, text_model)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from rsam_app.data.records import Dataset
-from rsam_app.geometry.types import RECTANGLE_FIELDS
+from rsam_app.geometry.types import RECTANGLE_FIELDS, Rectangle
 from rsam_app.review.decisions.marks import mark, undo
 from rsam_app.review.decisions.read import Decisions, read_decisions
 from rsam_app.review.tagging import tag_records, tagged_ids
+from rsam_app.review.writing.write_located import write_located
 from rsam_app.review.writing.write_run import write_run
 from rsam_app.run.corrections import add_corrections, apply_corrections, corrections_path, read_corrections
 from rsam_app.run.folder import RunFolder
@@ -88,6 +89,30 @@ def test_a_changed_mark_is_about_the_rectangle_shown_now(drawn: Dataset, make_ru
     change(review_set, record_id, review="right")
     (correction,) = read(review_set, "run_two").corrections
     assert correction.after.startswith("right ") and correction.after.split(" ", 1)[1] != before.split(" ", 1)[1]
+
+
+def test_marks_and_acceptances_are_about_the_rectangle_that_was_found_again(
+    drawn: Dataset, make_run: MakeRun, review_set: Any
+) -> None:
+    marked, accepted, alone = (record.id for record in drawn.records[:3])
+    again = Rectangle(41.0, 27.0, 20.0, 10.0, 0.2)
+    write_located(review_set, "run_one", {marked: again, accepted: again}, [marked])
+    for record_id, word in ((marked, "wrong place"), (accepted, "accept"), (alone, "right")):
+        change(review_set, record_id, review=word)
+    found = read(review_set)
+    said = {c.id: c.after for c in found.corrections if c.kind == "place"}
+    assert json.loads(said[marked].removeprefix("wrong ")) == pytest.approx(again, abs=1e-3)
+    assert rectangles(found) == {accepted: pytest.approx(again, abs=1e-3)}
+    shown = of(review_set, alone).run_one_attention.detections[0]
+    assert json.loads(said[alone].removeprefix("right ")) == pytest.approx(
+        [shown[name] for name in RECTANGLE_FIELDS], abs=1e-3
+    )
+    write_run(make_run(drawn, name="run one", shift=30.0), drawn)  # trained again, it looks elsewhere
+    assert len(review_set.exists("run_one_located")) == 0
+    change(review_set, marked, review="right")
+    shown = of(review_set, marked).run_one_attention.detections[0]
+    (now,) = (c.after for c in read(review_set).corrections if c.id == marked)
+    assert json.loads(now.removeprefix("right ")) == pytest.approx([shown[name] for name in RECTANGLE_FIELDS], abs=1e-3)
 
 
 def test_a_drawn_box_outweighs_a_mark_about_the_models(drawn: Dataset, review_set: Any, tmp_path: Path) -> None:
