@@ -51,7 +51,7 @@ def site_places() -> dict[str, str]:
     places = dict(AT_THE_ROOT)
     for folder, place in FOLDERS.items():
         for file in sorted((REPOSITORY / folder).rglob("*")):
-            if file.suffix in (".md", ".png", ".gif"):
+            if file.suffix in (".md", ".png", ".gif", ".svg"):
                 places[file.relative_to(REPOSITORY).as_posix()] = (
                     place + file.relative_to(REPOSITORY / folder).as_posix()
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from typing import get_args
 
 import typer
@@ -176,3 +177,13 @@ def test_the_fields_in_fiftyone_are_on_one_page():
     assert {*FIELDS, JUDGED_PLACE, RANK, REASON, SUGGESTED, PROBABILITY} <= listed
     assert {f"FIRST_{OVERLAP}SECOND", f"SECOND_{CHANGE}FIRST"} <= listed
     assert {*DECISIONS} <= {*re.findall(r"`([\w ]+)`", page)}
+
+
+def test_the_badges_say_what_the_package_says():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = {
+        name: (REPOSITORY / "docs" / "badges" / f"{name}.svg").read_text(encoding="utf-8")
+        for name in ("python", "licence")
+    }
+    assert f"python: {project['requires-python'].removeprefix('>=')} or newer" in said["python"]
+    assert f"licence: {project['license']}" in said["licence"]
