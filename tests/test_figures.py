@@ -128,6 +128,33 @@ def test_the_table_of_accuracy_and_location_is_that_of_the_benchmark(document: s
                 assert value == figure(centre, is_share, digits), (name, column)
 
 
+def test_the_table_of_answers_against_a_shortcut_is_that_of_the_benchmark() -> None:
+    methods = {
+        "none: no attention": "none",
+        "none: CBAM": "cbam",
+        "none: RSAM": "rsam",
+        "none: AFR": "afr",
+        "none: JTT": "jtt",
+        "17 boxes, 17 yes/no": "both-17",
+        "69 yes/no": "yes-no-69",
+        "69 yes/no in three rounds": "asked-again-69",
+        "34 labels": "labels-34",
+        "34 named groups (DFR)": "dfr-34",
+        "crops along the true boxes": "ceiling",
+    } | {f"{number} boxes": f"exchanged-{number}" for number in (5, 10, 23, 50)}
+    rows = [row for row in cells("shortcut") if row["backbone"] == "mobilenetv2_100"]
+    table = rows_of("docs/attention.md", "| answers | time |")
+    assert set(table) <= set(methods) and "23 boxes" in table
+    for name, (_, *said, seeds) in table.items():
+        counts = set()
+        for text, data in zip(said, ("beetles", "birds", "pets"), strict=True):
+            measured = [row for row in rows if (row["set"], row["method"]) == (data, methods[name])]
+            figures = [[row[key] for row in measured if key in row] for key in ("unusual", "usual", "iou")]
+            assert text == (" / ".join(short(float(np.mean(one)), 2) for one in figures if one) or "–"), (name, data)
+            counts |= {len(measured)} - {0}
+        assert seeds == "–".join(map(str, sorted(counts))), name
+
+
 def test_the_table_of_unknown_classes_is_that_of_the_benchmark() -> None:
     result = read_json(RESULTS / "unknown_classes.json")
     scores = {
