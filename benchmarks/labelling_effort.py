@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _some_classes(oracle: Oracle, names: Sequence[str], count: int, seed: int) -> tuple[Oracle, list[str]]:
-    """The images of `count` random classes, which are numbered anew, and their names."""
+    """The images of `count` random classes, with new numbers, and their names."""
     chosen = np.sort(np.random.default_rng((seed, 2)).permutation(oracle.classes)[:count])
     number = np.full(oracle.classes, -1)
     number[chosen] = np.arange(count)

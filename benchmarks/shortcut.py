@@ -17,7 +17,7 @@ Methods, each with a number of answers where it takes any:
     earlier-N           as boxes-N, and the rectangle gates the map of stage `EARLIER` instead of the last one, which
                         cannot be cached; without a crop
     yes-no-N            as exchanged-N, but N rectangles of the untaught discovery are called right or wrong
-    asked-again-N       as yes-no-N, in `ROUNDS` rounds: the rectangles are found anew after each
+    asked-again-N       as yes-no-N, in `ROUNDS` rounds: the rectangles are found again after each
     both-N              as exchanged-N, and N other rectangles are called right or wrong
     labels-N            no attention; N photographs on unusual backgrounds more, taken from the test split
     dfr-N               no attention; last layer refitted to training images balanced over the groups, of which N have
@@ -237,7 +237,7 @@ class Cells:
             return _stored(self._train(Path(folder), "rsam", Answers(), drawn=False))
 
     def _asked_again(self, number: int) -> Answers:
-        """Answers to rectangles of images without one, in rounds; `rsam locate` finds the objects anew after each."""
+        """Answers to rectangles of images without one, in rounds; `rsam locate` finds the objects again after each."""
         training, answers = self.dataset.split("train"), Answers()
         with tempfile.TemporaryDirectory() as folder:
             job = self._train(Path(folder), "rsam", answers, drawn=False)

@@ -7,10 +7,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from rsam_app.system.json_files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+Place = TypeVar("Place")
 
 
 @pytest.fixture
@@ -69,6 +70,13 @@ def rows_of(document: str, heading: str) -> dict[str, list[str]]:
         first, *rest = (cell.strip() for cell in line.strip("|").split("|"))
         found[first] = rest
     return found
+
+
+def said_at(table: Mapping[str, list[str]], places: Sequence[Place]) -> Iterator[tuple[str, Place, str]]:
+    """Each cell of a table whose columns are the places: its row, its place and its text."""
+    for name, said in table.items():
+        for text, place in zip(said, places, strict=True):
+            yield name, place, text
 
 
 def short(value: float, digits: int = 3) -> str:
@@ -181,11 +189,10 @@ def test_the_table_of_selection_is_that_of_the_benchmark() -> None:
     places += [f"{d}, nine tenths of the pool, 50 labels a round" for d in ("pet_mobilenetv2", "generated_beetles")]
     table = rows_of("docs/selection.md", "| mean accuracy | birds, all |")
     assert {f"`{name}`" for name in result[places[0]]["strategies"]} == set(table)
-    for name, said in table.items():
-        for text, place in zip(said, places, strict=True):
-            area = result[place]["strategies"][name.strip("`")]
-            expected = {f"{short(area['area'])} ± {short(area['area_interval'])}", f"{short(area['area'])} (one)"}
-            assert text in expected, (name, place)
+    for name, place, text in said_at(table, places):
+        area = result[place]["strategies"][name.strip("`")]
+        expected = {f"{short(area['area'])} ± {short(area['area_interval'])}", f"{short(area['area'])} (one)"}
+        assert text in expected, (name, place)
 
 
 def test_the_table_of_wrong_labels_is_that_of_the_benchmark() -> None:
@@ -204,11 +211,10 @@ def test_the_table_of_wrong_labels_is_that_of_the_benchmark() -> None:
     table = rows_of("docs/selection.md", "| | birds, uniform | birds, siblings |")
     assert set(table) == set(scores)
     places = [(data, errors) for data in ("birds", "beetles", "pets") for errors in ("uniform", "siblings")]
-    for name, said in table.items():
-        for text, (data, errors) in zip(said, places, strict=True):
-            score = result[data][errors]["scores"][scores[name]]
-            auprc, precision = short(score["auprc"]["mean"]), short(score["precision_at_k"]["mean"])
-            assert re.sub(r" ± \.\d+", "", text) == f"{auprc} / {precision}", (name, data, errors)
+    for name, (data, errors), text in said_at(table, places):
+        score = result[data][errors]["scores"][scores[name]]
+        auprc, precision = short(score["auprc"]["mean"]), short(score["precision_at_k"]["mean"])
+        assert re.sub(r" ± \.\d+", "", text) == f"{auprc} / {precision}", (name, data, errors)
 
 
 def test_the_table_of_misattention_is_that_of_the_benchmark() -> None:
@@ -218,10 +224,9 @@ def test_the_table_of_misattention_is_that_of_the_benchmark() -> None:
     places.append(("rsam_demo", "fooled by the shortcut"))
     table = rows_of("docs/scores.md", "| | birds, rectangle off")
     difference = table.pop("`misattention` minus 1 - confidence")
-    for name, said in table.items():
-        for text, (data, target) in zip(said, places, strict=True):
-            auroc = result[data]["targets"][target]["detectors"][name.strip("`")]["auroc"]
-            assert text.split()[0] == short(auroc[0]), (name, data, target)
+    for name, (data, target), text in said_at(table, places):
+        auroc = result[data]["targets"][target]["detectors"][name.strip("`")]["auroc"]
+        assert text.split()[0] == short(auroc[0]), (name, data, target)
     for text, (data, target) in zip(difference, places, strict=True):
         middle, low, high = result[data]["targets"][target]["misattention_minus"]["1 - confidence"]["auroc"]
         signed = [f"{value:+.3f}".replace("0.", ".", 1) for value in (middle, low, high)]

@@ -55,7 +55,7 @@ def add_to_lists(dataset: Any, lists: Mapping[str, Sequence[str]]) -> None:
 def dataset_of(ctx: Any) -> Any:
     """`ctx.dataset` of an operator, as the database has it: the one that this process has if nothing saved it since.
 
-    FiftyOne reads and builds the dataset anew for every call of an operator, which is half of the time that a key
+    FiftyOne reads and builds the dataset again for every call of an operator, which is half of the time that a key
     takes, and has no public setting for that. Each save of a dataset stamps it with the time.
     """
     from bson import ObjectId
