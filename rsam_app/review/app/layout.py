@@ -9,7 +9,7 @@ from rsam_app.review.app.colors import arrange_colors
 from rsam_app.review.app.review_queue import run_of_field
 from rsam_app.review.dataset.annotation_schemas import offer_labels
 from rsam_app.review.dataset.enter import is_ours
-from rsam_app.review.dataset.fields import workspace_name
+from rsam_app.review.dataset.fields import LOCATED, workspace_name
 from rsam_app.review.dataset.guest import DECISIONS_GROUP, OTHER_GROUP, field_of, is_guest
 from rsam_app.review.dataset.schema import memory, remember, run_keys
 from rsam_app.run.folder import LABELLING
@@ -20,6 +20,7 @@ FIRST_FIELDS = (
     "prediction",
     "sure",
     "rectangle",
+    LOCATED,
     "attention",
     "triage",
     "misattention_calibrated",
@@ -98,7 +99,9 @@ def _sidebar_groups(review_set: Any, key: str, fields: list[str]) -> dict[str, t
 def _show_fields(review_set: Any, key: str) -> dict[str, Any]:
     import fiftyone as fo
 
-    shown = ("suggested", "suggested_probability") if key == LABELLING else ("prediction", "rectangle", "triage")
+    shown = (
+        ("suggested", "suggested_probability") if key == LABELLING else ("prediction", "rectangle", LOCATED, "triage")
+    )
     run = [f"{key}_{name}" for name in shown]
     names = [field_of(review_set, "ground_truth"), *run, "attention_target", "review"]
     paths = [name for name in names if review_set.has_sample_field(name)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rsam_app.review.dataset.fields import OVERLAP
+from rsam_app.review.dataset.fields import LOCATED, OVERLAP
 from rsam_app.review.dataset.fiftyone_internals import sample_collection, stored_samples, view_stages
 from rsam_app.review.dataset.guest import field_of, label_path
 from rsam_app.review.dataset.label_documents import Document
@@ -158,6 +158,7 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
     place, answer, target = label_path(review_set), f"{key}_prediction", "attention_target.detections"
     names = ["record_id", place, f"{answer}.label", f"{answer}.confidence", "review", f"{target}.accepted_from"]
     names += [suggested, f"{suggested}_probability", field_of(review_set, "split"), *([score] if score else [])]
+    names.append(found_again := f"{key}_{LOCATED}")
     sample = _present(review_set, sample_id, names)
     label, predicted, mark = _at(sample, place), _at(sample, f"{answer}.label"), sample.get("review")
     confidence, likely = _at(sample, f"{answer}.confidence"), sample.get(suggested)
@@ -171,6 +172,8 @@ def explain(review_set: Any, queue: Any, sample_id: str, key: str) -> Reason:
         lines.append(f"Ignoring the given label, the likely class is **{likely}** ({100 * probability:.0f} %).")
     if sample.get(field_of(review_set, "split")) == "test":
         lines.append(TEST_IMAGE)
+    if sample.get(found_again):
+        lines.append(f"Marks are about the rectangle that was found again: `{found_again}`.")
     if any(detection.get("accepted_from") is None for detection in _at(sample, target) or ()):
         lines.append("You drew a target.")
     if mark:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from rsam_app.geometry.types import Rectangle
+from rsam_app.review.app.layout import arrange
 from rsam_app.review.dataset.fields import LOCATED
 from rsam_app.review.dataset.guest import field_of
 from rsam_app.review.dataset.schema import add_field, memory, remember, run_keys
@@ -25,8 +26,9 @@ def write_located(
     """Write rectangles (image pixels) by record id to the field `KEY_located`, and save a view of those that moved;
     return the names of both.
 
-    Marks and acceptances are about these from now on, until the run's predictions change. Other images have no value. A
-    view of that name stays as the reviewer left it. Raises `UserError` for an unknown run.
+    The App shows them beside the model's, and marks and acceptances are about these from now on, until the run's
+    predictions change. Other images have no value. A view of that name stays as the reviewer left it. Raises
+    `UserError` for an unknown run.
     """
     import fiftyone as fo
 
@@ -49,4 +51,5 @@ def write_located(
 
         review_set.save_view(view, review_set.match(F(f"{field}.detections.label").contains("moved")), description=text)
         remember(review_set, views=[*memory(review_set).views, view])
+    arrange(review_set, key)
     return field, view
