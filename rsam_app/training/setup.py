@@ -32,6 +32,7 @@ from rsam_app.system.files import write_atomically
 from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import Stateful, TrainingProgress, keep_in_checkpoints
 from rsam_app.training.choose_second_look import Look, choose, may_choose
+from rsam_app.training.depthwise import train_slow_depthwise_in_float32
 from rsam_app.training.discovery.targets import discovered_targets, discovery_epoch, join_targets
 from rsam_app.training.features.crops import CropEmbeddings, embed_crops
 from rsam_app.training.features.frozen import (
@@ -246,6 +247,9 @@ def build_state(
         weights / weights.sum() if config.sampling == "balanced" else None,
     )
     bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = choose_precision(config.precision, accelerator.device)
+    if accelerator.device.type == "cpu" and precision == "bfloat16":
+        train_slow_depthwise_in_float32(bare)
     optimizer = make_optimizer(bare, config, fitted=pipeline.model.weights != "none")
     updates = len(batches.sizes)
     phases = (round(config.warmup_epochs * updates), config.epochs * updates, round(config.head_epochs * updates))
@@ -258,7 +262,6 @@ def build_state(
         trained.compile()
     model, optimizer = accelerator.prepare(trained, optimizer)
     sample_weights = weights if config.class_weights == "balanced" else np.ones(len(labels))
-    precision = choose_precision(config.precision, accelerator.device)
     return TrainState(
         bare=bare,
         model=model,
