@@ -29,6 +29,7 @@ from rsam_app.training.features.frozen import FeatureBatch
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.mixing import Mixture, mix
 from rsam_app.training.optimizer import set_training_mode
+from rsam_app.training.refit import refit_rectangle
 from rsam_app.training.setup import TrainState, feature_source, model_outputs, set_up
 from rsam_app.training.timing import as_shares
 from rsam_app.training.trackers import Trackers, trackers_of
@@ -59,6 +60,7 @@ def train(job: Job, inputs: str, resume: bool, advance: Advance = lambda images:
             state.progress.begin_next_epoch()
             save_epoch(job, state, metrics, best)
             report_epoch(job, state, metrics, improved=best is not None)
+    refit_rectangle(job)
     if job.accelerator.is_main_process and state.dynamics.enabled:
         np.save(job.run.learned_probabilities, state.dynamics.mean().astype(np.float16))
 

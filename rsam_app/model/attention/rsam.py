@@ -50,7 +50,8 @@ class RSAM(nn.Module):
         if gating not in GATINGS:
             raise ValueError(f"gating is {gating}, not one of {', '.join(GATINGS)}")
         self.uses_stages = bool(PREDICTORS[predictor].uses_stages and stage_channels)
-        self.predictor = PREDICTORS[predictor](stage_channels if self.uses_stages else (channels,))
+        self.evidence_channels = tuple(stage_channels) if self.uses_stages else (channels,)
+        self.predictor = PREDICTORS[predictor](self.evidence_channels)
         self.strength: nn.Parameter | None = nn.Parameter(torch.tensor(0.0)) if gating == "residual" else None
         self.gating = gating
 
@@ -59,6 +60,13 @@ class RSAM(nn.Module):
         """The module in the paper's plain setting: five numbers regressed from the gated map, and features times the
         mask of the rectangle itself."""
         return cls(channels, predictor="regression", reach="published")
+
+    def forget(self, seed: int) -> None:
+        """Give the predictor new initial weights, drawn by `seed`, as if it had never learned; on the same device."""
+        device = next(self.predictor.parameters()).device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.predictor = type(self.predictor)(self.evidence_channels).to(device)
 
     def forward(self, features: Tensor, stages: Sequence[Tensor] = ()) -> AttentionResult:
         """Gate features `(B, C, H, W)`; the rectangle is in cells of that map. `stages` are the backbone's stage maps,

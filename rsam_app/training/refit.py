@@ -1,0 +1,55 @@
+"""The rectangle fitted anew to the features that fine-tuning ended with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rsam_app.evaluation.metrics.paired import mcnemar
+from rsam_app.model import AttentiveClassifier, load_model, save_model
+from rsam_app.model.attention import RSAM
+from rsam_app.run.job import Job
+from rsam_app.training.discovery.targets import discovered_targets, discovery_epoch, join_targets
+from rsam_app.training.setup import feature_source, model_outputs
+from rsam_app.training.warm_start import start_attention
+
+LEVEL = 0.05
+"""Of the test that fewer validation images are right with the new rectangle."""
+
+
+def refit_rectangle(job: Job) -> None:
+    """Fit the rectangle of the run's fine-tuned model anew to its final features, as at the start to the pretrained
+    ones. Every process must call it; it does nothing with a frozen backbone or without discovered objects.
+
+    While a backbone learns, the predictor follows features that move. Fitted to where they came to rest, it is better
+    than with frozen features (`benchmarks/results/finetuning.md`), and classification stays as it was. If it does not,
+    by McNemar's test on validation images, the model keeps its rectangle. However often it is called, the result is
+    the same, so a run that was killed here may repeat it.
+    """
+    if job.pipeline.train.frozen_backbone or discovery_epoch(job.pipeline) is None:
+        return
+    job.accelerator.wait_for_everyone()  # the main process has saved the model
+    model = load_model(job.run.model).to(job.accelerator.device)
+    attention, source = model.attention_module, feature_source(job, model)
+    targets = join_targets(discovered_targets(job, source), job.corrected.targets)
+    if not isinstance(attention, RSAM) or not targets:
+        return
+    before = _right(job, model)
+    attention.forget(job.pipeline.seed)
+    start_attention(job, model, source, targets)
+    after = _right(job, model)
+    fixed, broken = int((after & ~before).sum()), int((before & ~after).sum())
+    if broken > fixed and mcnemar(fixed, broken) < LEVEL:
+        job.reporter.say(f"the rectangle stays as trained: {broken} validation images became wrong, {fixed} right")
+    elif job.accelerator.is_main_process:
+        save_model(model, job.run.model)
+    job.accelerator.wait_for_everyone()
+
+
+def _right(job: Job, model: AttentiveClassifier) -> np.ndarray:
+    """Whether each validation image `(N,)` is classified rightly; empty without a val split."""
+    dataset = job.corrected.dataset
+    if not dataset.split("val"):
+        return np.zeros(0, dtype=bool)
+    labels = np.array([dataset.class_index[record.label] for record in dataset.split("val")])
+    right: np.ndarray = model_outputs(job, model, "val").logits.argmax(axis=1) == labels
+    return right
