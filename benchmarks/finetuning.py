@@ -64,10 +64,12 @@ METHODS: dict[str, dict[str, Any]] = {
 BACKBONES = ("mobilenetv2_100", "tf_efficientnet_lite0")
 CARDS = ("cub_200_2011", "oxford_iiit_pet")
 SIDE, LARGER = 160, 224
-RATES = (1e-4, 3e-4, 1e-3)
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+"""Validation top-1 of `none` on the birds at 160 pixels: .625, .676, **.706**, below .1 after two epochs (MobileNetV2);
+.713 at 1e-3 and .537 at 3e-3 (EfficientNet-Lite0)."""
 RECIPES: dict[str, dict[str, Any]] = {
-    "mobilenetv2_100": {"epochs": 6, "learning_rate": 3e-4},
-    "tf_efficientnet_lite0": {"epochs": 6, "learning_rate": 3e-4},
+    "mobilenetv2_100": {"epochs": 6, "learning_rate": 1e-3},
+    "tf_efficientnet_lite0": {"epochs": 6, "learning_rate": 1e-3},
 }
 TUNING_SEED = 100
 CORRUPTED = ("gaussian_noise", "defocus_blur", "contrast", "jpeg", "haze")
