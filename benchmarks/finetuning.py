@@ -36,7 +36,8 @@ import yaml
 from measuring.surroundings import where
 from torch import Tensor
 
-from rsam_app.data.records import Dataset
+from rsam_app.data.loader import Batch
+from rsam_app.data.records import Dataset, Record
 from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.evaluation.metrics.accuracy import confusion_matrix, per_class
@@ -46,7 +47,7 @@ from rsam_app.evaluation.metrics.paired import half_width, paired_difference
 from rsam_app.evaluation.robustness.corruptions import corrupt
 from rsam_app.evaluation.robustness.subset import load_subset
 from rsam_app.evaluation.robustness.view_outputs import predict_views
-from rsam_app.model import load_model
+from rsam_app.model import AttentiveOutput, load_model
 from rsam_app.run.job import Job
 from rsam_app.system.precision import choose_precision
 from rsam_app.system.progress import Reporter
@@ -179,7 +180,28 @@ def measure(runner: ModelRunner, job: Job) -> dict[str, float]:
     if np.isfinite(outputs.rectangles).all():
         located = localization(outputs.rectangles.astype(np.float64), records, dataset.split("train"))
         figures |= {"iou": located["mean_iou"], "share_above_half": located["share_iou_50"]}
-    return figures
+    return figures | (_by_look(runner, records, labels) if runner.model.second_look else {})
+
+
+def _by_look(runner: ModelRunner, records: list[Record], labels: np.ndarray) -> dict[str, float]:
+    """Top-1 of a second look's first view alone, and with the second view for the third of the images that the first
+    one is least sure of."""
+
+    def logits(images: Tensor, batch: Batch) -> Tensor:
+        with runner.autocast():
+            output: AttentiveOutput = runner.model(images, return_output=True)
+        return output.view_logits.float()
+
+    parts = runner.run(runner.whole_images(records), logits)
+    first, second = torch.cat(parts, dim=1)
+    sure = first.softmax(dim=1).amax(dim=1)
+    unsure = sure <= sure.quantile(1 / 3)
+    mixed = torch.where(unsure[:, None], (first + second) / 2, first)
+    right = torch.from_numpy(labels)
+    return {
+        "top1_first_look": float((first.argmax(dim=1) == right).float().mean()),
+        "top1_second_look_if_unsure": float((mixed.argmax(dim=1) == right).float().mean()),
+    }
 
 
 def _corrupted(runner: ModelRunner, dataset: Dataset) -> float:
@@ -219,7 +241,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         seconds = f"{np.median([row['epoch_seconds'] for row in found.values()]):.0f}"
         columns = [backbone, Path(card).stem, side, method, _figure(list(top1.values()), 1), difference, *figures]
         lines.append(f"| {' | '.join(map(str, [*columns, seconds, len(found)]))} |")
-    return "\n".join(lines) + "\n\n" + _pooled(rows)
+    return "\n".join(lines) + "\n\n" + _pooled(rows) + _looks(rows)
 
 
 def _pooled(rows: list[dict[str, Any]]) -> str:
@@ -238,6 +260,24 @@ def _pooled(rows: list[dict[str, Any]]) -> str:
             told = [f"{one.mean:+.2f} ± {one.high - one.mean:.2f} (p = {one.p:.2g})" if one else "–" for one in found]
             lines.append(f"| {method} | {' | '.join(told)} | {found[0].n} |")
     return "\n".join(lines) + "\n"
+
+
+def _looks(rows: list[dict[str, Any]]) -> str:
+    """Top-1 of models with a second look by how many images get it."""
+    keys = ("top1_first_look", "top1_second_look_if_unsure", "top1")
+    cells: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if all(key in row for key in keys):
+            cells[row["backbone"], row["card"], row["side"]].append(row)
+    lines = [
+        "\nTop-1 % of networks trained with a second look, by the images that get it when classified:\n",
+        "| backbone | data | side | none | the third least sure | all | seeds |",
+        "|---" * 7 + "|",
+    ]
+    for (backbone, card, side), found in sorted(cells.items()):
+        figures = [_figure([100 * row[key] for row in found], 1) for key in keys]
+        lines.append(f"| {backbone} | {Path(card).stem} | {side} | {' | '.join(figures)} | {len(found)} |")
+    return "\n".join(lines) + "\n" if cells else ""
 
 
 def _figure(values: list[float], digits: int = 3) -> str:
