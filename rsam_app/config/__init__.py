@@ -11,12 +11,21 @@ from rsam_app.config.load import (
     load_pipeline,
     read_pipeline,
 )
-from rsam_app.config.pipeline import EvaluateConfig, ModelConfig, Pipeline, ReviewConfig, SelectConfig, why_not_cached
+from rsam_app.config.pipeline import (
+    CROPPING,
+    EvaluateConfig,
+    ModelConfig,
+    Pipeline,
+    ReviewConfig,
+    SelectConfig,
+    why_not_cached,
+)
 from rsam_app.config.taxonomy import Taxonomy
 from rsam_app.config.training import AUGMENT_PRESETS, AugmentConfig, MixConfig, SignalsConfig, TrainConfig
 
 __all__ = [
     "AUGMENT_PRESETS",
+    "CROPPING",
     "REPOSITORY",
     "SHIPPED",
     "AugmentConfig",

@@ -48,6 +48,10 @@ def with_one_side(backbone_args: dict[str, Any]) -> dict[str, Any]:
     return {**backbone_args, "img_size": size[0]}
 
 
+CROPPING = (True, "only", "unsure")
+"""The values of `model.second_look` with which crops are classified."""
+
+
 class ModelConfig(Strict):
     """A timm network and its attention."""
 
@@ -73,18 +77,19 @@ class ModelConfig(Strict):
     regression` it is the paper's setting."""
     stage: int = Field(-1, ge=-1)
     """The feature map that attention gates: the last one (-1), or the output of this stage, counted from 0."""
-    second_look: bool | Literal["auto", "only"] = "auto"
+    second_look: bool | Literal["auto", "only", "unsure"] = "auto"
     """Classify a crop along the rectangle too, at twice the resolution and by the same network: more accurate at twice
-    the cost. A model trained with it can be evaluated without. `only`: classify the crop alone, so that what is around
-    the object cannot mislead. `auto`: as validation supports once a reviewer has answered about rectangles, else
-    false; a trained model keeps what it was trained with."""
+    the cost. A model trained with it can be evaluated without. `unsure`: trained alike, but classify the crop only if
+    the whole image leaves the network unsure, as a third of the validation images do. `only`: classify the crop alone,
+    so that what is around the object cannot mislead. `auto`: as validation supports once a reviewer has answered about
+    rectangles, else false; a trained model keeps what it was trained with."""
     image_size: int = Field(224, ge=32, le=2048)
     """Side of the network's square input, in pixels; whole images are resized to it."""
 
     @property
     def input_side(self) -> int:
         """Side of the square that images are loaded at, in pixels: twice `image_size` with a second look."""
-        return 2 * self.image_size if self.second_look in (True, "only") else self.image_size
+        return 2 * self.image_size if self.second_look in CROPPING else self.image_size
 
     @property
     def weights_file(self) -> Path | None:
@@ -114,7 +119,7 @@ class ModelConfig(Strict):
 
     @model_validator(mode="after")
     def _second_look_needs_a_rectangle(self) -> Self:
-        if self.second_look in (True, "only") and self.attention == "none":
+        if self.second_look in CROPPING and self.attention == "none":
             raise ValueError("second_look crops along the rectangle, but attention: none has none")
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -64,10 +65,11 @@ class AttentiveClassifier(TimmInterface):
     `attention` is `rsam`, `positionwise`, `conv_map`, `class_map` or `none`; `predictor` is RSAM's. It gates the last
     map, or the output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the backbone's
     pixels along each side: the whole image is shrunk to them, and the crop, upright around the rectangle, keeps the
-    full resolution; both go through one backbone and head. With `only` the head sees the crop alone, and the whole
-    image is looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out and
-    halves the time. A transformer's tokens become a map by its `layout` (see `TokenLayout`). Raises `UserError` for a
-    backbone whose features are neither.
+    full resolution; both go through one backbone and head. With `unsure` a crop is only classified if the whole image
+    leaves less confidence than `second_look_below`; in training all are. With `only` the head sees the crop alone, and
+    the whole image is looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out
+    and halves the time. A transformer's tokens become a map by its `layout` (see `TokenLayout`). Raises `UserError` for
+    a backbone whose features are neither.
     """
 
     pretrained_cfg: dict[str, Any]
@@ -134,6 +136,11 @@ class AttentiveClassifier(TimmInterface):
         """What to divide the logits by to get calibrated probabilities; None if it has not been fitted."""
         temperature: float | None = self.pretrained_cfg.get("temperature")
         return temperature
+
+    @property
+    def second_look_below(self) -> float:
+        """The confidence in the whole image below which `unsure` looks again; infinite if it has not been fitted."""
+        return float(self.pretrained_cfg.get("second_look_below") or math.inf)
 
     @property
     def roll_up(self) -> RollUp | None:
@@ -243,9 +250,22 @@ class AttentiveClassifier(TimmInterface):
         rectangle = self.to_input(result, images.shape[2:])
         views = [features if result is None or self.attended_stage is not None else result.features]
         if self.second_look and rectangle is not None:
-            crop = self.crop_features(images, rectangle)
+            if self.second_look == "unsure" and not self.training:
+                crop = self._crop_features_if_unsure(images, rectangle, views[0])
+            else:
+                crop = self.crop_features(images, rectangle)
             views = [crop] if self.second_look == "only" else [*views, crop]
         return features, result, rectangle, views
+
+    def _crop_features_if_unsure(self, images: Tensor, rectangle: Tensor, whole: Tensor) -> Tensor:
+        """The crops' map, or again the `whole` image's for those that the head is sure of, so that both have a mean."""
+        unsure = self.forward_head(whole).float().softmax(dim=1).amax(dim=1) < self.second_look_below
+        if torch.compiler.is_compiling():  # an exported network computes all crops: it cannot skip a part of a batch
+            return torch.where(unsure[:, None, None, None], self.crop_features(images, rectangle), whole)
+        maps = whole.clone()
+        if unsure.any():
+            maps[unsure] = self.crop_features(images[unsure], rectangle[unsure]).to(maps.dtype)
+        return maps
 
     # ---- backbone, attention and head of one view
 

@@ -10,7 +10,7 @@ from rsam_app.system.errors import UserError
 from rsam_app.system.files import write_atomically
 from rsam_app.system.json_files import read_own
 
-FITTED = ("temperature", "roll_up")
+FITTED = ("temperature", "roll_up", "second_look_below")
 """Keys of `pretrained_cfg` that are ours: what was fitted to the model's predictions of validation images."""
 
 REMEDY = "Copy the folder again, or retrain with `rsam train PIPELINE --restart`."

@@ -98,6 +98,8 @@ def _checked(model: Any, where: str) -> AttentiveClassifier:
         raise ValueError(f"{name} has NaN or infinite values")
     if model.temperature is not None and not model.temperature > 0:
         raise ValueError(f"its temperature is {model.temperature}")
+    if not model.second_look_below > 0:
+        raise ValueError(f"its second_look_below is {model.second_look_below}")
     if model.roll_up is not None and any(
         len(nodes) != len(model.label_names) for nodes in model.roll_up.taxonomy.nodes
     ):

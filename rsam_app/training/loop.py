@@ -26,6 +26,7 @@ from rsam_app.training.checkpoint import find_checkpoint, load_checkpoint, save_
 from rsam_app.training.discovery.targets import discovered_targets, join_targets
 from rsam_app.training.features.crops import embed_crops
 from rsam_app.training.features.frozen import FeatureBatch
+from rsam_app.training.fit_second_look import fit_second_look
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.mixing import Mixture, mix
 from rsam_app.training.optimizer import set_training_mode
@@ -61,6 +62,7 @@ def train(job: Job, inputs: str, resume: bool, advance: Advance = lambda images:
             save_epoch(job, state, metrics, best)
             report_epoch(job, state, metrics, improved=best is not None)
     refit_rectangle(job)
+    fit_second_look(job)
     if job.accelerator.is_main_process and state.dynamics.enabled:
         np.save(job.run.learned_probabilities, state.dynamics.mean().astype(np.float16))
 

@@ -13,7 +13,7 @@ import timm
 import torch
 
 from rsam_app.config import REPOSITORY, ModelConfig, load_pipeline
-from rsam_app.model import build_model, load_model, save_model
+from rsam_app.model import AttentiveOutput, build_model, load_model, save_model
 from rsam_app.system.errors import UserError
 
 CLASSES = ("Açaí", "b & c", "d/e")
@@ -170,6 +170,36 @@ def test_a_second_look_classifies_the_crop_and_can_be_turned_off(tmp_path):
     assert torch.equal(only.logits, only.view_logits[0]) and len(only.view_logits) == 1
     assert torch.allclose(only.logits, alone, atol=1e-5) and torch.equal(only.rectangle, both.rectangle)
     assert torch.allclose(loaded.get_classifier()(inspected.embedding), alone, atol=1e-5)
+
+
+def test_only_unsure_images_get_a_second_look():
+    torch.manual_seed(0)
+    model = build_model(config("test_resnet", second_look="unsure", image_size=64), CLASSES).eval()
+    with torch.no_grad():
+        model.attention.predictor.out.bias.copy_(torch.tensor([-0.5, 0.5, -0.8, -0.8, 1.0, 0.0]))
+        model.get_classifier().weight.mul_(1000)
+    images = torch.randn(6, 3, 128, 128)
+
+    def outputs(look: str | bool, below: float | None = None) -> AttentiveOutput:
+        model.second_look = look
+        model.pretrained_cfg["second_look_below"] = below
+        with torch.no_grad():
+            return model(images, return_output=True)
+
+    first, both = outputs(False).logits, outputs(True).logits
+    assert torch.equal(outputs("unsure").logits, both)  # nothing has been fitted
+    confidence = first.softmax(dim=1).amax(dim=1)
+    below = float(confidence.sort().values[1:3].mean())
+    mixed = outputs("unsure", below)
+    unsure = confidence < below
+    assert unsure.sum() == 2
+    assert torch.allclose(mixed.logits[unsure], both[unsure], atol=1e-4)
+    assert torch.equal(mixed.logits[~unsure], first[~unsure]) and mixed.view_logits.shape == (2, 6, 3)
+    with torch.no_grad():
+        embedding = model.inspect(images).embedding
+    assert torch.allclose(model.get_classifier()(embedding), mixed.logits, atol=1e-3)
+    with torch.no_grad():
+        assert torch.allclose(model.train()(images), outputs(True).logits, atol=1e-4)  # both are trained
 
 
 def test_a_second_look_without_a_rectangle_is_refused():

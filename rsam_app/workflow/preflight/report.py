@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsam_app.config import CROPPING
 from rsam_app.data.left_out import left_out_lines
 from rsam_app.run.job import Job
 from rsam_app.workflow.preflight.check import Findings, check_training
@@ -53,7 +54,7 @@ def preflight_report(job: Job) -> PreflightReport:
             facts["reviewed"] = line
         facts["left out"] = left_out_lines(found.dataset, job.card.root_path)
     facts["model"] = f"{config.backbone}, attention {config.attention}, {config.image_size} pixels" + (
-        ", with a second look" if config.second_look in (True, "only") else ""
+        ", with a second look" if config.second_look in CROPPING else ""
     )
     if found.model:
         facts["weights"] = dict(found.model.pretrained)

@@ -10,6 +10,7 @@ from command import rsam
 
 from rsam_app.config import ModelConfig, Pipeline
 from rsam_app.model import build_model, save_model
+from rsam_app.model.fitted import save_fitted
 from rsam_app.run.folder import RunFolder
 
 CLASSES = ("Açaí", "b & c", "d/e")
@@ -19,6 +20,7 @@ ATTENTIONS = {
     "profiles": {"attention": "rsam", "predictor": "profiles"},
     "regression": {"attention": "rsam", "predictor": "regression"},
     "second_look": {"attention": "rsam", "second_look": True, "image_size": SIDE // 2},
+    "unsure": {"attention": "rsam", "second_look": "unsure", "image_size": SIDE // 2},
     "positionwise": {"attention": "positionwise"},
     "none": {"attention": "none"},
     "tokens": {  # their attention has a bias, with which torch's exporter does not convert the fused kernel
@@ -43,6 +45,8 @@ def runs(tmp_path_factory) -> dict[str, RunFolder]:
         made[name] = RunFolder(tmp_path_factory.mktemp("runs") / name)
         made[name].save_pipeline(Pipeline(name=name, dataset="none", model=config))
         save_model(model, made[name].model)
+        if name == "unsure":
+            save_fitted(made[name].model, second_look_below=0.3552)  # between the confidences of the test photographs
     return made
 
 

@@ -62,7 +62,7 @@ def same(given: list[np.ndarray], expected: list[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize(
-    "attention", ["profiles", "moments", "regression", "second_look", "positionwise", "none", "tokens"]
+    "attention", ["profiles", "moments", "regression", "second_look", "unsure", "positionwise", "none", "tokens"]
 )
 def test_onnx_outputs_equal_the_models(attention, runs, exported):
     session = onnxruntime.InferenceSession(str(exported(attention, ".onnx")), providers=["CPUExecutionProvider"])

@@ -1,0 +1,31 @@
+"""The threshold of a second look at unsure images: fitted to the validation images when training ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from patches import write_set
+from scipy.special import softmax
+
+from rsam_app.model import load_model
+from rsam_app.run.job import Job
+from rsam_app.system.progress import Reporter
+from rsam_app.training.loop import train
+from rsam_app.training.setup import model_outputs
+
+
+@pytest.mark.parametrize("look", ["unsure", "only"])
+def test_a_third_of_the_validation_images_are_unsure(tmp_path: Path, look: str) -> None:
+    pipeline = str(write_set(tmp_path, usual=0.5))
+    job = Job.of_pipeline(pipeline, [f"model.second_look={look}"], tmp_path / "run", Reporter())
+    job.run.path.mkdir()
+    job.create_run()
+    train(job, "patches", resume=False)
+    model = load_model(job.run.model)
+    assert model.second_look == look and (model.second_look_below < np.inf) == (look == "unsure")
+    if look == "unsure":
+        model.second_look = False
+        confidence = softmax(model_outputs(job, model, "val").logits, axis=1).max(axis=1)
+        assert (confidence < model.second_look_below).mean() == pytest.approx(1 / 3, abs=0.04)
