@@ -107,7 +107,7 @@ class ModelExport:
         if self.temperature is None:
             return (
                 "probabilities: not calibrated, as the model has no temperature;"
-                " `rsam predict RUN` fits one to validation images"
+                " `rsam predict RUN` fits one if there are enough validation images"
             )
         return f"probabilities: calibrated, softmax(logits / {self.temperature:.3f})"
 
