@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rsam_app.evaluation.inference.answers import Answer
     from rsam_app.evaluation.inference.trained_model import TrainedModel, load
     from rsam_app.model.attention import RSAM
+    from rsam_app.system.mongodb.connection import import_fiftyone
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations looks for a newer version online
 
@@ -39,6 +40,7 @@ _MODULES = {
     "fit": "api.runs",
     "open_review": "api.runs",
     "select": "api.runs",
+    "import_fiftyone": "system.mongodb.connection",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "choose",
     "evaluate",
     "fit",
+    "import_fiftyone",
     "load",
     "open_review",
     "select",
