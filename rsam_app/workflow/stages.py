@@ -206,6 +206,7 @@ def _evaluate(job: Job, split: str, robustness: bool) -> dict[str, Any]:
     _add_observed(job, metrics, split, robustness or job.pipeline.evaluate.robustness)
     write_atomically(job.run.evaluation / "metrics.json", json.dumps(metrics, indent=2, ensure_ascii=False) + "\n")
     report = write_report(job.run.evaluation, metrics, table, dataset, job.run.metrics_log)
+    job.reporter.say(f"{split}: top-1 {100 * metrics['top1']:.1f} % of {metrics['n']:,} images")
     job.reporter.say(f"report: {report}")
     return metrics
 

@@ -52,7 +52,9 @@ def test_predictions_are_complete_and_their_rectangles_as_documented(whole_run):
 
 
 def test_evaluation_is_the_same_on_two_processes(whole_run):
-    one = rsam("evaluate", whole_run, "--json").stdout
+    done = rsam("evaluate", whole_run, "--json")
+    one, top1 = done.stdout, json.loads(done.stdout)["top1"]
+    assert f"test: top-1 {100 * top1:.1f} % of 12 images" in done.stderr
     before = pq.read_table(whole_run / "predictions" / "test.parquet")
     for table in (whole_run / "predictions").iterdir():
         table.unlink()
