@@ -68,8 +68,8 @@ def run_demo(run: Path, reporter: Reporter, echo: Echo, simulate_reviewer: bool 
         found = _run_loop(job, planted, echo)
     changed = _change(job, planted, echo) if _is_later(job) else []
     echo(
-        f"\nNow correct it: in the App (`rsam review {job.run.path}` opens it), relabel the images with the tag `relabel`,"
-        f" then run\n"
+        f"\nNow correct it: in the App, which `rsam review {job.run.path}` opens, relabel the images with the tag"
+        f" `relabel`, then run\n"
         f"  rsam apply {job.run.path}    and    rsam demo    to learn from your corrections."
     )
     return Demo(job, found, changed)
