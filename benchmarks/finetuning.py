@@ -11,6 +11,7 @@ Every method trains with one recipe, `RECIPES`, tuned for `none` on validation i
     published       RSAM as in the paper: five numbers regressed from the last map, features times their mask
     rsam            RSAM by default
     second-look     RSAM with a second look
+    frozen          RSAM with a frozen backbone, three epochs on cached features: what fine-tuning is to be better than
 
 Boxes are never trained on. Figures on test images: top-1 with its calibration error, the worst class's recall, the mean
 IoU of the upright box around the rectangle with the true one and the share above .5, top-1 under five corruptions
@@ -61,6 +62,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "published": {"attention": "rsam", "predictor": "regression", "gate": "published"},
     "rsam": {"attention": "rsam"},
     "second-look": {"attention": "rsam", "second_look": True},
+    "frozen": {"attention": "rsam"},
 }
 BACKBONES = ("mobilenetv2_100", "tf_efficientnet_lite0")
 CARDS = ("cub_200_2011", "oxford_iiit_pet")
@@ -72,6 +74,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mobilenetv2_100": {"epochs": 6, "learning_rate": 1e-3},
     "tf_efficientnet_lite0": {"epochs": 6, "learning_rate": 1e-3},
 }
+FROZEN = {"frozen_backbone": True, "epochs": 3, "learning_rate": 3e-4}
 TUNING_SEED = 100
 CORRUPTED = ("gaussian_noise", "defocus_blur", "contrast", "jpeg", "haze")
 SEVERITY, CORRUPTED_IMAGES = 3, 256
@@ -146,12 +149,13 @@ def run_cell(cell: dict[str, Any], device: str) -> dict[str, Any]:
 def _trained(cell: dict[str, Any], folder: Path, changed: dict[str, Any]) -> tuple[Job, list[dict[str, Any]]]:
     """The job of a cell after training, and its epochs' log."""
     side = round(cell["side"] * LARGER / SIDE / 32) * 32 if cell["method"] == "none-larger" else cell["side"]
+    frozen = FROZEN if cell["method"] == "frozen" else {}
     pipeline = {
         "name": "finetuning",
         "dataset": cell["card"],
         "seed": cell["seed"],
         "model": {"backbone": cell["backbone"], "image_size": side, **METHODS[cell["method"]]},
-        "train": {**RECIPES[cell["backbone"]], **changed, "trackers": []},
+        "train": {**RECIPES[cell["backbone"]], **changed, **frozen, "trackers": []},
     }
     path, run = folder / "pipeline.yaml", folder / "runs" / "run"
     path.write_text(yaml.safe_dump(pipeline), encoding="utf-8")
