@@ -238,7 +238,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for (backbone, card, side, method), found in sorted(cells.items(), key=lambda c: (*c[0][:3], order.index(c[0][3]))):
         top1 = {seed: 100 * row["top1"] for seed, row in found.items()}
         plain = {seed: 100 * row["top1"] for seed, row in cells[backbone, card, side, "none"].items()}
-        more = paired_difference(top1, plain)
+        more = paired_difference(top1, plain) if method != "none" else None
         keys = ("worst_class", "calibration_error", "iou", "share_above_half", "corrupted")
         figures = [_figure([row[key] for row in found.values() if key in row]) for key in keys]
         difference = f"{more.mean:+.1f} ± {more.high - more.mean:.1f} (p = {more.p:.1g})" if more else "–"
@@ -259,7 +259,7 @@ def _pooled(rows: list[dict[str, Any]]) -> str:
         "|---" * 4 + "|",
     ]
     for method in METHODS:
-        found = [paired_difference(top1[method], top1[other]) for other in ("none", "cbam")]
+        found = [paired_difference(top1[method], top1[o]) if method != o else None for o in ("none", "cbam")]
         if method != "none" and found[0]:
             told = [f"{one.mean:+.2f} ± {one.high - one.mean:.2f} (p = {one.p:.2g})" if one else "–" for one in found]
             lines.append(f"| {method} | {' | '.join(told)} | {found[0].n} |")

@@ -13,9 +13,10 @@ minutes are those from the command to the predicted test images, imports include
     transformers_trainer  Hugging Face's Trainer, as in its image classification example
     linear_head       scikit-learn on features of the frozen network
 
-`timm_recipe` and `transformers_trainer` train at `RATE`, which `finetuning.py --tune` chose. PYTHON is an interpreter
-that has fastai and transformers, which RSAM does not need. Rows are added to `results/peers.jsonl`, and those that are
-there are skipped; the table is written to `results/peers.md`.
+The network is EfficientNet-Lite0: the batch-norm statistics of the MobileNetV2 weights at hand must not be trained, but
+fastai trains them. `timm_recipe` and `transformers_trainer` train at `RATE`, chosen by `finetuning.py --tune`. PYTHON is
+an interpreter that has fastai and transformers, which RSAM does not need. Rows are added to `results/peers.jsonl`, and
+those that are there are skipped; the table is written to `results/peers.md`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--cards", nargs="+", default=["cub_200_2011", "oxford_iiit_pet"])
     parser.add_argument("--epochs", nargs="+", type=int, default=[1, 3, 6])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--backbone", default="mobilenetv2_100")
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0")
     parser.add_argument("--side", type=int, default=224, help="of the input, in pixels")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the alternatives")
     arguments = parser.parse_args()
