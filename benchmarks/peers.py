@@ -14,9 +14,9 @@ minutes are those from the command to the predicted test images, imports include
     linear_head       scikit-learn on features of the frozen network
 
 The network is EfficientNet-Lite0: the batch-norm statistics of the MobileNetV2 weights at hand must not be trained, but
-fastai trains them. `timm_recipe` and `transformers_trainer` train at `RATE`, chosen by `finetuning.py --tune`. PYTHON is
-an interpreter that has fastai and transformers, which RSAM does not need. Rows are added to `results/peers.jsonl`, and
-those that are there are skipped; the table is written to `results/peers.md`.
+fastai trains them. `timm_recipe` and `transformers_trainer` train at `RATE`, chosen by `finetuning.py --tune`. PYTHON
+is an interpreter that has fastai and transformers, which RSAM does not need. Rows are added to `results/peers.jsonl`,
+and those that are there are skipped; the table is written to `results/peers.md`.
 """
 
 from __future__ import annotations

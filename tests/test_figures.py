@@ -52,6 +52,7 @@ def test_each_results_page_is_what_its_script_writes_from_the_cells(benchmark: C
         "attention": attention.table(cells("attention")),
         "backbone_families": benchmark("backbone_families").table(cells("backbone_families")),
         "demo_rounds": benchmark("demo_rounds").table(cells("demo_rounds")),
+        "finetuning": benchmark("finetuning").table(cells("finetuning")),
         "rectangle_queue": queue.page(cells("rectangle_queue")),
         "shortcut": shortcut.table(cells("shortcut"), shortcut.SETTING),
     }
@@ -134,6 +135,35 @@ def test_the_table_of_accuracy_and_location_is_that_of_the_benchmark(document: s
             else:  # the box in the centre, which every cell carries
                 centre = mean(rows, sets[where], "RSAM", f"centre_box_{field}")
                 assert value == figure(centre, is_share, digits), (name, column)
+
+
+def test_the_table_of_fine_tuning_is_that_of_the_benchmark() -> None:
+    methods = {
+        "RSAM, backbone frozen": ("frozen", "top1"),
+        "no attention": ("none", "top1"),
+        "CBAM": ("cbam", "top1"),
+        "RSAM": ("rsam", "top1"),
+        "RSAM, second look if unsure": ("second-look", "top1_second_look_if_unsure"),
+        "RSAM, second look": ("second-look", "top1"),
+    }
+    cards = {"birds": "cub_200_2011", "pets": "oxford_iiit_pet"}
+    rows = [row for row in cells("finetuning") if (row["backbone"], row["side"]) == ("mobilenetv2_100", 160)]
+    table = rows_of("docs/results.md", "| | birds: top-1 | seeds")
+    assert set(table) == set(methods)
+    for name, said in table.items():
+        method, top1 = methods[name]
+        found = {
+            d: [row for row in rows if (row["card"], row["method"]) == (card, method)] for d, card in cards.items()
+        }
+
+        def average(data: str, key: str, rows: dict[str, list[dict[str, Any]]] = found) -> float | None:
+            values = [row[key] for row in rows[data] if key in row]
+            return float(np.mean(values)) if values else None
+
+        seeds = {data: str(len(one)) for data, one in found.items()}
+        iou, half = figure(average("birds", "iou"), False), figure(average("birds", "share_above_half"), True, 0)
+        expected = [figure(average("birds", top1), True), seeds["birds"], iou, half]
+        assert said == [*expected, figure(average("pets", top1), True), seeds["pets"]], name
 
 
 def test_the_table_of_answers_against_a_shortcut_is_that_of_the_benchmark() -> None:

@@ -22,10 +22,10 @@ def refit_rectangle(job: Job) -> None:
     training: what a network finds that has learned for a third of the epochs is worse than what it has learned at the
     end (the demo's beetles: IoU .37 with the former, .52 with the latter).
 
-    While a backbone learns, the predictor follows features that move. Fitted to where they came to rest, it is better
-    than with frozen features (`benchmarks/results/finetuning.md`), and classification stays as it was. If it does not,
-    by McNemar's test on validation images, the model keeps its rectangle. However often it is called, the result is
-    the same, so a run that was killed here may repeat it.
+    While a backbone learns, the predictor follows features that move. Fitted to where they came to rest, it is at least
+    as good as with frozen features (`benchmarks/results/finetuning.md`), and classification stays as it was. If it does
+    not, by McNemar's test on validation images, the model keeps its rectangle. However often it is called, the result
+    is the same, so a run that was killed here may repeat it.
     """
     if job.pipeline.train.frozen_backbone or discovery_epoch(job.pipeline) != 0:
         return
