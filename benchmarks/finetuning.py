@@ -78,6 +78,10 @@ FROZEN = {"frozen_backbone": True, "epochs": 3, "learning_rate": 3e-4}
 TUNING_SEED = 100
 CORRUPTED = ("gaussian_noise", "defocus_blur", "contrast", "jpeg", "haze")
 SEVERITY, CORRUPTED_IMAGES = 3, 256
+HEADING = (
+    "| method | top-1 % | minus none | worst class | calibration error | IoU | ≥ .5 | corrupted / clean | s / epoch |"
+    " seeds |"
+)
 
 
 def main() -> None:
@@ -229,13 +233,13 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells[row["backbone"], row["card"], row["side"], row["method"]][row["seed"]] = row
     lines = [
         "# Attention under fine-tuning of the whole network\n",
-        "Mean ± half a 95 % interval over seeds; differences are paired by seed, in points of top-1.\n",
-        "| backbone | data | side | method | top-1 % | minus none | worst class | calibration error | IoU | ≥ .5 |"
-        " corrupted / clean | s / epoch | seeds |",
-        "|---" * 13 + "|",
+        "Mean ± half a 95 % interval over seeds; differences are paired by seed, in points of top-1.",
     ]
-    order = list(METHODS)
+    order, part = list(METHODS), None
     for (backbone, card, side, method), found in sorted(cells.items(), key=lambda c: (*c[0][:3], order.index(c[0][3]))):
+        if part != (backbone, card, side):
+            part = (backbone, card, side)
+            lines += [f"\n## {backbone}, {Path(card).stem}, {side} pixels\n", HEADING, "|---" * 10 + "|"]
         top1 = {seed: 100 * row["top1"] for seed, row in found.items()}
         plain = {seed: 100 * row["top1"] for seed, row in cells[backbone, card, side, "none"].items()}
         more = paired_difference(top1, plain) if method != "none" else None
@@ -243,8 +247,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         figures = [_figure([row[key] for row in found.values() if key in row]) for key in keys]
         difference = f"{more.mean:+.1f} ± {more.high - more.mean:.1f} (p = {more.p:.1g})" if more else "–"
         seconds = f"{np.median([row['epoch_seconds'] for row in found.values()]):.0f}"
-        columns = [backbone, Path(card).stem, side, method, _figure(list(top1.values()), 1), difference, *figures]
-        lines.append(f"| {' | '.join(map(str, [*columns, seconds, len(found)]))} |")
+        columns = [method, _figure(list(top1.values()), 1), difference, *figures, seconds, len(found)]
+        lines.append(f"| {' | '.join(map(str, columns))} |")
     return "\n".join(lines) + "\n\n" + _pooled(rows) + _looks(rows)
 
 
@@ -254,7 +258,8 @@ def _pooled(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         top1[row["method"]][row["backbone"], row["card"], row["side"], row["seed"]] = 100 * row["top1"]
     lines = [
-        "Pooled over backbones, data and seeds, points of top-1:\n",
+        "## Pooled\n",
+        "Over backbones, data and seeds, points of top-1:\n",
         "| minus | none | cbam | pairs |",
         "|---" * 4 + "|",
     ]
@@ -274,7 +279,8 @@ def _looks(rows: list[dict[str, Any]]) -> str:
         if all(key in row for key in keys):
             cells[row["backbone"], row["card"], row["side"]].append(row)
     lines = [
-        "\nTop-1 % of networks trained with a second look, by the images that get it when classified:\n",
+        "\n## By the number of looks\n",
+        "Top-1 % of networks trained with a second look, by the images that get it when classified:\n",
         "| backbone | data | side | none | the third least sure | all | seeds |",
         "|---" * 7 + "|",
     ]
