@@ -4,9 +4,9 @@
 
 *Plain* is timm's model as usually run: eager float32, channels first. *Ours* is the setting of `rsam`: channels last,
 the precision of `train.precision=auto`, slow depthwise convolutions trained in float32, freed memory retained, here
-without attention (see `attention_cost.py`). All
-alternate on one batch of random images. With runs, it also compares the accuracy of their models on their test images
-in float32 and in the chosen precision. Written to `benchmarks/results/fast_path.json`.
+without attention (see `attention_cost.py`). All alternate on one batch of random images. With runs, it also compares
+the accuracy of their models on their test images in float32 and in the chosen precision. Written to
+`benchmarks/results/fast_path.json`.
 """
 
 from __future__ import annotations

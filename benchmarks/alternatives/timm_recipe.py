@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 import torch
-from PIL import Image
-from problem import MEAN, STD, Problem
+from problem import MEAN, STD, Photographs, Problem
 from timm.data.transforms_factory import create_transform
 from timm.optim._optim_factory import create_optimizer_v2
 from timm.scheduler.cosine_lr import CosineLRScheduler
-from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 
-class Photographs(Dataset[tuple[Tensor, int]]):
-    """Photographs through one of timm's transforms."""
-
-    def __init__(self, items: list[tuple[str, int]], side: int, training: bool) -> None:
-        self.items = items
-        self.transform = create_transform(
-            side, is_training=training, mean=MEAN, std=STD, auto_augment="rand-m9-mstd0.5" if training else None
-        )
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        path, label = self.items[index]
-        with Image.open(path) as image:
-            return self.transform(image.convert("RGB")), label
+def photographs(items: list[tuple[str, int]], side: int, training: bool) -> Photographs:
+    """Photographs through timm's transform for training, or for evaluation."""
+    augment = "rand-m9-mstd0.5" if training else None
+    return Photographs(items, create_transform(side, is_training=training, mean=MEAN, std=STD, auto_augment=augment))
 
 
 def main() -> None:
     problem = Problem.given()
     torch.manual_seed(problem.seed)
     model = problem.network().to(memory_format=torch.channels_last)
-    loader = DataLoader(Photographs(problem.train, problem.side, True), problem.batch, shuffle=True, drop_last=True)
+    loader = DataLoader(photographs(problem.train, problem.side, True), problem.batch, shuffle=True, drop_last=True)
     optimizer = create_optimizer_v2(model, opt="adamw", lr=problem.learning_rate, weight_decay=0.05)
     updates = len(loader) * problem.epochs
     schedule = CosineLRScheduler(optimizer, t_initial=updates, warmup_t=len(loader) // 2, t_in_epochs=False)
@@ -56,7 +42,7 @@ def main() -> None:
     model.eval()
     predicted = []
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        for images, _ in DataLoader(Photographs([(p, 0) for p in problem.test], problem.side, False), 64):
+        for images, _ in DataLoader(photographs(problem.unlabelled, problem.side, False), 64):
             predicted += model(images.contiguous(memory_format=torch.channels_last)).argmax(dim=1).tolist()
     problem.save(predicted)
 

@@ -6,8 +6,7 @@ import tempfile
 from typing import Any
 
 import torch
-from PIL import Image
-from problem import MEAN, STD, Problem
+from problem import MEAN, STD, Photographs, Problem
 from torch import Tensor, nn
 from torchvision import transforms
 from transformers import Trainer, TrainingArguments, set_seed
@@ -27,23 +26,18 @@ class Classifier(nn.Module):
         return loss | {"logits": logits}
 
 
-class Photographs(torch.utils.data.Dataset[dict[str, Any]]):
-    """Photographs as the Trainer wants them."""
+def photographs(items: list[tuple[str, int]], side: int, training: bool) -> Photographs:
+    """Photographs as the example crops them."""
+    crop: list[Any] = [transforms.Resize(side), transforms.CenterCrop(side)]
+    if training:
+        crop = [transforms.RandomResizedCrop(side), transforms.RandomHorizontalFlip()]
+    return Photographs(items, transforms.Compose([*crop, transforms.ToTensor(), transforms.Normalize(MEAN, STD)]))
 
-    def __init__(self, items: list[tuple[str, int]], side: int, training: bool) -> None:
-        crop: list[Any] = [transforms.Resize(side), transforms.CenterCrop(side)]
-        if training:
-            crop = [transforms.RandomResizedCrop(side), transforms.RandomHorizontalFlip()]
-        self.items = items
-        self.transform = transforms.Compose([*crop, transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        path, label = self.items[index]
-        with Image.open(path) as image:
-            return {"pixel_values": self.transform(image.convert("RGB")), "labels": label}
+def collate(batch: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+    """A batch by the names of the model's arguments."""
+    images, labels = zip(*batch, strict=True)
+    return {"pixel_values": torch.stack(images), "labels": torch.tensor(labels)}
 
 
 def main() -> None:
@@ -64,10 +58,10 @@ def main() -> None:
             seed=problem.seed,
             remove_unused_columns=False,
         )
-        training = Photographs(problem.train, problem.side, True)
-        trainer = Trainer(Classifier(problem.network()), arguments, train_dataset=training)
+        training = photographs(problem.train, problem.side, True)
+        trainer = Trainer(Classifier(problem.network()), arguments, collate, train_dataset=training)
         trainer.train()
-        test = Photographs([(path, 0) for path in problem.test], problem.side, False)
+        test = photographs(problem.unlabelled, problem.side, False)
         predictions = trainer.predict(test).predictions
     problem.save((predictions[0] if isinstance(predictions, tuple) else predictions).argmax(axis=1))
 

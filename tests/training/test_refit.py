@@ -1,4 +1,4 @@
-"""The rectangle fitted anew after fine-tuning: repeatable, near its targets, and given up if classification suffers."""
+"""Refitting the rectangle after fine-tuning: repeatable, close to its targets, undone if classification suffers."""
 
 from __future__ import annotations
 
