@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -62,8 +63,12 @@ def photographs() -> Path:
     return root
 
 
+FIFTYONE = pytest.StashKey[ModuleType]()
+"""Where `fiftyone_module` leaves what it imported."""
+
+
 @pytest.fixture(scope="session")
-def fiftyone_module() -> ModuleType:
+def fiftyone_module(pytestconfig: pytest.Config) -> ModuleType:
     """The real FiftyOne, with its own database and plugins folder for this test session."""
     folder = Path(tempfile.mkdtemp(prefix="rsam-tests-"))
     atexit.register(
@@ -83,4 +88,14 @@ def fiftyone_module() -> ModuleType:
     (folder / "plugins").mkdir()
     from rsam_app.system.mongodb.connection import import_fiftyone
 
-    return import_fiftyone()
+    pytestconfig.stash[FIFTYONE] = import_fiftyone()
+    return pytestconfig.stash[FIFTYONE]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_dataset_left(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Delete what a file's tests leave in FiftyOne: which file is next in this process, and uses the same names, is
+    decided by how fast the others run."""
+    yield
+    if FIFTYONE in pytestconfig.stash:
+        pytestconfig.stash[FIFTYONE].delete_datasets("*")

@@ -5,20 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import pytest
 from command import rsam
 from faults.small_run import changed, digests, refusal_in
-
-
-@pytest.fixture(scope="module")
-def fiftyone(fiftyone_module: ModuleType) -> Iterator[ModuleType]:
-    """FiftyOne, without the dataset of these tests afterwards."""
-    yield fiftyone_module
-    fiftyone_module.delete_dataset("birds")
 
 
 def reviewed(small: dict[str, Path], run: Path) -> Path:
@@ -38,7 +29,9 @@ def use(run: Path, small: dict[str, Path], out: Path) -> str:
     return said
 
 
-def test_a_renamed_moved_and_linked_run_goes_on(small: dict[str, Path], fiftyone: ModuleType, tmp_path: Path) -> None:
+def test_a_renamed_moved_and_linked_run_goes_on(
+    small: dict[str, Path], fiftyone_module: ModuleType, tmp_path: Path
+) -> None:
     renamed = reviewed(small, tmp_path / "first").rename(tmp_path / "second")
     assert "40 updated" in use(renamed, small, tmp_path / "a")
     moved = tmp_path / "elsewhere" / "second"
@@ -49,7 +42,7 @@ def test_a_renamed_moved_and_linked_run_goes_on(small: dict[str, Path], fiftyone
     link = tmp_path / "link"
     link.symlink_to(moved)
     assert "40 unchanged" in use(link, small, tmp_path / "c")
-    assert len(fiftyone.load_dataset("birds")) == 40
+    assert len(fiftyone_module.load_dataset("birds")) == 40
     before = digests(moved)
     copied = Path(shutil.copytree(moved, tmp_path / "copied" / "second"))
     said = refusal_in(rsam("review", copied, "--no-app", check=2).stderr)
@@ -66,7 +59,9 @@ def test_a_link_to_nowhere_is_named(small: dict[str, Path], tmp_path: Path) -> N
     assert link.is_symlink() and not (tmp_path / "nowhere").exists()
 
 
-def test_files_from_the_future_change_nothing(small: dict[str, Path], fiftyone: ModuleType, tmp_path: Path) -> None:
+def test_files_from_the_future_change_nothing(
+    small: dict[str, Path], fiftyone_module: ModuleType, tmp_path: Path
+) -> None:
     """The clock was set back, or the files come from a machine whose clock is ahead."""
     run, future = reviewed(small, tmp_path / "third"), time.time() + 1e8
     for path in [*run.rglob("*"), *(small["card"].parent / "images").rglob("*")]:

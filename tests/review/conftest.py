@@ -94,7 +94,7 @@ def card(drawn: Dataset) -> Dataset:
     return replace(drawn, records=tuple(replace(r, id=str(r.path)) for r in drawn.records))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def written(images: tuple[Record, ...], tmp_path_factory: pytest.TempPathFactory, fiftyone_module: ModuleType) -> Any:
     """A FiftyOne dataset with 'run one' written, to be cloned but not changed."""
     from rsam_app.review.writing.write_run import write_run

@@ -69,4 +69,3 @@ def test_the_simulated_reviewer_reviews_once_and_the_round_starts_from_the_first
     assert not run.with_name("demo-round3").exists()
     assert read_corrections(corrections_path(run, name)) == table
     assert weights.read_bytes() == before
-    fiftyone_module.delete_dataset(name)

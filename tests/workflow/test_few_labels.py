@@ -78,4 +78,3 @@ def test_it_trains_with_a_few_labels_and_evaluates_what_it_can_hold_out(
     assert "(1 image) is held out, the same for every seed; 1 of 2 classes has none in it" in said.stderr
     assert "not evaluated" not in said.stderr and (metrics := run.read_metrics())
     assert (metrics["split"], metrics["n"]) == ("test", 1)
-    fiftyone_module.delete_dataset(NAME)

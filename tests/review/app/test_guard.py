@@ -71,7 +71,6 @@ def server(written: Any, fiftyone_module: ModuleType) -> Iterator[Server]:
     copy, port = written.clone("guarded", persistent=True), free_port()
     with app_session("guarded", port, True) as (_, url):
         yield Server(port, copy, url)
-    fiftyone_module.delete_dataset("guarded")
 
 
 def media(path: str) -> str:
@@ -355,4 +354,3 @@ def test_on_another_address_a_token_is_required(written: Any, fiftyone_module: M
         assert server.ask("GET", media("/etc/passwd"), known).status == 403
         assert server.ask("GET", f"//evil.example/?token={TOKEN}", {}).headers.get("location") != "//evil.example/"
         session.refresh()  # raises unless the server knows this process
-    fiftyone_module.delete_dataset(copy.name)

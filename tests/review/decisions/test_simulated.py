@@ -47,7 +47,6 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory, fiftyone_module: ModuleTy
     applied = apply_to(run, dataset.name, run.key, NAME)
     assert not applied.problems
     yield planted, dataset, run, applied.added, {**chosen, "decided": decided}
-    fiftyone_module.delete_dataset(dataset.name)
 
 
 def _table(planted: Planted, dataset: Dataset, split: str, off: str) -> pa.Table:
