@@ -21,6 +21,7 @@ from rsam_app.evaluation.inference.predictions_table import relative_shapes
 from rsam_app.evaluation.inference.trained_model import network_of
 from rsam_app.geometry import rectangles as geometry
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.fold_batch_norms import fold_batch_norms
 from rsam_app.model.preprocess import normalise
 from rsam_app.review.writing.documents import attention_document, prediction_document, rectangle_document
 from rsam_app.run.folder import RunFolder
@@ -70,7 +71,7 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
 
     def __init__(self, model: AttentiveClassifier, device: torch.device, precision: str, rectangles: bool) -> None:
         self.config = None
-        self.model, self.device, self.rectangles = model.eval(), device, rectangles
+        self.model, self.device, self.rectangles = fold_batch_norms(model).to(device), device, rectangles
         self.precision = choose_precision(precision, device)
         self.side = int(model.pretrained_cfg["input_size"][-1])
         self._using_gpu = device.type == "cuda"
@@ -86,7 +87,7 @@ class RunModel(fom.EmbeddingsMixin, fom.LogitsMixin, fom.TorchModelMixin, fom.Su
         if rectangles and pipeline.model.attention == "none":
             raise UserError(f"{run.path}: the model has no attention and so no rectangles. Load it without rectangles.")
         chosen = torch.device(device) if device else best_device()
-        return cls(model.to(chosen), chosen, pipeline.train.precision, rectangles)
+        return cls(model, chosen, pipeline.train.precision, rectangles)
 
     @property
     def media_type(self) -> str:

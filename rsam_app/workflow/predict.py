@@ -126,8 +126,9 @@ def _habits(job: Job, split: str) -> Habits:
 def load_trained_model(job: Job) -> AttentiveClassifier:
     """The run's model on this process's device, with a second look if the pipeline or an override asks for it."""
     from rsam_app.evaluation.inference.trained_model import network_of
+    from rsam_app.model.fold_batch_norms import fold_batch_norms
 
-    return network_of(job.run, job.pipeline.model.second_look).to(job.accelerator.device)
+    return fold_batch_norms(network_of(job.run, job.pipeline.model.second_look)).to(job.accelerator.device)
 
 
 def _check_classes(job: Job, model: AttentiveClassifier) -> None:

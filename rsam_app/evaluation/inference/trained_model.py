@@ -24,6 +24,7 @@ from rsam_app.geometry import rectangles as geometry
 from rsam_app.geometry.types import Box, Pixels, Rectangle
 from rsam_app.model import AttentiveClassifier, load_model
 from rsam_app.model.calibration import calibrated_probabilities
+from rsam_app.model.fold_batch_norms import fold_batch_norms
 from rsam_app.model.hub import hub_file
 from rsam_app.model.known_classes import KnownClasses
 from rsam_app.model.preprocess import normalise
@@ -65,7 +66,7 @@ class TrainedModel:
         batch_size: int = 32,
         known: KnownClasses | None = None,
     ) -> None:
-        self.network = model.eval().to(device)
+        self.network = fold_batch_norms(model).to(device)
         self.device, self.precision = device, choose_precision(precision, device)
         if batch_size < 1:
             raise UserError(f"batch_size: {batch_size} is below 1.")
