@@ -1,10 +1,10 @@
 """Speed-up of the defaults over a plain timm model: precision and memory format chosen for the hardware.
 
-    python benchmarks/fast_path.py [--run RUN …] [--backbones mobilenetv2_100 resnet18]
+    python benchmarks/fast_path.py [--run RUN …] [--backbones mobilenetv2_100 …]
 
 *Plain* is timm's model as usually run: eager float32, channels first. *Ours* is the setting of `rsam`: channels last,
-the precision of `train.precision=auto`, slow depthwise convolutions trained in float32, freed memory retained, here
-without attention (see `attention_cost.py`). All alternate on one batch of random images. With runs, it also compares
+the precision of `train.precision=auto`, slow depthwise convolutions trained in float32, batch norms folded for
+inference, freed memory retained, here without attention (see `attention_cost.py`). All alternate on one batch of random images. With runs, it also compares
 the accuracy of their models on their test images in float32 and in the chosen precision. Written to
 `benchmarks/results/fast_path.json`.
 """
@@ -31,6 +31,7 @@ from rsam_app.data import load_dataset
 from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import run_model
 from rsam_app.model import build_model, load_model
+from rsam_app.model.fold_batch_norms import fold_batch_norms
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.allocator import release_freed_memory, retain_freed_memory
 from rsam_app.system.precision import autocast, choose_precision
@@ -38,11 +39,12 @@ from rsam_app.training.depthwise import train_slow_depthwise_in_float32
 
 RESULTS = Path(__file__).resolve().parent / "results" / "fast_path.json"
 CLASSES, SIDE = 50, 224
+BACKBONES = ("mobilenetv2_100", "tf_efficientnet_lite0", "resnet18", "resnet50", "convnext_tiny")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbones", nargs="+", default=["mobilenetv2_100", "resnet18"])
+    parser.add_argument("--backbones", nargs="+", default=BACKBONES)
     parser.add_argument("--run", nargs="*", type=Path, default=[], help="run folders whose accuracy is compared")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=32)
@@ -66,17 +68,19 @@ def _speed(backbone: str, device: torch.device, batch: int, rounds: int) -> dict
     settings = ModelConfig(backbone=backbone, weights="none", attention="none", image_size=SIDE)
     ours = build_model(settings, tuple(map(str, range(CLASSES))))
     ours.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    quick = copy.deepcopy(ours)
-    train_slow_depthwise_in_float32(quick)
+    trained = copy.deepcopy(ours)
+    if choose_precision("auto", device) == "bfloat16":
+        train_slow_depthwise_in_float32(trained)
+    folded = fold_batch_norms(copy.deepcopy(ours))
     images, report = torch.randn(batch, 3, SIDE, SIDE, device=device), {}
     last = images.contiguous(memory_format=torch.channels_last)
     chosen = choose_precision("auto", device)
-    for name, step in {"inference": _infer, "training": _train}.items():
+    for name, step, quick in (("inference", _infer, folded), ("training", _train, trained)):
         ways = {
             "plain": _way(step, plain, images, "float32"),
             "channels_last": _way(step, ours, last, "float32"),
             f"channels_last, {chosen}": _way(step, ours, last, chosen),
-            "ours": _way(step, quick if chosen == "bfloat16" else ours, last, chosen, retain_freed_memory),
+            "ours": _way(step, quick, last, chosen, retain_freed_memory),
         }
         seconds = take_turns(ways, rounds)
         report[name] = {key: ratio(seconds["plain"], taken) for key, taken in seconds.items()}

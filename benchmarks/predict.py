@@ -31,6 +31,7 @@ from rsam_app.data.records import Skipped
 from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.evaluation.inference.trained_model import TrainedModel, load
 from rsam_app.model import AttentiveClassifier, build_model, save_model
+from rsam_app.system.allocator import retain_freed_memory
 from rsam_app.system.precision import autocast
 
 BACKBONE = "mobilenetv2_100"
@@ -44,6 +45,7 @@ WHOLE_TURNS = 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=832)
+    retain_freed_memory()  # like every command
     photographs = sorted(Path(os.environ["RSAM_DATA"]).rglob("CUB_200_2011/images/*/*.jpg"))
     photographs = photographs[: parser.parse_args().images]
     classes = tuple(f"class {number}" for number in range(50))

@@ -67,6 +67,7 @@ def _predict_photographs(
     from contextlib import ExitStack
 
     from rsam_app.evaluation.inference.trained_model import load
+    from rsam_app.system.allocator import retain_freed_memory
     from rsam_app.workflow import predict_photographs as photographs
 
     if only_splits:
@@ -78,6 +79,7 @@ def _predict_photographs(
         writers = [photographs.terminal_lines(as_json, echo)] if as_json or not output else []
         writers += [stack.enter_context(photographs.row_writer(output))] if output else []
         writers += [photographs.Pictures(draw)] if draw else []
+        retain_freed_memory()
         model = load(run)
         advance = stack.enter_context(reporting.counter("predicting", len(listed))) if output else lambda images: None
         count = photographs.predict_photographs(
