@@ -4,9 +4,9 @@
 
 *Plain* is timm's model as usually run: eager float32, channels first. *Ours* is the setting of `rsam`: channels last,
 the precision of `train.precision=auto`, slow depthwise convolutions trained in float32, batch norms folded for
-inference, freed memory retained, here without attention (see `attention_cost.py`). All alternate on one batch of random images. With runs, it also compares
-the accuracy of their models on their test images in float32 and in the chosen precision. Written to
-`benchmarks/results/fast_path.json`.
+inference, freed memory retained, here without attention (see `attention_cost.py`). All alternate on one batch of random
+images. With runs, it also compares the accuracy of their models on their test images: in float32 as trained, and as
+`rsam` predicts. Written to `benchmarks/results/fast_path.json`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rsam_app.config import ModelConfig, load_card
 from rsam_app.data import load_dataset
 from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import run_model
-from rsam_app.model import build_model, load_model
+from rsam_app.model import AttentiveClassifier, build_model, load_model
 from rsam_app.model.fold_batch_norms import fold_batch_norms
 from rsam_app.run.folder import RunFolder
 from rsam_app.system.allocator import release_freed_memory, retain_freed_memory
@@ -121,18 +121,18 @@ def _train(model: nn.Module, images: Tensor, precision: str) -> None:
 
 
 def _accuracy(run: RunFolder, device: torch.device) -> dict[str, Any]:
-    """Top-1 of a run's model on its test images in float32 and in the chosen precision, and their agreement."""
+    """Top-1 of a run's model on its test images in float32 and as `rsam` predicts, and their agreement."""
     pipeline = run.load_pipeline()
     dataset = load_dataset(load_card(pipeline.dataset), pipeline.seed)
-    records, model = dataset.split("test"), load_model(run.model)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    records, trained = dataset.split("test"), load_model(run.model)
     labels = np.array([dataset.class_index[record.label] for record in records])
 
-    def predicted(precision: str) -> np.ndarray:
-        runner = ModelRunner(model, device, precision, pipeline.evaluate.batch_size, "auto")
+    def predicted(model: AttentiveClassifier, precision: str) -> np.ndarray:
+        runner = ModelRunner(model.to(device), device, precision, pipeline.evaluate.batch_size, "auto")
         return np.asarray(run_model(runner, records).logits.argmax(axis=1))
 
-    exact, chosen = predicted("float32"), predicted(choose_precision("auto", device))
+    exact = predicted(trained, "float32")
+    chosen = predicted(fold_batch_norms(trained), choose_precision("auto", device))
     top1 = {"top1_float32": float((exact == labels).mean()), "top1_chosen": float((chosen == labels).mean())}
     return {"n": len(records), **top1, "same_prediction": float((exact == chosen).mean())}
 
