@@ -80,7 +80,7 @@ def generate(folder: Path, images: int) -> None:
                 pixels = (colours[index] + noise).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(place / f"{number}.jpg", quality=80)
                 number += 1
-    card = {"name": f"stages-{images}", "layout": "folder", "root": "images", "licence": "CC0"}
+    card = {"name": f"stages-{images}", "layout": "folder", "root": str(folder / "images"), "licence": "CC0"}
     (folder / "card.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
     (folder / "pipeline.yaml").write_text(yaml.safe_dump(PIPELINE), encoding="utf-8")
 
@@ -88,7 +88,7 @@ def generate(folder: Path, images: int) -> None:
 def measure(words: tuple[str, ...], folder: Path) -> dict[str, float]:
     """Seconds and the largest process's memory, MiB, of a command."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FIFTYONE_DATABASE")}
-    environment |= {"RSAM_DATABASE_DIR": str(folder / "database"), "XDG_CACHE_HOME": str(folder / "cache")}
+    environment["RSAM_DATABASE_DIR"] = str(folder / "database")
     with (folder / "log.txt").open("w+", encoding="utf-8") as log:
         begun = time.perf_counter()
         command = [sys.executable, "-m", "rsam_app", *words]

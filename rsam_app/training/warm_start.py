@@ -25,6 +25,11 @@ from rsam_app.training.features.source import FeatureSource
 
 EPOCHS, BATCH, RATE = 15, 32, 3e-3
 
+DECAY = 0.05
+"""Weight decay of the first classifier, on features whose standard deviation is 1. Chosen on validation images: on
+birds and pets with MobileNetV2, EfficientNet-Lite0 and -Lite2 at 160 pixels, mean top-1 is 77.3 % (.001: 74.5; .01:
+76.2; .02: 77.2; .1: 76.1). On test images it is 80.0 %, against 77.7 with .001 on features as they are."""
+
 
 def start_attention(
     job: Job, model: AttentiveClassifier, source: FeatureSource | FrozenFeatures, targets: dict[str, Target]
@@ -91,13 +96,19 @@ def fit_attention(
     return total / max(1, len(known))
 
 
-def fit_classifier(classifier: nn.Linear, features: Tensor, labels: Tensor, decay: float = 1e-3) -> float:
-    """Fit `classifier` in place by `logistic_regression` on features `(N, D)` and labels `(N,)`; returns the loss."""
-    weight, bias, loss = logistic_regression(features, labels, classifier.out_features, decay)
+def fit_classifier(classifier: nn.Linear, features: Tensor, labels: Tensor, decay: float = DECAY) -> float:
+    """Fit `classifier` in place by `logistic_regression` on features `(N, D)` and labels `(N,)`; returns the loss.
+
+    For the fit the features are centred, unless the classifier has no bias, and scaled to a standard deviation of 1,
+    all by one factor, so that `decay` means the same for every network.
+    """
+    centre = features.mean(dim=0) if classifier.bias is not None else features.new_zeros(features.shape[1])
+    scale = (features - centre).square().mean().sqrt().clamp_min(1e-12)
+    weight, bias, loss = logistic_regression((features - centre) / scale, labels, classifier.out_features, decay)
     with torch.no_grad():
-        classifier.weight.copy_(weight)
+        classifier.weight.copy_(weight / scale)
         if classifier.bias is not None:
-            classifier.bias.copy_(bias)
+            classifier.bias.copy_(bias - classifier.weight @ centre)
     return loss
 
 
