@@ -166,6 +166,26 @@ def test_the_table_of_fine_tuning_is_that_of_the_benchmark() -> None:
         assert said == [*expected, figure(average("pets", top1), True), seeds["pets"]], name
 
 
+def test_the_speeds_are_those_of_the_benchmarks() -> None:
+    networks = {
+        "MobileNetV2": "mobilenetv2_100",
+        "EfficientNet-Lite0": "tf_efficientnet_lite0",
+        "ResNet-18": "resnet18",
+        "ResNet-50": "resnet50",
+        "ConvNeXt-Tiny": "convnext_tiny",
+    }
+    report = read_json(RESULTS / "fast_path.json")
+    table = rows_of("docs/results.md", "| | training | inference |")
+    assert set(table) == set(networks)
+    for name, said in table.items():
+        ours = [report[networks[name]][step]["ours"]["ratio"] for step in ("training", "inference")]
+        assert said == [f"{ratio:.1f}" for ratio in ours], name
+    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    whole = read_json(RESULTS / "predict.json")["whole_process"]["ratio_to_plain"]
+    assert f"answers {whole['one look']:.1f} times as many photographs a second with one look" in text
+    assert f"{whole['two looks']:.1f} times with two, and {whole['a second look if unsure']:.1f} times with" in text
+
+
 def test_the_table_of_answers_against_a_shortcut_is_that_of_the_benchmark() -> None:
     methods = {
         "none: no attention": "none",
