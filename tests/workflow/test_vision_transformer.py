@@ -22,7 +22,7 @@ from rsam_app.evaluation.inference.photographs import decode
 from rsam_app.geometry.types import RECTANGLE_FIELDS
 from rsam_app.run.predictions import read_predictions, score_names
 
-SIDE, NAME = 96, "transformer-beetles"
+SIDE, DEPTH, NAME = 96, 2, "transformer-beetles"
 MODELS = (("frozen", "test_vit"), ("tuned", "test_vit4"))
 """Of timm's: with a class token; with a register token and the mean of the patches."""
 
@@ -34,10 +34,15 @@ def test_a_vision_transformer_goes_through_the_whole_product(fiftyone_module: Mo
     for name, backbone in MODELS:
         run, weights = tmp_path / "runs" / name, tmp_path / f"{backbone}.safetensors"
         torch.manual_seed(0)
-        save_file(timm.create_model(backbone).state_dict(), weights)
+        save_file(timm.create_model(backbone, depth=DEPTH).state_dict(), weights)
         settings = {
             "dataset": str(tmp_path / "card.yaml"),
-            "model": {"backbone": backbone, "weights": str(weights), "image_size": SIDE},
+            "model": {
+                "backbone": backbone,
+                "backbone_args": {"depth": DEPTH},
+                "weights": str(weights),
+                "image_size": SIDE,
+            },
             "train": {
                 "epochs": 1,
                 "batch_size": 16,
