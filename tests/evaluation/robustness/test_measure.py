@@ -14,12 +14,13 @@ from rsam_app.config import ModelConfig, Pipeline
 from rsam_app.data.synthetic import generate
 from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.robustness.measure import SECTIONS, measure_robustness
-from rsam_app.model import build_model, load_model, save_model
+from rsam_app.model import build_model, save_model
 from rsam_app.run.folder import RunFolder
 from rsam_app.run.job import Job
 from rsam_app.system.precision import choose_precision
 from rsam_app.system.progress import Reporter
 from rsam_app.workflow import stages
+from rsam_app.workflow.predict import load_trained_model
 
 SPECIES = 4
 
@@ -81,7 +82,7 @@ def test_the_same_run_gives_the_same_figures(robust: tuple[Job, dict[str, Any]])
     job, metrics = robust
     device = job.accelerator.device
     precision = choose_precision("auto", device)
-    runner = ModelRunner(load_model(job.run.model).to(device), device, precision, job.pipeline.evaluate.batch_size)
+    runner = ModelRunner(load_trained_model(job), device, precision, job.pipeline.evaluate.batch_size)
     again, absent = measure_robustness(runner, job.original, "test", 9, job.pipeline.seed)
     assert again == {name: metrics[name] for name in SECTIONS}
     assert not absent
