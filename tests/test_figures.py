@@ -53,6 +53,7 @@ def test_each_results_page_is_what_its_script_writes_from_the_cells(benchmark: C
         "backbone_families": benchmark("backbone_families").table(cells("backbone_families")),
         "demo_rounds": benchmark("demo_rounds").table(cells("demo_rounds")),
         "finetuning": benchmark("finetuning").table(cells("finetuning")),
+        "peers": benchmark("peers").table(cells("peers")),
         "rectangle_queue": queue.page(cells("rectangle_queue")),
         "shortcut": shortcut.table(cells("shortcut"), shortcut.SETTING),
     }
