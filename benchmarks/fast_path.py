@@ -68,13 +68,11 @@ def _speed(backbone: str, device: torch.device, batch: int, rounds: int) -> dict
     settings = ModelConfig(backbone=backbone, weights="none", attention="none", image_size=SIDE)
     ours = build_model(settings, tuple(map(str, range(CLASSES))))
     ours.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained = copy.deepcopy(ours)
-    if choose_precision("auto", device) == "bfloat16":
+    folded, trained, chosen = fold_batch_norms(ours), copy.deepcopy(ours), choose_precision("auto", device)
+    if chosen == "bfloat16":
         train_slow_depthwise_in_float32(trained)
-    folded = fold_batch_norms(copy.deepcopy(ours))
     images, report = torch.randn(batch, 3, SIDE, SIDE, device=device), {}
     last = images.contiguous(memory_format=torch.channels_last)
-    chosen = choose_precision("auto", device)
     for name, step, quick in (("inference", _infer, folded), ("training", _train, trained)):
         ways = {
             "plain": _way(step, plain, images, "float32"),

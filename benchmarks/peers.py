@@ -152,13 +152,13 @@ def _theirs(cell: dict[str, Any], dataset: Dataset, folder: Path, python: str) -
         "answer": str(folder / "answer.json"),
     }
     (folder / "problem.json").write_text(json.dumps(problem), encoding="utf-8")
-    _do([python, str(ALTERNATIVES / f"{cell['way']}.py"), str(folder / "problem.json")], dict(os.environ), place=folder)
+    # In a folder of its own: transformers takes our folder `datasets` for a package.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    _do([python, str(ALTERNATIVES / f"{cell['way']}.py"), str(folder / "problem.json")], environment, place=folder)
     return [dataset.classes[index] for index in json.loads((folder / "answer.json").read_text(encoding="utf-8"))]
 
 
 def _do(command: list[str], environment: dict[str, str], given: str = "", place: Path | None = None) -> None:
-    """Run a command; the alternatives in another place, as transformers takes our folder `datasets` for a package."""
-    environment = {key: value for key, value in environment.items() if place is None or key != "PYTHONPATH"}
     done = subprocess.run(command, env=environment, input=given, cwd=place, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")

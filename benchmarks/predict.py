@@ -45,9 +45,9 @@ WHOLE_TURNS = 3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=832)
+    images = parser.parse_args().images
     retain_freed_memory()  # like every command
-    photographs = sorted(Path(os.environ["RSAM_DATA"]).rglob("CUB_200_2011/images/*/*.jpg"))
-    photographs = photographs[: parser.parse_args().images]
+    photographs = sorted(Path(os.environ["RSAM_DATA"]).rglob("CUB_200_2011/images/*/*.jpg"))[:images]
     classes = tuple(f"class {number}" for number in range(50))
     with tempfile.TemporaryDirectory() as folder:
         for name, look in LOOKS.items():

@@ -36,9 +36,10 @@ def fold_batch_norms(model: AttentiveClassifier) -> AttentiveClassifier:
     device = next(model.parameters()).device
     noise = torch.rand(1, *model.pretrained_cfg["input_size"], generator=torch.Generator().manual_seed(0)).to(device)
     folded = copy.deepcopy(model)
+    names = {module: name for name, module in folded.named_modules()}
     pairs, before = _watch(folded, noise)
     for convolution, norm in pairs:
-        _merge(folded, convolution, norm)
+        folded.set_submodule(names[norm], _merge(convolution, norm))
     return folded if pairs and _close(before, _maps(folded, noise)) else model
 
 
@@ -63,16 +64,21 @@ def _watch(model: AttentiveClassifier, images: Tensor) -> tuple[list[tuple[nn.Co
     finally:
         for hook in hooks:
             hook.remove()
-    return [(made_by, used[0]) for made_by, used in users.items() if len(used) == 1 and type(used[0]) in NORMS], maps
+    return [(made_by, used[0]) for made_by, used in users.items() if len(used) == 1 and _is_affine(used[0])], maps
 
 
-def _merge(model: AttentiveClassifier, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _is_affine(module: nn.Module) -> bool:
+    """Whether it is a batch norm that uses stored statistics, rather than those of the batch."""
+    return type(module) in NORMS and module.running_mean is not None
+
+
+def _merge(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
+    """Change the convolution's weights; returns what is left of the batch norm."""
     mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
     convolution.weight, convolution.bias = fuse_conv_bn_weights(
         convolution.weight, convolution.bias, mean, variance, norm.eps, norm.weight, norm.bias
     )
-    rest = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
-    model.set_submodule(next(name for name, module in model.named_modules() if module is norm), rest)
+    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 
 def _maps(model: AttentiveClassifier, images: Tensor) -> list[Tensor]:

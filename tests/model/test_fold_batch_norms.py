@@ -77,6 +77,21 @@ def test_a_model_that_would_answer_otherwise_is_left_alone() -> None:
     assert norms(model) == 53
 
 
+def test_a_batch_norm_behind_two_convolutions_is_merged_into_both_or_left_alone() -> None:
+    model = network("resnet18")
+    block = model.backbone.layer1[0]
+    block.bn2 = block.bn1
+    folded, images = fold_batch_norms(model), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        assert (folded(images) - model(images)).abs().max() <= 1e-3 * model(images).abs().max()
+
+
+def test_a_batch_norm_that_measures_each_batch_is_kept() -> None:
+    model = network("resnet18")
+    model.backbone.bn1 = nn.BatchNorm2d(64, track_running_stats=False).eval()
+    assert norms(fold_batch_norms(model)) == 1
+
+
 def test_the_random_numbers_of_the_caller_stay() -> None:
     model = network("resnet18")
     state = torch.get_rng_state()
