@@ -187,6 +187,15 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
     assert f"{whole['two looks']:.1f} times with two, and {whole['a second look if unsure']:.1f} times with" in text
 
 
+def test_what_the_view_is_worth_is_that_of_the_benchmark() -> None:
+    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    view = read_json(RESULTS / "first_classifier.json")["view"]
+    for card, lead in (("cub_200_2011", "on the birds"), ("oxford_iiit_pet", "on the pets")):
+        small, large = (view[f"{card}, {side} pixels"] for side in (160, 224))
+        said = [f"from {100 * one['whole']:.1f} to {100 * one['centre']:.1f} %" for one in (small, large)]
+        assert f"{lead} {said[0]}, and at 224 pixels {said[1]}" in text
+
+
 def test_the_table_of_answers_against_a_shortcut_is_that_of_the_benchmark() -> None:
     methods = {
         "none: no attention": "none",
