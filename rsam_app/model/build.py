@@ -66,6 +66,7 @@ def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier
         "second_look": False if config.second_look == "auto" else config.second_look,
         "stage": config.stage,
         "gate": config.gate,
+        "crop": "close",
     }
     model = rsam_classifier(
         **model_args,
