@@ -6,6 +6,7 @@ Every way gets the same photographs, pixels, weights, processor and number of ep
 minutes are those from the command to the predicted test images, imports included. No way sees the boxes.
 
     frozen            rsam train with a frozen backbone (three epochs, whatever `--epochs` says), rsam predict
+    frozen_second_look  the same with `second_look: true`
     finetuned         rsam train, rsam predict
     plain             the same with `attention: none`
     timm_recipe       timm's augmentation, optimizer and schedule; bfloat16, channels last
@@ -44,13 +45,15 @@ from rsam_app.evaluation.metrics.paired import half_width
 
 RESULTS = Path(__file__).resolve().parent / "results"
 ALTERNATIVES = Path(__file__).resolve().parent / "alternatives"
+FROZEN: dict[str, Any] = {"frozen_backbone": True, "epochs": 3, "learning_rate": 3e-4}
 OURS: dict[str, dict[str, dict[str, Any]]] = {
-    "frozen": {"model": {"attention": "rsam"}, "train": {"frozen_backbone": True, "epochs": 3}},
+    "frozen": {"model": {"attention": "rsam"}, "train": FROZEN},
+    "frozen_second_look": {"model": {"attention": "rsam", "second_look": True}, "train": FROZEN},
     "finetuned": {"model": {"attention": "rsam"}, "train": {}},
     "plain": {"model": {"attention": "none"}, "train": {}},
 }
 THEIRS = ("timm_recipe", "fastai_fine_tune", "transformers_trainer", "linear_head")
-ONCE = ("frozen", "linear_head")
+ONCE = ("frozen", "frozen_second_look", "linear_head")
 """Ways that the number of epochs does not change."""
 RATE = 1e-3
 BATCH = 32

@@ -4,8 +4,8 @@
 
 Rectangles are fitted to discovered objects as `rsam train` begins, without boxes, at 160 pixels. Then a classifier is
 fitted to the whole training images and to their crops along the predicted rectangles, and answers by the mean of both.
-A crop's shape is how far it extends past the box around the rectangle, and how much its proportions may differ from the
-image's. Top-1 on validation images, by which the shape was chosen, and on test images. Cells that are in
+A crop's context is the factor by which its sides are longer than those of the box around the rectangle. Top-1 on
+validation images, by which the context was chosen, and on test images. Cells that are in
 `results/second_look_crop.json` are skipped.
 """
 
@@ -29,7 +29,6 @@ from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.model import AttentiveClassifier
-from rsam_app.model.attention.second_look import CropShape
 from rsam_app.model.preprocess import normalise
 from rsam_app.run.job import Job
 from rsam_app.system.precision import autocast
@@ -39,7 +38,7 @@ from rsam_app.training.setup import feature_source, set_up
 
 RESULTS = Path(__file__).resolve().parent / "results" / "second_look_crop.json"
 SIDE = 160
-SHAPES = [CropShape(c, s) for s in (1.0, 1.5) for c in (0.7, 0.8, 0.9, 1.0, 1.2)]
+CONTEXTS = (0.7, 0.8, 0.9, 1.0, 1.2)
 
 
 def main() -> None:
@@ -54,15 +53,15 @@ def main() -> None:
             name = f"{card}, {backbone}, seed {arguments.seed}"
             if name in report["cells"]:
                 continue
-            report["cells"][name] = by_shape(card, backbone, arguments.seed)
+            report["cells"][name] = by_context(card, backbone, arguments.seed)
             print(name, json.dumps(report["cells"][name]), flush=True)
             report |= {"mean": means(report["cells"]), "environment": where()}
             RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report["mean"], indent=2))
 
 
-def by_shape(card: str, backbone: str, seed: int) -> dict[str, dict[str, float]]:
-    """Top-1 on validation and test images of the whole image, and of its mean with the crop of each shape."""
+def by_context(card: str, backbone: str, seed: int) -> dict[str, dict[str, float]]:
+    """Top-1 on validation and test images of the whole image, and of its mean with the crop of each context."""
     with tempfile.TemporaryDirectory() as folder:
         source, job = _with_rectangle(card, backbone, seed, Path(folder))
         dataset = job.original
@@ -70,13 +69,12 @@ def by_shape(card: str, backbone: str, seed: int) -> dict[str, dict[str, float]]
         labels = {k: torch.tensor([dataset.class_index[r.label] for r in v]) for k, v in records.items()}
         views = {split: _embeddings(source, of_split) for split, of_split in records.items()}
 
-    def top1(shapes: list[CropShape | None]) -> dict[str, float]:
-        rows = torch.cat([views["train"][shape] for shape in shapes])
-        head = fitted((rows, labels["train"].repeat(len(shapes))), len(dataset.classes))
-        return {split: _accuracy(head, [views[split][s] for s in shapes], labels[split]) for split in ("val", "test")}
+    def top1(contexts: list[float | None]) -> dict[str, float]:
+        rows = torch.cat([views["train"][context] for context in contexts])
+        head = fitted((rows, labels["train"].repeat(len(contexts))), len(dataset.classes))
+        return {split: _accuracy(head, [views[split][c] for c in contexts], labels[split]) for split in ("val", "test")}
 
-    found = {"whole image": top1([None])}
-    return found | {f"context {s.context:g}, stretch {s.stretch:g}": top1([None, s]) for s in SHAPES}
+    return {"whole image": top1([None])} | {f"context {c:g}": top1([None, c]) for c in CONTEXTS}
 
 
 def _with_rectangle(card: str, backbone: str, seed: int, folder: Path) -> tuple[FeatureSource, Job]:
@@ -96,25 +94,24 @@ def _with_rectangle(card: str, backbone: str, seed: int, folder: Path) -> tuple[
     return feature_source(job, set_up(job, "", fresh=True).bare), job
 
 
-def _embeddings(source: FeatureSource, records: tuple[Record, ...]) -> dict[CropShape | None, Tensor]:
-    """Embeddings `(N, D)` of whole images, under None, and of their crops, by shape."""
+def _embeddings(source: FeatureSource, records: tuple[Record, ...]) -> dict[float | None, Tensor]:
+    """Embeddings `(N, D)` of whole images, under None, and of their crops by context."""
     model, parts = source.model.eval(), []
     views = Views(records, source.class_index, SIDE * model.detail)
     for batch in make_loader(views, ShardedBatches(len(records), 32), source.workers, False):
         images = normalise(batch["image"], model, source.device)
         with torch.inference_mode(), all_cores(), autocast(source.precision, source.device):
             parts.append(_embed(model, images))
-    return {shape: torch.cat([part[shape] for part in parts]) for shape in parts[0]}
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
-def _embed(model: AttentiveClassifier, images: Tensor) -> dict[CropShape | None, Tensor]:
+def _embed(model: AttentiveClassifier, images: Tensor) -> dict[float | None, Tensor]:
     result = model.forward_attention(model.shrink(images))[1]
     rectangle = model.to_input(result, images.shape[2:])
     assert result is not None and rectangle is not None
-    found: dict[CropShape | None, Tensor] = {None: model.forward_head(result.features, pre_logits=True).float()}
-    for shape in SHAPES:
-        model.crop_shape = shape
-        found[shape] = model.forward_head(model.crop_features(images, rectangle), pre_logits=True).float()
+    found: dict[float | None, Tensor] = {None: model.forward_head(result.features, pre_logits=True).float()}
+    for model.crop_context in CONTEXTS:
+        found[model.crop_context] = model.forward_head(model.crop_features(images, rectangle), pre_logits=True).float()
     return found
 
 
@@ -125,10 +122,10 @@ def _accuracy(head: nn.Linear, views: list[Tensor], labels: Tensor) -> float:
 
 
 def means(cells: dict[str, dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """The mean over the cells of each shape's figures."""
+    """The mean over the cells of each context's figures."""
     return {
-        shape: {split: round(float(np.mean([cell[shape][split] for cell in cells.values()])), 4) for split in figures}
-        for shape, figures in next(iter(cells.values())).items()
+        view: {split: round(float(np.mean([cell[view][split] for cell in cells.values()])), 4) for split in figures}
+        for view, figures in next(iter(cells.values())).items()
     }
 
 

@@ -8,6 +8,7 @@ import timm
 import torch
 
 from rsam_app.config import ModelConfig
+from rsam_app.model.attention.second_look import CONTEXT
 from rsam_app.model.backbone import dry_run, no_stage_of_tokens, require_gateable
 from rsam_app.model.classifier import AttentiveClassifier
 from rsam_app.model.hub import require_known
@@ -66,7 +67,7 @@ def _build(config: ModelConfig, classes: tuple[str, ...]) -> AttentiveClassifier
         "second_look": False if config.second_look == "auto" else config.second_look,
         "stage": config.stage,
         "gate": config.gate,
-        "crop": "close",
+        "crop_context": CONTEXT,
     }
     model = rsam_classifier(
         **model_args,

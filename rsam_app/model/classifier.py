@@ -16,7 +16,7 @@ from rsam_app.model.attended_stage import AttendedStage
 from rsam_app.model.attention import RSAM, AttentionResult, ClassMapAttention, MapAttention, PositionwiseAttention
 from rsam_app.model.attention.gating import gate
 from rsam_app.model.attention.predictors import PREDICTORS
-from rsam_app.model.attention.second_look import CROPS, shrunk, upright_crop
+from rsam_app.model.attention.second_look import LOOSE, shrunk, upright_crop
 from rsam_app.model.backbone import last_two_channels, layout_of, no_stage_of_tokens, stage_of
 from rsam_app.model.feature_layout import TokenLayout
 from rsam_app.model.roll_up import RollUp
@@ -65,8 +65,8 @@ class AttentiveClassifier(TimmInterface):
     `attention` is `rsam`, `positionwise`, `conv_map`, `class_map` or `none`; `predictor` is RSAM's. It gates the last
     map, or the output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the backbone's
     pixels along each side: the whole image is shrunk to them, and the crop, upright around the rectangle, keeps the
-    full resolution; both go through one backbone and head. `crop` is its shape, one of `CROPS`: models of earlier versions
-    were trained with the default. With `unsure` a crop is only classified if the whole image
+    full resolution; both go through one backbone and head. `crop_context` is how far it
+    extends around the rectangle (see `second_look.CONTEXT`). With `unsure` a crop is only classified if the whole image
     leaves less confidence than `second_look_below`; in training all are. With `only` the head sees the crop alone, and
     the whole image is looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out
     and halves the time. A transformer's tokens become a map by its `layout` (see `TokenLayout`). Raises `UserError` for
@@ -94,10 +94,10 @@ class AttentiveClassifier(TimmInterface):
         second_look: bool | str = False,
         stage: int = -1,
         gate: str = "wide",
-        crop: str = "loose",
+        crop_context: float = LOOSE,
     ) -> None:
         super().__init__()
-        self.crop_shape = CROPS[crop]
+        self.crop_context = crop_context
         self.detail = DETAIL if second_look else 1
         self.second_look = second_look
         self.backbone = timm.create_model(
@@ -241,7 +241,7 @@ class AttentiveClassifier(TimmInterface):
         No gradient flows to the crop's position: what makes a crop easier to classify need not be the object.
         """
         height, width = images.shape[2] // self.detail, images.shape[3] // self.detail
-        return upright_crop(images, rectangle.detach(), height, width, self.crop_shape)
+        return upright_crop(images, rectangle.detach(), height, width, self.crop_context)
 
     def crop_features(self, images: Tensor, rectangle: Tensor) -> Tensor:
         """The crops' map `(B, C, H, W)`, without attention."""

@@ -18,7 +18,7 @@ NEAR_DUPLICATES = 1
 ROW_CACHE = 2
 """Raise if the file layout of the row cache changes."""
 
-DISCOVERED_RECTANGLES = 4
+DISCOVERED_RECTANGLES = 5
 """Raise if object discovery returns other rectangles."""
 
 SCORES = 5

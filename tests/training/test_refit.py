@@ -92,7 +92,7 @@ def test_the_rectangle_stays_as_trained_if_fewer_validation_images_would_be_righ
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Behind a published gate nothing is left of a patch that the rectangle misses."""
-    job = tune(tmp_path, "model.gate=published", "model.predictor=regression")
+    job = tune(tmp_path, "model.gate=published", "train.epochs=6")
     trained, place = weights(job), job.run.path / "discovered.json"
     place.write_text(json.dumps(dict.fromkeys(stored_targets(place), (6, 6, 8, 8, 0))))
     capsys.readouterr()

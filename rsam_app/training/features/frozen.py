@@ -25,6 +25,7 @@ from rsam_app.data.records import Record
 from rsam_app.data.sampling import Draw
 from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.model import AttentiveClassifier, AttentiveOutput
+from rsam_app.model.fold_batch_norms import fold_batch_norms
 from rsam_app.model.preprocess import normalise
 from rsam_app.model.store import backbone_hash
 from rsam_app.system.cache.rows import RowCache, open_cache
@@ -225,12 +226,13 @@ def _compute_missing(
 ) -> None:
     validation = Views(frozen.validation, frozen.class_index, frozen.side)
     begin, missing = 0, set(frozen.rows.missing())
+    model = fold_batch_norms(source.model) if missing else source.model
     for views, epoch in [*training_views(frozen, pipeline, targets), (validation, 0)]:
         incomplete = [block for block in blocks_of(len(views)) if any(begin + i in missing for i in block)]
         for batch in make_loader(views, Blocks(incomplete, epoch), source.workers, False):
             with torch.inference_mode(), all_cores(), autocast(frozen.precision, frozen.device):
-                images = normalise(batch["image"], source.model, frozen.device)
-                maps, stages = source.model.maps(source.model.shrink(images))
+                images = normalise(batch["image"], model, frozen.device)
+                maps, stages = model.maps(model.shrink(images))
             halves = [one.half().cpu().numpy().reshape(len(one), -1) for one in (maps, *stages)]
             affine = batch["to_image"].numpy().reshape(-1, 6).view(np.uint8)
             raw = np.concatenate([np.concatenate(halves, axis=1).view(np.uint8), affine], axis=1)

@@ -15,6 +15,7 @@ from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.fold_batch_norms import fold_batch_norms
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast
 
@@ -31,7 +32,7 @@ class FeatureSource:
 
     def evidence(self, records: Sequence[Record], size: int) -> list[Tensor]:
         """The maps `(N, C, H, W)`, half precision, that rectangles in inputs of `size` pixels are predicted from."""
-        batches = [maps for maps, _ in self._extract(records, size, self._evidence)]
+        batches = [maps for maps, _ in self._extract(records, size, _evidence)]
         return [torch.cat(parts) for parts in zip(*batches, strict=True)]
 
     def late_stages(self, records: Sequence[Record], size: int, thumbnail: int) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -40,7 +41,7 @@ class FeatureSource:
 
         These stages precede a widening head convolution, which mixes object and surroundings.
         """
-        for (maps,), images in self._extract(records, size, self._late_stages):
+        for (maps,), images in self._extract(records, size, _late_stages):
             pixels = images.permute(0, 2, 3, 1).numpy()
             small = [cv2.resize(image, (thumbnail, thumbnail), interpolation=cv2.INTER_AREA) for image in pixels]
             yield maps, np.stack(small)
@@ -65,25 +66,26 @@ class FeatureSource:
         """The shape `(C, H, W)` of an image's maps in `late_stages`, for inputs `(1, C, S, S)`."""
         self.model.eval()
         with torch.no_grad():
-            return tuple(self._late_stages(inputs)[0].shape[1:])
+            return tuple(_late_stages(self.model, inputs)[0].shape[1:])
 
     def _extract(
-        self, records: Sequence[Record], size: int, extract: Callable[[Tensor], Sequence[Tensor]]
+        self, records: Sequence[Record], size: int, extract: Callable[[AttentiveClassifier, Tensor], Sequence[Tensor]]
     ) -> Iterator[tuple[list[Tensor], Tensor]]:
         views = Views(records, self.class_index, size)
-        self.model.eval()
+        model = fold_batch_norms(self.model.eval())
         for batch in make_loader(views, ShardedBatches(len(records), 32), self.workers, False):
             with torch.no_grad(), autocast(self.precision, self.device):
-                maps = extract(normalise(batch["image"], self.model, self.device))
+                maps = extract(model, normalise(batch["image"], model, self.device))
             yield [one.half().cpu() for one in maps], batch["image"]
 
-    def _evidence(self, images: Tensor) -> list[Tensor]:
-        return self.model.evidence(self.model.shrink(images))
 
-    def _late_stages(self, images: Tensor) -> list[Tensor]:
-        backbone = self.model.backbone
-        if not hasattr(backbone, "forward_intermediates"):
-            return [self.model.forward_features(images)]
-        stages: list[Tensor] = backbone.forward_intermediates(images, indices=2, intermediates_only=True)
-        earlier = F.interpolate(stages[-2].float(), size=stages[-1].shape[-2:], mode="area")
-        return [torch.cat([stages[-1].float(), earlier], dim=1)]
+def _evidence(model: AttentiveClassifier, images: Tensor) -> list[Tensor]:
+    return model.evidence(model.shrink(images))
+
+
+def _late_stages(model: AttentiveClassifier, images: Tensor) -> list[Tensor]:
+    if not hasattr(model.backbone, "forward_intermediates"):
+        return [model.forward_features(images)]
+    stages: list[Tensor] = model.backbone.forward_intermediates(images, indices=2, intermediates_only=True)
+    earlier = F.interpolate(stages[-2].float(), size=stages[-1].shape[-2:], mode="area")
+    return [torch.cat([stages[-1].float(), earlier], dim=1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rsam_app.model.attention.second_look import SMALLEST, CropShape, shrunk, upright_crop
+from rsam_app.model.attention.second_look import CONTEXT, SMALLEST, shrunk, upright_crop
 
 
 def ramp(height: int, width: int) -> torch.Tensor:
@@ -18,24 +18,18 @@ def ramp(height: int, width: int) -> torch.Tensor:
 def test_the_whole_image_is_itself(height, width):
     image = ramp(height, width)
     rectangle = torch.tensor([[width / 2, height / 2, width, height, 0.0]], dtype=torch.float64)
-    assert torch.allclose(upright_crop(image, rectangle, height, width), image, atol=1e-6)
+    assert torch.allclose(upright_crop(image, rectangle, height, width, 1.0), image, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("shape", "across", "down"),
-    [
-        (CropShape(1.2, 1.0), 0.6, 0.6),  # in the image's proportions
-        (CropShape(0.9, 1.5), 0.45, 0.3),
-        (CropShape(1.0, 2.0), 0.5, 0.3),  # exactly the box
-    ],
-)
-def test_shows_the_window_around_the_box(shape, across, down):
+@pytest.mark.parametrize("context", [CONTEXT, 1.2])
+def test_shows_the_window_around_the_box_in_the_images_proportions(context):
     image = ramp(80, 160)
-    rectangle = torch.tensor([[70.0, 40.0, 80.0, 24.0, 0.0]], dtype=torch.float64)
-    crop = upright_crop(image, rectangle, 20, 20, shape)
-    expected = 70 + 160 * across * ((torch.arange(20) + 0.5) / 20 - 0.5)
+    rectangle = torch.tensor([[70.0, 40.0, 80.0, 16.0, 0.0]], dtype=torch.float64)
+    crop = upright_crop(image, rectangle, 20, 20, context)
+    share = context * 80 / 160
+    expected = 70 + 160 * share * ((torch.arange(20) + 0.5) / 20 - 0.5)
     assert torch.allclose(crop[0, 0, 3], expected.double(), atol=1e-6)
-    expected = 40 + 80 * down * ((torch.arange(20) + 0.5) / 20 - 0.5)
+    expected = 40 + 80 * share * ((torch.arange(20) + 0.5) / 20 - 0.5)
     assert torch.allclose(crop[0, 1, :, 5], expected.double(), atol=1e-6)
 
 
