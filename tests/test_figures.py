@@ -187,6 +187,16 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
     assert f"{whole['two looks']:.1f} times with two, and {whole['a second look if unsure']:.1f} times with" in text
 
 
+def test_the_table_of_stages_is_that_of_the_benchmark() -> None:
+    report = read_json(RESULTS / "stages.json")
+    said = rows_of("docs/scale.md", "| command | 1,000 images")
+    assert {name.strip("`") for name in said} == set(report["growth"])
+    for name, (*sizes, growth) in said.items():
+        stage = name.strip("`")
+        found = [f"{of[stage]['seconds']:.0f} s, {of[stage]['mib'] / 1024:.1f} GiB" for of in report["stages"].values()]
+        assert sizes == found and float(growth) == report["growth"][stage]
+
+
 def test_what_the_view_is_worth_is_that_of_the_benchmark() -> None:
     text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     view = read_json(RESULTS / "first_classifier.json")["view"]

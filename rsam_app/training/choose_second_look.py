@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rsam_app.config import Pipeline
 from rsam_app.data.augmentation.surroundings import content_share
@@ -26,15 +26,13 @@ from rsam_app.model.preprocess import normalise
 from rsam_app.run.job import Job
 from rsam_app.system.precision import autocast
 from rsam_app.training.features.source import FeatureSource
-from rsam_app.training.warm_start import logistic_regression
+from rsam_app.training.warm_start import fit_classifier
 
 Look = Literal[False, True, "only"]
 LOOKS: dict[Look, str] = {False: "the whole image", True: "whole image and crop", "only": "the crop alone"}
 
 MAX_TRAINING, MAX_VALIDATION = 2000, 1000
 """Images that the candidates are fitted to and measured on: more would not change the choice."""
-
-DECAY = 1e-3
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,10 @@ def choose(
     right: dict[Look, list[np.ndarray]] = {}
     for look in LOOKS:
         views = {False: (0,), True: (0, 1), "only": (1,)}[look]
-        weight, bias, _ = logistic_regression(
-            torch.cat([learned[v] for v in views]), labels.repeat(len(views)), len(class_index), DECAY
-        )
-        logits = (torch.stack([one[v] @ weight.T + bias for v in views]).mean(dim=0) for one in (plain, exchanged))
+        head = nn.Linear(learned[0].shape[1], len(class_index))
+        fit_classifier(head, torch.cat([learned[v] for v in views]), labels.repeat(len(views)))
+        with torch.inference_mode():
+            logits = [torch.stack([head(one[v]) for v in views]).mean(dim=0) for one in (plain, exchanged)]
         right[look] = [(one.argmax(dim=1) == truth).double().numpy() for one in logits]
     best: Look = False
     for look in (True, "only"):
