@@ -197,6 +197,21 @@ def test_the_table_of_stages_is_that_of_the_benchmark() -> None:
         assert sizes == found and float(growth) == report["growth"][stage]
 
 
+def test_what_the_closer_crop_is_worth_is_that_of_the_benchmark() -> None:
+    cells = read_json(RESULTS / "second_look_crop.json")["cells"]
+
+    def gain(card: str, context: str) -> str:
+        found = [cell[context]["test"] - cell["whole image"]["test"] for name, cell in cells.items() if card in name]
+        return f"{100 * np.mean(found):.1f}"
+
+    (close, loose) = ([gain(card, f"context {factor}") for card in ("cub", "pet")] for factor in ("0.9", "1.2"))
+    text = " ".join((ROOT / "docs" / "attention.md").read_text(encoding="utf-8").split())
+    assert (
+        f"adds {close[0]} points of top-1 on the birds and {close[1]} on the pets; with 1.2 times, {loose[0]}" in text
+    )
+    assert f"{loose[0]} and {loose[1]} (`benchmarks/second_look_crop.py`)" in text
+
+
 def test_what_the_view_is_worth_is_that_of_the_benchmark() -> None:
     text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     view = read_json(RESULTS / "first_classifier.json")["view"]

@@ -14,6 +14,7 @@ import torch
 
 from rsam_app.config import REPOSITORY, ModelConfig, load_pipeline
 from rsam_app.model import AttentiveOutput, build_model, load_model, save_model
+from rsam_app.model.attention.second_look import CONTEXT, LOOSE
 from rsam_app.system.errors import UserError
 
 CLASSES = ("Açaí", "b & c", "d/e")
@@ -170,6 +171,20 @@ def test_a_second_look_classifies_the_crop_and_can_be_turned_off(tmp_path):
     assert torch.equal(only.logits, only.view_logits[0]) and len(only.view_logits) == 1
     assert torch.allclose(only.logits, alone, atol=1e-5) and torch.equal(only.rectangle, both.rectangle)
     assert torch.allclose(loaded.get_classifier()(inspected.embedding), alone, atol=1e-5)
+
+
+def test_a_model_crops_as_it_was_trained_to(tmp_path):
+    model = build_model(config("test_resnet", second_look="only", image_size=64), CLASSES).eval()
+    save_model(model, tmp_path)
+    images = torch.randn(2, 3, 128, 128)
+    with torch.no_grad():
+        answer = model(images)
+        assert torch.equal(load_model(tmp_path)(images), answer)
+        saved = json.loads((tmp_path / "config.json").read_text())
+        del saved["model_args"]["crop_context"]  # as in models of earlier versions
+        (tmp_path / "config.json").write_text(json.dumps(saved))
+        assert not torch.allclose(load_model(tmp_path)(images), answer)
+    assert (model.crop_context, load_model(tmp_path).crop_context) == (CONTEXT, LOOSE)
 
 
 def test_only_unsure_images_get_a_second_look():

@@ -16,7 +16,7 @@ CONTEXT = 0.9
 """Factor by which a crop's sides are longer than those of the upright box around the rectangle. A rotated rectangle
 fills a part of its box, so a crop that cuts off a little shows the object larger and loses hardly any of it. Chosen on
 validation images: mean top-1 of birds and pets with three frozen backbones is 82.9 % (1.2: 80.0; 1: 81.5; .8: 81.7;
-the whole image alone: 76.8). On test images it is 84.9 %, with 1.2 83.5 (`benchmarks/second_look_crop.py`)."""
+no crop: 76.8). On test images it is 84.9 %, with 1.2 83.5 (`benchmarks/second_look_crop.py`)."""
 
 LOOSE = 1.2
 """The factor of models of earlier versions."""
