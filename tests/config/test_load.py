@@ -48,7 +48,8 @@ def test_every_card_is_valid_and_names_its_source(path) -> None:
 
 @pytest.mark.parametrize("path", sorted(REPOSITORY.glob("pipelines/*.yaml")), ids=lambda p: p.stem)
 def test_every_pipeline_is_valid_and_so_is_its_card(path) -> None:
-    load_card(load_pipeline(path).dataset)
+    card = load_card(load_pipeline(path).dataset)
+    assert (REPOSITORY / "datasets" / f"{card.name}.yaml").exists()
 
 
 def test_timm_weights_come_from_the_weights_folder_if_it_has_them(tmp_path, monkeypatch) -> None:
