@@ -2,9 +2,9 @@
 
     RSAM_DATA=data RSAM_WEIGHTS=weights python benchmarks/discovery.py [--backbone mobilenetv2_100] [--side 224]
 
-Photographs of birds, in random order, with a pretrained network that nothing is cached of; `--side` is the input's, of
-which discovery takes twice as many pixels. The growth is the exponent between the last two sizes: 1 is linear. IoU is
-that of the upright box around the rectangle with the true one. Results: `benchmarks/results/discovery.json`.
+Photographs of birds in random order and a pretrained network, without a cache. Discovery runs at twice `--side`. The
+growth is the exponent between the last two sizes: 1 is linear. IoU compares upright boxes with the true ones, over the
+images in which an object is found. Results: `benchmarks/results/discovery.json`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -64,5 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     main()

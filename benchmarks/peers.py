@@ -15,7 +15,8 @@ minutes are those from the command to the predicted test images, imports include
     linear_head       scikit-learn on features of the frozen network
 
 The network is EfficientNet-Lite0: the batch-norm statistics of the MobileNetV2 weights at hand must not be trained, but
-fastai trains them. `timm_recipe` and `transformers_trainer` train at `RATE`, chosen by `finetuning.py --tune`. PYTHON
+fastai trains them. The frozen ways train at the default of `train.learning_rate`; `finetuned`,
+`plain`, `timm_recipe` and `transformers_trainer` at `RATE`, chosen by `finetuning.py --tune`. PYTHON
 is an interpreter that has fastai and transformers, which RSAM does not need. Rows are added to `results/peers.jsonl`,
 and those that are there are skipped; the table is written to `results/peers.md`.
 """

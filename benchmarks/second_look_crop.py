@@ -1,10 +1,10 @@
-"""Which crop around the rectangle a second look should take, with a frozen backbone.
+"""Compare crop sizes for the second look of a frozen backbone.
 
     RSAM_DATA=data RSAM_WEIGHTS=weights python benchmarks/second_look_crop.py [--seed 0]
 
 Rectangles are fitted to discovered objects as `rsam train` begins, without boxes, at 160 pixels. Then a classifier is
 fitted to the whole training images and to their crops along the predicted rectangles, and answers by the mean of both.
-A crop's context is the factor by which its sides are longer than those of the box around the rectangle. Top-1 on
+A crop's context scales the box around the rectangle that the crop must hold. Top-1 on
 validation images, by which the context was chosen, and on test images. Cells that are in
 `results/second_look_crop.json` are skipped.
 """
@@ -110,8 +110,9 @@ def _embed(model: AttentiveClassifier, images: Tensor) -> dict[float | None, Ten
     rectangle = model.to_input(result, images.shape[2:])
     assert result is not None and rectangle is not None
     found: dict[float | None, Tensor] = {None: model.forward_head(result.features, pre_logits=True).float()}
-    for model.crop_context in CONTEXTS:
-        found[model.crop_context] = model.forward_head(model.crop_features(images, rectangle), pre_logits=True).float()
+    for context in CONTEXTS:
+        model.crop_context = context
+        found[context] = model.forward_head(model.crop_features(images, rectangle), pre_logits=True).float()
     return found
 
 

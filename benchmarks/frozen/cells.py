@@ -22,7 +22,7 @@ from rsam_app.geometry.overlap import rotated_iou
 from rsam_app.model import AttentiveClassifier
 from rsam_app.model.attention import RSAM, PositionwiseAttention
 from rsam_app.model.attention.gating import gate
-from rsam_app.model.attention.second_look import upright_crop
+from rsam_app.model.attention.second_look import LOOSE, upright_crop
 from rsam_app.model.preprocess import normalise
 from rsam_app.system.precision import autocast, choose_precision
 from rsam_app.training import losses
@@ -276,7 +276,7 @@ def _embed_crops(model: AttentiveClassifier, output: AttentiveOutput, pixels: np
     place = _forward(model, output)[2]
     assert place is not None
     images = normalise(torch.from_numpy(np.ascontiguousarray(pixels)), model, CPU)
-    crops = upright_crop(images, geometry.rescale(place, (SIDE, SIDE), images.shape[2:]), SIDE, SIDE)
+    crops = upright_crop(images, geometry.rescale(place, (SIDE, SIDE), images.shape[2:]), SIDE, SIDE, LOOSE)
     with autocast(choose_precision("auto", CPU), CPU):
         maps = model.forward_features(crops.contiguous(memory_format=torch.channels_last))
     return model.forward_head(maps.float(), pre_logits=True)

@@ -62,15 +62,15 @@ class Inspection(NamedTuple):
 class AttentiveClassifier(TimmInterface):
     """features → attention → head, on a timm convnet or transformer.
 
-    `attention` is `rsam`, `positionwise`, `conv_map`, `class_map` or `none`; `predictor` is RSAM's. It gates the last
-    map, or the output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the backbone's
-    pixels along each side: the whole image is shrunk to them, and the crop, upright around the rectangle, keeps the
-    full resolution; both go through one backbone and head. `crop_context` is how far it
-    extends around the rectangle (see `second_look.CONTEXT`). With `unsure` a crop is only classified if the whole image
-    leaves less confidence than `second_look_below`; in training all are. With `only` the head sees the crop alone, and
-    the whole image is looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out
-    and halves the time. A transformer's tokens become a map by its `layout` (see `TokenLayout`). Raises `UserError` for
-    a backbone whose features are neither.
+    `attention` is `rsam`, `positionwise`, `conv_map`, `class_map` or `none`; `predictor` is RSAM's. It gates the
+    last map, or the output of a `stage`, counted from 0. With `second_look` the input has `DETAIL` times the
+    backbone's pixels along each side: the whole image is shrunk to them, and the crop, upright around the
+    rectangle, keeps the full resolution; both go through one backbone and head. `crop_context` scales the box that
+    is cropped. With `unsure` a crop is only classified if the whole image leaves less confidence than
+    `second_look_below`; in training all are. With `only` the head sees the crop alone, and the whole image is
+    looked at to find the rectangle. Setting the attribute `second_look` to False leaves the crop out and halves the
+    time. A transformer's tokens become a map by its `layout` (see `TokenLayout`). Raises `UserError` for a backbone
+    whose features are neither.
     """
 
     pretrained_cfg: dict[str, Any]

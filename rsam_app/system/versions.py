@@ -18,6 +18,9 @@ NEAR_DUPLICATES = 1
 ROW_CACHE = 2
 """Raise if the file layout of the row cache changes."""
 
+FEATURE_MAPS = 1
+"""Raise if a backbone's feature maps change, be it by their rounding."""
+
 DISCOVERED_RECTANGLES = 5
 """Raise if object discovery returns other rectangles."""
 

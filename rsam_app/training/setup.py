@@ -23,6 +23,7 @@ from rsam_app.data.sampling import EpochBatches
 from rsam_app.evaluation.inference.model_runner import ModelRunner
 from rsam_app.evaluation.inference.run_model import Outputs, run_model
 from rsam_app.model import AttentiveClassifier, build_model
+from rsam_app.model.attention.second_look import LOOSE
 from rsam_app.model.preprocess import normalise
 from rsam_app.run.job import Job
 from rsam_app.system.cache.rows import NoRoomError
@@ -119,8 +120,11 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     bare = fitted or build_model(pipeline.model, dataset.classes)
     if smallest == 1:
         refuse_single_images(pipeline, bare)
+    if not fresh:
+        context = of_main(accelerator, run.read_json().get("crop_context", LOOSE))
+        bare.crop_context = bare._model_args["crop_context"] = context
     if accelerator.is_main_process:
-        run.update_json(weights=bare.pretrained)
+        run.update_json(weights=bare.pretrained, crop_context=bare.crop_context)
     job.report_arrived(bare.pretrained)
     bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     source = feature_source(job, bare)

@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from rsam_app.geometry import rectangles as geometry
 
 CONTEXT = 0.9
-"""Factor by which a crop's sides are longer than those of the upright box around the rectangle. A rotated rectangle
-fills a part of its box, so a crop that cuts off a little shows the object larger and loses hardly any of it. Chosen on
-validation images: mean top-1 of birds and pets with three frozen backbones is 82.9 % (1.2: 80.0; 1: 81.5; .8: 81.7;
-no crop: 76.8). On test images it is 84.9 %, with 1.2 83.5 (`benchmarks/second_look_crop.py`)."""
+"""Scale of the rectangle's upright box, which the crop must hold; 1 is the box itself. Chosen on validation images: a
+classifier fitted to three frozen backbones' features of birds and pets has a mean top-1 of 82.9 % (1.2: 80.0; 1: 81.5;
+.8: 81.7; no crop: 76.8). On test images it is 84.9 % (1.2: 83.5; 1: 84.7; .8: 85.3), one seed
+(`benchmarks/second_look_crop.py`)."""
 
 LOOSE = 1.2
-"""The factor of models of earlier versions."""
+"""The scale of models of earlier versions."""
 
 SMALLEST = 0.25
 """Smallest crop, as a share of the image's side: below it there is no more detail to gain."""
@@ -48,7 +48,7 @@ def upright_crop(
 ) -> Tensor:
     """Crops `(B, C, out_height, out_width)` of images `(B, C, H, W)` around rectangles `(B, 5)` in their pixels.
 
-    A crop keeps the image's aspect ratio. It is the smallest such window around the rectangle's upright box times
+    A crop keeps the image's aspect ratio. It is the smallest such window around the rectangle's upright box scaled by
     `context`, moved inside the image. Bilinear, differentiable in images and rectangles. (a spatial transformer's
     sampling, Jaderberg et al. 2015, arXiv 1506.02025)
     """

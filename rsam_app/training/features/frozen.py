@@ -32,6 +32,7 @@ from rsam_app.system.cache.rows import RowCache, open_cache
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import sha256_of
 from rsam_app.system.precision import autocast
+from rsam_app.system.versions import FEATURE_MAPS
 from rsam_app.training.features.source import FeatureSource
 
 if TYPE_CHECKING:
@@ -207,7 +208,15 @@ def extract_features(
     shapes = tuple(tuple(maps.shape[1:]) for maps in (features, *stages))
     count = (1 + views) * len(training) + len(validation)
     row = (2 * sum(map(math.prod, shapes)) + AFFINE_BYTES,)
-    settings = [side, views, seed, source.precision, pipeline.train.augment.model_dump(mode="json"), shapes]
+    settings = [
+        FEATURE_MAPS,
+        side,
+        views,
+        seed,
+        source.precision,
+        pipeline.train.augment.model_dump(mode="json"),
+        shapes,
+    ]
     if exchanged := exchanged_share(pipeline):
         settings += [exchanged, targets]
     images = files_hash([*training, None, *validation])

@@ -18,6 +18,7 @@ from rsam_app.model.store import backbone_hash
 from rsam_app.system.cache.rows import RowCache, open_cache
 from rsam_app.system.errors import UserError
 from rsam_app.system.files import fingerprint
+from rsam_app.system.versions import FEATURE_MAPS
 from rsam_app.training.features.source import FeatureSource
 
 BLOCK = 32
@@ -62,7 +63,7 @@ class CachedLateStages:
 
     def _open(self, size: int, thumbnail: int, cells: int) -> RowCache:
         weights, images = backbone_hash(self.source.model), files_hash(self.records)
-        key = fingerprint(weights, images, size, thumbnail, self.source.precision, torch.__version__)[:24]
+        key = fingerprint(FEATURE_MAPS, weights, images, size, thumbnail, self.source.precision, torch.__version__)[:24]
         row = (cells + 3 * thumbnail**2,)
         return open_cache(f"late-stages-{key}", [row] * len(self.records), np.dtype(np.uint8))
 

@@ -14,11 +14,12 @@ def ramp(height: int, width: int) -> torch.Tensor:
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)])[None].double()
 
 
+@pytest.mark.parametrize("context", [1.0, 1.2])
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (48, 96)])
-def test_the_whole_image_is_itself(height, width):
+def test_the_whole_image_is_itself(height, width, context):
     image = ramp(height, width)
     rectangle = torch.tensor([[width / 2, height / 2, width, height, 0.0]], dtype=torch.float64)
-    assert torch.allclose(upright_crop(image, rectangle, height, width, 1.0), image, atol=1e-6)
+    assert torch.allclose(upright_crop(image, rectangle, height, width, context), image, atol=1e-6)
 
 
 @pytest.mark.parametrize("context", [CONTEXT, 1.2])
