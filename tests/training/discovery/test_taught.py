@@ -92,7 +92,9 @@ def right(scene: Scene, count: int) -> dict[str, Rectangle]:
     return {str(row): scene.rectangle(scene.blue[row]) for row in range(count)}
 
 
-def test_without_answers_the_most_salient_object_is_found(scene):
+@pytest.mark.parametrize("cut", [COUNT // 2, COUNT])
+def test_without_answers_the_most_salient_object_is_found_from_so_many_cuts(cut, scene, monkeypatch):
+    monkeypatch.setattr("rsam_app.training.discovery.discover.MAX_CUT", cut)
     found = discover(scene, Answers())
     assert scene.overlap(found, scene.red) > 0.7
     assert scene.overlap(found, scene.blue) < 0.1
