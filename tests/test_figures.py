@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
+from rsam_app.evaluation.metrics.paired import paired_difference
 from rsam_app.system.json_files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,6 +148,7 @@ def test_the_table_of_fine_tuning_is_that_of_the_benchmark() -> None:
         "RSAM": ("rsam", "top1"),
         "RSAM, second look if unsure": ("second-look", "top1_second_look_if_unsure"),
         "RSAM, second look": ("second-look", "top1"),
+        "no attention, 224 pixels": ("none-larger", "top1"),
     }
     cards = {"birds": "cub_200_2011", "pets": "oxford_iiit_pet"}
     rows = [row for row in cells("finetuning") if (row["backbone"], row["side"]) == ("mobilenetv2_100", 160)]
@@ -164,7 +167,18 @@ def test_the_table_of_fine_tuning_is_that_of_the_benchmark() -> None:
         seeds = {data: str(len(one)) for data, one in found.items()}
         iou, half = figure(average("birds", "iou"), False), figure(average("birds", "share_above_half"), True, 0)
         expected = [figure(average("birds", top1), True), seeds["birds"], iou, half]
-        assert said == [*expected, figure(average("pets", top1), True), seeds["pets"]], name
+        pets = [figure(average("pets", top1), True), seeds["pets"] if found["pets"] else ""]
+        assert said == [*expected, *pets], name
+    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    by_seed: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        by_seed[row["card"], row["method"]][row["seed"]] = 100 * row["top1"]
+    birds, pets = (paired_difference(by_seed[c, "second-look"], by_seed[c, "none"]) for c in cards.values())
+    assert birds and pets
+    assert f"by {birds.mean:.1f} ± {birds.high - birds.mean:.1f} points on the birds" in text
+    assert f"and {pets.mean:.1f} ± {pets.high - pets.mean:.1f} on the pets" in text
+    larger = paired_difference(by_seed[cards["birds"], "second-look"], by_seed[cards["birds"], "none-larger"])
+    assert larger and f"(224 pixels) is {larger.mean:.1f} points behind it" in text
 
 
 def test_the_speeds_are_those_of_the_benchmarks() -> None:
