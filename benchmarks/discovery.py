@@ -25,6 +25,7 @@ from rsam_app.data import load_dataset
 from rsam_app.data.loader import loading_processes
 from rsam_app.evaluation.metrics.localization import localization
 from rsam_app.model import build_model
+from rsam_app.system.allocator import retain_freed_memory
 from rsam_app.system.precision import choose_precision
 from rsam_app.training.discovery.discover import discover_rectangles
 from rsam_app.training.features.source import FeatureSource
@@ -34,10 +35,11 @@ RESULTS = Path(__file__).resolve().parent / "results" / "discovery.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", nargs="+", type=int, default=[375, 750, 1500, 2889])
+    parser.add_argument("--images", nargs="+", type=int, default=[1500, 2889])
     parser.add_argument("--backbone", default="mobilenetv2_100")
     parser.add_argument("--side", type=int, default=224, help="of the input, in pixels")
     arguments = parser.parse_args()
+    retain_freed_memory()  # as `rsam train` does
     dataset, device = load_dataset(load_card("cub_200_2011"), 0), torch.device("cpu")
     model = build_model(ModelConfig(backbone=arguments.backbone, image_size=arguments.side), dataset.classes)
     model.to(memory_format=torch.channels_last)

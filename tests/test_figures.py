@@ -198,6 +198,8 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
     text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
     whole = read_json(RESULTS / "predict.json")["whole_process"]["ratio_to_plain"]
     assert f"answers {whole['one look']:.1f} times as many photographs a second with one look" in text
+    found = [f"{images['seconds']:.0f}" for images in read_json(RESULTS / "discovery.json")["images"].values()]
+    assert f"in 1,500 photographs in {found[0]} seconds, and in 2,889 in {found[1]}." in text
     assert f"{whole['two looks']:.1f} times with two, and {whole['a second look if unsure']:.1f} times with" in text
 
 
