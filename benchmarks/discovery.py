@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from measuring.growth import growth
 from measuring.surroundings import where
 
 from rsam_app.config import ModelConfig, load_card
@@ -59,8 +59,8 @@ def main() -> None:
         print(images, json.dumps(figures), flush=True)
     if len(arguments.images) > 1:
         fewer, more = arguments.images[-2:]
-        times = report["images"][str(more)]["seconds"] / report["images"][str(fewer)]["seconds"]
-        report["growth"] = round(math.log(times) / math.log(more / fewer), 2)
+        seconds_of_fewer, seconds_of_more = (report["images"][str(n)]["seconds"] for n in (fewer, more))
+        report["growth"] = growth(fewer, seconds_of_fewer, more, seconds_of_more)
     RESULTS.write_text(json.dumps(report | {"environment": where()}, indent=2) + "\n", encoding="utf-8")
 
 

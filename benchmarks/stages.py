@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from measuring.growth import growth
 from measuring.surroundings import where
 from PIL import Image
 
@@ -61,7 +61,9 @@ def main() -> None:
         print(images, json.dumps(found[str(images)], indent=2), flush=True)
     report: dict[str, Any] = {"environment": where(), "stages": found}
     if len(sizes) > 1:
-        report["growth"] = growth(found, *sizes[-2:])
+        few, many = sizes[-2:]
+        seconds = {name: [found[str(images)][name]["seconds"] for images in (few, many)] for name in STAGES}
+        report["growth"] = {name: growth(few, before, many, after) for name, (before, after) in seconds.items()}
         print(json.dumps(report["growth"], indent=2))
     RESULTS.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
@@ -99,13 +101,6 @@ def measure(words: tuple[str, ...], folder: Path) -> dict[str, float]:
         if status:
             raise RuntimeError(f"rsam {' '.join(words)} ended with status {status}:\n{log.read()[-2000:]}")
     return {"seconds": round(seconds, 1), "mib": used.ru_maxrss >> 10}
-
-
-def growth(found: dict[str, dict[str, dict[str, float]]], small: int, large: int) -> dict[str, float]:
-    """Of each stage, the exponent of its seconds between two sizes."""
-    between = math.log(large / small)
-    few, many = found[str(small)], found[str(large)]
-    return {name: round(math.log(many[name]["seconds"] / few[name]["seconds"]) / between, 2) for name in STAGES}
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ def rows_of(document: str, heading: str) -> dict[str, list[str]]:
     return found
 
 
+def prose(document: str) -> str:
+    """A document's text, whatever its lines' ends."""
+    return " ".join((ROOT / document).read_text(encoding="utf-8").split())
+
+
 def said_at(table: Mapping[str, list[str]], places: Sequence[Place]) -> Iterator[tuple[str, Place, str]]:
     """Each cell of a table whose columns are the places: its row, its place and its text."""
     for name, said in table.items():
@@ -169,7 +174,7 @@ def test_the_table_of_fine_tuning_is_that_of_the_benchmark() -> None:
         expected = [figure(average("birds", top1), True), seeds["birds"], iou, half]
         pets = [figure(average("pets", top1), True), seeds["pets"] if found["pets"] else ""]
         assert said == [*expected, *pets], name
-    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    text = prose("docs/results.md")
     by_seed: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for row in rows:
         by_seed[row["card"], row["method"]][row["seed"]] = 100 * row["top1"]
@@ -195,7 +200,7 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
     for name, said in table.items():
         ours = [report[networks[name]][step]["ours"]["ratio"] for step in ("training", "inference")]
         assert said == [f"{ratio:.1f}" for ratio in ours], name
-    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    text = prose("docs/results.md")
     whole = read_json(RESULTS / "predict.json")["whole_process"]["ratio_to_plain"]
     assert f"answers {whole['one look']:.1f} times as many photographs a second with one look" in text
     found = [f"{images['seconds']:.0f}" for images in read_json(RESULTS / "discovery.json")["images"].values()]
@@ -221,7 +226,7 @@ def test_what_the_closer_crop_is_worth_is_that_of_the_benchmark() -> None:
         return f"{100 * np.mean(found):.1f}"
 
     (close, loose) = ([gain(card, f"context {factor}") for card in ("cub", "pet")] for factor in ("0.9", "1.2"))
-    text = " ".join((ROOT / "docs" / "attention.md").read_text(encoding="utf-8").split())
+    text = prose("docs/attention.md")
     assert f"gains {close[0]} points of top-1 on the birds and {close[1]} on the pets from the second look" in text
     assert f"with 1.2, as in earlier versions, {loose[0]} and {loose[1]} (one seed" in text
 
@@ -245,7 +250,7 @@ def test_the_table_of_ten_minutes_is_that_of_the_benchmark() -> None:
 
 
 def test_what_the_view_is_worth_is_that_of_the_benchmark() -> None:
-    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
+    text = prose("docs/results.md")
     view = read_json(RESULTS / "first_classifier.json")["view"]
     for card, lead in (("cub_200_2011", "on the birds"), ("oxford_iiit_pet", "on the pets")):
         small, large = (view[f"{card}, {side} pixels"] for side in (160, 224))

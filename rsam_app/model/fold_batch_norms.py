@@ -37,14 +37,15 @@ def fold_batch_norms(model: AttentiveClassifier) -> AttentiveClassifier:
     noise = torch.rand(1, *model.pretrained_cfg["input_size"], generator=torch.Generator().manual_seed(0)).to(device)
     folded = copy.deepcopy(model)
     names = {module: name for name, module in folded.named_modules()}
-    pairs, before = _watch(folded, noise), _maps(folded, noise)
+    pairs, before = _watch(folded, noise)
+    before += _stages(folded, noise)
     for convolution, norm in pairs:
         folded.set_submodule(names[norm], _merge(convolution, norm))
-    return folded if pairs and _close(before, _maps(folded, noise)) else model
+    return folded if pairs and _close(before, _maps(folded, noise) + _stages(folded, noise)) else model
 
 
-def _watch(model: AttentiveClassifier, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions with the batch norm that takes their output."""
+def _watch(model: AttentiveClassifier, images: Tensor) -> tuple[list[tuple[nn.Conv2d, nn.BatchNorm2d]], list[Tensor]]:
+    """Convolutions with the batch norm that takes their output, and `_maps`."""
     made: dict[int, tuple[Any, Tensor]] = {}  # the tensors are kept, so that no other gets their address
     users: dict[Any, list[Any]] = {}
 
@@ -60,12 +61,11 @@ def _watch(model: AttentiveClassifier, images: Tensor) -> list[tuple[nn.Conv2d, 
     hooks = [module.register_forward_pre_hook(note_input) for module in ends]
     hooks += [module.register_forward_hook(note_output) for module in model.modules() if type(module) in PLAIN]
     try:
-        with torch.inference_mode():
-            model.forward_attention(model.shrink(images))
+        maps = _maps(model, images)
     finally:
         for hook in hooks:
             hook.remove()
-    return [(made_by, used[0]) for made_by, used in users.items() if len(used) == 1 and _is_affine(used[0])]
+    return [(made_by, used[0]) for made_by, used in users.items() if len(used) == 1 and _is_affine(used[0])], maps
 
 
 def _is_affine(module: nn.Module) -> bool:
@@ -83,15 +83,19 @@ def _merge(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Module:
 
 
 def _maps(model: AttentiveClassifier, images: Tensor) -> list[Tensor]:
-    """The last map and, with attention, the gated one and the rectangle; also the last two stages' maps, which a new
-    predictor's rectangle does not depend on yet."""
-    shrunk, stages = model.shrink(images), []
+    """The last map and, with attention, the gated one and the rectangle."""
     with torch.inference_mode():
-        features, result = model.forward_attention(shrunk)
-        found = [features.clone()] + ([] if result is None else [result.features.clone(), result.rectangle])
-        if hasattr(model.backbone, "forward_intermediates"):
-            stages = model.backbone.forward_intermediates(shrunk, indices=2, intermediates_only=True)
-    return found + [stage.clone() for stage in stages]
+        features, result = model.forward_attention(model.shrink(images))
+    return [features.clone()] + ([] if result is None else [result.features.clone(), result.rectangle])
+
+
+def _stages(model: AttentiveClassifier, images: Tensor) -> list[Tensor]:
+    """The last two stages' maps, which a new predictor's rectangle does not depend on yet."""
+    if not hasattr(model.backbone, "forward_intermediates"):
+        return []
+    with torch.inference_mode():
+        stages = model.backbone.forward_intermediates(model.shrink(images), indices=2, intermediates_only=True)
+    return [stage.clone() for stage in stages]
 
 
 def _close(before: list[Tensor], after: list[Tensor]) -> bool:
