@@ -19,6 +19,7 @@ from rsam_app.model.attention.predictors import PREDICTORS
 from rsam_app.model.attention.second_look import LOOSE, shrunk, upright_crop
 from rsam_app.model.backbone import last_two_channels, layout_of, no_stage_of_tokens, stage_of
 from rsam_app.model.feature_layout import TokenLayout
+from rsam_app.model.memory_layout import use_channels_last
 from rsam_app.model.roll_up import RollUp
 from rsam_app.model.timm_interface import TimmInterface
 
@@ -128,6 +129,7 @@ class AttentiveClassifier(TimmInterface):
             wrapped = AttendedStage(self.backbone.get_submodule(self._stage_name), module, self.channels_first)
             self.backbone.set_submodule(self._stage_name, wrapped)
             self.attention = None
+        use_channels_last(self)
 
     @property
     def channels_first(self) -> bool:
