@@ -9,9 +9,10 @@ Every method trains with one recipe, `RECIPES`, tuned for `none` on validation i
     none-larger     no attention, on inputs of 1.4 times the side: the cost of a second look
     cbam            CBAM's spatial half
     published       RSAM as in the paper: five numbers regressed from the last map, features times their mask
-    rsam            RSAM by default
-    second-look     RSAM with a second look
-    frozen          RSAM with a frozen backbone, three epochs on cached features: what fine-tuning is to be better than
+    rsam            RSAM with one look
+    second-look     RSAM with a second look, otherwise the same
+    frozen          RSAM with one look and a frozen backbone, three epochs on cached features: what fine-tuning is to
+                    be better than
 
 Boxes are never trained on. Figures on test images: top-1 with its calibration error, the worst class's recall, the mean
 IoU of the upright box around the rectangle with the true one and the share above .5, top-1 under five corruptions
@@ -59,10 +60,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "none": {"attention": "none"},
     "none-larger": {"attention": "none"},
     "cbam": {"attention": "positionwise"},
-    "published": {"attention": "rsam", "predictor": "regression", "gate": "published"},
-    "rsam": {"attention": "rsam"},
+    "published": {"attention": "rsam", "predictor": "regression", "gate": "published", "second_look": False},
+    "rsam": {"attention": "rsam", "second_look": False},
     "second-look": {"attention": "rsam", "second_look": True},
-    "frozen": {"attention": "rsam"},
+    "frozen": {"attention": "rsam", "second_look": False},
 }
 BACKBONES = ("mobilenetv2_100", "tf_efficientnet_lite0")
 CARDS = ("cub_200_2011", "oxford_iiit_pet")

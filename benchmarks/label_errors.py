@@ -46,7 +46,7 @@ SHARE, TUNED_ON = 0.1, 2
 OURS = "label_quality, combined"
 """The score that `rsam predict` writes as `label_quality` of training images."""
 CLEANLAB = ("self_confidence", "normalised_margin")
-FROZEN = ["train.frozen_backbone=true", "train.trackers=[]"]
+FROZEN = ["model.second_look=false", "train.frozen_backbone=true", "train.trackers=[]"]
 
 Figures = dict[str, tuple[float, float]]
 """AUPRC and precision at k by score."""

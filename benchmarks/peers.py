@@ -5,9 +5,11 @@
 Every way gets the same photographs, pixels, weights, processor and number of epochs, and is a process of its own: its
 minutes are those from the command to the predicted test images, imports included. No way sees the boxes.
 
-    frozen            rsam train with a frozen backbone (three epochs, whatever `--epochs` says), rsam predict
+    frozen            rsam train with one look and a frozen backbone (three epochs, whatever `--epochs` says), rsam
+                      predict
     frozen_second_look  the same with `second_look: true`
-    finetuned         rsam train, rsam predict
+    finetuned         rsam train with one look, rsam predict
+    finetuned_second_look  the same with `second_look: unsure`, which `auto` chooses on these photographs
     plain             the same with `attention: none`
     timm_recipe       timm's augmentation, optimizer and schedule; bfloat16, channels last
     fastai_fine_tune  fastai's fine_tune with its own learning rate
@@ -48,9 +50,10 @@ RESULTS = Path(__file__).resolve().parent / "results"
 ALTERNATIVES = Path(__file__).resolve().parent / "alternatives"
 FROZEN: dict[str, Any] = {"frozen_backbone": True, "epochs": 3, "learning_rate": 3e-4}
 OURS: dict[str, dict[str, dict[str, Any]]] = {
-    "frozen": {"model": {"attention": "rsam"}, "train": FROZEN},
+    "frozen": {"model": {"attention": "rsam", "second_look": False}, "train": FROZEN},
     "frozen_second_look": {"model": {"attention": "rsam", "second_look": True}, "train": FROZEN},
-    "finetuned": {"model": {"attention": "rsam"}, "train": {}},
+    "finetuned": {"model": {"attention": "rsam", "second_look": False}, "train": {}},
+    "finetuned_second_look": {"model": {"attention": "rsam", "second_look": "unsure"}, "train": {}},
     "plain": {"model": {"attention": "none"}, "train": {}},
 }
 THEIRS = ("timm_recipe", "fastai_fine_tune", "transformers_trainer", "linear_head")

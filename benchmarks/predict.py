@@ -6,8 +6,9 @@ First answer: the seconds of the command for one photograph, beside importing ti
 its own, in turns. Whole process: photographs a second of the command, imports included, beside those of
 `alternatives/plain_predictions.py`, which runs timm's model as its documentation shows it, in turns. Throughput:
 photographs a second of `stream`, which decodes them, beside the same network on a batch that is in memory already, in
-turns too. The network is a MobileNetV2 with RSAM at 224 px and one look, and for the whole process with two as well;
-the photographs are those of CUB-200-2011. Results are written to `results/predict.json`.
+turns too. Looks: the seconds of `stream` with each number of looks relative to one, so without the start. The network
+is a MobileNetV2 with RSAM at 224 px; the photographs are those of CUB-200-2011. Results are written to
+`results/predict.json`.
 """
 
 from __future__ import annotations
@@ -58,8 +59,14 @@ def main() -> None:
         models = {name: Path(folder) / name for name in LOOKS}
         first = first_answer(models["one look"], photographs[0])
         whole = whole_process(models, photographs)
-        loaded = load(models["one look"], "cpu")
-    result = {**first, "whole_process": whole, **throughput(loaded, photographs), "environment": where()}
+        loaded = {name: load(model, "cpu") for name, model in models.items()}
+    result = {
+        **first,
+        "whole_process": whole,
+        **throughput(loaded["one look"], photographs),
+        "seconds_to_one_look": cost_of_looks(loaded, photographs),
+        "environment": where(),
+    }
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps({key: value for key, value in result.items() if key != "environment"}, indent=2))
 
@@ -118,6 +125,22 @@ def throughput(model: TrainedModel, photographs: list[Path]) -> dict[str, float]
         rates["resident"].append(resident(model, batch, len(chosen)))
     streamed, held = (statistics.median(rates[name]) for name in ("stream", "resident"))
     return {"stream_images_per_s": streamed, "resident_images_per_s": held, "stream_to_resident": streamed / held}
+
+
+def cost_of_looks(models: dict[str, TrainedModel], photographs: list[Path]) -> dict[str, float]:
+    """Seconds of `stream` on all photographs with each model relative to one look: medians over turns."""
+    ratios: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(1 + TURNS):
+        seconds = {}
+        for name, model in models.items():
+            begun = time.perf_counter()
+            for _ in model.stream(photographs):
+                pass
+            seconds[name] = time.perf_counter() - begun
+        if turn:  # the first one warms up
+            for name in models:
+                ratios[name].append(seconds[name] / seconds["one look"])
+    return {name: statistics.median(values) for name, values in ratios.items()}
 
 
 def resident(model: TrainedModel, batch: torch.Tensor, images: int) -> float:

@@ -161,7 +161,13 @@ def _trained(folder: Path, card: Path, weights: Path) -> RunFolder:
     run = RunFolder(folder)
     if not (run.predictions / "train.parquet").exists():
         pipeline = folder.with_suffix(".yaml")
-        model = {"backbone": BACKBONE, "weights": str(weights), "attention": "rsam", "image_size": 224}
+        model = {
+            "backbone": BACKBONE,
+            "weights": str(weights),
+            "attention": "rsam",
+            "image_size": 224,
+            "second_look": False,
+        }
         train = {"epochs": 6, "frozen_backbone": True}
         pipeline.write_text(yaml.safe_dump({"dataset": str(card), "seed": 0, "model": model, "train": train}))
         command = [sys.executable, "-m", "rsam_app"]

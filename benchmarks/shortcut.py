@@ -181,11 +181,13 @@ class Cells:
         kind: str = "",
     ) -> Job:
         earlier = kind == "earlier"
+        look = "auto" if answers.right or answers.wrong else False
         pipeline = {
             "name": "shortcut",
             "dataset": str(self._card_with(moved, folder)),
             "seed": self.seed,
-            "model": {"backbone": self.backbone, "attention": attention} | ({"stage": EARLIER} if earlier else {}),
+            "model": {"backbone": self.backbone, "attention": attention, "second_look": look}
+            | ({"stage": EARLIER} if earlier else {}),
             "train": {
                 "frozen_backbone": True,
                 "cached_views": 0 if earlier else VIEWS,

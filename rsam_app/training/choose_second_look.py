@@ -1,8 +1,10 @@
-"""Whether the whole image, the crop along the rectangle, or both are classified, chosen on validation images.
+"""Whether the whole image, the crop along the rectangle, or both are classified, chosen by cross-validation.
 
 A backbone's last cells see the whole picture, so no gate keeps out surroundings that give the class away in training;
-a crop along a taught rectangle does. On validation images as they are such surroundings are no drawback, so each
-candidate is measured on exchanged ones too: the content of an image's rectangle on another validation image. (ours)
+a crop along a taught rectangle does. On images as they are such surroundings are no drawback, so once a reviewer has
+taught the rectangle, each candidate is measured on exchanged ones too: the content of an image's rectangle on another
+image. A rectangle that nobody taught may lie on the misleading part itself: then only images as they are count, and the
+whole image is classified too. (ours)
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 from rsam_app.config import Pipeline
 from rsam_app.data.augmentation.surroundings import content_share
-from rsam_app.data.loader import Target, Views, make_loader
+from rsam_app.data.loader import Views, make_loader
 from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.inference.model_runner import all_cores
@@ -28,17 +30,28 @@ from rsam_app.system.precision import autocast
 from rsam_app.training.features.source import FeatureSource
 from rsam_app.training.warm_start import fit_classifier
 
-Look = Literal[False, True, "only"]
-LOOKS: dict[Look, str] = {False: "the whole image", True: "whole image and crop", "only": "the crop alone"}
+Look = Literal[False, True, "only", "unsure"]
+LOOKS: dict[Look, str] = {
+    False: "the whole image",
+    True: "whole image and crop",
+    "only": "the crop alone",
+    "unsure": "the whole image, and the crop if unsure",
+}
+VIEWS: dict[Look, tuple[int, ...]] = {False: (0,), True: (0, 1), "only": (1,), "unsure": (0, 1)}
+"""The views, whole image and crop, that each look is measured with; `unsure` as if no image left the network sure."""
 
-MAX_TRAINING, MAX_VALIDATION = 2000, 1000
-"""Images that the candidates are fitted to and measured on: more would not change the choice."""
+TAUGHT: tuple[Look, ...] = (False, True, "only")
+UNTAUGHT: tuple[Look, ...] = (False, "unsure")
+"""The looks to choose from with and without a reviewer's answers about rectangles, the cheapest first."""
+
+MAX_IMAGES, FOLDS = 3000, 3
+"""Training and validation images that the candidates are cross-validated on: more would not change the choice."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The look that is classified, and top-1 on validation images as they are and on exchanged surroundings, by
-    look."""
+    """The look that is classified, and cross-validated top-1 by look, on images as they are and, with a taught
+    rectangle, on exchanged surroundings."""
 
     look: Look
     as_they_are: Mapping[Look, float]
@@ -46,88 +59,94 @@ class Choice:
 
     def line(self) -> str:
         """The choice and its reason in a sentence."""
-        figures = (f"{LOOKS[k]} {v:.3f} and {self.exchanged[k]:.3f}" for k, v in self.as_they_are.items())
+        kinds = (self.as_they_are, self.exchanged) if self.exchanged else (self.as_they_are,)
+        figures = (f"{LOOKS[k]} " + " and ".join(f"{kind[k]:.3f}" for kind in kinds) for k in self.as_they_are)
+        measured = " on images as they are and on exchanged surroundings" if self.exchanged else ""
         return (
-            f"classified from now on: {LOOKS[self.look]}; top-1 on validation images as they are and on exchanged"
-            f" surroundings: {', '.join(figures)} (model.second_look)"
+            f"classified from now on: {LOOKS[self.look]}; cross-validated top-1{measured}: {'; '.join(figures)}"
+            " (model.second_look)"
         )
 
     def as_dict(self) -> dict[str, Any]:
         """For `run.json`."""
         figures = {
-            str(k).lower(): {"top1": round(v, 4), "top1_exchanged": round(self.exchanged[k], 4)}
+            str(k).lower(): {"top1": round(v, 4)}
+            | ({"top1_exchanged": round(self.exchanged[k], 4)} if self.exchanged else {})
             for k, v in self.as_they_are.items()
         }
-        return {"chosen": self.look, "validation": figures}
+        return {"chosen": self.look, "cross_validation": figures}
 
 
 def may_choose(job: Job) -> bool:
-    """Whether the pipeline leaves the look open and a reviewer has answered about rectangles of training images, so
-    that a rectangle taught by these answers can be cropped along."""
-    model, dataset = job.pipeline.model, job.corrected.dataset
+    """Whether the pipeline leaves the look open, and its model has features and a rectangle to judge one by before
+    training."""
+    model = job.pipeline.model
     return (
         model.second_look == "auto"
         and model.attention == "rsam"
         and model.stage == -1
         and model.weights != "none"
-        and bool(job.corrected.answers.among(dataset.split("train")))
-        and len(dataset.split("val")) > 1
+        and len(job.corrected.dataset.split("train")) >= FOLDS
     )
 
 
-def choose(
-    source: FeatureSource, pipeline: Pipeline, training: Sequence[Record], validation: Sequence[Record],
-    targets: Mapping[str, Target],
-) -> Choice:  # fmt: skip
-    """The best look by validation, with a classifier for each fitted to the present features.
+def rectangle_is_taught(job: Job) -> bool:
+    """Whether a reviewer has answered about rectangles of training images."""
+    return bool(job.corrected.answers.among(job.corrected.dataset.split("train")))
 
-    The model of `source` has a second look, and a rectangle that was fitted to the targets. Another look than the whole
-    image must be better by a standard error, and as good on the images as they are.
+
+def choose(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record], taught: bool) -> Choice:
+    """The best look by cross-validation on training and validation images, with classifiers fitted to their present
+    features.
+
+    The model of `source` has a second look, and a rectangle that was fitted to its targets. Another look than the whole
+    image must be better by a standard error, and as good on the images as they are. `taught`: whether a reviewer has
+    answered about rectangles, so that surroundings can be exchanged, and the crop alone be chosen.
     """
-    draws, class_index = np.random.default_rng((pipeline.seed, 6)), source.class_index
-    training = [training[i] for i in draws.permutation(len(training))[:MAX_TRAINING]]
-    validation = [validation[i] for i in draws.permutation(len(validation))[:MAX_VALIDATION]]
-    learned = _embeddings(source, pipeline, training, targets)
-    plain, exchanged = (_embeddings(source, pipeline, validation, {}, exchange) for exchange in (False, True))
-    labels = torch.tensor([class_index[record.label] for record in training])
-    truth = torch.tensor([class_index[record.label] for record in validation])
-    right: dict[Look, list[np.ndarray]] = {}
-    for look in LOOKS:
-        views = {False: (0,), True: (0, 1), "only": (1,)}[look]
-        head = nn.Linear(learned[0].shape[1], len(class_index))
-        fit_classifier(head, torch.cat([learned[v] for v in views]), labels.repeat(len(views)))
-        with torch.inference_mode():
-            logits = [torch.stack([head(one[v]) for v in views]).mean(dim=0) for one in (plain, exchanged)]
-        right[look] = [(one.argmax(dim=1) == truth).double().numpy() for one in logits]
+    draws, exchanges = np.random.default_rng((pipeline.seed, 6)), (False, True) if taught else (False,)
+    records = [records[i] for i in draws.permutation(len(records))[:MAX_IMAGES]]
+    kinds = [_embeddings(source, pipeline, records, exchange) for exchange in exchanges]
+    labels = torch.tensor([source.class_index[record.label] for record in records])
+    right = {look: _right(kinds, labels, VIEWS[look]) for look in (TAUGHT if taught else UNTAUGHT)}
     best: Look = False
-    for look in (True, "only"):
-        gain = np.mean(right[look], axis=0) - np.mean(right[best], axis=0)
+    for look in right:
+        gain = (right[look] - right[best]).mean(axis=0)
         loss = right[False][0] - right[look][0]
         if gain.mean() > _error(gain) and loss.mean() <= _error(loss):
             best = look
-    return Choice(best, *({k: float(v[part].mean()) for k, v in right.items()} for part in (0, 1)))
+    figures = [{look: float(each[kind].mean()) for look, each in right.items()} for kind in range(len(kinds))]
+    return Choice(best, figures[0], figures[1] if taught else {})
+
+
+def _right(kinds: Sequence[Sequence[Tensor]], labels: Tensor, views: Sequence[int]) -> np.ndarray:
+    """Whether a classifier of these views, fitted to the other folds' images as they are, is right about each image, as
+    it is and in the other kinds: `(kinds, N)` of 0 and 1."""
+    right = torch.zeros(len(kinds), len(labels), dtype=torch.double)
+    fold = torch.arange(len(labels)) % FOLDS
+    for number in range(FOLDS):
+        learned, held_out = fold != number, fold == number
+        head = nn.Linear(kinds[0][0].shape[1], int(labels.max()) + 1)
+        fit_classifier(head, torch.cat([kinds[0][v][learned] for v in views]), labels[learned].repeat(len(views)))
+        with torch.inference_mode():
+            for kind, embeddings in enumerate(kinds):
+                logits = torch.stack([head(embeddings[v][held_out]) for v in views]).mean(dim=0)
+                right[kind, held_out] = (logits.argmax(dim=1) == labels[held_out]).double()
+    return right.numpy()
 
 
 def _error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _embeddings(
-    source: FeatureSource,
-    pipeline: Pipeline,
-    records: Sequence[Record],
-    targets: Mapping[str, Target],
-    exchange: bool = False,
-) -> list[Tensor]:
-    """Embeddings `(N, D)` of whole images, gated, and of their crops, along the targets where there are any, else along
-    the predicted rectangles; with `exchange` on the surroundings of the image before."""
+def _embeddings(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record], exchange: bool) -> list[Tensor]:
+    """Embeddings `(N, D)` of whole images, gated, and of their crops along the predicted rectangles; with `exchange` on
+    the surroundings of the image before."""
     model, parts = source.model.eval(), []
-    views = Views(records, source.class_index, pipeline.model.input_side, None, targets)
+    views = Views(records, source.class_index, pipeline.model.input_side)
     for batch in make_loader(views, ShardedBatches(len(records), 32), source.workers, False):
-        images, weights = normalise(batch["image"], model, source.device), batch["target_weight"].to(source.device)
+        images = normalise(batch["image"], model, source.device)
         with torch.inference_mode(), all_cores(), autocast(source.precision, source.device):
             rectangle, gated = _located(model, images)
-            rectangle = torch.where(weights[:, None] > 0, batch["target"].to(source.device), rectangle)
             if exchange:
                 images = on_other_surroundings(images, rectangle)
                 gated = _located(model, images)[1]

@@ -32,7 +32,7 @@ from rsam_app.system.errors import UserError, reason_of
 from rsam_app.system.files import write_atomically
 from rsam_app.system.precision import choose_precision
 from rsam_app.training.checkpoint import Stateful, TrainingProgress, keep_in_checkpoints
-from rsam_app.training.choose_second_look import Look, choose, may_choose
+from rsam_app.training.choose_second_look import Look, choose, may_choose, rectangle_is_taught
 from rsam_app.training.depthwise import train_slow_depthwise_in_float32
 from rsam_app.training.discovery.targets import discovered_targets, discovery_epoch, join_targets
 from rsam_app.training.features.crops import CropEmbeddings, embed_crops
@@ -126,7 +126,7 @@ def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
     if accelerator.is_main_process:
         run.update_json(weights=bare.pretrained, crop_context=bare.crop_context)
     job.report_arrived(bare.pretrained)
-    bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bare.to(accelerator.device)
     source = feature_source(job, bare)
     processes = f"{accelerator.num_processes} process(es)"
     job.reporter.say(f"training on {accelerator.device.type} in {source.precision}, {processes}")
@@ -156,7 +156,7 @@ def decide_second_look(job: Job, fresh: bool) -> tuple[Pipeline, AttentiveClassi
     """The job's pipeline with `model.second_look` decided, and, if a second look was chosen now, the model with its
     rectangle fitted to the targets.
 
-    `auto` is decided by `choose` if a reviewer has answered; the run stores the choice for a resume.
+    `auto` is decided by `choose` where it can be; the run stores the choice for a resume.
     """
     accelerator, run = job.accelerator, job.run
     if not fresh or not may_choose(job):
@@ -165,12 +165,12 @@ def decide_second_look(job: Job, fresh: bool) -> tuple[Pipeline, AttentiveClassi
     pipeline, dataset = _with_look(job.pipeline, "only"), job.corrected.dataset
     set_seed(pipeline.seed)
     model = build_model(pipeline.model, dataset.classes)
-    model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(accelerator.device)
     source = feature_source(job, model)
     targets = join_targets(discovered_targets(job, source), job.corrected.targets)
     start_attention(job, model, source, targets)
-    choice = choose(source, pipeline, dataset.split("train"), dataset.split("val"), targets)
-    choice = of_main(accelerator, choice)
+    records = [*dataset.split("train"), *dataset.split("val")]
+    choice = of_main(accelerator, choose(source, pipeline, records, rectangle_is_taught(job)))
     job.reporter.say(choice.line())
     if accelerator.is_main_process:
         run.update_json(second_look=choice.as_dict())
@@ -188,7 +188,7 @@ def _with_look(pipeline: Pipeline, look: Look) -> Pipeline:
     else:
         model = model.model_copy(update={"second_look": look})
     if train.exchange_surroundings == "auto":
-        train = train.model_copy(update={"exchange_surroundings": 1.0 if look else 0.0})
+        train = train.model_copy(update={"exchange_surroundings": 1.0 if look in (True, "only") else 0.0})
     return pipeline.model_copy(update={"model": model, "train": train})
 
 
@@ -250,7 +250,7 @@ def build_state(
         accelerator.num_processes,
         weights / weights.sum() if config.sampling == "balanced" else None,
     )
-    bare.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bare.to(accelerator.device)
     precision = choose_precision(config.precision, accelerator.device)
     if accelerator.device.type == "cpu" and precision == "bfloat16":
         train_slow_depthwise_in_float32(bare)

@@ -1,15 +1,37 @@
-"""The look that is classified is chosen on validation images, as they are and on exchanged surroundings."""
+"""The look that is classified is chosen by cross-validation, on images as they are and on exchanged surroundings."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 import torch
 
 from rsam_app.run.job import Job
 from rsam_app.system.progress import Reporter
-from rsam_app.training.choose_second_look import Choice, may_choose, on_other_surroundings
+from rsam_app.training.choose_second_look import Choice, may_choose, on_other_surroundings, rectangle_is_taught
 from rsam_app.training.setup import decide_second_look
 from tests.patches import answered, write_set
+
+
+def unanswered(pipeline: Path) -> Job:
+    job = Job.of_pipeline(str(pipeline), [], pipeline.parent / "runs" / "run", Reporter())
+    job.run.path.mkdir(parents=True)
+    job.create_run()
+    return job
+
+
+def write_fine_set(folder: Path) -> Path:
+    """Patches that differ in the direction of stripes of one pixel, which half the resolution does not show."""
+    pipeline = write_set(folder, 0.5)
+    stripes = np.tile(np.array([[0], [255]], np.uint8), (16, 32))
+    for number in range(96):
+        image = cv2.resize(cv2.imread(str(folder / f"{number}.png")), (128, 128), interpolation=cv2.INTER_NEAREST)
+        image[48:80, 48:80] = (stripes if number % 2 else stripes.T)[..., None]
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    return pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +39,22 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def test_only_an_open_look_with_answers_is_chosen(tmp_path):
+def test_only_an_open_look_is_chosen(tmp_path):
     pipeline = write_set(tmp_path, 1.0)
-    unanswered = Job.of_pipeline(str(pipeline), [], tmp_path / "elsewhere" / "run", Reporter())
-    assert not may_choose(unanswered)
-    assert may_choose(answered(pipeline))
+    alone = unanswered(pipeline)
+    assert may_choose(alone) and not rectangle_is_taught(alone)
+    assert may_choose(answered(pipeline)) and rectangle_is_taught(answered(pipeline))
     for setting in ("model.second_look=false", "model.second_look=true", "model.weights=none", "model.attention=none"):
         assert not may_choose(answered(pipeline, setting))
+
+
+def test_details_that_the_whole_image_does_not_show_make_it_look_again_if_unsure(tmp_path):
+    job = unanswered(write_fine_set(tmp_path))
+    pipeline, model = decide_second_look(job, fresh=True)
+    figures = job.run.read_json()["second_look"]["cross_validation"]
+    assert figures.keys() == {"false", "unsure"} and figures["unsure"]["top1"] > figures["false"]["top1"]
+    assert pipeline.model.second_look == "unsure" and model is not None
+    assert decide_second_look(job, fresh=False)[0].train.exchange_surroundings == 0
 
 
 def test_surroundings_that_give_the_class_away_make_it_crop(tmp_path):
@@ -33,7 +64,7 @@ def test_surroundings_that_give_the_class_away_make_it_crop(tmp_path):
     assert pipeline.model.second_look in (True, "only") and chosen["chosen"] == pipeline.model.second_look
     assert model is not None and model.second_look == pipeline.model.second_look
     assert model._model_args["second_look"] == pipeline.model.second_look
-    figures = chosen["validation"]
+    figures = chosen["cross_validation"]
     assert figures["false"]["top1_exchanged"] < figures["only"]["top1_exchanged"]
     resumed, again = decide_second_look(job, fresh=False)
     assert resumed.model.second_look == chosen["chosen"] and again is None
@@ -68,9 +99,18 @@ def test_it_stays_with_the_whole_image_if_a_crop_is_no_better(tmp_path, monkeypa
 
 def test_the_sentence_names_all_figures():
     choice = Choice("only", {False: 0.8, True: 0.9, "only": 0.85}, {False: 0.1, True: 0.5, "only": 0.8})
+    untaught = Choice("unsure", {False: 0.8, "unsure": 0.9}, {})
+    assert untaught.line() == (
+        "classified from now on: the whole image, and the crop if unsure; cross-validated top-1: the whole image"
+        " 0.800; the whole image, and the crop if unsure 0.900 (model.second_look)"
+    )
+    assert untaught.as_dict() == {
+        "chosen": "unsure",
+        "cross_validation": {"false": {"top1": 0.8}, "unsure": {"top1": 0.9}},
+    }
     assert choice.line().startswith("classified from now on: the crop alone; ")
     assert "the whole image 0.800 and 0.100" in choice.line() and "the crop alone 0.850 and 0.800" in choice.line()
-    assert choice.as_dict()["validation"]["only"] == {"top1": 0.85, "top1_exchanged": 0.8}
+    assert choice.as_dict()["cross_validation"]["only"] == {"top1": 0.85, "top1_exchanged": 0.8}
 
 
 def test_exchanged_surroundings_keep_the_content():

@@ -38,9 +38,14 @@ def disk_bytes(pipeline: Pipeline, dataset: Dataset, model: AttentiveClassifier)
     return int(CHECKPOINTS * checkpoint + weights + row * len(dataset.records))
 
 
-def minutes(pipeline: Pipeline, dataset: Dataset, model: AttentiveClassifier, device: torch.device) -> float:
-    """Minutes of `rsam run` on one process, from the measured time of a few batches of noise on `device`."""
-    forward, update = _seconds_per_image(pipeline, model, device)
+def minutes(
+    pipeline: Pipeline, dataset: Dataset, model: AttentiveClassifier, device: torch.device, may_look_twice: bool
+) -> float:
+    """Minutes of `rsam run` on one process, from the measured time of a few batches of noise on `device`; with
+    `may_look_twice` as if the model, which has one look, were to get a second."""
+    forward, update = (
+        seconds * (2 if may_look_twice else 1) for seconds in _seconds_per_image(pipeline, model, device)
+    )
     training, validation, images = len(dataset.split("train")), len(dataset.split("val")), len(dataset.records)
     config, looks = pipeline.train, 1 + pipeline.evaluate.stability_views
     from rsam_app.training.discovery.targets import discovery_epoch

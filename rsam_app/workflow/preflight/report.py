@@ -43,6 +43,8 @@ class PreflightReport:
 
 def preflight_report(job: Job) -> PreflightReport:
     """Check `job` as `rsam run` would, and describe what it would use."""
+    from rsam_app.training.choose_second_look import may_choose
+
     found = check_training(job, review=True)
     config = job.pipeline.model
     facts: dict[str, Any] = {"pipeline": job.pipeline.name, "run": f"{job.run.path}: {_state(job, found)}"}
@@ -53,13 +55,14 @@ def preflight_report(job: Job) -> PreflightReport:
         if line := job.corrections_line():
             facts["reviewed"] = line
         facts["left out"] = left_out_lines(found.dataset, job.card.root_path)
-    facts["model"] = f"{config.backbone}, attention {config.attention}, {config.image_size} pixels" + (
-        ", with a second look" if config.second_look in CROPPING else ""
-    )
+    may_look_twice = found.dataset is not None and may_choose(job)
+    second_look = ", with a second look" if config.second_look in CROPPING or may_look_twice else ""
+    second_look += " if cross-validation finds it better" if may_look_twice else ""
+    facts["model"] = f"{config.backbone}, attention {config.attention}, {config.image_size} pixels{second_look}"
     if found.model:
         facts["weights"] = dict(found.model.pretrained)
     if found.dataset and found.model:
-        facts |= _cost(job, found.dataset, found.model)
+        facts |= _cost(job, found.dataset, found.model, may_look_twice)
     if found.database:
         facts["database"] = found.database
     return PreflightReport(facts, found.warnings, found.problems)
@@ -77,7 +80,7 @@ def _state(job: Job, found: Findings) -> str:
     return "trained with other settings, data or corrections; `rsam run` trains it again"
 
 
-def _cost(job: Job, dataset: Dataset, model: AttentiveClassifier) -> dict[str, Any]:
+def _cost(job: Job, dataset: Dataset, model: AttentiveClassifier, may_look_twice: bool) -> dict[str, Any]:
     from accelerate import PartialState
 
     from rsam_app.system.precision import choose_precision
@@ -86,9 +89,10 @@ def _cost(job: Job, dataset: Dataset, model: AttentiveClassifier) -> dict[str, A
     disk = disk_bytes(job.pipeline, dataset, model)
     device = PartialState().device
     precision = choose_precision(job.pipeline.train.precision, device)
+    needed = minutes(job.pipeline, dataset, model, device, may_look_twice)
     return {
         "device": f"{device.type} in {precision}",
-        "cost": {"minutes": round(minutes(job.pipeline, dataset, model, device), 1), "disk_mib": round(disk / 2**20)},
+        "cost": {"minutes": round(needed, 1), "disk_mib": round(disk / 2**20)},
     }
 
 

@@ -16,6 +16,7 @@ from rsam_app.system.progress import Reporter
 from rsam_app.workflow.preflight.check import check_training, pass_preflight
 from rsam_app.workflow.preflight.report import preflight_report
 from tests.command import rsam
+from tests.patches import write_set
 from tests.workflow.preflight.conftest import add_image
 
 
@@ -123,6 +124,17 @@ def test_the_report_says_what_would_be_used(pipeline, fiftyone_module):
     text = done.stdout
     assert "auk/odd.png" not in done.stderr, "the report has it"
     assert "class     auk: " in text and "left out  1 image is left out: auk/odd.png" in text
+
+
+def test_a_second_look_that_validation_may_choose_is_said(tmp_path, fiftyone_module):
+    pipeline = write_set(tmp_path, 1.0)
+    for look, words in (
+        ("auto", ", with a second look if cross-validation finds it better"),
+        ("false", ""),
+        ("true", ", with a second look"),
+    ):
+        job = job_of(pipeline, f"model.second_look={look}")
+        assert preflight_report(job).facts["model"] == f"test_resnet, attention rsam, 64 pixels{words}"
 
 
 def test_a_card_of_another_folder_with_this_name_is_found_before_training(pipeline, fiftyone_module):
