@@ -201,8 +201,20 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
         ours = [report[networks[name]][step]["ours"]["ratio"] for step in ("training", "inference")]
         assert said == [f"{ratio:.1f}" for ratio in ours], name
     text = prose("docs/results.md")
-    whole = read_json(RESULTS / "predict.json")["whole_process"]["ratio_to_plain"]
+    predicted = read_json(RESULTS / "predict.json")
+    whole, looks = predicted["whole_process"]["ratio_to_plain"], predicted["seconds_to_one_look"]
     assert f"answers {whole['one look']:.1f} times as many photographs a second with one look" in text
+    unsure = f"{looks['a second look if unsure']:.1f} times"
+    assert (
+        f"a second look if unsure takes {unsure} as long as one look, and two looks {looks['two looks']:.1f} times"
+        in text
+    )
+    assert f"and takes {unsure} as long as one look" in text and f"answers take {unsure} as long" in prose(
+        "README.md"
+    )
+    assert f"{unsure} the time of one look" in prose("docs/attention.md") and f"or {unsure} if" in prose(
+        "docs/when-not.md"
+    )
     found = [f"{images['seconds']:.0f}" for images in read_json(RESULTS / "discovery.json")["images"].values()]
     assert f"in 1,500 photographs in {found[0]} seconds, and in 2,889 in {found[1]}." in text
     assert f"{whole['two looks']:.1f} times with two, and {whole['a second look if unsure']:.1f} times with" in text
