@@ -99,7 +99,9 @@ def measure(runs: list[Path], split: str) -> dict[str, Any]:
     targets = [targets_of(table, records, planted) for table in tables]
     return {
         "data_set": "rsam_demo" if "fooled by the shortcut" in targets[0] else first.card.name,
-        "model": first.pipeline.model.model_dump(mode="json", include={"backbone", "predictor", "gate", "image_size"}),
+        "model": first.pipeline.model.model_dump(
+            mode="json", include={"backbone", "predictor", "gate", "image_size", "second_look"}
+        ),
         "frozen_backbone": first.pipeline.train.frozen_backbone,
         "split": split,
         "images": len(records),

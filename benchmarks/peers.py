@@ -9,8 +9,8 @@ minutes are those from the command to the predicted test images, imports include
                       predict
     frozen_second_look  the same with `second_look: true`
     finetuned         rsam train with one look, rsam predict
-    finetuned_second_look  the same with `second_look: unsure`, which `auto` chooses on these photographs
-    plain             the same with `attention: none`
+    finetuned_second_look  the same with `second_look: unsure`, which `auto` chooses on the birds
+    plain             rsam train, rsam predict with `attention: none`
     timm_recipe       timm's augmentation, optimizer and schedule; bfloat16, channels last
     fastai_fine_tune  fastai's fine_tune with its own learning rate
     transformers_trainer  Hugging Face's Trainer, as in its image classification example

@@ -34,7 +34,7 @@ from rsam_app.run.job import Job
 from rsam_app.system.precision import autocast
 from rsam_app.system.progress import Reporter
 from rsam_app.training.features.source import FeatureSource
-from rsam_app.training.setup import feature_source, set_up
+from rsam_app.training.setup import begin, feature_source, set_up
 
 RESULTS = Path(__file__).resolve().parent / "results" / "second_look_crop.json"
 SIDE = 160
@@ -91,7 +91,7 @@ def _with_rectangle(card: str, backbone: str, seed: int, folder: Path) -> tuple[
     job = Job.of_pipeline(str(path), [], run, Reporter())
     run.mkdir(parents=True)
     job.create_run()
-    return feature_source(job, set_up(job, "", fresh=True).bare), job
+    return feature_source(job, set_up(job, "", True, *begin(job, fresh=True)).bare), job
 
 
 def _embeddings(source: FeatureSource, records: tuple[Record, ...]) -> dict[float | None, Tensor]:

@@ -209,9 +209,7 @@ def test_the_speeds_are_those_of_the_benchmarks() -> None:
         f"a second look if unsure takes {unsure} as long as one look, and two looks {looks['two looks']:.1f} times"
         in text
     )
-    assert f"and takes {unsure} as long as one look" in text and f"answers take {unsure} as long" in prose(
-        "README.md"
-    )
+    assert f"and takes {unsure} as long as one look" in text and f"answers take {unsure} as long" in prose("README.md")
     assert f"{unsure} the time of one look" in prose("docs/attention.md") and f"or {unsure} if" in prose(
         "docs/when-not.md"
     )

@@ -15,14 +15,14 @@ def use_channels_last(model: nn.Module) -> None:
     """Store the weights of the 2-d convolutions of `model` in channels-last memory, in place.
 
     If neither weights nor input were, a convolution in bfloat16 would take twice as long. Strided 1×1 convolutions of
-    few channels, as in the stems of FastViT, MobileOne and RepVGG, drop the pixels that they do not read beforehand:
+    few channels, as in the stems of FastViT, MobileOne and RepVGG, get only the pixels that they read, and no stride:
     the same result, without the gradient that makes the process crash.
     """
     nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and _is_broken(module):
             down, right = module.stride
-            module.register_forward_pre_hook(_EachNth(down, right))
+            module.register_forward_pre_hook(_EveryNth(down, right))
             module.stride = (1, 1)
 
 
@@ -35,8 +35,8 @@ def _is_broken(convolution: nn.Conv2d) -> bool:
     )
 
 
-class _EachNth:
-    """A forward hook that keeps each nth row and column of a map `(B, C, H, W)`."""
+class _EveryNth:
+    """A forward hook that keeps every nth row and column of a map `(B, C, H, W)`."""
 
     def __init__(self, down: int, right: int) -> None:
         self.down, self.right = down, right

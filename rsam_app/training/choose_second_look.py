@@ -24,28 +24,33 @@ from rsam_app.data.records import Record
 from rsam_app.data.sampling import ShardedBatches
 from rsam_app.evaluation.inference.model_runner import all_cores
 from rsam_app.model import AttentiveClassifier
+from rsam_app.model.attention.second_look import UNSURE_SHARE
 from rsam_app.model.preprocess import normalise
 from rsam_app.run.job import Job
 from rsam_app.system.precision import autocast
+from rsam_app.training.discovery.targets import discovery_epoch
 from rsam_app.training.features.source import FeatureSource
 from rsam_app.training.warm_start import fit_classifier
 
 Look = Literal[False, True, "only", "unsure"]
 LOOKS: dict[Look, str] = {
     False: "the whole image",
+    "unsure": "the whole image, and the crop if unsure",
     True: "whole image and crop",
     "only": "the crop alone",
-    "unsure": "the whole image, and the crop if unsure",
 }
-VIEWS: dict[Look, tuple[int, ...]] = {False: (0,), True: (0, 1), "only": (1,), "unsure": (0, 1)}
-"""The views, whole image and crop, that each look is measured with; `unsure` as if no image left the network sure."""
+VIEWS: dict[Look, tuple[int, ...]] = {False: (0,), "unsure": (0, 1), True: (0, 1), "only": (1,)}
+"""The views that each look classifies: the whole image (0) and the crop (1)."""
 
-TAUGHT: tuple[Look, ...] = (False, True, "only")
-UNTAUGHT: tuple[Look, ...] = (False, "unsure")
-"""The looks to choose from with and without a reviewer's answers about rectangles, the cheapest first."""
+TAUGHT: tuple[Look, ...] = (True, "only")
+"""The looks that a reviewer's answers about rectangles make eligible: both bring the crop to images that misleading
+surroundings leave the network sure of."""
 
 MAX_IMAGES, FOLDS = 3000, 3
 """Training and validation images that the candidates are cross-validated on: more would not change the choice."""
+
+ROUNDING = 1e-9
+"""One image more that is right, and none fewer, is a gain of exactly one standard error: not enough."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ def may_choose(job: Job) -> bool:
         and model.attention == "rsam"
         and model.stage == -1
         and model.weights != "none"
+        and (discovery_epoch(job.pipeline) == 0 or rectangle_is_taught(job))
         and len(job.corrected.dataset.split("train")) >= FOLDS
     )
 
@@ -99,39 +105,60 @@ def choose(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record],
     """The best look by cross-validation on training and validation images, with classifiers fitted to their present
     features.
 
-    The model of `source` has a second look, and a rectangle that was fitted to its targets. Another look than the whole
-    image must be better by a standard error, and as good on the images as they are. `taught`: whether a reviewer has
-    answered about rectangles, so that surroundings can be exchanged, and the crop alone be chosen.
+    The model of `source` has a second look, and a rectangle that was fitted to its targets. `taught` says whether a
+    reviewer has answered about rectangles. If so, `TAUGHT` come first: the best that beats the whole image by more than
+    a standard error, over images as they are and on exchanged surroundings, and is not worse on the first by more than
+    one. If there is none, or without answers, `unsure` must beat the whole image on images as they are.
     """
     draws, exchanges = np.random.default_rng((pipeline.seed, 6)), (False, True) if taught else (False,)
     records = [records[i] for i in draws.permutation(len(records))[:MAX_IMAGES]]
     kinds = [_embeddings(source, pipeline, records, exchange) for exchange in exchanges]
     labels = torch.tensor([source.class_index[record.label] for record in records])
-    right = {look: _right(kinds, labels, VIEWS[look]) for look in (TAUGHT if taught else UNTAUGHT)}
+    looks: tuple[Look, ...] = (False, "unsure", *TAUGHT) if taught else (False, "unsure")
+    right = {look: _right(kinds, labels, look) for look in looks}
     best: Look = False
-    for look in right:
-        gain = (right[look] - right[best]).mean(axis=0)
-        loss = right[False][0] - right[look][0]
-        if gain.mean() > _error(gain) and loss.mean() <= _error(loss):
+    for look in TAUGHT if taught else ():
+        if _is_better(right[look], right[best]) and _is_no_worse(right[look][0], right[False][0]):
             best = look
+    if best is False and _is_better(right["unsure"][:1], right[False][:1]):
+        best = "unsure"
     figures = [{look: float(each[kind].mean()) for look, each in right.items()} for kind in range(len(kinds))]
     return Choice(best, figures[0], figures[1] if taught else {})
 
 
-def _right(kinds: Sequence[Sequence[Tensor]], labels: Tensor, views: Sequence[int]) -> np.ndarray:
-    """Whether a classifier of these views, fitted to the other folds' images as they are, is right about each image, as
-    it is and in the other kinds: `(kinds, N)` of 0 and 1."""
+def _right(kinds: Sequence[Sequence[Tensor]], labels: Tensor, look: Look) -> np.ndarray:
+    """Whether a classifier of the look's views, fitted to the other folds' images as they are, is right about each
+    image, as it is and in the other kinds: `(kinds, N)` of 0 and 1."""
     right = torch.zeros(len(kinds), len(labels), dtype=torch.double)
     fold = torch.arange(len(labels)) % FOLDS
     for number in range(FOLDS):
         learned, held_out = fold != number, fold == number
         head = nn.Linear(kinds[0][0].shape[1], int(labels.max()) + 1)
-        fit_classifier(head, torch.cat([kinds[0][v][learned] for v in views]), labels[learned].repeat(len(views)))
+        learned_views = torch.cat([kinds[0][v][learned] for v in VIEWS[look]])
+        fit_classifier(head, learned_views, labels[learned].repeat(len(VIEWS[look])))
+        below = torch.inf
         with torch.inference_mode():
             for kind, embeddings in enumerate(kinds):
-                logits = torch.stack([head(embeddings[v][held_out]) for v in views]).mean(dim=0)
-                right[kind, held_out] = (logits.argmax(dim=1) == labels[held_out]).double()
+                logits = torch.stack([head(embeddings[v][held_out]) for v in VIEWS[look]])
+                answer = logits.mean(dim=0)
+                if look == "unsure":
+                    sure = logits[0].softmax(dim=1).amax(dim=1)
+                    below = float(sure.quantile(UNSURE_SHARE)) if kind == 0 else below
+                    answer = torch.where(sure[:, None] < below, answer, logits[0])
+                right[kind, held_out] = (answer.argmax(dim=1) == labels[held_out]).double()
     return right.numpy()
+
+
+def _is_better(right: np.ndarray, other: np.ndarray) -> bool:
+    """Whether one look's `(kinds, N)` is better than another's by more than a standard error, over all kinds."""
+    gain = (right - other).mean(axis=0)
+    return bool(gain.mean() > _error(gain) + ROUNDING)
+
+
+def _is_no_worse(right: np.ndarray, other: np.ndarray) -> bool:
+    """Whether one look's `(N,)` is not worse than another's by more than a standard error."""
+    loss = other - right
+    return bool(loss.mean() <= _error(loss) + ROUNDING)
 
 
 def _error(values: np.ndarray) -> float:

@@ -6,13 +6,10 @@ import numpy as np
 from scipy.special import softmax
 
 from rsam_app.model import load_model
+from rsam_app.model.attention.second_look import UNSURE_SHARE
 from rsam_app.model.fitted import save_fitted
 from rsam_app.run.job import Job
 from rsam_app.training.setup import model_outputs
-
-UNSURE_SHARE = 1 / 3
-"""Of the validation images. Fine-tuned on birds, a second look at the least sure third brings most of what a look at
-all brings (`benchmarks/results/finetuning.md`)."""
 
 
 def fit_second_look(job: Job) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import operator
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rsam_app.config import TrainConfig
+from rsam_app.config import Pipeline, TrainConfig
+from rsam_app.data.images.cache import caching_images
 from rsam_app.data.loader import Batch
 from rsam_app.evaluation.metrics.accuracy import validation_figures
 from rsam_app.model import AttentiveClassifier, save_model
@@ -25,13 +26,13 @@ from rsam_app.system.errors import UserError
 from rsam_app.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from rsam_app.training.discovery.targets import discovered_targets, join_targets
 from rsam_app.training.features.crops import embed_crops
-from rsam_app.training.features.frozen import FeatureBatch
+from rsam_app.training.features.frozen import FeatureBatch, views_to_cache
 from rsam_app.training.fit_second_look import fit_second_look
 from rsam_app.training.interrupt import Interrupted, StopRequest
 from rsam_app.training.mixing import Mixture, mix
 from rsam_app.training.optimizer import set_training_mode
 from rsam_app.training.refit import refit_rectangle
-from rsam_app.training.setup import TrainState, feature_source, model_outputs, set_up
+from rsam_app.training.setup import TrainState, begin, feature_source, model_outputs, set_up
 from rsam_app.training.timing import as_shares
 from rsam_app.training.trackers import Trackers, trackers_of
 from rsam_app.training.warm_start import start_attention
@@ -47,7 +48,21 @@ def train(job: Job, inputs: str, resume: bool, advance: Advance = lambda images:
     `UserError`, and `Interrupted`, after writing a checkpoint, if the run was asked to stop.
     """
     last = find_checkpoint(job.run.checkpoints / "last") if resume else None
-    state = set_up(job, inputs, fresh=last is None)
+    pipeline, fitted = begin(job, fresh=last is None)
+    with _image_cache(job, pipeline):
+        _train(job, set_up(job, inputs, last is None, pipeline, fitted), last, advance)
+
+
+def _image_cache(job: Job, pipeline: Pipeline) -> AbstractContextManager[None]:
+    """The cache of decoded images while training reads them again and again; none if feature maps are cached."""
+    if views_to_cache(pipeline):
+        return nullcontext()
+    dataset = job.corrected.dataset
+    return caching_images([*dataset.split("train"), *dataset.split("val")], pipeline.model.input_side, job.reporter.say)
+
+
+def _train(job: Job, state: TrainState, last: Path | None, advance: Advance) -> None:
+    """Train from the start, or from the checkpoint `last`, to the end."""
     if last is not None:
         resume_from(last, job, state)
     updates = state.schedule.last_epoch

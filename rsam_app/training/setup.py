@@ -101,24 +101,32 @@ class TrainState:
         return make_loader(self.views, self.batches, self.workers, self.device.type == "cuda")
 
 
-def set_up(job: Job, inputs: str, fresh: bool) -> TrainState:
-    """Build a run's state at the start of training.
+def begin(job: Job, fresh: bool) -> tuple[Pipeline, AttentiveClassifier | None]:
+    """Remove an earlier run's files if the run is `fresh`, and return what `decide_second_look` does.
 
-    A `fresh` run first removes an earlier one's files and, with pretrained weights, fits rectangle and classifier to
-    the features; a resumed run gets both from its checkpoint.
+    Raises `UserError` if a process would get no images.
     """
-    accelerator, run = job.accelerator, job.run
-    dataset, reviewed = job.corrected.dataset, job.corrected.targets
-    smallest = smallest_part(job.pipeline.train, len(dataset.split("train")), accelerator.num_processes)
+    accelerator, run, training = job.accelerator, job.run, job.corrected.dataset.split("train")
+    smallest_part(job.pipeline.train, len(training), accelerator.num_processes)
     if fresh and accelerator.is_main_process:
         for file in (run.path / "discovered.json", run.held_out_probabilities):
             file.unlink(missing_ok=True)
-        write_atomically(run.training_records, json.dumps([record.id for record in dataset.split("train")]))
+        write_atomically(run.training_records, json.dumps([record.id for record in training]))
     accelerator.wait_for_everyone()
-    pipeline, fitted = decide_second_look(job, fresh)
+    return decide_second_look(job, fresh)
+
+
+def set_up(job: Job, inputs: str, fresh: bool, pipeline: Pipeline, fitted: AttentiveClassifier | None) -> TrainState:
+    """Build a run's state at the start of training, with the pipeline and the fitted model that `begin` returned.
+
+    With pretrained weights a `fresh` run fits rectangle, if it is not, and classifier to the features; a resumed run
+    gets both from its checkpoint.
+    """
+    accelerator, run = job.accelerator, job.run
+    dataset, reviewed = job.corrected.dataset, job.corrected.targets
     set_seed(pipeline.seed)
     bare = fitted or build_model(pipeline.model, dataset.classes)
-    if smallest == 1:
+    if smallest_part(pipeline.train, len(dataset.split("train")), accelerator.num_processes) == 1:
         refuse_single_images(pipeline, bare)
     if not fresh:
         context = of_main(accelerator, run.read_json().get("crop_context", LOOSE))
@@ -167,10 +175,11 @@ def decide_second_look(job: Job, fresh: bool) -> tuple[Pipeline, AttentiveClassi
     model = build_model(pipeline.model, dataset.classes)
     model.to(accelerator.device)
     source = feature_source(job, model)
-    targets = join_targets(discovered_targets(job, source), job.corrected.targets)
-    start_attention(job, model, source, targets)
-    records = [*dataset.split("train"), *dataset.split("val")]
-    choice = of_main(accelerator, choose(source, pipeline, records, rectangle_is_taught(job)))
+    discovered = discovered_targets(job, source) if discovery_epoch(pipeline) == 0 else {}
+    start_attention(job, model, source, join_targets(discovered, job.corrected.targets))
+    main, records = accelerator.is_main_process, [*dataset.split("train"), *dataset.split("val")]
+    choice = of_main(accelerator, choose(source, pipeline, records, rectangle_is_taught(job)) if main else None)
+    assert choice is not None  # the main process has chosen
     job.reporter.say(choice.line())
     if accelerator.is_main_process:
         run.update_json(second_look=choice.as_dict())

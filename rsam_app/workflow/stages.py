@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsam_app.config import Pipeline, SelectConfig
+from rsam_app.config import SelectConfig
 from rsam_app.data import UNLABELLED
 from rsam_app.run.folder import RunFolder, environment
 from rsam_app.run.job import Job
@@ -133,7 +133,7 @@ def _train_model(job: Job, dataset: Dataset, continued: bool) -> None:
     from rsam_app.training.loop import train as train_model
 
     images = len(dataset.split("train")) * job.pipeline.train.epochs
-    with job.reporter.counter("training", images) as advance, _image_cache(job.pipeline, dataset, job.reporter.say):
+    with job.reporter.counter("training", images) as advance:
         train_model(job, train_inputs(job), continued, advance)
 
 
@@ -156,16 +156,6 @@ def _clear(job: Job) -> None:
     for folder in (job.run.checkpoints, job.run.predictions):
         shutil.rmtree(folder, ignore_errors=True)
     job.run.metrics_log.unlink(missing_ok=True)
-
-
-def _image_cache(pipeline: Pipeline, dataset: Dataset, say: Callable[[str], None]) -> AbstractContextManager[None]:
-    """The cache of decoded images while training reads them again and again; none if feature maps are cached."""
-    from rsam_app.data.images.cache import caching_images
-    from rsam_app.training.features.frozen import views_to_cache
-
-    if views_to_cache(pipeline):
-        return nullcontext()
-    return caching_images([*dataset.split("train"), *dataset.split("val")], pipeline.model.input_side, say)
 
 
 def evaluate(job: Job, split: str, robustness: bool = False) -> dict[str, Any]:

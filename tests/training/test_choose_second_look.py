@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from rsam_app.config import Pipeline
+from rsam_app.data.images.cache import caching_images
+from rsam_app.data.records import Record
+from rsam_app.model import load_model
 from rsam_app.run.job import Job
 from rsam_app.system.progress import Reporter
+from rsam_app.training import choose_second_look, loop
 from rsam_app.training.choose_second_look import Choice, may_choose, on_other_surroundings, rectangle_is_taught
 from rsam_app.training.setup import decide_second_look
 from tests.patches import answered, write_set
 
 
-def unanswered(pipeline: Path) -> Job:
-    job = Job.of_pipeline(str(pipeline), [], pipeline.parent / "runs" / "run", Reporter())
+def unanswered(pipeline: Path, *overrides: str) -> Job:
+    job = Job.of_pipeline(str(pipeline), list(overrides), pipeline.parent / "runs" / "run", Reporter())
     job.run.path.mkdir(parents=True)
     job.create_run()
     return job
@@ -46,6 +53,28 @@ def test_only_an_open_look_is_chosen(tmp_path):
     assert may_choose(answered(pipeline)) and rectangle_is_taught(answered(pipeline))
     for setting in ("model.second_look=false", "model.second_look=true", "model.weights=none", "model.attention=none"):
         assert not may_choose(answered(pipeline, setting))
+
+
+def test_without_objects_to_crop_along_nothing_is_chosen(tmp_path):
+    pipeline = write_set(tmp_path, 1.0)
+    for setting in ("train.discover_objects=false", "train.target_weight=0"):
+        job = unanswered(pipeline, setting)
+        assert not may_choose(job) and may_choose(answered(pipeline, setting))
+        shutil.rmtree(job.run.path.parent)
+
+
+def test_a_cache_of_decoded_images_serves_the_chosen_look(tmp_path, monkeypatch):
+    """A crop needs twice the pixels; a cache of the others would never be read."""
+    sides = []
+
+    def noting(records, side, say):
+        sides.append(side)
+        return caching_images(records, side, say)
+
+    monkeypatch.setattr(loop, "caching_images", noting)
+    job = unanswered(write_fine_set(tmp_path), "train.frozen_backbone=false")
+    loop.train(job, "patches", resume=False)
+    assert load_model(job.run.model).second_look == "unsure" and sides == [128]
 
 
 def test_details_that_the_whole_image_does_not_show_make_it_look_again_if_unsure(tmp_path):
@@ -80,11 +109,10 @@ def test_surroundings_are_exchanged_for_a_chosen_crop_alone(tmp_path):
     assert decide_second_look(job, fresh=True)[0].train.exchange_surroundings == 0.25
 
 
-def test_it_stays_with_the_whole_image_if_a_crop_is_no_better(tmp_path, monkeypatch):
+@pytest.mark.parametrize("job_of", [answered, unanswered])
+def test_it_stays_with_the_whole_image_if_a_crop_is_no_better(job_of, tmp_path, monkeypatch):
     """Equal embeddings of whole image and crop: no look is better by a standard error."""
-    job = answered(write_set(tmp_path, 0.5))
-    from rsam_app.training import choose_second_look
-
+    job = job_of(write_set(tmp_path, 0.5))
     real = choose_second_look._embeddings
 
     def same(*arguments):
@@ -95,6 +123,25 @@ def test_it_stays_with_the_whole_image_if_a_crop_is_no_better(tmp_path, monkeypa
     pipeline, model = decide_second_look(job, fresh=True)
     assert pipeline.model.second_look is False and model is None
     assert job.run.read_json()["second_look"]["chosen"] is False
+
+
+def test_answers_do_not_cost_a_second_look_that_pays(tmp_path):
+    """Nothing is gained on exchanged surroundings, which do not mislead here, but details are seen."""
+    job = answered(write_fine_set(tmp_path))
+    pipeline, _ = decide_second_look(job, fresh=True)
+    assert pipeline.model.second_look in ("unsure", True, "only")
+
+
+def test_one_image_more_is_not_enough(tmp_path, monkeypatch):
+    """Its gain is one standard error exactly, which rounding must not decide."""
+    right = {False: np.array([[0.0] + 99 * [1.0]]), "unsure": np.ones((1, 100))}
+    monkeypatch.setattr(choose_second_look, "_embeddings", lambda *arguments: [torch.zeros(100, 2)])
+    monkeypatch.setattr(choose_second_look, "_right", lambda kinds, labels, look: right[look])
+    source = SimpleNamespace(class_index={"a": 0})
+    records = [Record(str(number), tmp_path, "a", "train") for number in range(100)]
+    assert choose_second_look.choose(source, Pipeline(name="p", dataset="d"), records, taught=False).look is False
+    right[False][0, 1] = 0
+    assert choose_second_look.choose(source, Pipeline(name="p", dataset="d"), records, taught=False).look == "unsure"
 
 
 def test_the_sentence_names_all_figures():

@@ -15,7 +15,7 @@ from rsam_app.model.attention.second_look import CONTEXT, LOOSE
 from rsam_app.run.job import Job
 from rsam_app.system.progress import Reporter
 from rsam_app.training.loop import train
-from rsam_app.training.setup import model_outputs, set_up
+from rsam_app.training.setup import begin, model_outputs, set_up
 
 
 @pytest.mark.parametrize("look", ["unsure", "only"])
@@ -37,10 +37,10 @@ def test_a_resumed_training_crops_as_it_began(tmp_path: Path) -> None:
     job = Job.of_pipeline(str(write_set(tmp_path, usual=0.5)), ["model.second_look=true"], tmp_path / "run", Reporter())
     job.run.path.mkdir()
     job.create_run()
-    set_up(job, "", fresh=True)
-    assert set_up(job, "", fresh=False).bare.crop_context == CONTEXT
+    set_up(job, "", True, *begin(job, fresh=True))
+    assert set_up(job, "", False, *begin(job, fresh=False)).bare.crop_context == CONTEXT
     begun = job.run.read_json()
     del begun["crop_context"]  # as in runs that earlier versions began
     (job.run.path / "run.json").write_text(json.dumps(begun))
-    resumed = set_up(job, "", fresh=False).bare
+    resumed = set_up(job, "", False, *begin(job, fresh=False)).bare
     assert resumed.crop_context == resumed._model_args["crop_context"] == LOOSE

@@ -21,6 +21,10 @@ classifier fitted to three frozen backbones' features of birds and pets has a me
 LOOSE = 1.2
 """The scale of models of earlier versions."""
 
+UNSURE_SHARE = 1 / 3
+"""The share of the validation images, the least sure, that `unsure` looks at twice. Fine-tuned on birds, that brings
+most of what a second look at all images brings (`benchmarks/results/finetuning.md`)."""
+
 SMALLEST = 0.25
 """Smallest crop, as a share of the image's side: below it there is no more detail to gain."""
 

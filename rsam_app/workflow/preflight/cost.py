@@ -43,22 +43,21 @@ def minutes(
 ) -> float:
     """Minutes of `rsam run` on one process, from the measured time of a few batches of noise on `device`; with
     `may_look_twice` as if the model, which has one look, were to get a second."""
-    forward, update = (
-        seconds * (2 if may_look_twice else 1) for seconds in _seconds_per_image(pipeline, model, device)
-    )
+    forward, update = _seconds_per_image(pipeline, model, device)
     training, validation, images = len(dataset.split("train")), len(dataset.split("val")), len(dataset.records)
-    config, looks = pipeline.train, 1 + pipeline.evaluate.stability_views
+    config, views_scored = pipeline.train, pipeline.evaluate.stability_views
+    looks = 2 if may_look_twice else 1
     from rsam_app.training.discovery.targets import discovery_epoch
     from rsam_app.training.features.frozen import views_to_cache
 
-    seconds = STARTING_SECONDS + images * (SECONDS_PER_IMAGE / available_cores() + looks * forward)
+    seconds = STARTING_SECONDS + images * (SECONDS_PER_IMAGE / available_cores() + (looks + views_scored) * forward)
     if discovery_epoch(pipeline) is not None:
         seconds += training * (4 * forward + DISCOVERY_SECONDS / available_cores())  # at twice the side
     if views := views_to_cache(pipeline):
-        seconds += (training * (1 + views) + validation) * forward
+        seconds += (training * (1 + views) + validation) * looks * forward
         seconds += config.epochs * (training + validation) * 0.1 * forward
     else:
-        seconds += config.epochs * (training * update + validation * forward)
+        seconds += config.epochs * (training * update + validation * forward) * looks
     return seconds / 60
 
 

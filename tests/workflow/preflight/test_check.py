@@ -126,7 +126,7 @@ def test_the_report_says_what_would_be_used(pipeline, fiftyone_module):
     assert "class     auk: " in text and "left out  1 image is left out: auk/odd.png" in text
 
 
-def test_a_second_look_that_validation_may_choose_is_said(tmp_path, fiftyone_module):
+def test_a_second_look_that_training_may_choose_is_said(tmp_path, fiftyone_module):
     pipeline = write_set(tmp_path, 1.0)
     for look, words in (
         ("auto", ", with a second look if cross-validation finds it better"),
