@@ -56,7 +56,7 @@ def main() -> None:
     for path in parser.parse_args().runs:
         run = RunFolder(path)
         with tempfile.TemporaryDirectory() as folder:
-            report[run.load_pipeline().dataset] = measure(run, Path(folder))
+            report[Path(run.load_pipeline().dataset).stem] = measure(run, Path(folder))
         print(json.dumps(report), flush=True)
     RESULTS.write_text(json.dumps({**report, "environment": where()}, indent=2) + "\n", encoding="utf-8")
 
