@@ -4,7 +4,7 @@ A backbone's last cells see the whole picture, so no gate keeps out surroundings
 a crop along a taught rectangle does. On images as they are such surroundings are no drawback, so once a reviewer has
 taught the rectangle, each candidate is measured on exchanged ones too: the content of an image's rectangle on another
 image. A rectangle that nobody taught may lie on the misleading part itself: then only images as they are count, and the
-whole image is classified too. (ours)
+whole image is always classified, too. (ours)
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ def choose(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record],
     kinds = [_embeddings(source, pipeline, records, exchange) for exchange in exchanges]
     labels = torch.tensor([source.class_index[record.label] for record in records])
     looks: tuple[Look, ...] = (False, "unsure", *TAUGHT) if taught else (False, "unsure")
-    right = {look: _right(kinds, labels, look) for look in looks}
+    logits = {views: _held_out_logits(kinds, labels, views) for views in {VIEWS[look] for look in looks}}
+    right = {look: (_answers(logits[VIEWS[look]], look) == labels).double().numpy() for look in looks}
     best: Look = False
     for look in TAUGHT if taught else ():
         if _is_better(right[look], right[best]) and _is_no_worse(right[look][0], right[False][0]):
@@ -126,27 +127,30 @@ def choose(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record],
     return Choice(best, figures[0], figures[1] if taught else {})
 
 
-def _right(kinds: Sequence[Sequence[Tensor]], labels: Tensor, look: Look) -> np.ndarray:
-    """Whether a classifier of the look's views, fitted to the other folds' images as they are, is right about each
-    image, as it is and in the other kinds: `(kinds, N)` of 0 and 1."""
-    right = torch.zeros(len(kinds), len(labels), dtype=torch.double)
+def _held_out_logits(kinds: Sequence[Sequence[Tensor]], labels: Tensor, views: Sequence[int]) -> Tensor:
+    """The logits `(kinds, views, N, C)` of each image, as it is and in the other kinds, by classifiers fitted to these
+    views of the other folds' images as they are."""
+    logits = torch.zeros(len(kinds), len(views), len(labels), int(labels.max()) + 1)
     fold = torch.arange(len(labels)) % FOLDS
     for number in range(FOLDS):
         learned, held_out = fold != number, fold == number
-        head = nn.Linear(kinds[0][0].shape[1], int(labels.max()) + 1)
-        learned_views = torch.cat([kinds[0][v][learned] for v in VIEWS[look]])
-        fit_classifier(head, learned_views, labels[learned].repeat(len(VIEWS[look])))
-        below = torch.inf
+        head = nn.Linear(kinds[0][0].shape[1], logits.shape[3])
+        fit_classifier(head, torch.cat([kinds[0][v][learned] for v in views]), labels[learned].repeat(len(views)))
         with torch.inference_mode():
             for kind, embeddings in enumerate(kinds):
-                logits = torch.stack([head(embeddings[v][held_out]) for v in VIEWS[look]])
-                answer = logits.mean(dim=0)
-                if look == "unsure":
-                    sure = logits[0].softmax(dim=1).amax(dim=1)
-                    below = float(sure.quantile(UNSURE_SHARE)) if kind == 0 else below
-                    answer = torch.where(sure[:, None] < below, answer, logits[0])
-                right[kind, held_out] = (answer.argmax(dim=1) == labels[held_out]).double()
-    return right.numpy()
+                for view, v in enumerate(views):
+                    logits[kind, view, held_out] = head(embeddings[v][held_out])
+    return logits
+
+
+def _answers(logits: Tensor, look: Look) -> Tensor:
+    """The classes `(kinds, N)` that a look answers with, from its views' logits `(kinds, views, N, C)`."""
+    answer = logits.mean(dim=1)
+    if look == "unsure":
+        whole = logits[:, 0]
+        sure = whole.softmax(dim=2).amax(dim=2)
+        answer = torch.where((sure < sure[0].quantile(UNSURE_SHARE))[..., None], answer, whole)
+    return answer.argmax(dim=2)
 
 
 def _is_better(right: np.ndarray, other: np.ndarray) -> bool:

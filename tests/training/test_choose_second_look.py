@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from rsam_app.config import Pipeline
 from rsam_app.data.images.cache import caching_images
-from rsam_app.data.records import Record
 from rsam_app.model import load_model
 from rsam_app.run.job import Job
 from rsam_app.system.progress import Reporter
@@ -132,16 +129,22 @@ def test_answers_do_not_cost_a_second_look_that_pays(tmp_path):
     assert pipeline.model.second_look in ("unsure", True, "only")
 
 
-def test_one_image_more_is_not_enough(tmp_path, monkeypatch):
+def test_one_image_more_is_not_enough():
     """Its gain is one standard error exactly, which rounding must not decide."""
-    right = {False: np.array([[0.0] + 99 * [1.0]]), "unsure": np.ones((1, 100))}
-    monkeypatch.setattr(choose_second_look, "_embeddings", lambda *arguments: [torch.zeros(100, 2)])
-    monkeypatch.setattr(choose_second_look, "_right", lambda kinds, labels, look: right[look])
-    source = SimpleNamespace(class_index={"a": 0})
-    records = [Record(str(number), tmp_path, "a", "train") for number in range(100)]
-    assert choose_second_look.choose(source, Pipeline(name="p", dataset="d"), records, taught=False).look is False
-    right[False][0, 1] = 0
-    assert choose_second_look.choose(source, Pipeline(name="p", dataset="d"), records, taught=False).look == "unsure"
+    for images in (10, 11, 20, 100, 1000):
+        all_but_one, right = np.ones((1, images)), np.ones((1, images))
+        all_but_one[0, 0] = 0
+        assert not choose_second_look._is_better(right, all_but_one)
+        all_but_one[0, 1] = 0
+        assert choose_second_look._is_better(right, all_but_one)
+
+
+def test_an_unsure_look_answers_from_the_crop_where_the_whole_image_leaves_it_least_sure():
+    whole = torch.tensor([[4.0, 0.0], [0.1, 0.0], [3.0, 0.0]])
+    crop = torch.tensor([[0.0, 9.0], [0.0, 9.0], [0.0, 9.0]])
+    logits = torch.stack([whole, crop])[None]
+    assert choose_second_look._answers(logits, "unsure").tolist() == [[0, 1, 0]]
+    assert choose_second_look._answers(logits, True).tolist() == [[1, 1, 1]]
 
 
 def test_the_sentence_names_all_figures():
