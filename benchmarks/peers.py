@@ -9,7 +9,7 @@ minutes are those from the command to the predicted test images, imports include
                       predict
     frozen_second_look  the same with `second_look: true`
     finetuned         rsam train with one look, rsam predict
-    finetuned_second_look  the same with `second_look: unsure`, which `auto` chooses on the birds
+    finetuned_second_look  the same with `second_look: unsure`, which `auto` chooses on these photographs
     plain             rsam train, rsam predict with `attention: none`
     timm_recipe       timm's augmentation, optimizer and schedule; bfloat16, channels last
     fastai_fine_tune  fastai's fine_tune with its own learning rate
