@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from rsam_app.config import ModelConfig
 from rsam_app.model import build_model, load_model, save_model
+from rsam_app.model.memory_layout import use_channels_last
 from rsam_app.system.errors import UserError
 
 CLASSES = ("a", "b")
@@ -36,6 +38,8 @@ def refused(path: Path, backbone: str = "test_resnet", **settings: object) -> st
 
 
 def features(model) -> Tensor:
+    model = copy.deepcopy(model)
+    use_channels_last(model)  # in which timm's own networks round differently
     with torch.no_grad():
         out: Tensor = model.eval().forward_features(torch.linspace(-1, 1, 3 * 64 * 64).reshape(1, 3, 64, 64))
         return out

@@ -117,7 +117,9 @@ def test_stopped_on_two_machines_killed_on_one_and_resumed_the_weights_are_the_s
     launches = one_machine(tiny_pipeline, run, "--resume")
     in_the_middle(run, 5, launches, lambda: os.kill(process_of(run, 1), signal.SIGKILL))
     codes, said = ended(launches, SOON)
-    assert codes == [1] and "Traceback" not in said[0]
+    # The killed process's own loading processes may say that it is gone; nobody else may.
+    others = "\n".join(line for line in said[0].splitlines() if not line.startswith("[rank1]:"))
+    assert codes == [1] and "Traceback" not in others
     assert said[0].count("process 1 was killed by SIGKILL") == 1 and "--resume" in said[0]
 
     assert ended(one_machine(tiny_pipeline, run, "--resume"), 10 * SOON)[0] == [0]

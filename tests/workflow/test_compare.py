@@ -49,8 +49,10 @@ def untrained(card: Path, path: Path, seed: int, attention: str = "rsam", classe
     run = RunFolder(path)
     run.save_pipeline(pipeline)
     model = build_model(config, classes or Job(pipeline, run, Reporter()).original.classes)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3) if parameter.ndim > 1 else None
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(0.3 * torch.randn(parameter.shape))
     save_model(model, run.model)
     return path
 
