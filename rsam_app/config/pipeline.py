@@ -81,7 +81,7 @@ class ModelConfig(Strict):
     """Classify a crop along the rectangle too, at twice the resolution and by the same network: more accurate at twice
     the cost. A model trained with it can be evaluated without. `unsure`: trained alike, but classify the crop only if
     the whole image leaves the network unsure, as a third of the validation images do. `only`: classify the crop alone,
-    so that what is around the object cannot mislead. `auto`: chosen by cross-validation before training, between
+    so that what is around the object cannot mislead. `auto`: chosen on held-out images before training, between
     `unsure` and false, and once a reviewer has answered about rectangles, true and `only` as well. It is false without
     pretrained weights or objects to crop along, and with attention other than `rsam` on the last map. A trained model
     keeps what it was trained with."""

@@ -1,4 +1,4 @@
-"""Whether the whole image, the crop along the rectangle, or both are classified, chosen by cross-validation.
+"""Whether the whole image, the crop along the rectangle, or both are classified, chosen on held-out images.
 
 A backbone's last cells see the whole picture, so no gate keeps out surroundings that give the class away in training;
 a crop along a taught rectangle does. On images as they are such surroundings are no drawback, so once a reviewer has
@@ -47,7 +47,8 @@ TAUGHT: tuple[Look, ...] = (True, "only")
 surroundings leave the network sure of."""
 
 MAX_IMAGES, FOLDS = 3000, 3
-"""Training and validation images that the candidates are cross-validated on: more would not change the choice."""
+"""Images that the candidates are compared on, and the parts that cross-validation holds out in turn: more would not
+change the choice."""
 
 ROUNDING = 1e-9
 """One image more that is right, and none fewer, is a gain of exactly one standard error: not enough."""
@@ -55,8 +56,8 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Choice:
-    """The look that is classified, and cross-validated top-1 by look, on images as they are and, with a taught
-    rectangle, on exchanged surroundings."""
+    """The look that is classified, and top-1 on held-out images by look, as they are and, with a taught rectangle, on
+    exchanged surroundings."""
 
     look: Look
     as_they_are: Mapping[Look, float]
@@ -66,9 +67,9 @@ class Choice:
         """The choice and its reason in a sentence."""
         kinds = (self.as_they_are, self.exchanged) if self.exchanged else (self.as_they_are,)
         figures = (f"{LOOKS[k]} " + " and ".join(f"{kind[k]:.3f}" for kind in kinds) for k in self.as_they_are)
-        measured = " on images as they are and on exchanged surroundings" if self.exchanged else ""
+        measured = " as they are and on exchanged surroundings" if self.exchanged else ""
         return (
-            f"classified from now on: {LOOKS[self.look]}; cross-validated top-1{measured}: {'; '.join(figures)}"
+            f"classified from now on: {LOOKS[self.look]}; top-1 on held-out images{measured}: {'; '.join(figures)}"
             " (model.second_look)"
         )
 
@@ -79,7 +80,7 @@ class Choice:
             | ({"top1_exchanged": round(self.exchanged[k], 4)} if self.exchanged else {})
             for k, v in self.as_they_are.items()
         }
-        return {"chosen": self.look, "cross_validation": figures}
+        return {"chosen": self.look, "held_out": figures}
 
 
 def may_choose(job: Job) -> bool:
@@ -102,11 +103,11 @@ def rectangle_is_taught(job: Job) -> bool:
 
 
 def choose(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record], taught: bool) -> Choice:
-    """The best look by cross-validation on training and validation images, with classifiers fitted to their present
-    features.
+    """The best look on held-out images, with classifiers fitted to the present features of the others: by thirds of the
+    training and validation images, or, if a reviewer has answered about rectangles, on validation images.
 
     The model of `source` has a second look, and a rectangle that was fitted to its targets. `taught` says whether a
-    reviewer has answered about rectangles. If so, `TAUGHT` come first: the best that beats the whole image by more than
+    reviewer has answered. If so, `TAUGHT` come first: the best that beats the whole image by more than
     a standard error, over images as they are and on exchanged surroundings, and is not worse on the first by more than
     one. If there is none, or without answers, `unsure` must beat the whole image on images as they are.
     """
@@ -114,9 +115,11 @@ def choose(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record],
     records = [records[i] for i in draws.permutation(len(records))[:MAX_IMAGES]]
     kinds = [_embeddings(source, pipeline, records, exchange) for exchange in exchanges]
     labels = torch.tensor([source.class_index[record.label] for record in records])
+    fold = _folds(records, taught)
+    counted = fold >= 0
     looks: tuple[Look, ...] = (False, "unsure", *TAUGHT) if taught else (False, "unsure")
-    logits = {views: _held_out_logits(kinds, labels, views) for views in {VIEWS[look] for look in looks}}
-    right = {look: (_answers(logits[VIEWS[look]], look) == labels).double().numpy() for look in looks}
+    logits = {v: _held_out_logits(kinds, labels, v, fold)[:, :, counted] for v in {VIEWS[look] for look in looks}}
+    right = {look: (_answers(logits[VIEWS[look]], look) == labels[counted]).double().numpy() for look in looks}
     best: Look = False
     for look in TAUGHT if taught else ():
         if _is_better(right[look], right[best]) and _is_no_worse(right[look][0], right[False][0]):
@@ -127,12 +130,20 @@ def choose(source: FeatureSource, pipeline: Pipeline, records: Sequence[Record],
     return Choice(best, figures[0], figures[1] if taught else {})
 
 
-def _held_out_logits(kinds: Sequence[Sequence[Tensor]], labels: Tensor, views: Sequence[int]) -> Tensor:
-    """The logits `(kinds, views, N, C)` of each image, as it is and in the other kinds, by classifiers fitted to these
-    views of the other folds' images as they are."""
+def _folds(records: Sequence[Record], taught: bool) -> Tensor:
+    """The fold `(N,)` of each image, -1 for those that are never held out: with answers, training images. The weights
+    may be an earlier round's, to which the images that it trained on look easier than any others."""
+    validation = torch.tensor([record.split == "val" for record in records])
+    if taught and validation.sum() > 1:
+        return validation.long() - 1
+    return torch.arange(len(records)) % FOLDS
+
+
+def _held_out_logits(kinds: Sequence[Sequence[Tensor]], labels: Tensor, views: Sequence[int], fold: Tensor) -> Tensor:
+    """The logits `(kinds, views, N, C)` of each image of a fold, as it is and in the other kinds, by classifiers fitted
+    to these views of all other images as they are; 0 for images of none."""
     logits = torch.zeros(len(kinds), len(views), len(labels), int(labels.max()) + 1)
-    fold = torch.arange(len(labels)) % FOLDS
-    for number in range(FOLDS):
+    for number in range(int(fold.max()) + 1):
         learned, held_out = fold != number, fold == number
         head = nn.Linear(kinds[0][0].shape[1], logits.shape[3])
         fit_classifier(head, torch.cat([kinds[0][v][learned] for v in views]), labels[learned].repeat(len(views)))

@@ -1,4 +1,4 @@
-"""The look that is classified is chosen by cross-validation, on images as they are and on exchanged surroundings."""
+"""The look that is classified is chosen on held-out images, as they are and on exchanged surroundings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rsam_app.data.images.cache import caching_images
+from rsam_app.data.records import Record
 from rsam_app.model import load_model
 from rsam_app.run.job import Job
 from rsam_app.system.progress import Reporter
@@ -77,7 +78,7 @@ def test_a_cache_of_decoded_images_serves_the_chosen_look(tmp_path, monkeypatch)
 def test_details_that_the_whole_image_does_not_show_make_it_look_again_if_unsure(tmp_path):
     job = unanswered(write_fine_set(tmp_path))
     pipeline, model = decide_second_look(job, fresh=True)
-    figures = job.run.read_json()["second_look"]["cross_validation"]
+    figures = job.run.read_json()["second_look"]["held_out"]
     assert figures.keys() == {"false", "unsure"} and figures["unsure"]["top1"] > figures["false"]["top1"]
     assert pipeline.model.second_look == "unsure" and model is not None
     assert decide_second_look(job, fresh=False)[0].train.exchange_surroundings == 0
@@ -90,7 +91,7 @@ def test_surroundings_that_give_the_class_away_make_it_crop(tmp_path):
     assert pipeline.model.second_look in (True, "only") and chosen["chosen"] == pipeline.model.second_look
     assert model is not None and model.second_look == pipeline.model.second_look
     assert model._model_args["second_look"] == pipeline.model.second_look
-    figures = chosen["cross_validation"]
+    figures = chosen["held_out"]
     assert figures["false"]["top1_exchanged"] < figures["only"]["top1_exchanged"]
     resumed, again = decide_second_look(job, fresh=False)
     assert resumed.model.second_look == chosen["chosen"] and again is None
@@ -129,6 +130,14 @@ def test_answers_do_not_cost_a_second_look_that_pays(tmp_path):
     assert pipeline.model.second_look in ("unsure", True, "only")
 
 
+def test_with_answers_training_images_are_never_held_out(tmp_path):
+    """An earlier round's weights know them."""
+    records = [Record(str(n), tmp_path, "a", "val" if n % 4 == 0 else "train") for n in range(8)]
+    assert choose_second_look._folds(records, taught=True).tolist() == [0, -1, -1, -1, 0, -1, -1, -1]
+    assert choose_second_look._folds(records, taught=False).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert choose_second_look._folds(records[1:4], taught=True).tolist() == [0, 1, 2]
+
+
 def test_one_image_more_is_not_enough():
     """Its gain is one standard error exactly, which rounding must not decide."""
     for images in (10, 11, 20, 100, 1000):
@@ -151,16 +160,16 @@ def test_the_sentence_names_all_figures():
     choice = Choice("only", {False: 0.8, True: 0.9, "only": 0.85}, {False: 0.1, True: 0.5, "only": 0.8})
     untaught = Choice("unsure", {False: 0.8, "unsure": 0.9}, {})
     assert untaught.line() == (
-        "classified from now on: the whole image, and the crop if unsure; cross-validated top-1: the whole image"
+        "classified from now on: the whole image, and the crop if unsure; top-1 on held-out images: the whole image"
         " 0.800; the whole image, and the crop if unsure 0.900 (model.second_look)"
     )
     assert untaught.as_dict() == {
         "chosen": "unsure",
-        "cross_validation": {"false": {"top1": 0.8}, "unsure": {"top1": 0.9}},
+        "held_out": {"false": {"top1": 0.8}, "unsure": {"top1": 0.9}},
     }
     assert choice.line().startswith("classified from now on: the crop alone; ")
     assert "the whole image 0.800 and 0.100" in choice.line() and "the crop alone 0.850 and 0.800" in choice.line()
-    assert choice.as_dict()["cross_validation"]["only"] == {"top1": 0.85, "top1_exchanged": 0.8}
+    assert choice.as_dict()["held_out"]["only"] == {"top1": 0.85, "top1_exchanged": 0.8}
 
 
 def test_exchanged_surroundings_keep_the_content():
